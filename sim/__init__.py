@@ -1,0 +1,47 @@
+"""The simulator: a deployment and a trace give a result, iteration by iteration, on SimPy."""
+
+from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
+from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
+from sim.engine import simulate
+from sim.errors import DeploymentError, ResultError, SimError, UnknownNameError
+from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.metrics import METRICS, SLO, Metric, compute_metrics
+from sim.predictors import LENGTH_PREDICTORS
+from sim.records import Status
+from sim.result import SimulationResult
+from sim.router import ROUTERS
+from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+
+__all__ = [
+    "LENGTH_PREDICTORS",
+    "METRICS",
+    "ROUTERS",
+    "SLO",
+    "Chunk",
+    "CompactServiceTime",
+    "ConstantServiceTime",
+    "Deployment",
+    "DeploymentError",
+    "GpuType",
+    "Metric",
+    "ModelSpec",
+    "ReplicaLimits",
+    "ReplicaSpec",
+    "ResultError",
+    "RoutingTable",
+    "ServiceTimeModel",
+    "SimError",
+    "SimulationResult",
+    "Stage",
+    "StageTime",
+    "Status",
+    "UnknownNameError",
+    "compute_metrics",
+    "gpu_names",
+    "gpu_type",
+    "kv_blocks",
+    "max_context_tokens",
+    "model_names",
+    "model_spec",
+    "simulate",
+]

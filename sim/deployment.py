@@ -1,0 +1,203 @@
+"""What runs: replicas, their pipeline stages and limits, and which requests go to which replica."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sim.catalog import GpuType, ModelSpec
+from sim.errors import DeploymentError
+from sim.units import GIB
+from traces.workload import WorkloadGrid, WorkloadMix
+
+# Activations, CUDA context and graphs. Source: the vLLM 0.19 run of Llama-3.1-8B on an RTX 4090 that the
+# engine is checked against got 2,588 blocks; 0.9 x 24 GiB - 14.96 GiB weights - 2,588 x 2 MiB leaves 1.59 GiB.
+DEFAULT_RESERVE_BYTES = int(1.6 * GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """Scheduler and memory limits of a replica; None means vLLM's default for its GPU.
+
+    Attributes:
+        gpu_memory_utilization: Share of a GPU's memory that the replica may use.
+        reserve_bytes: Memory of each GPU kept for activations and the CUDA context.
+        block_tokens: Tokens of one KV block.
+        max_batched_tokens: Token budget of one iteration.
+        max_seqs: Most requests running at once.
+        max_context_tokens: Longest prompt plus output; the model's own maximum if None.
+        kv_blocks: Number of KV blocks, instead of what memory gives.
+    """
+
+    gpu_memory_utilization: float = 0.9
+    reserve_bytes: int = DEFAULT_RESERVE_BYTES
+    block_tokens: int = 16
+    max_batched_tokens: int | None = None
+    max_seqs: int | None = None
+    max_context_tokens: int | None = None
+    kv_blocks: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One pipeline stage: `tp` GPUs of one type that hold `n_layers` layers."""
+
+    gpu_type: GpuType
+    tp: int
+    n_layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """One copy of a model: its pipeline stages, in order, and its limits.
+
+    Raises:
+        DeploymentError: The stages' layers do not add up to the model's, or the limits contradict each other.
+    """
+
+    model: ModelSpec
+    stages: tuple[Stage, ...]
+    limits: ReplicaLimits = field(default_factory=ReplicaLimits)
+
+    def __post_init__(self) -> None:
+        n_layers = sum(stage.n_layers for stage in self.stages)
+        if n_layers != self.model.n_layers:
+            msg = f"{self.name}: the stages hold {n_layers} layers, {self.model.name} has {self.model.n_layers}"
+            raise DeploymentError(msg)
+        if self.max_seqs > self.max_batched_tokens:
+            # vLLM refuses this too: a decoding request takes one token of the budget in each iteration.
+            msg = f"{self.name}: max_seqs {self.max_seqs} exceeds max_batched_tokens {self.max_batched_tokens}"
+            raise DeploymentError(msg)
+
+    @classmethod
+    def uniform(
+        cls,
+        model: ModelSpec,
+        gpu_type: GpuType,
+        tp: int = 1,
+        pp: int = 1,
+        limits: ReplicaLimits | None = None,
+    ) -> ReplicaSpec:
+        """A replica on one GPU type, its layers split over `pp` stages as evenly as they go.
+
+        >>> from sim.catalog import gpu_type, model_spec
+        >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type("L40"), tp=4, pp=2)
+        >>> spec.name, spec.n_gpus, spec.usd_per_h
+        ('L40 tp4 pp2', 8, 7.2)
+        """
+        stages = tuple(Stage(gpu_type, tp, model.n_layers // pp + (i < model.n_layers % pp)) for i in range(pp))
+        return cls(model, stages, limits if limits is not None else ReplicaLimits())
+
+    @property
+    def pp(self) -> int:
+        """Number of pipeline stages."""
+        return len(self.stages)
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of all stages."""
+        return sum(stage.tp for stage in self.stages)
+
+    @property
+    def gpus(self) -> dict[str, int]:
+        """GPUs by type name, sorted."""
+        counts: Counter[str] = Counter()
+        for stage in self.stages:
+            counts[stage.gpu_type.name] += stage.tp
+        return dict(sorted(counts.items()))
+
+    @property
+    def usd_per_h(self) -> float:
+        """Price of all GPUs."""
+        return sum(stage.tp * stage.gpu_type.usd_per_h for stage in self.stages)
+
+    @property
+    def name(self) -> str:
+        """Short name: GPU type, tp and pp; a mixed pipeline lists its stages."""
+        if len({(stage.gpu_type.name, stage.tp) for stage in self.stages}) == 1:
+            first = self.stages[0]
+            pipeline = f" pp{self.pp}" if self.pp > 1 else ""
+            return f"{first.gpu_type.name} tp{first.tp}{pipeline}"
+        return " + ".join(f"{s.gpu_type.name} tp{s.tp} ({s.n_layers} layers)" for s in self.stages)
+
+    @property
+    def max_batched_tokens(self) -> int:
+        """Token budget of one iteration; by default vLLM's for the stage with the least memory."""
+        limit = self.limits.max_batched_tokens
+        return limit if limit is not None else min(_vllm_limits(s.gpu_type)[0] for s in self.stages)
+
+    @property
+    def max_seqs(self) -> int:
+        """Most requests running at once; by default vLLM's for the stage with the least memory."""
+        limit = self.limits.max_seqs
+        return limit if limit is not None else min(_vllm_limits(s.gpu_type)[1] for s in self.stages)
+
+
+def _vllm_limits(gpu: GpuType) -> tuple[int, int]:
+    """VLLM's default (max_num_batched_tokens, max_num_seqs) of its API server, by GPU.
+
+    Source: vllm/engine/arg_utils.py, which asks for 70 GiB of memory and leaves the A100 out by name.
+    """
+    is_large = gpu.memory_bytes >= 70 * GIB and "a100" not in gpu.name.lower()
+    return (8192, 1024) if is_large else (2048, 256)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """Which share of each workload type goes to which replicas, for one model.
+
+    Attributes:
+        mix: The workload types, with their shares and mean lengths, that the table was made for.
+        fractions: `fractions[i][w]` is the share of type w that entry i of `Deployment.replicas` serves;
+            its `count` replicas divide it evenly. Zero for entries of other models.
+            Each type's fractions sum to 1.
+    """
+
+    mix: WorkloadMix
+    fractions: tuple[tuple[float, ...], ...]
+
+    @property
+    def grid(self) -> WorkloadGrid:
+        """The workload types."""
+        return self.mix.grid
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A fleet: replicas with their counts, and a routing table for each model that has one.
+
+    Attributes:
+        replicas: Pairs of a replica and how many of it run.
+        routing: Routing tables by model name, for the router `plan_weighted`.
+    """
+
+    replicas: tuple[tuple[ReplicaSpec, int], ...]
+    routing: tuple[tuple[str, RoutingTable], ...] = ()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models served, sorted."""
+        return tuple(sorted({spec.model.name for spec, count in self.replicas if count > 0}))
+
+    @property
+    def n_replicas(self) -> int:
+        """Number of replicas."""
+        return sum(count for _, count in self.replicas)
+
+    @property
+    def gpus(self) -> dict[str, int]:
+        """GPUs by type name, sorted."""
+        counts: Counter[str] = Counter()
+        for spec, count in self.replicas:
+            for name, n in spec.gpus.items():
+                counts[name] += n * count
+        return {name: n for name, n in sorted(counts.items()) if n > 0}
+
+    @property
+    def usd_per_h(self) -> float:
+        """Price of the whole fleet."""
+        return sum(spec.usd_per_h * count for spec, count in self.replicas)
+
+    def routing_table(self, model: str) -> RoutingTable | None:
+        """The routing table of a model, if there is one."""
+        return dict(self.routing).get(model)

@@ -1,0 +1,183 @@
+"""The loop of a replica with several pipeline stages.
+
+Up to as many batches are under way as there are stages. Each passes the stages in turn, and a stage takes the next
+batch when it is done with the one before. A request belongs to one batch at a time; the chunks of a long prompt may
+go into successive batches, which follow each other through the stages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from math import inf
+from typing import TYPE_CHECKING
+
+from sim.batching import Batch, Sequence
+from sim.clock import Order
+from sim.kv_cache import blocks_for
+from sim.replica import Replica
+
+if TYPE_CHECKING:
+    from sim.clock import Clock
+    from sim.deployment import ReplicaSpec
+    from sim.records import RequestLog
+    from sim.service_time import ServiceTimeModel
+
+
+class PipelineReplica(Replica):
+    """A replica with two stages or more."""
+
+    def __init__(
+        self, replica_id: int, spec: ReplicaSpec, service_time: ServiceTimeModel, log: RequestLog, *, is_macro: bool
+    ) -> None:
+        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro)
+        self._gpu_shares = [stage.tp / spec.n_gpus for stage in spec.stages]
+        self._stage_free_s = [0.0] * spec.pp
+        self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
+        self._under_way: deque[Batch] = deque()
+        self._is_short = False
+
+    def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
+        waiting, idle, under_way = self._waiting, self._idle, self._under_way
+        nobody = (inf, Sequence(-1, 1, 1))
+        arrival_s, arrived = next(arrivals, nobody)
+        now_s, next_event_s = clock.now, clock.peek()
+        while True:
+            while arrival_s <= now_s:
+                waiting.append(arrived)
+                self.n_outstanding += 1
+                arrival_s, arrived = next(arrivals, nobody)
+            self._is_short = False
+            while idle and self._start_iteration(idle[-1], now_s):
+                under_way.append(idle.pop())
+            if self._is_macro and under_way and self._is_steady():
+                self._run_steadily(arrival_s if self._can_admit(arrived) else inf, next_event_s)
+
+            # Whatever comes first: the end of the oldest iteration, or somebody for whom there is a batch.
+            wake_s = under_way[0].end_s if under_way else inf
+            is_completion = wake_s < inf and (not idle or wake_s <= arrival_s)
+            if idle and not is_completion:
+                wake_s = arrival_s
+            if wake_s >= next_event_s or not self._is_macro:
+                if wake_s < inf:
+                    self._wake_at(wake_s, Order.COMPLETION if is_completion else Order.ARRIVAL)
+                yield
+                # Somebody may have been submitted before that.
+                is_completion = is_completion and wake_s <= clock.now
+                wake_s = clock.now
+            now_s = wake_s
+            if is_completion:
+                batch = under_way.popleft()
+                self._complete(batch)
+                idle.append(batch)
+                if clock.peek() <= now_s:  # all else that happens now comes before scheduling
+                    self._wake_at(now_s, Order.SCHEDULING)
+                    yield
+            next_event_s = clock.peek()
+
+    def _start_iteration(self, batch: Batch, now_s: float) -> bool:
+        """Choose the tokens of the next iteration of a batch and send it off; False if there are none."""
+        n_blocks = batch.blocks_needed(1)
+        if n_blocks > self._free_blocks:
+            self._is_short = True
+            self._take_blocks_or_preempt(batch)
+        else:
+            self._free_blocks -= n_blocks
+        n_decode, context = batch.n_decode, batch.context_tokens
+        chunks = self._choose_chunks(batch, now_s, is_short=self._is_short)
+        if chunks:
+            times = [stage.mixed(n_decode, context, chunks) for stage in self.stages]
+        elif n_decode:
+            times = [base + slope * context for base, slope in (stage.decode(n_decode) for stage in self.stages)]
+        else:
+            return False
+        batch.held_tokens = context
+        for new, past in chunks:
+            batch.held_tokens += new + past
+        batch.n_iterations = 1
+        self._pass_stages(batch, times, now_s)
+        return True
+
+    def _pass_stages(self, batch: Batch, times: list[float], now_s: float) -> None:
+        free_s = self._stage_free_s
+        end_s = now_s
+        work_s = 0.0
+        for index, time_s in enumerate(times):
+            if free_s[index] > end_s:
+                end_s = free_s[index]
+            end_s += time_s
+            free_s[index] = end_s
+            work_s += self._gpu_shares[index] * time_s
+        batch.start_s = now_s
+        batch.end_s = end_s
+        batch.work_s = work_s
+
+    def _complete(self, batch: Batch) -> None:
+        """Account for an iteration that ends now, and let go whoever is finished."""
+        self._account(batch)
+        batch.n_iterations = 0
+        finishes = batch.finishes
+        while finishes and finishes[0][0] == batch.iteration:
+            self._finish(batch.pop_finished(), batch.end_s)
+        if batch.prefilled:
+            self._complete_prompts(batch, batch.end_s)
+
+    def _account(self, batch: Batch) -> None:
+        self.n_iterations += 1
+        self.decode_tokens += batch.n_decode
+        self.busy_s += batch.work_s
+        self.kv_token_s += batch.held_tokens * (batch.end_s - batch.start_s)
+        used_blocks = self.kv_blocks - self._free_blocks
+        if used_blocks > self.peak_kv_blocks:
+            self.peak_kv_blocks = used_blocks
+        batch.iteration += 1
+        batch.context_tokens += batch.n_decode
+
+    # Macro-steps ------------------------------------------------------------------------------------------
+
+    def _is_steady(self) -> bool:
+        """Whether only decodes are under way, and nobody who waits is admitted before somebody leaves."""
+        if self._is_short or self._partial is not None:
+            return False
+        if not all(batch.n_decode and not batch.prefilled for batch in self._under_way):
+            return False
+        return not (self._waiting and self._can_admit(self._waiting[0]))
+
+    def _can_admit(self, seq: Sequence) -> bool:
+        has_blocks = blocks_for(seq.target_tokens, self._block_tokens) <= self._free_blocks
+        return has_blocks and len(self._running) < self._max_seqs
+
+    def _run_steadily(self, arrival_s: float, next_event_s: float) -> None:
+        """Let decodes go round until a request finishes, blocks run out, or somebody comes."""
+        under_way = self._under_way
+        until_s = min(arrival_s, next_event_s)
+        while True:
+            batch = under_way[0]
+            now_s = batch.end_s
+            iteration = batch.iteration + 1
+            n_blocks = batch.crossings[iteration % self._block_tokens]
+            if now_s >= until_s or batch.finishes[0][0] == iteration or n_blocks > self._free_blocks:
+                return
+            self._account(batch)
+            self._free_blocks -= n_blocks
+            context = batch.held_tokens = batch.context_tokens
+            times = []
+            for stage in self.stages:
+                base, slope = stage.decode(batch.n_decode)
+                times.append(base + slope * context)
+            self._pass_stages(batch, times, now_s)
+            under_way.rotate(-1)
+
+    # Others -----------------------------------------------------------------------------------------------
+
+    def _on_submit(self, seq: Sequence, now_s: float) -> None:
+        if self._idle:
+            self._wake_at(now_s, Order.SCHEDULING)
+
+    def stop(self, now_s: float) -> None:
+        """Cut the run off: count a part of the iterations under way."""
+        for batch in self._under_way:
+            elapsed_s = now_s - batch.start_s
+            self.busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
+            self.kv_token_s += batch.held_tokens * elapsed_s
+        self._log_unfinished()

@@ -1,0 +1,72 @@
+"""What happened to each request: one column per fact, filled in while the simulation runs."""
+
+from __future__ import annotations
+
+from array import array
+from enum import StrEnum
+
+import polars as pl
+
+NAN = float("nan")
+
+
+class Status(StrEnum):
+    """How a request ended."""
+
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+    UNFINISHED = "unfinished"
+
+
+class RequestLog:
+    """Columns with one entry per request of the trace, in its order."""
+
+    __slots__ = (
+        "finish_s",
+        "first_scheduled_s",
+        "first_token_s",
+        "generated_tokens",
+        "n_preempted",
+        "reason",
+        "recomputed_tokens",
+        "replica_id",
+    )
+
+    def __init__(self, n_requests: int) -> None:
+        self.first_scheduled_s = array("d", [NAN]) * n_requests
+        self.first_token_s = array("d", [NAN]) * n_requests
+        self.finish_s = array("d", [NAN]) * n_requests
+        self.replica_id = array("i", [-1]) * n_requests
+        self.generated_tokens = array("i", [0]) * n_requests
+        self.n_preempted = array("i", [0]) * n_requests
+        self.recomputed_tokens = array("q", [0]) * n_requests
+        self.reason: dict[int, str] = {}
+
+    def to_frame(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """The request frame of the trace with these columns; times that never came are null."""
+        n = requests.height
+        times = {
+            name: pl.Series(name, getattr(self, name), dtype=pl.Float64).fill_nan(None)
+            for name in ("first_scheduled_s", "first_token_s", "finish_s")
+        }
+        reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, n)
+        if self.reason:
+            rows = sorted(self.reason)
+            reason = reason.scatter(rows, [self.reason[row] for row in rows])
+        status = (
+            pl.when(pl.col("finish_s").is_not_null())
+            .then(pl.lit(Status.COMPLETED.value))
+            .when(pl.col("reason").is_not_null())
+            .then(pl.lit(Status.REJECTED.value))
+            .otherwise(pl.lit(Status.UNFINISHED.value))
+        )
+        replica_id = pl.Series("replica_id", self.replica_id, dtype=pl.Int32)
+        return requests.with_columns(
+            **times,
+            generated_tokens=pl.Series(self.generated_tokens, dtype=pl.Int32),
+            replica_id=replica_id.set(replica_id < 0, None),
+            n_preempted=pl.Series(self.n_preempted, dtype=pl.Int32),
+            recomputed_tokens=pl.Series(self.recomputed_tokens, dtype=pl.Int64),
+            reason=reason,
+        ).with_columns(status=status)

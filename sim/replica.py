@@ -1,0 +1,235 @@
+"""One replica in simulated time: continuous batching with chunked prefill, as vLLM V1 does it.
+
+The rules, once per iteration:
+
+1. Running requests come first, in order of admission: a decode takes 1 token of the budget, the request in the
+   middle of its prompt the next chunk.
+2. A request that needs a KV block when none is free preempts the last admitted one, which goes to the head of the
+   queue and will recompute its prompt and what it had generated. Nobody is admitted in such an iteration.
+3. While budget, sequence slots and blocks last, waiting requests are admitted first come, first served; the last
+   one perhaps with a part of its prompt. The blocks of its whole prompt must be free (vLLM's
+   `scheduler_reserve_full_isl`), though only those of the chunk are taken.
+4. At the end of the iteration each decode has one more token, and a finished prompt has its first.
+
+`Replica` holds these rules; the loops that let time pass are in `sim.single_stage` and `sim.pipeline`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sim.batching import Batch, Sequence
+from sim.clock import Alarm, Clock, Order
+from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
+from sim.service_time import Chunk
+
+if TYPE_CHECKING:
+    import simpy
+
+    from sim.deployment import ReplicaSpec
+    from sim.records import RequestLog
+    from sim.service_time import ServiceTimeModel
+
+
+class Replica(ABC):
+    """One replica of a deployment.
+
+    Args:
+        replica_id: Its number in the deployment.
+        spec: What it is.
+        service_time: Gives the time of its iterations.
+        log: Where it writes what happens to requests.
+        is_macro: Whether it may jump over iterations in which nothing changes.
+    """
+
+    def __init__(
+        self, replica_id: int, spec: ReplicaSpec, service_time: ServiceTimeModel, log: RequestLog, *, is_macro: bool
+    ) -> None:
+        self.replica_id = replica_id
+        self.spec = spec
+        self.kv_blocks = kv_blocks(spec)
+        self.max_context_tokens = max_context_tokens(spec)
+        self.stages = service_time.stage_times(spec)
+        self.n_outstanding = 0
+        # Facts for the replica's record.
+        self.n_iterations = 0
+        self.n_preemptions = 0
+        self.prefill_tokens = 0
+        self.decode_tokens = 0
+        self.busy_s = 0.0
+        self.kv_token_s = 0.0
+        self.peak_kv_blocks = 0
+
+        self._log = log
+        self._is_macro = is_macro
+        self._block_tokens = spec.limits.block_tokens
+        self._max_batched_tokens = spec.max_batched_tokens
+        self._max_seqs = spec.max_seqs
+        self._free_blocks = self.kv_blocks
+        self._waiting: deque[Sequence] = deque()
+        self._running: dict[Sequence, None] = {}  # in order of admission
+        self._partial: Sequence | None = None  # in the middle of its prompt: the last admitted, if any
+        self._n_admitted = 0
+        self._alarm: Alarm | None = None
+
+    # Time -------------------------------------------------------------------------------------------------
+
+    def start(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> None:
+        """Start the replica's process.
+
+        Args:
+            clock: The simulation's clock.
+            arrivals: Requests that are known to come here, by time; others come by `submit`.
+        """
+        self._clock = clock
+        self._process = self._run(clock, arrivals)
+        self._wake_at(clock.now, Order.SCHEDULING)
+
+    @abstractmethod
+    def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
+        """The process: it yields whenever something else comes first, after it has set an alarm."""
+
+    def _wake_at(self, time_s: float, order: Order) -> None:
+        self._alarm = self._clock.at(time_s, order, self._on_alarm)
+
+    def _on_alarm(self, alarm: simpy.Event) -> None:
+        if alarm is self._alarm:  # else there is a newer one
+            self._alarm = None
+            next(self._process)
+
+    def submit(self, seq: Sequence, now_s: float) -> None:
+        """Take in a request that fits (`max_context_tokens`)."""
+        self.n_outstanding += 1
+        self._waiting.append(seq)
+        self._on_submit(seq, now_s)
+
+    @abstractmethod
+    def _on_submit(self, seq: Sequence, now_s: float) -> None:
+        """Wake up if the new request can change what happens next."""
+
+    @abstractmethod
+    def stop(self, now_s: float) -> None:
+        """Cut the run off: count the iterations completed by now, and a part of those under way."""
+
+    def _log_unfinished(self) -> None:
+        for seq in (*self._running, *self._waiting):
+            generated = seq.generated_tokens
+            if seq.is_decoding and seq.batch is not None:
+                generated = seq.batch.generated_tokens(seq)
+            self._log.generated_tokens[seq.index] = generated
+
+    # The beginning of an iteration ------------------------------------------------------------------------
+
+    def _choose_chunks(self, batch: Batch, now_s: float, *, is_short: bool) -> list[Chunk]:
+        """Choose the prompt chunks of the next iteration, after its decodes (rules 1 to 3)."""
+        chunks: list[Chunk] = []
+        budget = self._max_batched_tokens - batch.n_decode
+        seq = self._partial
+        if seq is not None and budget > 0:
+            past = seq.computed_tokens
+            new = min(budget, seq.target_tokens - past)
+            n_blocks = blocks_for(past + new, self._block_tokens) - blocks_for(past, self._block_tokens)
+            if n_blocks > self._free_blocks:
+                self._preempt_last()  # itself: it was the last to be admitted
+                return chunks
+            self._take_chunk(batch, seq, new, n_blocks, chunks)
+            budget -= new
+        if is_short:
+            return chunks
+        waiting, running = self._waiting, self._running
+        while waiting and budget > 0 and len(running) < self._max_seqs:
+            seq = waiting[0]
+            new = seq.target_tokens
+            n_blocks = -(-new // self._block_tokens)
+            if n_blocks > self._free_blocks:
+                break
+            waiting.popleft()
+            running[seq] = None
+            seq.admission = self._n_admitted
+            self._n_admitted += 1
+            if self._log.n_preempted[seq.index] == 0:
+                self._log.first_scheduled_s[seq.index] = now_s
+            if new > budget:
+                new = budget
+                n_blocks = -(-new // self._block_tokens)
+            self._take_chunk(batch, seq, new, n_blocks, chunks)
+            budget -= new
+        return chunks
+
+    def _take_chunk(self, batch: Batch, seq: Sequence, new: int, n_blocks: int, chunks: list[Chunk]) -> None:
+        self._free_blocks -= n_blocks
+        self.prefill_tokens += new
+        chunks.append(Chunk(new, seq.computed_tokens))
+        seq.computed_tokens += new
+        if seq.computed_tokens == seq.target_tokens:
+            seq.batch = batch
+            batch.prefilled.append(seq)
+            self._partial = None
+        else:
+            self._partial = seq
+
+    def _take_blocks_or_preempt(self, batch: Batch) -> None:
+        """Give each decode of a batch its block, by admission; where none is free, preempt the last admitted."""
+        for seq in list(self._running):
+            if seq not in self._running:
+                return  # preempted, and with it all that were admitted later
+            if seq.batch is not batch or not seq.is_decoding:
+                continue
+            if (seq.prompt_tokens + batch.generated_tokens(seq) - 1) % self._block_tokens:
+                continue
+            while self._free_blocks == 0:
+                if self._preempt_last() is seq:
+                    return
+            self._free_blocks -= 1
+
+    def _preempt_last(self) -> Sequence:
+        """Preempt the last admitted request: free its blocks and put it at the head of the queue."""
+        seq, _ = self._running.popitem()
+        if seq.is_decoding and seq.batch is not None:
+            batch = seq.batch
+            # While its batch is under way, it has the block of the token that is being generated, too.
+            is_under_way = batch.n_iterations > 0
+            batch.remove(seq)
+            computed = seq.prompt_tokens + seq.generated_tokens - 1
+            held = computed + is_under_way
+        else:
+            computed = held = seq.computed_tokens
+            seq.batch = None
+        if self._partial is seq:
+            self._partial = None
+        self._free_blocks += blocks_for(held, self._block_tokens)
+        seq.target_tokens = seq.prompt_tokens + seq.generated_tokens
+        seq.computed_tokens = 0
+        self._waiting.appendleft(seq)
+        self.n_preemptions += 1
+        self._log.n_preempted[seq.index] += 1
+        self._log.recomputed_tokens[seq.index] += computed
+        return seq
+
+    # The end of an iteration ------------------------------------------------------------------------------
+
+    def _complete_prompts(self, batch: Batch, now_s: float) -> None:
+        """Give the requests whose prompts are computed their first token."""
+        for seq in batch.prefilled:
+            if seq.batch is not batch:
+                continue  # it was preempted under way
+            seq.batch = None
+            seq.generated_tokens += 1
+            if seq.generated_tokens == 1:
+                self._log.first_token_s[seq.index] = now_s
+            if seq.generated_tokens == seq.output_tokens:
+                self._finish(seq, now_s)
+            else:
+                batch.join(seq)
+        batch.prefilled.clear()
+
+    def _finish(self, seq: Sequence, now_s: float) -> None:
+        # Its last token was never read, so its keys and values are not in the cache.
+        self._free_blocks += -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)
+        del self._running[seq]
+        self.n_outstanding -= 1
+        self._log.finish_s[seq.index] = now_s
+        self._log.generated_tokens[seq.index] = seq.output_tokens

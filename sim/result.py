@@ -1,0 +1,89 @@
+"""What a run gives back, and how it is kept on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sim.errors import ResultError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """Facts of one run; `sim.metrics` derives figures from them.
+
+    Attributes:
+        requests: The request frame with `first_scheduled_s`, `first_token_s`, `finish_s` (null if it never came),
+            `generated_tokens`, `replica_id`, `n_preempted`, `recomputed_tokens`, `status` and, for rejected
+            requests, `reason`.
+        replicas: One row per replica: what it is, and sums over the whole run.
+        manifest: How the run came about: settings, trace, price, end.
+    """
+
+    requests: pl.DataFrame
+    replicas: pl.DataFrame
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, directory: Path, extra_files: Mapping[str, str] | None = None, *, force: bool = False) -> None:
+        """Write the run to a directory: all of it or nothing; the manifest is written last.
+
+        Args:
+            directory: Where to.
+            extra_files: Names and text of further files.
+            force: Replace what is there.
+
+        Raises:
+            ResultError: The directory exists, or it cannot be written; nothing is left behind.
+        """
+        if directory.exists() and not force:
+            msg = f"{directory} exists already; choose another directory or use --force"
+            raise ResultError(msg)
+        try:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        except OSError as error:
+            raise ResultError(_cannot_write(directory, error)) from error
+        try:
+            self.requests.write_parquet(unfinished / "requests.parquet")
+            self.replicas.write_parquet(unfinished / "replicas.parquet")
+            for name, text in (extra_files or {}).items():
+                (unfinished / name).write_text(text)
+            (unfinished / MANIFEST).write_text(json.dumps(self.manifest, indent=2, sort_keys=True) + "\n")
+            unfinished.chmod(0o755)
+            if directory.exists():
+                shutil.rmtree(directory)
+            unfinished.rename(directory)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ResultError(_cannot_write(directory, error)) from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+    @classmethod
+    def load(cls, directory: Path) -> SimulationResult:
+        """Read a run that `save` wrote.
+
+        Raises:
+            ResultError: There is none, or it was never finished.
+        """
+        if not (directory / MANIFEST).is_file():
+            what = "is an unfinished run: it has no manifest" if directory.is_dir() else "does not exist"
+            msg = f"{directory} {what}"
+            raise ResultError(msg)
+        return cls(
+            requests=pl.read_parquet(directory / "requests.parquet"),
+            replicas=pl.read_parquet(directory / "replicas.parquet"),
+            manifest=json.loads((directory / MANIFEST).read_text()),
+        )
+
+
+def _cannot_write(directory: Path, error: Exception) -> str:
+    return f"cannot write {directory}: {error}; nothing was left there"

@@ -1,0 +1,266 @@
+"""How long one iteration of one replica takes, given what is in the batch.
+
+An iteration with only decodes is affine in their total context, `base + slope * context_tokens`, for a fixed
+number of them: the engine's macro-steps rest on that. All implementations are positive and non-decreasing in
+every argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import NamedTuple, Protocol
+
+from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
+from sim.deployment import ReplicaSpec, Stage
+from sim.errors import DeploymentError
+from sim.kv_cache import stage_kv_bytes_per_token
+
+
+class Chunk(NamedTuple):
+    """A part of a prompt in an iteration: tokens computed now, and tokens of its sequence computed before."""
+
+    new_tokens: int
+    past_tokens: int
+
+
+class StageTime(Protocol):
+    """Time of one iteration on one pipeline stage of a replica, in seconds."""
+
+    def decode(self, n_decode: int) -> tuple[float, float]:
+        """(base, slope): `n_decode` decodes that hold `c` tokens in all take `base + slope * c`."""
+        ...
+
+    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+        """Time of an iteration with at least one prompt chunk, and perhaps decodes.
+
+        Args:
+            n_decode: Requests that decode one token each.
+            context_tokens: Tokens whose keys and values the decodes read, in all.
+            chunks: Prompt chunks.
+        """
+        ...
+
+
+class ServiceTimeModel(Protocol):
+    """Gives the stage times of a replica."""
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        """One `StageTime` for each pipeline stage.
+
+        Raises:
+            DeploymentError: The model says nothing about this replica.
+        """
+        ...
+
+
+class CompactServiceTime:
+    """A physical model with a few coefficients per GPU type, taken from the catalog.
+
+    For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
+
+        t = L c0 + smax(W / (BW e_bw), F / (PF e_fl)) + head + KV / (BW e_kv) + AF / (PF e_af) + EW / (BW e_ew)
+            + [tp > 1] 2 L (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
+            + [not the last stage] 2 T hidden / BW_link + [last stage] step overhead + S x sequence overhead
+
+    smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights; F: FLOPs of the linear layers; head: the same maximum for
+    the output head, on the last stage; KV: bytes of context read by decodes and by chunks with a past; AF: FLOPs
+    of prefill attention, 4 x heads x head_dim x (new x past + new^2 / 2); EW: bytes of norms, residuals, rotary
+    embedding and activation. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of
+    decodes at a lower efficiency.
+
+    Args:
+        step_overhead_s: Scheduler, sampler and transport time of an iteration. vLLM V1 with CUDA graphs: 0-1 ms.
+        sequence_overhead_s: The part of that which grows with each sequence in the batch.
+        network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
+            default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
+
+    >>> from sim.catalog import gpu_type, model_spec
+    >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("H100-SXM"))
+    >>> (stage,) = CompactServiceTime().stage_times(spec)
+    >>> base, slope = stage.decode(32)
+    >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
+    8.58
+    """
+
+    def __init__(
+        self,
+        step_overhead_s: float = 0.0,
+        sequence_overhead_s: float = 0.0,
+        network_bandwidth_bytes_per_s: float = 5e9 / 8,
+    ) -> None:
+        self.step_overhead_s = step_overhead_s
+        self.sequence_overhead_s = sequence_overhead_s
+        self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        """One `StageTime` for each pipeline stage.
+
+        Raises:
+            DeploymentError: A stage's GPU type has no coefficients, or none for its `tp`.
+        """
+        return tuple(self._stage_time(spec, index) for index in range(spec.pp))
+
+    def _stage_time(self, spec: ReplicaSpec, index: int) -> _CompactStageTime:
+        is_last = index == spec.pp - 1
+        bandwidth = None if is_last else self._link_bandwidth(spec, index)
+        return _CompactStageTime(
+            spec.model,
+            spec.stages[index],
+            kv_bytes_per_token=stage_kv_bytes_per_token(spec, spec.stages[index]),
+            has_head=is_last,
+            link_bandwidth=bandwidth,
+            step_overhead_s=self.step_overhead_s if is_last else 0.0,
+            sequence_overhead_s=self.sequence_overhead_s if is_last else 0.0,
+        )
+
+    def _link_bandwidth(self, spec: ReplicaSpec, index: int) -> float:
+        """Bandwidth to the next stage: the node's link while the pipeline fits in one node, else the network."""
+        here, there = spec.stages[index].gpu_type, spec.stages[index + 1].gpu_type
+        if here == there and spec.n_gpus <= here.gpus_per_node:
+            return here.link_bandwidth_bytes_per_s
+        return self.network_bandwidth_bytes_per_s
+
+
+class _CompactStageTime:
+    """The compact model with everything but the batch multiplied out."""
+
+    def __init__(
+        self,
+        model: ModelSpec,
+        stage: Stage,
+        *,
+        kv_bytes_per_token: int,
+        has_head: bool,
+        link_bandwidth: float | None,
+        step_overhead_s: float,
+        sequence_overhead_s: float,
+    ) -> None:
+        gpu, tp, n_layers = stage.gpu_type, stage.tp, stage.n_layers
+        c = gpu.coefficients
+        if c is None:
+            msg = f"GPU type {gpu.name!r} has no service-time coefficients"
+            raise DeploymentError(msg)
+        read = gpu.memory_bandwidth_bytes_per_s
+        flops = gpu.peak_flops_per_s
+        hidden = model.hidden_size
+        layer_params = n_layers * model.layer_params / tp
+        head_params = model.embedding_params / tp if has_head else 0.0
+
+        self._fixed = n_layers * c.layer_overhead_s + step_overhead_s
+        self._weights = BF16_BYTES * layer_params / (read * c.weight_read_efficiency)
+        self._linear_per_token = 2 * layer_params / (flops * c.linear_flops_efficiency)
+        self._head_weights = BF16_BYTES * head_params / (read * c.weight_read_efficiency)
+        self._head_per_seq = 2 * head_params / (flops * c.linear_flops_efficiency)
+        self._per_seq = sequence_overhead_s
+        self._kv_per_token = kv_bytes_per_token / (read * c.kv_read_efficiency)
+        self._mixed_kv_per_token = self._kv_per_token
+        if c.mixed_kv_read_efficiency_times_group is not None:
+            group = model.n_heads / model.n_kv_heads
+            mixed_efficiency = min(c.kv_read_efficiency, c.mixed_kv_read_efficiency_times_group / group)
+            self._mixed_kv_per_token = kv_bytes_per_token / (read * mixed_efficiency)
+        attention_flops = 4 * n_layers * model.n_heads * model.head_dim / tp
+        self._attention_per_pair = attention_flops / (flops * c.attention_flops_efficiency)
+        # Read and written per token and layer: two norms and two residual additions (8 x hidden), the gated
+        # activation (3 x ffn), the rotary embedding of queries and keys.
+        rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
+        elementwise_bytes = BF16_BYTES * n_layers * (8 * hidden + 3 * model.ffn_size / tp + rotary)
+        self._per_token = elementwise_bytes / (read * c.elementwise_efficiency)
+        if tp > 1:
+            allreduce = _allreduce(stage)
+            self._fixed += 2 * n_layers * allreduce.latency_s
+            per_token_bytes = 2 * (tp - 1) / tp * BF16_BYTES * hidden
+            self._per_token += 2 * n_layers * per_token_bytes / allreduce.bandwidth_bytes_per_s
+        if link_bandwidth is not None:
+            self._per_token += BF16_BYTES * hidden / link_bandwidth
+        self._decode_cache: dict[int, tuple[float, float]] = {}
+
+    def decode(self, n_decode: int) -> tuple[float, float]:
+        """(base, slope) of `n_decode` decodes in their total context."""
+        affine = self._decode_cache.get(n_decode)
+        if affine is None:
+            affine = (self._batch_time(n_decode, n_decode), self._kv_per_token)
+            self._decode_cache[n_decode] = affine
+        return affine
+
+    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+        """Time of an iteration with prompt chunks."""
+        n_tokens = n_decode
+        past_tokens = 0
+        pairs = 0.0
+        for new, past in chunks:
+            n_tokens += new
+            past_tokens += past
+            pairs += new * (past + 0.5 * new)
+        return (
+            self._batch_time(n_tokens, n_decode + len(chunks))
+            + self._mixed_kv_per_token * context_tokens
+            + self._kv_per_token * past_tokens
+            + self._attention_per_pair * pairs
+        )
+
+    def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
+        """All but attention."""
+        linear = self._linear_per_token * n_tokens
+        head = self._head_per_seq * n_seqs
+        return (
+            self._fixed
+            + sqrt(self._weights * self._weights + linear * linear)
+            + sqrt(self._head_weights * self._head_weights + head * head)
+            + self._per_token * n_tokens
+            + self._per_seq * n_seqs
+        )
+
+
+def _allreduce(stage: Stage) -> AllReduce:
+    c = stage.gpu_type.coefficients
+    by_tp = dict(c.allreduce) if c is not None else {}
+    if stage.tp not in by_tp:
+        known = ", ".join(str(tp) for tp in [1, *by_tp])
+        msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time for tp {stage.tp}; known: {known}"
+        raise DeploymentError(msg)
+    return by_tp[stage.tp]
+
+
+class ConstantServiceTime:
+    """Iteration times from four constants, the same for every replica; for tests against queueing theory.
+
+    Args:
+        iteration_s: Fixed time of an iteration, divided evenly over the pipeline stages.
+        per_prompt_token_s: Time of each new token of a prompt chunk.
+        per_decode_s: Time of each decoding request.
+        per_context_token_s: Time of each token of context that decodes read.
+    """
+
+    def __init__(
+        self,
+        iteration_s: float,
+        *,
+        per_prompt_token_s: float = 0.0,
+        per_decode_s: float = 0.0,
+        per_context_token_s: float = 0.0,
+    ) -> None:
+        self.iteration_s = iteration_s
+        self.per_prompt_token_s = per_prompt_token_s
+        self.per_decode_s = per_decode_s
+        self.per_context_token_s = per_context_token_s
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        """One `StageTime` for each pipeline stage."""
+        return (_ConstantStageTime(self, 1 / spec.pp),) * spec.pp
+
+
+class _ConstantStageTime:
+    def __init__(self, model: ConstantServiceTime, share: float) -> None:
+        self._model = model
+        self._share = share
+
+    def decode(self, n_decode: int) -> tuple[float, float]:
+        m, share = self._model, self._share
+        return share * (m.iteration_s + m.per_decode_s * n_decode), share * m.per_context_token_s
+
+    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+        m = self._model
+        base, slope = self.decode(n_decode)
+        prompt_tokens = sum(chunk.new_tokens for chunk in chunks)
+        return base + slope * context_tokens + self._share * m.per_prompt_token_s * prompt_tokens

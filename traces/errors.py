@@ -1,0 +1,35 @@
+"""The error of this package, and the "did you mean" that every package uses in its messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TraceError(ValueError):
+    """An expected mistake in a trace or its description; the message says where, what and what is allowed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say what `name` may have been meant to be.
+
+    Args:
+        name: The name that was not found.
+        known: The names that exist.
+
+    Returns:
+        A fragment to append to an error message; "" if nothing is known.
+
+    Examples:
+        >>> nearest("poison", ["poisson", "gamma"])
+        "did you mean 'poisson'? known: gamma, poisson"
+        >>> nearest("zipf", ["poisson", "gamma"])
+        'known: gamma, poisson'
+    """
+    names = sorted(set(known))
+    if not names:
+        return ""
+    listed = f"known: {', '.join(names)}"
+    lowered = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1)
+    return f"did you mean {lowered[close[0]]!r}? {listed}" if close else listed
