@@ -75,6 +75,11 @@ class Replica(ABC):
         self._n_admitted = 0
         self._alarm: Alarm | None = None
 
+    @property
+    def used_kv_blocks(self) -> int:
+        """KV blocks that running requests hold."""
+        return self.kv_blocks - self._free_blocks
+
     # Time -------------------------------------------------------------------------------------------------
 
     def start(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> None:

@@ -218,6 +218,7 @@ class SingleStageReplica(Replica):
                 end_s = self._steady_end_s(iteration)
                 self._complete(n_iterations, end_s)
                 batch.start_s, batch.held_tokens, batch.n_iterations = end_s, batch.context_tokens, 1
+                self._free_blocks -= batch.blocks_needed(1)
         if batch.n_iterations:
             elapsed_s = now_s - batch.start_s
             self.busy_s += elapsed_s

@@ -1,0 +1,97 @@
+"""A slow twin of the single-stage replica: vLLM V1's rules, token by token and block by block, on plain lists.
+
+Written from the rules alone and sharing nothing with the engine but the service times: no SimPy, no running sums, no
+residues, no macro-steps. Quadratic and proud of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sim import Chunk, StageTime
+from traces import Trace
+
+
+@dataclass
+class Request:
+    arrival_s: float
+    prompt: int
+    output: int
+    generated: int = 0
+    computed: int = 0
+    blocks: int = 0
+    n_preempted: int = 0
+    times: list[float] = field(default_factory=list)
+
+
+def serve(
+    trace: Trace, stage: StageTime, *, kv_blocks: int, max_batched_tokens: int, max_seqs: int, block_tokens: int = 16
+) -> list[Request]:
+    """Serve a trace on one replica; `times` are those of the tokens."""
+    rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
+    requests = [Request(*row) for row in rows]
+    to_come, waiting, running = list(requests), [], []
+    now = 0.0
+    while to_come or waiting or running:
+        while to_come and to_come[0].arrival_s <= now:
+            waiting.append(to_come.pop(0))
+        budget, scheduled, preempted = max_batched_tokens, [], False
+        free = kv_blocks - sum(r.blocks for r in running)
+
+        position = 0
+        while position < len(running) and budget > 0:
+            request = running[position]
+            new = min(request.prompt + request.generated - request.computed, budget)
+            while True:
+                extra = -(-(request.computed + new) // block_tokens) - request.blocks
+                if extra <= free:
+                    break
+                victim = running.pop()
+                free += victim.blocks
+                victim.blocks = victim.computed = 0
+                victim.n_preempted += 1
+                waiting.insert(0, victim)
+                preempted = True
+                if victim is request:
+                    break
+            if position >= len(running) or running[position] is not request:
+                break
+            free -= extra
+            request.blocks += extra
+            scheduled.append((request, new))
+            budget -= new
+            position += 1
+
+        while not preempted and waiting and budget > 0 and len(running) < max_seqs:
+            request = waiting[0]
+            whole = request.prompt + request.generated
+            if -(-whole // block_tokens) > free:
+                break
+            waiting.pop(0)
+            new = min(whole, budget)
+            request.blocks = -(-new // block_tokens)
+            free -= request.blocks
+            running.append(request)
+            scheduled.append((request, new))
+            budget -= new
+
+        if not scheduled:
+            now = to_come[0].arrival_s
+            continue
+        decodes = [r for r, new in scheduled if r.generated and r.computed == r.prompt + r.generated - 1]
+        chunks = [Chunk(new, r.computed) for r, new in scheduled if r not in decodes]
+        context = sum(r.prompt + r.generated for r in decodes)
+        if chunks:
+            now += stage.mixed(len(decodes), context, chunks)
+        else:
+            base, slope = stage.decode(len(decodes))
+            now += base + slope * context
+        for request, new in scheduled:
+            request.computed += new
+            if request.computed == request.prompt + request.generated:
+                request.generated += 1
+                request.times.append(now)
+                if request.generated == request.output:
+                    running.remove(request)
+                    request.blocks = 0
+    return requests

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from sim import Deployment, ServiceTimeModel, kv_blocks, simulate
+from tests.naive_vllm import serve
+from tests.strategies_sim import assert_conserved, crowded_traces, deployments, service_times
+from traces import Trace
+
+horizons = st.none() | st.floats(0.05, 8.0) | st.integers(1, 60).map(lambda tick: 0.1 * tick)
+
+
+@given(deployments(), crowded_traces(), service_times(), st.sampled_from(["round_robin", "least_loaded"]), horizons)
+def test_macro_steps_change_nothing(
+    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
+) -> None:
+    if horizon_s is not None:
+        horizon_s += float(trace.requests["arrival_s"][0])
+    macro, iteration = (
+        simulate(
+            deployment, trace, service_time=service_time, router=router, stepping=stepping, horizon_s=horizon_s
+        )
+        for stepping in ("macro", "iteration")
+    )
+    assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
+    assert_frame_equal(macro.replicas, iteration.replicas, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(deployments(), crowded_traces(), service_times(), st.sampled_from(["round_robin", "least_loaded"]))
+def test_requests_tokens_and_blocks_are_conserved(
+    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
+) -> None:
+    assert_conserved(simulate(deployment, trace, service_time=service_time, router=router), trace)
+
+
+@given(deployments(), crowded_traces(), service_times())
+def test_one_stage_agrees_with_a_naive_twin(
+    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel
+) -> None:
+    spec = next((spec for spec, _ in deployment.replicas if spec.pp == 1), None)
+    if spec is None:
+        return
+    requests = simulate(Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin").requests
+    twins = serve(
+        trace,
+        service_time.stage_times(spec)[0],
+        kv_blocks=kv_blocks(spec),
+        max_batched_tokens=spec.max_batched_tokens,
+        max_seqs=spec.max_seqs,
+    )
+    assert requests["first_token_s"].to_list() == pytest.approx([twin.times[0] for twin in twins], rel=1e-9)
+    assert requests["finish_s"].to_list() == pytest.approx([twin.times[-1] for twin in twins], rel=1e-9)
+    assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
