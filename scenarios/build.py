@@ -1,0 +1,204 @@
+"""From a scenario to what the other packages work with: traces, planning problems, simulation settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from planners import Candidate, Demand, Objective, PlanningProblem, build_problem
+from scenarios import schema
+from scenarios.load import LoadedScenario
+from sim import (
+    SLO,
+    CompactServiceTime,
+    GpuType,
+    ModelSpec,
+    ReplicaLimits,
+    gpu_names,
+    gpu_type,
+    model_names,
+    model_spec,
+)
+from sim.units import GIB, GIGA
+from traces import (
+    AllAtOnce,
+    ArrivalProcess,
+    DiurnalArrivals,
+    FixedTypes,
+    GammaArrivals,
+    HistogramLengths,
+    LengthSampler,
+    LogNormalLengths,
+    PiecewiseArrivals,
+    PoissonArrivals,
+    Trace,
+    WorkloadGrid,
+    WorkloadMix,
+    azure_conv_like,
+    read,
+    synthesize,
+)
+
+
+def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
+    """All streams of a scenario in one trace; `slo_class` is the name of the stream.
+
+    Raises:
+        TraceError: A file cannot be read as what it is said to be.
+    """
+    streams = loaded.scenario.workload.items()
+    traces = [
+        _make_stream(name, stream, loaded.folder, _stream_seed(seed, index))
+        for index, (name, stream) in enumerate(streams)
+    ]
+    return traces[0].merge(*traces[1:]) if len(traces) > 1 else traces[0]
+
+
+def _stream_seed(seed: int, index: int) -> int:
+    """Streams draw different numbers; the first keeps the seed, so that one stream alone is the generator's own."""
+    return seed if index == 0 else int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0])
+
+
+def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int) -> Trace:
+    match stream:
+        case schema.AzureConvLike():
+            trace = azure_conv_like(stream.n_requests, seed=seed, rate_rps=stream.rate_rps, model=stream.model)
+            return Trace.from_frame(trace.requests.drop("slo_class"), trace.source, slo_class=name)
+        case schema.Synthetic():
+            arrivals, lengths = _arrivals(stream.arrivals), _lengths(stream.lengths)
+            return synthesize(arrivals, lengths, stream.n_requests, seed=seed, model=stream.model, slo_class=name)
+        case schema.TraceFile():
+            options = {"model": stream.model, "slo_class": name} | stream.options
+            trace = read(folder / stream.path, stream.reader, **options)
+            trace = trace if stream.head is None else trace.head(stream.head)
+            return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
+
+
+def _arrivals(arrivals: schema.Arrivals) -> ArrivalProcess:
+    match arrivals:
+        case schema.Poisson():
+            return PoissonArrivals(arrivals.rate_rps)
+        case schema.Gamma():
+            return GammaArrivals(arrivals.rate_rps, arrivals.cv)
+        case schema.Piecewise():
+            return PiecewiseArrivals(arrivals.times_s, arrivals.rates_rps)
+        case schema.Diurnal():
+            return DiurnalArrivals(arrivals.mean_rate_rps, arrivals.peak_to_trough, arrivals.peak_hour, cv=arrivals.cv)
+        case schema.AllAtOnce():
+            return AllAtOnce()
+
+
+def _lengths(lengths: schema.Lengths) -> LengthSampler:
+    match lengths:
+        case schema.TypeLengths():
+            types = tuple((kind.prompt_tokens, kind.output_tokens) for kind in make_grid(lengths.grid).types)
+            shares = lengths.shares if lengths.order == "row_major" else lengths.shares[::-1]
+            total = sum(shares)
+            return FixedTypes(types, tuple(share / total for share in shares))
+        case schema.LogNormalLengths():
+            return LogNormalLengths(
+                lengths.prompt_tokens_p50,
+                lengths.prompt_tokens_p90,
+                lengths.output_tokens_p50,
+                lengths.output_tokens_p90,
+            )
+        case schema.HistogramLengths():
+            return HistogramLengths(lengths.prompt_knots, lengths.output_knots, lengths.rank_correlation)
+
+
+def make_grid(grid: schema.Grid) -> WorkloadGrid:
+    """The workload types of a grid."""
+    return WorkloadGrid(grid.prompt_tokens, grid.output_tokens)
+
+
+def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
+    """The models that the scenario can use: its own, and the catalog's."""
+    own = {name: ModelSpec(name=name, **model.model_dump()) for name, model in scenario.models.items()}
+    return {name: model_spec(name) for name in model_names()} | own
+
+
+def make_gpu_types(scenario: schema.Scenario) -> dict[str, GpuType]:
+    """The GPU types on the market, at its prices."""
+    gpus = {}
+    for name, offer in scenario.cluster.gpus.items():
+        known = gpu_type(name) if name in gpu_names() else GpuType(name, memory_bytes=0, usd_per_h=0.0)
+        price = known.usd_per_h if offer.usd_per_h is None else offer.usd_per_h
+        memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)
+        gpus[name] = replace(known, usd_per_h=price, memory_bytes=memory_bytes)
+    return gpus
+
+
+def make_service_time(scenario: schema.Scenario) -> CompactServiceTime:
+    """The service-time model."""
+    settings = scenario.sim.service_time
+    return CompactServiceTime(
+        step_overhead_s=settings.step_overhead_s,
+        sequence_overhead_s=settings.sequence_overhead_s,
+        network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
+    )
+
+
+def make_slo(scenario: schema.Scenario) -> SLO:
+    """The service-level objective."""
+    return SLO(**scenario.slo.model_dump())
+
+
+def make_problem(scenario: schema.Scenario, trace: Trace | None, seed: int) -> PlanningProblem:
+    """The planning problem: the trace's own mix and rate, or the requests and capacities that the file gives.
+
+    Raises:
+        PlannerError: A model fits on no GPU type of the market.
+    """
+    planning = scenario.planning
+    objective = Objective(planning.objective)
+    gpu_types = make_gpu_types(scenario)
+    available = {name: offer.available for name, offer in scenario.cluster.gpus.items()}
+    if isinstance(planning.capacity, schema.GivenCapacity):
+        demand = Demand("given", None, tuple(planning.capacity.requests), tuple(planning.capacity.requests.values()))
+        candidates = tuple(
+            Candidate(
+                name=name,
+                model="given",
+                gpus=tuple(sorted(candidate.gpus.items())),
+                usd_per_h=sum(n * gpu_types[gpu].usd_per_h for gpu, n in candidate.gpus.items()),
+                capacity_rps=candidate.capacity_rps,
+            )
+            for name, candidate in planning.capacity.candidates.items()
+        )
+        return PlanningProblem(
+            demands=(demand,),
+            candidates=candidates,
+            available=tuple(sorted(available.items())),
+            budget_usd_per_h=planning.budget_usd_per_h,
+            objective=objective,
+            time_limit_s=planning.time_limit_s,
+            seed=seed,
+        )
+    if trace is None:
+        msg = "a planning problem needs a trace or given capacities"
+        raise ValueError(msg)
+    grid = make_grid(planning.grid)
+    counts = trace.requests["model"].value_counts()
+    n_requests = dict(zip(counts["model"], counts["count"], strict=True))
+    demands = []
+    for model in trace.models:
+        mix = WorkloadMix.from_trace(trace, grid, model)
+        if objective is Objective.MAKESPAN:
+            demands.append(Demand.from_requests(model, mix, n_requests[model]))
+        else:
+            demands.append(Demand.from_rate(model, mix, trace.rate_rps * n_requests[model] / len(trace)))
+    models = make_models(scenario)
+    return build_problem(
+        [models[model] for model in trace.models],
+        demands,
+        available,
+        gpu_types,
+        make_service_time(scenario),
+        planning.budget_usd_per_h,
+        objective,
+        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
+        time_limit_s=planning.time_limit_s,
+        seed=seed,
+    )

@@ -1,0 +1,133 @@
+"""Checks of a scenario that need more than its schema: names that must exist, numbers that must fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from planners import PlannerError, get_planner
+from scenarios.schema import GivenCapacity, HistogramLengths, Piecewise, Scenario, Synthetic, TraceFile, TypeLengths
+from scenarios.yaml_lines import FieldPath
+from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
+from traces import READERS, nearest
+
+Finding = tuple[FieldPath, str]
+
+SHARE_TOLERANCE = 0.02  # the published mixes of arXiv:2502.00722 are rounded to 1 %
+
+
+def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
+    """All that is wrong, as (field, message)."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _check_gpus(scenario),
+        lambda: _check_streams(scenario, folder),
+        lambda: _check_capacity(scenario),
+        lambda: _check_planners(scenario),
+        lambda: _check_sim(scenario),
+        lambda: _check_overrides(scenario),
+    )
+    return [finding for check in checks for finding in check()]
+
+
+def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
+    for name, gpu in scenario.cluster.gpus.items():
+        if name not in gpu_names() and (gpu.memory_gib is None or gpu.usd_per_h is None):
+            message = f"unknown GPU type {name!r}: {nearest(name, gpu_names())}; one of your own needs memory_gib"
+            yield ("cluster", "gpus", name), f"{message} and usd_per_h"
+
+
+def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    is_given = isinstance(scenario.planning.capacity, GivenCapacity)
+    if not scenario.workload and not is_given:
+        yield ("workload",), "is missing: without requests there is nothing to plan for"
+    known = (*model_names(), *scenario.models)
+    for name, stream in scenario.workload.items():
+        path: FieldPath = ("workload", name)
+        if stream.model not in known:
+            yield (*path, "model"), f"unknown model {stream.model!r}: {nearest(stream.model, known)}"
+        if isinstance(stream, TraceFile):
+            if stream.reader not in READERS:
+                yield (*path, "reader"), f"unknown reader {stream.reader!r}: {nearest(stream.reader, READERS)}"
+            if not (folder / stream.path).is_file():
+                yield (*path, "path"), f"no such file: {folder / stream.path}"
+        if isinstance(stream, Synthetic):
+            yield from _check_synthetic(stream, path)
+
+
+def _check_synthetic(stream: Synthetic, path: FieldPath) -> Iterator[Finding]:
+    arrivals, lengths = stream.arrivals, stream.lengths
+    if isinstance(arrivals, Piecewise):
+        n_times, n_rates = len(arrivals.times_s), len(arrivals.rates_rps)
+        if n_times != n_rates or not n_times:
+            yield (*path, "arrivals"), f"{n_times} times_s and {n_rates} rates_rps; there must be as many, at least one"
+    if isinstance(lengths, TypeLengths):
+        n_types = len(lengths.grid.prompt_tokens) * len(lengths.grid.output_tokens)
+        if len(lengths.shares) != n_types:
+            yield (*path, "lengths", "shares"), f"{len(lengths.shares)} shares for {n_types} workload types"
+        elif abs(sum(lengths.shares) - 1) > SHARE_TOLERANCE:
+            yield (*path, "lengths", "shares"), f"the shares sum to {sum(lengths.shares):g}, not to 1"
+    if isinstance(lengths, HistogramLengths):
+        for field in ("prompt_knots", "output_knots"):
+            knots = getattr(lengths, field)
+            if len(knots) < 2 or knots[0][0] != 0 or knots[-1][0] != 1 or list(knots) != sorted(knots):
+                yield (*path, "lengths", field), "knots go from probability 0 to 1 in ascending order"
+
+
+def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
+    capacity = scenario.planning.capacity
+    if not isinstance(capacity, GivenCapacity):
+        return
+    path: FieldPath = ("planning", "capacity")
+    if scenario.workload:
+        yield ("workload",), "is of no use where capacities are given: requests are counted in planning.capacity"
+    for name, candidate in capacity.candidates.items():
+        for gpu in candidate.gpus:
+            if gpu not in scenario.cluster.gpus:
+                hint = nearest(gpu, scenario.cluster.gpus)
+                yield (*path, "candidates", name, "gpus", gpu), f"unknown GPU type {gpu!r}: {hint}"
+        n_given, n_types = len(candidate.capacity_rps), len(capacity.requests)
+        if n_given != n_types:
+            message = f"{n_given} capacities for {n_types} workload types: {', '.join(capacity.requests)}"
+            yield (*path, "candidates", name, "capacity_rps"), message
+
+
+def _check_planners(scenario: Scenario) -> Iterator[Finding]:
+    if not scenario.planners:
+        yield ("planners",), "names no planner"
+    seen: set[str] = set()
+    for index, choice in enumerate(scenario.planners):
+        try:
+            get_planner(choice.name, choice.options)
+        except PlannerError as error:
+            yield ("planners", index), str(error)
+        if choice.name in seen:
+            yield ("planners", index), f"{choice.name!r} stands here twice"
+        seen.add(choice.name)
+        gpu = choice.name.partition(":")[2]
+        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
+            yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+    if len(set(scenario.seeds)) != len(scenario.seeds) or not scenario.seeds:
+        yield ("seeds",), "must be one or more different numbers"
+
+
+def _check_sim(scenario: Scenario) -> Iterator[Finding]:
+    sim = scenario.sim
+    if sim.router not in ROUTERS:
+        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, ROUTERS)}"
+    if sim.length_predictor not in LENGTH_PREDICTORS:
+        hint = nearest(sim.length_predictor, LENGTH_PREDICTORS)
+        yield ("sim", "length_predictor"), f"unknown length predictor {sim.length_predictor!r}: {hint}"
+    if sim.horizon_s is not None and sim.warmup_s >= sim.horizon_s:
+        yield ("sim", "warmup_s"), f"is {sim.warmup_s:g}, not before the horizon at {sim.horizon_s:g}"
+    limits = sim.limits
+    budget = limits.max_batched_tokens
+    if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:
+        yield ("sim", "limits", "max_seqs"), f"is {limits.max_seqs}, more than max_batched_tokens, {budget}"
+
+
+def _check_overrides(scenario: Scenario) -> Iterator[Finding]:
+    for name, overrides in scenario.scenarios.items():
+        for index, override in enumerate(overrides):
+            if override not in scenario.overrides:
+                hint = nearest(override, scenario.overrides)
+                yield ("scenarios", name, index), f"unknown override {override!r}: {hint}"

@@ -1,0 +1,418 @@
+"""The command `hetserve`. Data go to stdout, progress and errors to stderr.
+
+Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from planners.errors import PlannerError
+from scenarios.errors import Problem, RunError, ScenarioError
+from sim.errors import SimError
+from traces.errors import TraceError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scenarios.compare import Row
+    from scenarios.load import LoadedScenario
+
+EXPECTED_ERRORS = (ScenarioError, RunError, TraceError, SimError, PlannerError)
+
+
+class InvalidInput(click.ClickException):
+    """Wrong input: what is wrong with it, and where."""
+
+    exit_code = 2
+
+
+class NoPlan(click.ClickException):
+    """No planner found a fleet: the reasons."""
+
+    exit_code = 3
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__("\n  ".join(["no feasible plan", *reasons]))
+
+
+class _Hetserve(click.Group):
+    """Turns expected errors into messages: a user's mistake never ends in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED_ERRORS as error:
+            raise InvalidInput(str(error)) from error
+
+
+@click.group(cls=_Hetserve, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="hetserve")
+def main() -> None:
+    """Which GPUs to rent for language models, how to deploy them, and which requests to send where.
+
+    Planners choose a fleet within a budget; a simulation serves your requests on it, iteration by iteration.
+
+    Start with: hetserve demo
+    """
+
+
+# Options that several commands share ---------------------------------------------------------------------------------
+
+Command = Callable[..., None]
+
+
+def _scenario_options(command: Command) -> Command:
+    for option in (
+        click.argument("file", metavar="FILE"),
+        click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides)."),
+        click.option(
+            "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field, e.g. sim.horizon_s=600."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+_seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+_force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
+_out_option = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+    help="Where results are kept.",
+)  # fmt: skip
+
+
+def _print(*tables: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # In a pipe there is no terminal to fit into.
+    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    for table in tables:
+        console.print(table)
+
+
+def _print_json(data: Any) -> None:
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+# Commands ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where results are kept.")
+@_json_option
+@_quiet_option
+def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
+    from scenarios.load import load
+
+    out = _unused(Path("runs/demo")) if out is None else out
+    loaded = load("demo")
+    if not as_json:
+        click.echo(loaded.scenario.description)
+    rows = _run(loaded, out, quiet=quiet)
+    _report(rows, None, "json" if as_json else "table")
+    if not as_json:
+        click.echo(f"\nResults: {out}")
+        click.echo("Next:    hetserve new my-scenario      a copy of this question, to make it yours")
+        click.echo("         hetserve plan demo            what the milp planner rents, and who serves what")
+        click.echo(f"         hetserve show {out}      all metrics")
+
+
+def _unused(directory: Path) -> Path:
+    """The directory, with a number added if it exists."""
+    candidate, n = directory, 1
+    while candidate.exists():
+        n += 1
+        candidate = directory.with_name(f"{directory.name}-{n}")
+    return candidate
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--template", default="quickstart", show_default=True, help="A scenario of the library.")
+@_force_option
+def new(directory: Path, template: str, force: bool) -> None:
+    """Write a scenario to DIR, ready to run and to be changed."""
+    from scenarios.load import library_names, library_text
+    from traces import nearest
+
+    if template not in library_names():
+        msg = f"unknown template {template!r}: {nearest(template, library_names())}"
+        raise RunError(msg)
+    path = directory / "scenario.yaml"
+    if path.exists() and not force:
+        msg = f"{path} exists already; use --force to replace it"
+        raise RunError(msg)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path.write_text(library_text(template))
+    except OSError as error:
+        msg = f"cannot write {path}: {error}"
+        raise RunError(msg) from error
+    click.echo(f"{path}\nNext: hetserve compare {path}")
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+def validate(files: Sequence[str]) -> None:
+    """Check scenario files, with all their scenarios; all problems are reported at once."""
+    from scenarios.load import load_all
+    from scenarios.run import Job
+
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            for loaded in load_all(file):
+                Job.prepare(loaded, loaded.scenario.seeds[0])
+                click.echo(f"{file}: {loaded.label} is valid")
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+
+
+@main.command()
+@_scenario_options
+@click.option("--planner", default="milp", show_default=True, metavar="NAME", help="See: hetserve list planners.")
+@_seed_option
+@click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the linear program to FILE.")  # fmt: skip
+@_json_option
+@_quiet_option
+def plan(
+    file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Say what to rent and which requests to send where, without a simulation.
+
+    FILE is a scenario file, or the name of a scenario of the library.
+    """
+    from scenarios.load import load
+    from scenarios.report.progress import ProgressBar
+    from scenarios.report.tables import plan_tables
+    from scenarios.run import Job
+
+    loaded = load(file, scenario, sets)
+    with ProgressBar(is_quiet=quiet) as bar:
+        bar.stage("requests and capacities")
+        job = Job.prepare(loaded, _seeds(loaded, seed)[0])
+        if write_lp is not None:
+            from planners import write_lp as write
+
+            write(job.problem, write_lp)
+        bar.stage(f"planning with {planner}")
+        found = job.plan(_choice(loaded, planner))
+    data = found.to_dict(job.problem)
+    if as_json:
+        _print_json(data)
+    elif found.objective is not None:
+        _print(*plan_tables(data))
+        unit = "s" if found.objective_name == "makespan" else "x the offered requests"
+        bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
+        click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+    if found.objective is None:
+        raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
+
+
+@main.command()
+@_scenario_options
+@click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
+@click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Serve these requests instead of the scenario's.")  # fmt: skip
+@click.option("--reader", metavar="NAME", help="How to read --trace; see: hetserve list readers.")
+@_seed_option
+@_out_option
+@_force_option
+@_json_option
+@_quiet_option
+def run(
+    file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
+    trace: Path | None, reader: str | None, seed: int | None, out: Path,
+    force: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Plan with one planner and simulate its fleet.
+
+    FILE is a scenario file, or the name of a scenario of the library.
+    """
+    from scenarios.load import load
+
+    if (trace is None) != (reader is None):
+        msg = "--trace and --reader go together"
+        raise click.UsageError(msg)
+    if planner is not None and plan_file is not None:
+        msg = "--planner and --plan exclude each other"
+        raise click.UsageError(msg)
+    if trace is not None and reader is not None:
+        sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
+    loaded = load(file, scenario, sets)
+    if plan_file is not None:
+        rows = [_replay(loaded, plan_file, seed, out, force=force, quiet=quiet)]
+    else:
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, quiet=quiet)
+    _report(rows, None, "json" if as_json else "table")
+    if not as_json:
+        for row in rows:
+            counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
+            click.echo(f"Requests: {', '.join(f'{value:,} {name}' for name, value in counts.items())}")
+        click.echo(f"Results:  {out}")
+
+
+_STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unfinished")
+
+
+@main.command()
+@click.argument("sources", metavar="FILE|DIR...", nargs=-1, required=True)
+@click.option("--scenario", "scenarios", metavar="NAME", multiple=True, help="Scenarios of the file; may be repeated.")
+@click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
+@click.option("--baseline", metavar="PLANNER", help="Whom to compare with; by default the first.")
+@click.option("--format", "style", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
+@_seed_option
+@_out_option
+@_force_option
+@_quiet_option
+def compare(
+    sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
+    seed: int | None, out: Path, force: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Compare planners: run a scenario with all of them, or read finished runs from directories."""
+    from scenarios.compare import read_rows
+    from scenarios.load import load
+
+    rows: list[Row] = []
+    for source in sources:
+        if Path(source).is_dir():
+            rows += read_rows([Path(source)])
+            continue
+        for name in scenarios or (None,):
+            rows += _run(load(source, name, sets), out, seed=seed, force=force, quiet=quiet)
+    _report(rows, baseline, style)
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@_json_option
+def show(directory: Path, as_json: bool) -> None:
+    """Print all metrics of the finished runs in DIR."""
+    from scenarios.compare import Comparison, read_rows
+    from scenarios.report.tables import metrics_table
+
+    rows = read_rows([directory])
+    if as_json:
+        _print_json(Comparison.of(rows).to_dict())
+    else:
+        _print(*(metrics_table(row) for row in rows))
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["planners", "gpus", "models", "scenarios", "readers", "routers"]))
+def list_(what: str) -> None:
+    """List what can be named in a scenario."""
+    from scenarios.report.catalog import catalog_table
+
+    _print(catalog_table(what))
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON schema of scenario files, for editors."""
+    from scenarios.schema import Scenario
+
+    _print_json(Scenario.model_json_schema())
+
+
+@main.command()
+def doctor() -> None:
+    """Check the installation: versions, the solver, and packages of other distributions that stand in the way."""
+    from scenarios.doctor import findings
+
+    ailing = False
+    for is_well, finding in findings():
+        click.echo(f"{'ok  ' if is_well else 'FAIL'} {finding}")
+        ailing |= not is_well
+    if ailing:
+        raise click.exceptions.Exit(InvalidInput.exit_code)
+
+
+# Their parts ---------------------------------------------------------------------------------------------------------
+
+
+def _seeds(loaded: LoadedScenario, seed: int | None) -> tuple[int, ...]:
+    return loaded.scenario.seeds if seed is None else (seed,)
+
+
+def _choice(loaded: LoadedScenario, planner: str) -> Any:
+    """The planner with the options that the scenario gives it, if it does."""
+    from scenarios.schema import PlannerChoice
+
+    named = {choice.name: choice for choice in loaded.scenario.planners}
+    return named.get(planner, PlannerChoice(name=planner))
+
+
+def _run(
+    loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
+    force: bool = False, quiet: bool = False,
+) -> list[Row]:  # fmt: skip
+    from scenarios.compare import run_rows
+    from scenarios.report.progress import ProgressBar
+
+    planners = None if planner is None else [_choice(loaded, planner)]
+    with ProgressBar(is_quiet=quiet) as bar:
+        return run_rows(loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, watcher=bar)
+
+
+def _replay(loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, quiet: bool) -> Row:
+    from scenarios.compare import Row
+    from scenarios.report.progress import ProgressBar
+    from scenarios.run import Job
+    from scenarios.schema import PlannerChoice
+
+    with ProgressBar(is_quiet=quiet) as bar:
+        bar.stage("requests")
+        job = Job.prepare(loaded, _seeds(loaded, seed)[0])
+        choice = PlannerChoice(name="given")
+        if not force:
+            job.check_is_new(out, [choice])
+        deployment, plan_data = job.read_plan(plan_file)
+        bar.stage("simulating the given fleet", job.n_requests)
+        result = job.simulate(choice.name, deployment, plan_data, bar.progress)
+        job.save(result, deployment, out, force=force)
+    return Row.from_result(result)
+
+
+def _stream_from(loaded: LoadedScenario, trace: Path, reader: str) -> list[str]:
+    """Replace the only stream of a scenario by a trace."""
+    streams = loaded.scenario.workload
+    if len(streams) != 1:
+        msg = f"--trace replaces the only stream of a scenario; {loaded.label} has {len(streams)}: use --set"
+        raise RunError(msg)
+    ((name, stream),) = streams.items()
+    value = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
+    return [f"workload.{name}={json.dumps(value)}"]
+
+
+def _report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
+    from scenarios.compare import Comparison
+    from scenarios.report.tables import fleet_table, results_table, to_markdown
+
+    comparison = Comparison.of(rows, baseline)
+    if style == "json":
+        _print_json(comparison.to_dict())
+    else:
+        tables = [fleet_table(comparison), results_table(comparison)]
+        if style == "md":
+            click.echo(to_markdown(tables), nl=False)
+        else:
+            _print(*tables)
+    if not any(row.status == "ok" for row in rows):
+        raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -1,0 +1,175 @@
+"""Several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from planners import Plan, PlanningProblem
+from scenarios.errors import RunError
+from scenarios.load import LoadedScenario
+from scenarios.run import Job, Watcher
+from scenarios.schema import PlannerChoice
+from sim import SLO, SimulationResult, compute_metrics
+from sim.result import MANIFEST
+from traces import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run, or the reason why there is none.
+
+    Attributes:
+        scenario: Label of the scenario.
+        planner: Name of the planner.
+        seed: Seed of the requests.
+        status: `ok`, `infeasible` or `failed`.
+        plan: The plan, as `plan --json` prints it.
+        metrics: Metrics by the names of the reference; empty without a run.
+        offered_rps: Requests/s that arrive; None if they arrive all at once.
+    """
+
+    scenario: str
+    planner: str
+    seed: int
+    status: str
+    plan: dict[str, Any]
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    offered_rps: float | None = None
+
+    @classmethod
+    def from_result(cls, result: SimulationResult) -> Row:
+        """The row of a run."""
+        m = result.manifest
+        metrics = compute_metrics(result, SLO(**m["slo"]), m["warmup_s"])
+        return cls(m["scenario"], m["planner"], m["seed"], "ok", m["plan"], metrics, m["offered_rps"])
+
+    @classmethod
+    def without_run(cls, scenario: str, seed: int, plan: Plan, problem: PlanningProblem) -> Row:
+        """The row of a planner that found no plan."""
+        return cls(scenario, plan.planner, seed, plan.status.value, plan.to_dict(problem))
+
+    @property
+    def promised_rps(self) -> float | None:
+        """Requests/s of all models that the planner says its fleet can serve, if it says so."""
+        promises = self.plan.get("promised_rps")
+        return sum(promises.values()) if promises else None
+
+    @property
+    def kept_promise(self) -> float | None:
+        """Throughput / what was promised or, if fewer requests came, offered."""
+        throughput, promised = self.metrics.get("throughput_rps"), self.promised_rps
+        if throughput is None or promised is None:
+            return None
+        return throughput / (promised if self.offered_rps is None else min(promised, self.offered_rps))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows, and the planner that the others are compared with."""
+
+    rows: tuple[Row, ...]
+    baseline: str
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], baseline: str | None = None) -> Comparison:
+        """Compare with a planner; with the first that has a run if none is named.
+
+        Raises:
+            RunError: No row is of that planner.
+        """
+        planners = list(dict.fromkeys(row.planner for row in rows))
+        if baseline is None:
+            baseline = next((row.planner for row in rows if row.status == "ok"), planners[0])
+        if baseline not in planners:
+            msg = f"unknown baseline {baseline!r}: {nearest(baseline, planners)}"
+            raise RunError(msg)
+        return cls(tuple(rows), baseline)
+
+    def change(self, row: Row, metric: str) -> float | None:
+        """Relative change of a metric against the baseline's run of the same scenario and seed."""
+        for other in self.rows:
+            if (other.scenario, other.planner, other.seed) == (row.scenario, self.baseline, row.seed):
+                old, new = other.metrics.get(metric), row.metrics.get(metric)
+                return None if not old or new is None else new / old - 1
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `compare --format json` prints it."""
+        return {
+            "baseline": self.baseline,
+            "rows": [
+                {
+                    "scenario": row.scenario,
+                    "planner": row.planner,
+                    "seed": row.seed,
+                    "status": row.status,
+                    "metrics": row.metrics,
+                    "plan": row.plan,
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def run_rows(
+    loaded: LoadedScenario,
+    out: Path,
+    *,
+    planners: Sequence[PlannerChoice] | None = None,
+    seeds: Sequence[int] | None = None,
+    force: bool = False,
+    watcher: Watcher | None = None,
+) -> list[Row]:
+    """Plan, simulate and keep a run for each seed and planner of a scenario.
+
+    Args:
+        loaded: The scenario.
+        out: Where runs are kept.
+        planners: Instead of the scenario's.
+        seeds: Instead of the scenario's.
+        force: Replace runs that are there.
+        watcher: Told how it goes.
+
+    Raises:
+        RunError: A run is there already; nothing has been run then.
+        ScenarioError, TraceError, PlannerError, SimError: See `Job`.
+    """
+    watcher = Watcher() if watcher is None else watcher
+    planners = loaded.scenario.planners if planners is None else planners
+    rows = []
+    for seed in loaded.scenario.seeds if seeds is None else seeds:
+        watcher.stage(f"{loaded.label}, seed {seed}: requests and capacities")
+        job = Job.prepare(loaded, seed)
+        if not force:
+            job.check_is_new(out, planners)
+        for choice in planners:
+            watcher.stage(f"{loaded.label}, seed {seed}: planning with {choice.name}")
+            plan = job.plan(choice)
+            deployment = job.deployment(plan)
+            if deployment is None:
+                rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
+                continue
+            watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.name}", job.n_requests)
+            result = job.simulate(choice.name, deployment, plan.to_dict(job.problem), watcher.progress)
+            job.save(result, deployment, out, force=force)
+            rows.append(Row.from_result(result))
+    return rows
+
+
+def read_rows(directories: Iterable[Path]) -> list[Row]:
+    """The rows of all finished runs in some directories, by scenario, planner and seed.
+
+    Raises:
+        RunError: A directory holds none.
+    """
+    rows = []
+    for directory in directories:
+        manifests = sorted(directory.rglob(MANIFEST))
+        if not manifests:
+            msg = f"{directory} holds no finished run"
+            raise RunError(msg)
+        rows += [Row.from_result(SimulationResult.load(manifest.parent)) for manifest in manifests]
+    return rows

@@ -1,0 +1,11 @@
+"""Plans and comparisons for people: tables on the console and in Markdown."""
+
+from scenarios.report.tables import (
+    fleet_table,
+    metrics_table,
+    plan_tables,
+    results_table,
+    to_markdown,
+)
+
+__all__ = ["fleet_table", "metrics_table", "plan_tables", "results_table", "to_markdown"]

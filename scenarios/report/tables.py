@@ -1,0 +1,147 @@
+"""Tables of plans and comparisons."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from scenarios.compare import Comparison, Row
+from sim import METRICS
+
+NOTHING = "-"
+
+
+def fleet_table(comparison: Comparison) -> Table:
+    """What each planner rents and promises."""
+    table = _table("What to rent")
+    _columns(table, [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised", "right")])
+    for row in comparison.rows:
+        plan = row.plan
+        if row.status != "ok":
+            reason = "; ".join(plan.get("diagnostics", ())) or "no reason given"
+            table.add_row(_name(comparison, row), f"{row.status}: {reason}", NOTHING, NOTHING, NOTHING)
+            continue
+        fleet = ", ".join(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ())) or plan["planner"]
+        gpus = ", ".join(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
+        promised = NOTHING if row.promised_rps is None else f"{row.promised_rps:.2f} req/s"
+        table.add_row(_name(comparison, row), fleet, gpus, _number(plan.get("usd_per_h"), 2), promised)
+    return table
+
+
+def results_table(comparison: Comparison) -> Table:
+    """What the simulation delivered."""
+    offered = next((row.offered_rps for row in comparison.rows if row.offered_rps is not None), None)
+    title = "What it delivers" if offered is None else f"What it delivers, of {offered:.2f} req/s offered"
+    table = _table(title)
+    left, right = ("left", "right")
+    _columns(
+        table,
+        [
+            ("planner", left),
+            ("carried\nreq/s", right),
+            (f"vs\n{comparison.baseline}", right),
+            ("of what was\npromised", right),
+            ("TTFT s\np50 / p99", right),
+            ("TPOT ms\np50 / p99", right),
+            ("within\nSLO", right),
+            ("$ / M output\ntokens", right),
+            (f"vs\n{comparison.baseline}", right),
+            ("makespan\ns", right),
+        ],
+    )
+    for row in comparison.rows:
+        m = row.metrics
+        table.add_row(
+            _name(comparison, row),
+            _number(m.get("throughput_rps"), 2),
+            _change(comparison.change(row, "throughput_rps")),
+            _share(row.kept_promise),
+            f"{_number(m.get('ttft_s_p50'), 2)} / {_number(m.get('ttft_s_p99'), 2)}",
+            f"{_number(m.get('tpot_s_p50'), 0, 1e3)} / {_number(m.get('tpot_s_p99'), 0, 1e3)}",
+            _share(m.get("slo_attainment")),
+            _number(m.get("usd_per_million_output_tokens"), 2),
+            _change(comparison.change(row, "usd_per_million_output_tokens")),
+            _number(m.get("makespan_s"), 0),
+        )
+    return table
+
+
+def metrics_table(row: Row) -> Table:
+    """All metrics of one run."""
+    table = _table(f"{row.scenario}, {row.planner}, seed {row.seed}")
+    _columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
+    for name, value in row.metrics.items():
+        metric = METRICS[name]
+        shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
+        table.add_row(name, shown, metric.unit, metric.description)
+    return table
+
+
+def plan_tables(plan: dict[str, Any]) -> list[Table]:
+    """A plan: what to rent, and which requests go where."""
+    fleet = _table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h")
+    _columns(fleet, [("replica", "left"), ("model", "left"), ("count", "right"), ("GPUs", "left"), ("$/h", "right")])
+    for entry in plan["fleet"]:
+        gpus = ", ".join(f"{n * entry['count']} {name}" for name, n in entry["gpus"].items())
+        fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, _number(entry["usd_per_h"], 2))
+    assignment = _table("Who serves what")
+    names = [entry["name"] for entry in plan["fleet"]]
+    _columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in names)])
+    for entry in plan["assignment"]:
+        shares = (entry["share_by_replica"].get(name) for name in names)
+        assignment.add_row(entry["model"], entry["type"], *(_share(share) for share in shares))
+    return [fleet, assignment]
+
+
+def to_markdown(tables: Iterable[Table]) -> str:
+    """Tables in Markdown, each under its title."""
+    parts = []
+    for table in tables:
+        title = str(table.title)
+        table.title = None
+        table.box = box.MARKDOWN
+        for column in table.columns:
+            column.header = str(column.header).replace("\n", " ")
+        console = Console(file=io.StringIO(), width=10_000, no_color=True)
+        console.print(table)
+        stream = console.file
+        text = stream.getvalue() if isinstance(stream, io.StringIO) else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        parts.append(f"**{title}**\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
+    for header, justify in columns:
+        table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
+
+
+def _name(comparison: Comparison, row: Row) -> str:
+    """The planner, and what else tells the row from others."""
+    parts = [row.planner]
+    if len({other.scenario for other in comparison.rows}) > 1:
+        parts.insert(0, row.scenario)
+    if len({other.seed for other in comparison.rows}) > 1:
+        parts.append(f"seed {row.seed}")
+    return ", ".join(parts)
+
+
+def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
+    return NOTHING if value is None else f"{factor * value:,.{digits}f}"
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
+def _change(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:+.1f} %"

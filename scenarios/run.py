@@ -1,0 +1,151 @@
+"""One run: plan, simulate, keep the result."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from planners import Plan, PlanningProblem, PlanStatus, get_planner
+from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
+from scenarios.errors import RunError
+from scenarios.load import LoadedScenario
+from scenarios.plan_file import deployment_to_dict, read_plan
+from scenarios.schema import PlannerChoice
+from sim import Deployment, SimulationResult, simulate
+from traces import Trace
+
+FORMAT = 1
+"""Version of the result directories; a change that old readers would misread raises it."""
+
+
+class Watcher:
+    """Told how a series of runs goes; this one says nothing."""
+
+    def stage(self, description: str, n_requests: int | None = None) -> None:
+        """Something begins, perhaps the simulation of so many requests."""
+
+    def progress(self, simulated_s: float, n_arrived: int) -> None:
+        """So many requests have arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run to be made: a scenario, its requests for one seed, and the planning problem they pose."""
+
+    loaded: LoadedScenario
+    seed: int
+    trace: Trace | None
+    problem: PlanningProblem
+
+    @classmethod
+    def prepare(cls, loaded: LoadedScenario, seed: int) -> Job:
+        """Make the trace and the planning problem of one seed.
+
+        Raises:
+            TraceError: A trace cannot be read.
+            PlannerError: A model fits on no GPU type of the market.
+        """
+        trace = make_trace(loaded, seed) if loaded.scenario.workload else None
+        return cls(loaded, seed, trace, make_problem(loaded.scenario, trace, seed))
+
+    @property
+    def n_requests(self) -> int:
+        """Number of requests to serve."""
+        return 0 if self.trace is None else len(self.trace)
+
+    def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
+        """Make sure that no run of these planners is there already.
+
+        Raises:
+            RunError: There is one.
+        """
+        for choice in choices:
+            directory = self.directory(out, choice.name)
+            if directory.exists():
+                msg = f"{directory} exists already; choose another directory with --out or use --force"
+                raise RunError(msg)
+
+    def plan(self, choice: PlannerChoice) -> Plan:
+        """What a planner says."""
+        return get_planner(choice.name, choice.options).plan(self.problem)
+
+    def deployment(self, plan: Plan) -> Deployment | None:
+        """What a plan wants to run; None if there is none."""
+        if plan.status is PlanStatus.OK and self.trace is None:
+            msg = f"{self.loaded.label} gives capacities instead of models: it can be planned, but not simulated"
+            raise RunError(msg)
+        return plan.deployment(self.problem)
+
+    def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
+        """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
+        scenario = self.loaded.scenario
+        return read_plan(path, make_models(scenario), make_gpu_types(scenario))
+
+    def directory(self, out: Path, planner: str) -> Path:
+        """Where the run of a planner is kept."""
+        return out / f"scenario={self.loaded.label}" / f"planner={planner}" / f"seed={self.seed}"
+
+    def simulate(
+        self,
+        planner: str,
+        deployment: Deployment,
+        plan: dict[str, Any],
+        progress: Callable[[float, int], None] | None = None,
+    ) -> SimulationResult:
+        """Serve the trace; the manifest says how the run came about.
+
+        Args:
+            planner: Name for the run.
+            deployment: What runs.
+            plan: Where it comes from, for the manifest.
+            progress: Called now and then with the simulated time and the number of requests arrived.
+        """
+        scenario = self.loaded.scenario
+        settings = scenario.sim
+        if self.trace is None:
+            msg = "there are no requests to simulate"
+            raise RunError(msg)
+        result = simulate(
+            deployment,
+            self.trace,
+            service_time=make_service_time(scenario),
+            router=settings.router,
+            length_predictor=settings.length_predictor,
+            stepping=settings.stepping,
+            horizon_s=settings.horizon_s,
+            progress=progress,
+        )
+        manifest = result.manifest | {
+            "format": FORMAT,
+            "hetserve": version("hetserve"),
+            "python": platform.python_version(),
+            "scenario": self.loaded.label,
+            "planner": planner,
+            "seed": self.seed,
+            "slo": asdict(make_slo(scenario)),
+            "warmup_s": settings.warmup_s,
+            "offered_rps": self.trace.rate_rps if self.trace.duration_s > 0 else None,
+            "changes": list(self.loaded.changes),
+            "plan": plan,
+        }
+        return SimulationResult(result.requests, result.replicas, manifest)
+
+    def save(self, result: SimulationResult, deployment: Deployment, out: Path, *, force: bool = False) -> Path:
+        """Keep a run; returns its directory.
+
+        Raises:
+            ResultError: The directory exists, or cannot be written.
+        """
+        directory = self.directory(out, result.manifest["planner"])
+        plans = [{"t_s": 0.0, "plan": result.manifest["plan"], "deployment": deployment_to_dict(deployment)}]
+        files = {
+            "plans.json": json.dumps(plans, indent=2) + "\n",
+            "scenario.resolved.yaml": self.loaded.resolved_yaml(),
+        }
+        result.save(directory, files, force=force)
+        return directory

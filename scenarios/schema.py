@@ -1,0 +1,311 @@
+"""What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+NonNegativeInt = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+# Models and GPUs -----------------------------------------------------------------------------------------------------
+
+
+class Model(_Part):
+    """Architecture of a model that the catalog does not have."""
+
+    n_layers: PositiveInt
+    hidden_size: PositiveInt
+    n_heads: PositiveInt
+    n_kv_heads: PositiveInt
+    head_dim: PositiveInt
+    ffn_size: PositiveInt
+    vocab_size: PositiveInt
+    max_context_tokens: PositiveInt
+    source: str
+    """Where these numbers come from."""
+
+
+class Gpu(_Part):
+    """What the market offers of a GPU type; what is left out comes from the catalog."""
+
+    available: NonNegativeInt
+    """How many can be rented."""
+    usd_per_h: NonNegativeFloat | None = None
+    """Price of one."""
+    memory_gib: PositiveFloat | None = None
+    """Memory of one. A GPU type that the catalog does not have needs it and a price; then capacities must be given."""
+
+
+class Cluster(_Part):
+    """The market."""
+
+    gpus: dict[str, Gpu] = Field(min_length=1)
+    """GPU types by name."""
+
+
+# Workload ------------------------------------------------------------------------------------------------------------
+
+
+class Poisson(_Part):
+    """Independent arrivals at a constant rate."""
+
+    kind: Literal["poisson"]
+    rate_rps: PositiveFloat
+
+
+class Gamma(_Part):
+    """Gamma-distributed gaps: bursts if cv > 1, regular arrivals if cv < 1."""
+
+    kind: Literal["gamma"]
+    rate_rps: PositiveFloat
+    cv: PositiveFloat
+    """Coefficient of variation of the gaps."""
+
+
+class Piecewise(_Part):
+    """Poisson arrivals at a rate that changes in steps; the last rate goes on."""
+
+    kind: Literal["piecewise"]
+    times_s: tuple[NonNegativeFloat, ...]
+    """Start of each step, from 0."""
+    rates_rps: tuple[NonNegativeFloat, ...]
+
+
+class Diurnal(_Part):
+    """A rate that follows a sine over 24 hours."""
+
+    kind: Literal["diurnal"]
+    mean_rate_rps: PositiveFloat
+    peak_to_trough: PositiveFloat
+    peak_hour: NonNegativeFloat
+    cv: PositiveFloat = 1.0
+
+
+class AllAtOnce(_Part):
+    """All requests at time 0, for makespans."""
+
+    kind: Literal["all_at_once"]
+
+
+Arrivals = Annotated[Poisson | Gamma | Piecewise | Diurnal | AllAtOnce, Field(discriminator="kind")]
+
+
+class Grid(_Part):
+    """Workload types: all pairs of a prompt length and an output length, both in descending order."""
+
+    prompt_tokens: tuple[PositiveInt, ...]
+    output_tokens: tuple[PositiveInt, ...]
+
+
+class TypeLengths(_Part):
+    """Requests of the workload types of a grid, each with exactly the type's lengths."""
+
+    kind: Literal["types"]
+    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
+    """By default the nine types of arXiv:2502.00722."""
+    shares: tuple[Share, ...]
+    """Share of each type."""
+    order: Literal["row_major", "reversed"] = "row_major"
+    """How the shares are listed: from the longest prompt and output down, prompts first, or the other way round."""
+
+
+class LogNormalLengths(_Part):
+    """Log-normal lengths by their median and 90 % quantile."""
+
+    kind: Literal["lognormal"]
+    prompt_tokens_p50: PositiveFloat
+    prompt_tokens_p90: PositiveFloat
+    output_tokens_p50: PositiveFloat
+    output_tokens_p90: PositiveFloat
+
+
+class HistogramLengths(_Part):
+    """Lengths by their quantiles: pairs of a probability and a length, from 0 to 1."""
+
+    kind: Literal["histogram"]
+    prompt_knots: tuple[tuple[Share, PositiveFloat], ...]
+    output_knots: tuple[tuple[Share, PositiveFloat], ...]
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+
+
+Lengths = Annotated[TypeLengths | LogNormalLengths | HistogramLengths, Field(discriminator="kind")]
+
+
+class AzureConvLike(_Part):
+    """Requests like those of the Azure 2023 conversation trace."""
+
+    kind: Literal["azure_conv_like"]
+    model: str
+    n_requests: PositiveInt
+    rate_rps: PositiveFloat = 5.53
+
+
+class Synthetic(_Part):
+    """Generated requests."""
+
+    kind: Literal["synthetic"]
+    model: str
+    n_requests: PositiveInt
+    arrivals: Arrivals
+    lengths: Lengths
+
+
+class TraceFile(_Part):
+    """Requests from a file."""
+
+    kind: Literal["trace"]
+    model: str
+    """Which model serves them, if the file does not say."""
+    path: Path
+    """Relative to the scenario file."""
+    reader: str
+    """See `hetserve list readers`."""
+    options: dict[str, Any] = {}
+    """Options of the reader."""
+    head: PositiveInt | None = None
+    """Only the first so many requests."""
+    rate_factor: PositiveFloat = 1.0
+    """Arrivals so many times as fast as in the file."""
+
+
+Stream = Annotated[AzureConvLike | Synthetic | TraceFile, Field(discriminator="kind")]
+
+
+class Slo(_Part):
+    """Service-level objective of each request; what is left out is not asked for."""
+
+    ttft_s: PositiveFloat | None = None
+    tpot_s: PositiveFloat | None = None
+    e2e_s: PositiveFloat | None = None
+    attainment: Share = 0.99
+    """Share of requests that should meet it."""
+
+
+# Planning ------------------------------------------------------------------------------------------------------------
+
+
+class GivenCandidate(_Part):
+    """A replica configuration whose capacities are known."""
+
+    gpus: dict[str, PositiveInt] = Field(min_length=1)
+    """GPUs of each type that a replica takes."""
+    capacity_rps: tuple[NonNegativeFloat, ...]
+    """Requests/s of each workload type that a replica serves."""
+
+
+class GivenCapacity(_Part):
+    """Replica configurations and their capacities as a table, instead of from the service-time model."""
+
+    kind: Literal["given"]
+    requests: dict[str, NonNegativeFloat] = Field(min_length=1)
+    """Number of requests of each workload type."""
+    candidates: dict[str, GivenCandidate] = Field(min_length=1)
+    """Replica configurations by name."""
+
+
+class ClosedFormCapacity(_Part):
+    """Capacities from the service-time model: the steady state of a batch that memory limits, in closed form."""
+
+    kind: Literal["closed_form"] = "closed_form"
+
+
+Capacity = Annotated[GivenCapacity | ClosedFormCapacity, Field(discriminator="kind")]
+
+
+class Planning(_Part):
+    """What to plan for."""
+
+    budget_usd_per_h: NonNegativeFloat
+    """Most that the fleet may cost."""
+    objective: Literal["throughput", "makespan"] = "throughput"
+    """The largest multiple of the offered mix that is carried, or the shortest time for all requests."""
+    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
+    """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
+    capacity: Capacity = ClosedFormCapacity()
+    time_limit_s: PositiveFloat = 60.0
+
+
+class PlannerChoice(_Part):
+    """A planner and its options; one without options may be given by its name alone."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+# Simulation ----------------------------------------------------------------------------------------------------------
+
+
+class Limits(_Part):
+    """Limits of each replica, named as in vLLM; what is left out is vLLM's default for the GPU."""
+
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    block_tokens: PositiveInt = 16
+    max_batched_tokens: PositiveInt | None = None
+    max_seqs: PositiveInt | None = None
+    max_context_tokens: PositiveInt | None = None
+    kv_blocks: PositiveInt | None = None
+
+
+class ServiceTime(_Part):
+    """The compact service-time model."""
+
+    step_overhead_s: NonNegativeFloat = 0.0
+    """Scheduler, sampler and transport time of an iteration."""
+    sequence_overhead_s: NonNegativeFloat = 0.0
+    """The part of it that each sequence adds."""
+    network_bandwidth_gb_per_s: PositiveFloat = 0.625
+    """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
+
+
+class Sim(_Part):
+    """How to simulate."""
+
+    router: str = "plan_weighted"
+    length_predictor: str = "oracle"
+    stepping: Literal["macro", "iteration"] = "macro"
+    horizon_s: PositiveFloat | None = None
+    """End of the simulation; by default when all requests have ended."""
+    warmup_s: NonNegativeFloat = 0.0
+    """Requests that arrive earlier do not count in the metrics."""
+    limits: Limits = Limits()
+    service_time: ServiceTime = ServiceTime()
+
+
+class Scenario(_Part):
+    """A question: this market, this workload, this budget; which planner answers it best?"""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+    description: str = ""
+    models: dict[str, Model] = {}
+    """Models that the catalog does not have, by name."""
+    cluster: Cluster
+    workload: dict[str, Stream] = {}
+    """Streams of requests by name, served together. May be left out only where capacities are given."""
+    slo: Slo = Slo()
+    planning: Planning
+    planners: tuple[PlannerChoice, ...] = tuple(
+        PlannerChoice(name=name) for name in ("homogeneous", "uniform", "greedy", "milp")
+    )
+    """Planners to compare; the first is the baseline."""
+    sim: Sim = Sim()
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    """One run for each."""
+    overrides: dict[str, dict[str, Any]] = {}
+    """Named patches: for each a new value for dotted paths, as in `planning.budget_usd_per_h: 60`."""
+    scenarios: dict[str, tuple[str, ...]] = {}
+    """Named lists of overrides, applied together."""
