@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planners.errors import PlannerError
 from scenarios.errors import Problem, RunError, ScenarioError
-from sim.errors import SimError
-from traces.errors import TraceError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from scenarios.compare import Row
     from scenarios.load import LoadedScenario
-
-EXPECTED_ERRORS = (ScenarioError, RunError, TraceError, SimError, PlannerError)
 
 
 class InvalidInput(click.ClickException):
@@ -47,8 +42,19 @@ class _Hetserve(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except EXPECTED_ERRORS as error:
-            raise InvalidInput(str(error)) from error
+        except Exception as error:
+            if _is_expected(error):
+                raise InvalidInput(str(error)) from error
+            raise
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether an error is a user's mistake. The packages are imported here, so that `--help` does not wait."""
+    from planners.errors import PlannerError
+    from sim.errors import SimError
+    from traces.errors import TraceError
+
+    return isinstance(error, ScenarioError | RunError | TraceError | SimError | PlannerError)
 
 
 @click.group(cls=_Hetserve, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

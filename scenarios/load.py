@@ -141,9 +141,10 @@ def _load(
         written[patch.path] = patch.where
 
     def where(path: FieldPath) -> str:
-        for length in range(len(path), 0, -1):
-            if path[:length] in written:
-                return written[path[:length]]
+        """The patch that wrote a field or, where the file does not have it, something in it; else the file."""
+        for patch, place in written.items():
+            if path[: len(patch)] == patch or (path not in document.lines and _overlap(patch, path)):
+                return place
         return document.where(path)
 
     try:

@@ -38,8 +38,8 @@ class GpuCoefficients:
         kv_read_efficiency: Share of memory bandwidth reached when KV blocks are read.
         attention_flops_efficiency: Share of peak FLOP/s reached by prefill attention.
         elementwise_efficiency: Share of memory bandwidth reached by norms, rotary embedding, activation.
-        mixed_kv_read_efficiency_times_group: Where decodes read KV more slowly in an iteration that also
-            holds a prompt chunk: that efficiency times the query heads per KV head. None where they do not.
+        mixed_kv_read_efficiency: The same in an iteration that also holds a prompt chunk, where decodes read KV
+            more slowly then: for one query head per KV head. None where they do not.
         allreduce: Cost of one all-reduce, by tensor-parallel degree.
         source: Where the coefficients come from.
     """
@@ -51,7 +51,7 @@ class GpuCoefficients:
     kv_read_efficiency: float
     attention_flops_efficiency: float
     elementwise_efficiency: float
-    mixed_kv_read_efficiency_times_group: float | None
+    mixed_kv_read_efficiency: float | None
     allreduce: tuple[tuple[int, AllReduce], ...]
     source: str
 
@@ -162,7 +162,7 @@ def gpu_type(name: str) -> GpuType:
             kv_read_efficiency=c["kv_read_efficiency"],
             attention_flops_efficiency=c["attention_flops_efficiency"],
             elementwise_efficiency=c["elementwise_efficiency"],
-            mixed_kv_read_efficiency_times_group=c["mixed_kv_read_efficiency_times_group"],
+            mixed_kv_read_efficiency=c["mixed_kv_read_efficiency"],
             allreduce=tuple(
                 (tp, AllReduce(a["latency_us"] * MICRO, a["bandwidth_gb_per_s"] * GIGA))
                 for tp, a in sorted(c["allreduce"].items())

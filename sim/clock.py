@@ -33,6 +33,9 @@ class Alarm(simpy.Event):
 class Clock(simpy.Environment):
     """SimPy's environment. `Environment.schedule` takes a delay, and `now + (t - now)` need not be `t`.
 
+    Attributes:
+        n_events: Events made so far.
+
     >>> clock = Clock()
     >>> order = []
     >>> _ = clock.at(0.3, Order.SCHEDULING, lambda _: order.append("schedule"))
@@ -42,8 +45,11 @@ class Clock(simpy.Environment):
     (['complete', 'schedule'], 0.3)
     """
 
+    n_events = 0
+
     def at(self, time_s: float, order: Order, callback: Callable[[simpy.Event], None]) -> Alarm:
         """Call `callback` at `time_s`. An alarm that nobody wants any more is ignored by its callback."""
         alarm = Alarm(self, callback)
+        self.n_events += 1
         heappush(self._queue, (time_s, order, next(self._eid), alarm))  # type: ignore[misc]
         return alarm

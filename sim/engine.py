@@ -129,6 +129,7 @@ class _Simulation:
                 make_router(router, replicas, [entries[i] for i in served], table, probabilities) if served else None
             )
         self._n_arrived = 0
+        self._n_events = 0
 
     def run(self) -> SimulationResult:
         is_macro = self._settings["stepping"] == "macro"
@@ -156,6 +157,7 @@ class _Simulation:
         for replica in replicas:
             replica.start(clock, ((self._arrival_s[index], self._sequence(index)) for index in arrivals))
         clock.run(until=end)
+        self._n_events += clock.n_events
         if self._horizon_s is not None:
             for replica in replicas:
                 replica.stop(self._horizon_s)
@@ -203,6 +205,8 @@ class _Simulation:
                 "n_requests": len(self._trace),
                 "horizon_s": self._horizon_s,
                 "end_s": end_s,
+                "n_events": self._n_events,
+                "n_steps": sum(replica.n_steps for replica in self._replicas),
                 "usd_per_h": self._deployment.usd_per_h,
                 "gpus": self._deployment.gpus,
             },

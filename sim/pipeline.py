@@ -123,6 +123,7 @@ class PipelineReplica(Replica):
             self._complete_prompts(batch, batch.end_s)
 
     def _account(self, batch: Batch) -> None:
+        self.n_steps += 1
         self.n_iterations += 1
         self.decode_tokens += batch.n_decode
         self.busy_s += batch.work_s

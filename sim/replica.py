@@ -54,6 +54,7 @@ class Replica(ABC):
         self.max_context_tokens = max_context_tokens(spec)
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
+        self.n_steps = 0  # iterations and macro-steps
         # Facts for the replica's record.
         self.n_iterations = 0
         self.n_preemptions = 0

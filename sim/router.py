@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class Router(Protocol):
     """Chooses a replica for each request of one model.
+
+    It is made from the replicas and, for each kind of request, the weight that the plan gives each of them.
 
     Attributes:
         is_load_oblivious: Whether its choices do not depend on what replicas are doing, but only on the requests.
@@ -38,7 +40,7 @@ class RoundRobin:
 
     is_load_oblivious = True
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], weights: Sequence[Sequence[float]] = ()) -> None:
         self._replicas = replicas
         self._next = 0
 
@@ -58,7 +60,7 @@ class LeastLoaded:
 
     is_load_oblivious = False
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], weights: Sequence[Sequence[float]] = ()) -> None:
         self._replicas = replicas
         self._speeds = [decode_speed(replica) for replica in replicas]
         self._next = 0
@@ -135,30 +137,10 @@ def decode_speed(replica: Replica, n_decode: int = 32, context_tokens: int = 102
     return n_decode / max(stage_s)
 
 
-def _plan_weighted(
-    replicas: Sequence[Replica],
-    entries: Sequence[int],
-    table: RoutingTable | None,
-    kinds: Sequence[Sequence[float]],
-) -> Router:
-    if table is None:
-        return PlanWeighted(replicas, [[1.0] * len(replicas)] * len(kinds))
-    counts = {entry: entries.count(entry) for entry in sorted(set(entries))}
-    weights = [
-        [sum(p * f for p, f in zip(kind, table.fractions[entry], strict=True)) / counts[entry] for entry in entries]
-        for kind in kinds
-    ]
-    return PlanWeighted(replicas, weights)
-
-
-RouterFactory = Callable[
-    ["Sequence[Replica]", "Sequence[int]", "RoutingTable | None", "Sequence[Sequence[float]]"], Router
-]
-
-ROUTERS: dict[str, RouterFactory] = {
-    "least_loaded": lambda replicas, *_: LeastLoaded(replicas),
-    "plan_weighted": _plan_weighted,
-    "round_robin": lambda replicas, *_: RoundRobin(replicas),
+ROUTERS: dict[str, type[RoundRobin | LeastLoaded | PlanWeighted]] = {
+    "least_loaded": LeastLoaded,
+    "plan_weighted": PlanWeighted,
+    "round_robin": RoundRobin,
 }
 
 
@@ -175,7 +157,7 @@ def make_router(
         name: One of `ROUTERS`.
         replicas: Replicas of the model.
         entries: For each of them, its entry in `Deployment.replicas`.
-        table: The model's routing table, if the deployment has one.
+        table: The model's routing table; without one, all replicas weigh the same.
         kinds: For each kind of request, the probability of each workload type.
 
     Raises:
@@ -184,4 +166,13 @@ def make_router(
     if name not in ROUTERS:
         msg = f"unknown router {name!r}: {nearest(name, ROUTERS)}"
         raise UnknownNameError(msg)
-    return ROUTERS[name](replicas, entries, table, kinds)
+    if table is None:
+        return ROUTERS[name](replicas, [[1.0] * len(replicas)] * len(kinds))
+    weights = [
+        [
+            sum(p * f for p, f in zip(probabilities, table.fractions[entry], strict=True)) / entries.count(entry)
+            for entry in entries
+        ]
+        for probabilities in kinds
+    ]
+    return ROUTERS[name](replicas, weights)

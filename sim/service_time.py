@@ -16,6 +16,12 @@ from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
 from sim.kv_cache import stage_kv_bytes_per_token
 
+# On GPUs without FlashAttention 3 decodes read their KV more slowly when the iteration holds a prompt chunk too: at
+# 0.34-0.47 of bandwidth with 4 query heads per KV head, at 0.25-0.27 with 8, instead of about 0.88. Source: mixed
+# iterations of Llama-3.1-8B and Qwen3-32B on RTX 4090 and RTX PRO 6000 (LLMServingSim @5daddb2).
+# 0.88 x group^-0.6 gives 0.38 and 0.25.
+MIXED_KV_EXPONENT = 0.6
+
 
 class Chunk(NamedTuple):
     """A part of a prompt in an iteration: tokens computed now, and tokens of its sequence computed before."""
@@ -80,7 +86,7 @@ class CompactServiceTime:
     >>> (stage,) = CompactServiceTime().stage_times(spec)
     >>> base, slope = stage.decode(32)
     >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
-    8.58
+    8.21
     """
 
     def __init__(
@@ -155,9 +161,9 @@ class _CompactStageTime:
         self._per_seq = sequence_overhead_s
         self._kv_per_token = kv_bytes_per_token / (read * c.kv_read_efficiency)
         self._mixed_kv_per_token = self._kv_per_token
-        if c.mixed_kv_read_efficiency_times_group is not None:
+        if c.mixed_kv_read_efficiency is not None:
             group = model.n_heads / model.n_kv_heads
-            mixed_efficiency = min(c.kv_read_efficiency, c.mixed_kv_read_efficiency_times_group / group)
+            mixed_efficiency = min(c.kv_read_efficiency, c.mixed_kv_read_efficiency * group**-MIXED_KV_EXPONENT)
             self._mixed_kv_per_token = kv_bytes_per_token / (read * mixed_efficiency)
         attention_flops = 4 * n_layers * model.n_heads * model.head_dim / tp
         self._attention_per_pair = attention_flops / (flops * c.attention_flops_efficiency)

@@ -124,6 +124,7 @@ class SingleStageReplica(Replica):
         """Account for iterations that end now, and let go whoever is finished."""
         batch = self._batch
         n_decode = batch.n_decode
+        self.n_steps += 1
         self.n_iterations += n_iterations
         self.decode_tokens += n_iterations * n_decode
         self.busy_s += end_s - batch.start_s

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
 from traces.errors import TraceError
 from traces.trace import Trace
@@ -257,6 +256,8 @@ class HistogramLengths:
         normal = rng.standard_normal((n, 2))
         linear = 2 * math.sin(math.pi * self.rank_correlation / 6)  # Pearson's, of the two normals
         other = linear * normal[:, 0] + math.sqrt(max(0.0, 1 - linear**2)) * normal[:, 1]
+        from scipy.special import ndtr  # takes long to import
+
         return _quantile(self.prompt_knots, ndtr(normal[:, 0])), _quantile(self.output_knots, ndtr(other))
 
 

@@ -104,7 +104,7 @@ def to_markdown(tables: Iterable[Table]) -> str:
     for table in tables:
         title = str(table.title)
         table.title = None
-        table.box = box.MARKDOWN
+        table.box, table.pad_edge = box.MARKDOWN, True
         for column in table.columns:
             column.header = str(column.header).replace("\n", " ")
         console = Console(file=io.StringIO(), width=10_000, no_color=True)

@@ -1,0 +1,161 @@
+"""Whatever a user gets wrong ends in a message that helps to mend it, exit code 2 or 3, and nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.cli.conftest import SMALL, Hetserve
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "messages"),
+    [
+        ("planners:", "planers:", ["small.yaml:16 planers: unknown key: did you mean 'planners'?"]),
+        ("rate_rps: 5}", "rate: 5}", ["small.yaml:12 workload.chat.arrivals.rate: unknown key", "rate_rps"]),
+        (
+            "kind: poisson",
+            "kind: poison",
+            ["workload.chat.arrivals.kind: unknown kind 'poison': did you mean 'poisson'"],
+        ),
+        ("H100-SXM:", "H10-SXM:", ["small.yaml:6", "unknown GPU type 'H10-SXM'", "H100-SXM"]),
+        ("model: Llama-3-8B", "model: Lama-3-8B", ["small.yaml:10 workload.chat.model", "did you mean 'Llama-3-8B'"]),
+        ("[homogeneous, milp]", "[homogenous, milp]", ["small.yaml:16 planners.0", "did you mean 'homogeneous'"]),
+        ("[homogeneous, milp]", "[{name: milp, options: {gpa: 1}}]", ["planners.0", "gap"]),
+        ("[homogeneous, milp]", "[homogeneous:A40]", ["planners.0", "unknown GPU type 'A40'"]),
+        ("slo: {ttft_s: 1}", "slo: {ttft_s: fast}", ["small.yaml:14 slo.ttft_s", "not 'fast'"]),
+        ("slo: {ttft_s: 1}", "slo: {ttft_s: -1}", ["small.yaml:14 slo.ttft_s: input should be greater than 0, not -1"]),
+        ("n_requests: 50", "n_requests: 0", ["small.yaml:11 workload.chat.n_requests"]),
+        ("shares: [0.5, 0.5]", "shares: [0.5, 0.6]", ["workload.chat.lengths.shares: the shares sum to 1.1"]),
+        ("shares: [0.5, 0.5]", "shares: [1.0]", ["1 shares for 2 workload types"]),
+        ("schema_version: 1", "schema_version: 2", ["small.yaml:1 schema_version"]),
+        ("name: small\n", "name: small\nname: other\n", ["small.yaml:3 name: this key stands in line 2 already"]),
+        ("name: small\n", "name: [\n", ["small.yaml:4", "not valid YAML"]),
+        ("[poor, bursty]", "[por, bursty]", ["scenarios.poor_and_bursty", "did you mean 'poor'"]),
+        ("cluster:\n", "", ["small.yaml"]),
+    ],
+)
+def test_mistakes_in_a_file(hetserve: Hetserve, small: Path, old: str, new: str, messages: list[str]) -> None:
+    text = small.read_text()
+    assert old in text
+    small.write_text(text.replace(old, new, 1))
+    for command in ("validate", "run"):
+        result = hetserve(command, small.name)
+        assert result.exit_code == 2
+        for message in messages:
+            assert message in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_all_mistakes_are_reported_together(hetserve: Hetserve, small: Path) -> None:
+    small.write_text(small.read_text().replace("planners:", "planers:").replace("ttft_s: 1", "ttft: 1"))
+    lines = hetserve("validate", small.name).stderr.splitlines()
+    assert ["slo.ttft" in lines[0], "planers" in lines[1]] == [True, True]
+
+
+def test_two_overrides_of_one_field(hetserve: Hetserve, small: Path) -> None:
+    small.write_text(SMALL)
+    result = hetserve("validate", small.name)
+    assert result.exit_code == 2
+    assert "small.yaml:19 overrides.rich" in result.stderr
+    assert "sets planning.budget_usd_per_h here and planning.budget_usd_per_h at small.yaml:18" in result.stderr
+    assert hetserve("run", small.name).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scenario", "por_and_bursty"], "did you mean 'poor_and_bursty'"),
+        (["--set", "sim.horizon"], "--set sim.horizon: write path=value"),
+        (["--set", "sim.horizons=3"], "did you mean 'horizon_s'"),
+        (["--set", "sim.router=round_robbin"], "did you mean 'round_robin'"),
+        (["--planner", "mlp"], "did you mean 'milp'"),
+        (["--trace", "x.csv"], "--trace and --reader go together"),
+        (["--trace", "x.csv", "--reader", "csv"], "no such file"),
+        (["--trace", "small.yaml", "--reader", "cvs"], "did you mean 'csv'"),
+        (["--plan", "small.yaml"], "is not a plans.json"),
+    ],
+)
+def test_mistakes_on_the_command_line(hetserve: Hetserve, small: Path, arguments: list[str], message: str) -> None:
+    result = hetserve("run", small.name, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_unknown_file_names_the_nearest_of_the_library(hetserve: Hetserve) -> None:
+    result = hetserve("run", "quikstart")
+    assert result.exit_code == 2
+    assert "did you mean 'quickstart'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        ("arrival_s,prompt_tokens\n0.0,5\n", ["output_tokens"]),
+        ("arrival_s,prompt_tokens,output_tokens\n0.0,5,5\n1.0,-5,5\n", ["prompt_tokens", "row 1", "-5"]),
+        ("arrival_s,prompt_tokens,output_tokens\n0.0,5,5\nNaN,5,5\n", ["arrival_s", "row 1"]),
+        ("arrival_s,prompt_tokens,output_tokens\n1.0,5,5\n0.5,5,5\n", ["arrival_s", "row 1", "0.5"]),
+        ("arrival_s,prompt_tokens,output_tokens\n", ["no requests"]),
+        ("", ["empty"]),
+    ],
+)
+def test_bad_traces(hetserve: Hetserve, small: Path, text: str, messages: list[str]) -> None:
+    Path("bad.csv").write_text(text)
+    result = hetserve("run", small, "--trace", "bad.csv", "--reader", "csv")
+    assert result.exit_code == 2
+    for message in ["bad.csv", *messages]:
+        assert message in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_model_that_fits_on_no_gpu(hetserve: Hetserve, small: Path) -> None:
+    text = small.read_text().replace("Llama-3-8B", "Llama-3-70B").replace("    H100-SXM: {available: 1}\n", "")
+    small.write_text(text.replace("RTX4090: {available: 4}", "RTX4090: {available: 1}"))
+    result = hetserve("run", small)
+    assert result.exit_code in (2, 3)
+    assert "RTX4090" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_budget_that_rents_nothing(hetserve: Hetserve, small: Path) -> None:
+    for command in ("plan", "run", "compare"):
+        result = hetserve(command, small, "--set", "planning.budget_usd_per_h=0.1")
+        assert result.exit_code == 3
+        assert "budget" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_results_are_not_overwritten(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("run", small).exit_code == 0
+    kept = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    result = hetserve("run", small, "--set", "planning.budget_usd_per_h=2")
+    assert result.exit_code == 2
+    assert "--force" in result.stderr
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == kept
+    assert hetserve("run", small, "--set", "planning.budget_usd_per_h=2", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("n_written", [0, 1])
+def test_full_disk_leaves_nothing(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    write = pl.DataFrame.write_parquet
+    written: list[Any] = []
+
+    def full(frame: pl.DataFrame, file: Any) -> None:
+        if len(written) == n_written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(file)
+        write(frame, file)
+        return None
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
+    result = hetserve("run", small)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert [path for path in Path("runs").rglob("*") if path.is_file()] == []

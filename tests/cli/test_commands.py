@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from planners import planner_names
+from sim import METRICS, ROUTERS, SimulationResult, gpu_names, model_names
+from tests.cli.conftest import Hetserve
+from traces import READERS
+
+
+def test_run_keeps_everything_that_it_takes_to_run_again(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    assert hetserve("run", small, "--out", "out").exit_code == 0
+    directory = tmp_path / "out" / "scenario=small" / "planner=milp" / "seed=0"
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "manifest.json",
+        "plans.json",
+        "replicas.parquet",
+        "requests.parquet",
+        "scenario.resolved.yaml",
+    ]
+    again = hetserve("run", directory / "scenario.resolved.yaml", "--out", "again")
+    assert again.exit_code == 0
+    replayed = hetserve("run", small, "--plan", directory / "plans.json", "--out", "again")
+    assert replayed.exit_code == 0
+    first = SimulationResult.load(directory)
+    for planner in ("milp", "given"):
+        other = SimulationResult.load(tmp_path / "again" / "scenario=small" / f"planner={planner}" / "seed=0")
+        assert other.requests.equals(first.requests)
+
+
+def test_runs_are_one_table_for_polars(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("compare", small, "--out", "out").exit_code == 0
+    runs = pl.scan_parquet("out/**/requests.parquet", hive_partitioning=True).collect()
+    assert runs.group_by("planner").len().sort("planner").rows() == [("homogeneous", 50), ("milp", 50)]
+
+
+def test_compare_prints_json_by_the_reference_names(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("compare", small, "--format", "json", "--out", "out")
+    data = json.loads(result.stdout)
+    assert data["baseline"] == "homogeneous"
+    for row, planner in zip(data["rows"], ("homogeneous", "milp"), strict=True):
+        assert (row["scenario"], row["planner"], row["seed"], row["status"]) == ("small", planner, 0, "ok")
+        assert row["metrics"].keys() == METRICS.keys()
+        assert row["metrics"]["n_completed"] == 50
+    read_back = hetserve("compare", "out", "--format", "json", "--baseline", "milp")
+    assert json.loads(read_back.stdout) == data | {"baseline": "milp"}
+    assert json.loads(hetserve("show", "out", "--json").stdout)["rows"] == data["rows"]
+
+
+def test_tables_name_every_planner(hetserve: Hetserve, small: Path) -> None:
+    table = hetserve("compare", small, "--out", "out").stdout
+    markdown = hetserve("compare", "out", "--format", "md").stdout
+    for text in (table, markdown):
+        assert "homogeneous" in text
+        assert "milp" in text
+    assert "| homogeneous " in markdown
+    assert all(metric in hetserve("show", "out").stdout for metric in ("ttft_s_p99", "kv_occupancy"))
+
+
+def test_plan_of_the_published_example(hetserve: Hetserve) -> None:
+    plan = json.loads(hetserve("plan", "paper_example", "--planner", "milp", "--json").stdout)
+    assert plan["objective_name"] == "makespan"
+    assert plan["objective"] == pytest.approx(28.4314, abs=1e-4)
+    assert plan["bound"] == pytest.approx(plan["objective"])
+    assert {row["name"]: row["count"] for row in plan["fleet"]} == {"c1": 1, "c4": 1}
+    assert "cannot be simulated" in hetserve("run", "paper_example").stderr.replace(
+        "can be planned, but not", "cannot be"
+    )
+
+
+def test_plan_writes_the_linear_program(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    assert hetserve("plan", small, "--write-lp", "model.lp").exit_code == 0
+    assert "budget" in (tmp_path / "model.lp").read_text()
+
+
+def test_scenarios_apply_their_overrides(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    result = hetserve("run", small, "--scenario", "poor_and_bursty", "--out", "out")
+    assert result.exit_code == 0
+    directory = tmp_path / "out" / "scenario=small+poor_and_bursty" / "planner=milp" / "seed=0"
+    changes = json.loads((directory / "manifest.json").read_text())["changes"]
+    assert changes[0] == "planning.budget_usd_per_h: 4 -> 1"
+    assert SimulationResult.load(directory).manifest["usd_per_h"] <= 1
+
+
+def test_own_trace_instead_of_the_scenarios(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "mine.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.0,100,5\n0.5,9000,5\n0.7,200,1\n")
+    result = hetserve("run", small, "--trace", trace, "--reader", "csv", "--json", "--out", "out")
+    (row,) = json.loads(result.stdout)["rows"]
+    counts = {name: row["metrics"][name] for name in ("n_requests", "n_completed", "n_rejected")}
+    assert counts == {"n_requests": 3, "n_completed": 2, "n_rejected": 1}
+
+
+def test_new_scenario_runs_as_it_is(hetserve: Hetserve) -> None:
+    assert hetserve("new", "mine").exit_code == 0
+    assert hetserve("validate", "mine/scenario.yaml").exit_code == 0
+    again = hetserve("new", "mine")
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
+    assert "did you mean 'demo'" in hetserve("new", "other", "--template", "dmeo").stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("planners", planner_names()),
+        ("gpus", gpu_names()),
+        ("models", model_names()),
+        ("scenarios", ("demo", "paper_70b", "paper_example", "quickstart")),
+        ("readers", READERS),
+        ("routers", ROUTERS),
+    ],
+)
+def test_list_describes_each_entry(hetserve: Hetserve, what: str, names: Sequence[str]) -> None:
+    result = hetserve("list", what)
+    assert result.exit_code == 0
+    entries = {words[0]: words for line in result.stdout.splitlines() if (words := line.split())}
+    assert all(len(entries[name]) > 3 for name in names)
+
+
+def test_schema_describes_every_field(hetserve: Hetserve) -> None:
+    schema = json.loads(hetserve("schema").stdout)
+    assert schema["properties"]["planning"]
+    assert "budget" in schema["$defs"]["Planning"]["properties"]["budget_usd_per_h"]["title"].lower()
+
+
+def test_doctor_finds_nothing_here(hetserve: Hetserve) -> None:
+    result = hetserve("doctor")
+    assert result.exit_code == 0, result.stdout
+    assert "FAIL" not in result.stdout
+
+
+def test_library_is_valid(hetserve: Hetserve) -> None:
+    result = hetserve("validate", "demo", "quickstart", "paper_example", "paper_70b")
+    assert result.exit_code == 0, result.stderr
+    assert "paper_70b+snapshot4 is valid" in result.stdout
+
+
+def test_same_bytes_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
+    contents = []
+    for hash_seed in ("0", "4242"):
+        out = tmp_path / f"out{hash_seed}"
+        command = [sys.executable, "-m", "scenarios", "compare", str(small), "--out", str(out)]
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+        contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*.parquet"))})
+    assert len(contents[0]) == 4
+    assert contents[0] == contents[1]
