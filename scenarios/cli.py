@@ -415,7 +415,9 @@ def _report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
     if style == "json":
         _print_json(comparison.to_dict())
     else:
-        tables = [fleet_table(comparison), results_table(comparison)]
+        tables = [fleet_table(comparison)]
+        if any(row.metrics for row in rows):
+            tables.append(results_table(comparison))
         if style == "md":
             click.echo(to_markdown(tables), nl=False)
         else:
