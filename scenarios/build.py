@@ -199,6 +199,7 @@ def make_problem(scenario: schema.Scenario, trace: Trace | None, seed: int) -> P
         planning.budget_usd_per_h,
         objective,
         limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
+        slo=make_slo(scenario),
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )

@@ -1,0 +1,86 @@
+"""Planners: from a planning problem to a plan, that is a fleet of replicas and who serves what.
+
+Importing this package imports no solver: names that need one are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from planners.base import (
+    Candidate,
+    Demand,
+    Feature,
+    FleetRow,
+    Objective,
+    Plan,
+    Planner,
+    PlanningProblem,
+    PlanStatus,
+    Termination,
+)
+from planners.errors import PlannerError, PlannerOptionsError, UnknownPlannerError
+from planners.registry import get_planner, planner_classes, planner_names
+
+if TYPE_CHECKING:
+    from planners.assignment import Assignment, best_assignment, evaluate
+    from planners.candidates import build_problem
+    from planners.capacity import capacity_rps
+    from planners.check import Violation, check_plan
+    from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
+    from planners.milp import write_lp
+    from planners.testing import check_planner
+
+_LAZY = {
+    "Assignment": "planners.assignment",
+    "FleetSearch": "planners.fleet",
+    "Violation": "planners.check",
+    "best_assignment": "planners.assignment",
+    "best_fleet": "planners.fleet",
+    "build_problem": "planners.candidates",
+    "capacity_rps": "planners.capacity",
+    "cheapest_fleet": "planners.fleet",
+    "check_plan": "planners.check",
+    "check_planner": "planners.testing",
+    "evaluate": "planners.assignment",
+    "write_lp": "planners.milp",
+}
+
+__all__ = [
+    "Assignment",
+    "Candidate",
+    "Demand",
+    "Feature",
+    "FleetRow",
+    "FleetSearch",
+    "Objective",
+    "Plan",
+    "PlanStatus",
+    "Planner",
+    "PlannerError",
+    "PlannerOptionsError",
+    "PlanningProblem",
+    "Termination",
+    "UnknownPlannerError",
+    "Violation",
+    "best_assignment",
+    "best_fleet",
+    "build_problem",
+    "capacity_rps",
+    "cheapest_fleet",
+    "check_plan",
+    "check_planner",
+    "evaluate",
+    "get_planner",
+    "planner_classes",
+    "planner_names",
+    "write_lp",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(_LAZY[name]), name)

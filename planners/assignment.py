@@ -1,0 +1,173 @@
+"""Given a fleet: the best share of each workload type for each candidate, and the makespan of any shares.
+
+The makespan T of arXiv:2502.00722, for counts y, amounts f, capacities h and shares x:
+
+    T = max over c of  sum_w x[c,w] f[w] / h[c,w]  /  y[c]
+
+With amounts in requests, T is a time in seconds. With amounts in requests/s it is the utilisation of the busiest
+replicas at the offered rates, and 1 / T the multiple of those rates that the fleet sustains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from planners.base import Fractions, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from planners.base import Demand, PlanningProblem
+
+    Matrix = npt.NDArray[np.float64]
+
+SHARE_TOLERANCE = 1e-6
+"""By which the shares of a type may miss 1."""
+
+_NOISE = 1e-9  # shares below this are rounding of the LP solver
+
+
+class Assignment(NamedTuple):
+    """A makespan T (see above), and the shares that reach it; T is infinite if something cannot be served."""
+
+    makespan: float
+    fractions: Fractions
+
+
+def objective_of(objective: Objective, makespan: float) -> float:
+    """The objective's value for a makespan T: T itself, or 1 / T for `throughput`."""
+    return makespan if objective is Objective.MAKESPAN else 1.0 / makespan
+
+
+def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequence[Sequence[float]]) -> float:
+    """The makespan T of an assignment, in seconds (a utilisation if amounts are per second).
+
+    Args:
+        problem: The problem.
+        counts: Replicas of each candidate.
+        assignment: Shares by candidate and type.
+
+    Returns:
+        T; infinite if some demand has nobody, or one who is not rented or cannot serve it.
+
+    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> demand = Demand("m", None, ("chat", "code"), (80.0, 20.0))
+    >>> c1 = Candidate("c1", "m", (("t1", 1),), 4.0, (1.0, 1.2))
+    >>> c4 = Candidate("c4", "m", (("t2", 2),), 4.0, (2.4, 1.5))
+    >>> problem = PlanningProblem((demand,), (c1, c4), (("t1", 2), ("t2", 2)), budget_usd_per_h=8.0)
+    >>> round(evaluate(problem, (1, 1), ((0.15, 1.0), (0.85, 0.0))), 2)  # printed in arXiv:2502.00722
+    28.67
+    """
+    busy = [0.0] * len(problem.candidates)
+    for demand in problem.demands:
+        mine = problem.candidates_of(demand.model)
+        for w, amount in enumerate(demand.amounts):
+            if amount == 0:
+                continue
+            if math.fsum(assignment[c][w] for c in mine) < 1 - SHARE_TOLERANCE:
+                return math.inf
+            for c in mine:
+                if assignment[c][w] > 0:
+                    capacity = problem.candidates[c].capacity_rps[w]
+                    if counts[c] == 0 or capacity == 0:
+                        return math.inf
+                    busy[c] += assignment[c][w] * amount / capacity
+    return max((time / count for time, count in zip(busy, counts, strict=True) if count > 0), default=0.0)
+
+
+def best_assignment(problem: PlanningProblem, counts: Sequence[int]) -> Assignment:
+    """The shares with the least makespan for a given fleet.
+
+    Replicas serve one model each, so the models do not touch each other: every model gets its own least
+    makespan, and T is the largest of them. Types of which nothing is demanded are shared out in proportion to
+    capacity.
+
+    Args:
+        problem: The problem.
+        counts: Replicas of each candidate.
+
+    Returns:
+        T and the shares. T is infinite, and the shares of that model are zero, if some demand has nobody.
+    """
+    rows = [[0.0] * len(candidate.capacity_rps) for candidate in problem.candidates]
+    for demand in problem.demands:
+        rented = [c for c in problem.candidates_of(demand.model) if counts[c] > 0]
+        shares = _shares_of_model(problem, demand, rented, counts)
+        for c, of_candidate in zip(rented, shares, strict=True):
+            rows[c] = of_candidate
+    fractions = tuple(tuple(row) for row in rows)
+    return Assignment(evaluate(problem, counts, fractions), fractions)
+
+
+def _shares_of_model(
+    problem: PlanningProblem, demand: Demand, rented: list[int], counts: Sequence[int]
+) -> list[list[float]]:
+    """Shares by rented candidate and type; all zero if some demand has nobody."""
+    rates = [[problem.candidates[c].capacity_rps[w] * counts[c] for w in range(len(demand.amounts))] for c in rented]
+    shares = [[0.0] * len(demand.amounts) for _ in rented]
+    for w, amount in enumerate(demand.amounts):
+        total = math.fsum(rate[w] for rate in rates)
+        if total > 0:
+            for share, rate in zip(shares, rates, strict=True):
+                share[w] = rate[w] / total
+        elif amount > 0:
+            return [[0.0] * len(demand.amounts) for _ in rented]
+    asked = [w for w, amount in enumerate(demand.amounts) if amount > 0]
+    if len(rented) < 2 or not asked:
+        return shares
+    # In proportion to capacity, each type alone takes f / (sum of rates) on every replica: T = their sum. That is
+    # feasible, so it bounds the optimum from above and scales the LP.
+    import numpy as np
+
+    loads = np.array([[demand.amounts[w] / rate[w] if rate[w] > 0 else np.inf for w in asked] for rate in rates])
+    scale = math.fsum(demand.amounts[w] / math.fsum(rate[w] for rate in rates) for w in asked)
+    solved = _least_makespan(loads / scale)
+    if solved is not None:
+        for i, share in enumerate(shares):
+            for j, w in enumerate(asked):
+                share[w] = float(solved[i, j])
+    return shares
+
+
+def _least_makespan(loads: Matrix) -> Matrix | None:
+    r"""Solve the linear program of one model.
+
+    .. math:: \min T \quad \sum_c x_{c,w} = 1, \quad \sum_w x_{c,w} \, l_{c,w} \le T
+
+    Args:
+        loads: `loads[c, w]`, the time that candidate c's replicas take for all of type w; infinite if they cannot.
+
+    Returns:
+        The shares x, free of the solver's rounding; None if the solver gives up.
+    """
+    import numpy as np
+    from scipy.optimize import linprog
+
+    n_candidates, n_types = loads.shape
+    c_of, w_of = np.nonzero(np.isfinite(loads))
+    n = len(c_of)
+    columns = np.arange(n)
+    sums_of_shares = np.zeros((n_types, n + 1))
+    sums_of_shares[w_of, columns] = 1.0
+    overtimes = np.zeros((n_candidates, n + 1))
+    overtimes[c_of, columns] = loads[c_of, w_of]
+    overtimes[:, n] = -1.0
+    makespan = np.zeros(n + 1)
+    makespan[n] = 1.0
+    result = linprog(
+        makespan,
+        A_ub=overtimes,
+        b_ub=np.zeros(n_candidates),
+        A_eq=sums_of_shares,
+        b_eq=np.ones(n_types),
+        bounds=(0, None),
+        method="highs-ds",
+    )
+    if result.x is None:
+        return None
+    shares = np.zeros_like(loads)
+    shares[c_of, w_of] = np.where(result.x[:n] > _NOISE, result.x[:n], 0.0)
+    return np.asarray(shares / shares.sum(axis=0))

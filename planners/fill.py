@@ -1,0 +1,121 @@
+"""Renting replica after replica, by a rule, until budget or GPUs run out: the common part of the heuristics."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from planners.assignment import best_assignment
+from planners.fleet import cheapest_fleet
+
+if TYPE_CHECKING:
+    from planners.base import PlanningProblem
+
+RentingRule = Callable[["Filling"], int | None]
+"""Says which candidate to rent next, or None to stop."""
+
+STARTED_FROM_CHEAPEST = "the rule alone left something unserved: it was started from the cheapest fleet that serves all"
+
+
+class Filling:
+    """A fleet under construction.
+
+    Args:
+        problem: The problem.
+        counts: Replicas of each candidate that are rented already.
+
+    Attributes:
+        counts: Replicas rented of each candidate.
+        mix_rps: Of each candidate, the requests/s of the mix demanded that a replica serves (see `mix_capacity_rps`).
+    """
+
+    def __init__(self, problem: PlanningProblem, counts: Sequence[int]) -> None:
+        self.problem = problem
+        self.counts = list(counts)
+        self.mix_rps = tuple(mix_capacity_rps(problem, c) for c in range(len(problem.candidates)))
+
+    def fits(self, c: int) -> bool:
+        """Whether one more replica of a candidate keeps to budget and availability."""
+        counts = self.counts.copy()
+        counts[c] += 1
+        taken = self.problem.gpus(counts)
+        if any(taken.get(gpu, 0) > count for gpu, count in self.problem.available):
+            return False
+        return self.problem.is_affordable(self.problem.usd_per_h(counts))
+
+    def models(self) -> list[str]:
+        """Models with a demand, the least served first: by the pace at which the fleet serves their mix."""
+        asked = [demand for demand in self.problem.demands if demand.total > 0]
+        return [demand.model for demand in sorted(asked, key=lambda demand: self._pace(demand.model, demand.total))]
+
+    def _pace(self, model: str, total: float) -> float:
+        mine = self.problem.candidates_of(model)
+        return math.fsum(self.counts[c] * self.mix_rps[c] for c in mine) / total
+
+    def best_value(self, candidates: Iterable[int]) -> int | None:
+        """Of the candidates that fit, the one with the most capacity on the mix per dollar, then the most capacity."""
+        useful = [c for c in candidates if self.mix_rps[c] > 0 and self.fits(c)]
+        return max(useful, key=self._value, default=None)
+
+    def _value(self, c: int) -> tuple[float, float]:
+        usd_per_h = self.problem.candidates[c].usd_per_h
+        rps = self.mix_rps[c]
+        return (rps / usd_per_h if usd_per_h > 0 else math.inf, rps)
+
+
+def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
+    """Requests/s of the mix demanded of its model that one replica of a candidate serves.
+
+    The replica divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If
+    it cannot serve some types, it is the rate at which it serves the rest, times their share.
+
+    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0))
+    >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (1.0, 3.0))
+    >>> mix_capacity_rps(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), 0)
+    1.5
+    """
+    candidate = problem.candidates[c]
+    demand = problem.demand(candidate.model)
+    able = [(f, h) for f, h in zip(demand.amounts, candidate.capacity_rps, strict=True) if f > 0 and h > 0]
+    if not able:
+        return 0.0
+    served = math.fsum(f for f, _ in able)
+    return served / math.fsum(f / h for f, h in able) * served / demand.total
+
+
+def fill(problem: PlanningProblem, rule: RentingRule) -> tuple[tuple[int, ...], tuple[str, ...]] | None:
+    """Rent by a rule until it stops.
+
+    If the fleet cannot serve everything that is demanded, start again from the cheapest fleet that can.
+
+    Returns:
+        Replicas of each candidate, and what to tell the user; None if no fleet can serve everything, or nothing is
+        demanded.
+    """
+    if problem.is_empty:
+        return None
+    counts = _filled(problem, rule, (0,) * len(problem.candidates))
+    if best_assignment(problem, counts).makespan < math.inf:
+        return counts, ()
+    start = cheapest_fleet(problem)
+    if start is None:
+        return None
+    return _filled(problem, rule, start), (STARTED_FROM_CHEAPEST,)
+
+
+def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -> tuple[int, ...]:
+    filling = Filling(problem, start)
+    while (c := rule(filling)) is not None:
+        filling.counts[c] += 1
+    return tuple(filling.counts)
+
+
+def by_value(filling: Filling) -> int | None:
+    """The rule of `greedy`: for the least served model that can get one, the replica of best value."""
+    for model in filling.models():
+        best = filling.best_value(filling.problem.candidates_of(model))
+        if best is not None:
+            return best
+    return None

@@ -1,0 +1,192 @@
+"""Exact searches over fleets with SciPy's MILP solver: the fastest one of some candidates, and the cheapest.
+
+Written apart from `planners.milp`, in other variables: u[c,w] is the number of replicas of c that type w keeps
+busy, where `planners.milp` has shares. Each is a check of the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from planners.assignment import best_assignment
+from planners.base import Fractions, Termination
+from planners.bounds import pace_bound
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
+
+    from planners.base import PlanningProblem
+
+PROVED_GAP = 1e-6
+"""Gap up to which a plan counts as optimal: about the tolerance of the solvers."""
+
+
+def termination_at(makespan: float, bound: float) -> Termination:
+    """What a solver that stopped at its gap has shown: that the makespan is optimal, or near its bound."""
+    return Termination.OPTIMAL if makespan - bound <= PROVED_GAP * makespan else Termination.GAP_REACHED
+
+
+class FleetSearch(NamedTuple):
+    """The fleet found, with its makespan T and a proved lower bound of T; both are infinite if there is none."""
+
+    counts: tuple[int, ...]
+    makespan: float
+    fractions: Fractions
+    bound: float
+    termination: Termination
+
+
+def best_fleet(
+    problem: PlanningProblem, allowed: Sequence[int], *, gap: float = 1e-4, time_limit_s: float | None = None
+) -> FleetSearch:
+    r"""The fleet of the allowed candidates with the least makespan.
+
+    .. math::
+
+        \max z \quad \sum_c h_{c,w} u_{c,w} = f_w z, \quad \sum_w u_{c,w} \le y_c, \quad
+        \sum_c o_c y_c \le B, \quad \sum_c d_{n,c} y_c \le a_n, \quad \sum_{c: h_{c,w} > 0} y_c \ge 1
+
+    with T = 1 / z. The last row holds wherever z > 0; it makes the MILP infeasible where there is no plan.
+
+    Args:
+        problem: The problem.
+        allowed: Positions of the candidates that may be rented.
+        gap: Relative gap at which to stop.
+        time_limit_s: When to stop; the problem's limit if None.
+    """
+    pace = pace_bound(problem, allowed)
+    if pace in {0.0, math.inf}:
+        return _none(problem, Termination.INFEASIBLE)
+    index = {c: i for i, c in enumerate(allowed)}
+    demands = [(d.model, w, f) for d in problem.demands for w, f in enumerate(d.amounts) if f > 0]
+    rows = _Rows(len(allowed))
+    _add_limits(rows, problem, index)
+    column_of_z = rows.add_column()
+    busy: list[dict[int, float]] = [{i: -1.0} for i in range(len(allowed))]
+    for model, w, amount in demands:
+        able = [
+            c for c in allowed if problem.candidates[c].model == model and problem.candidates[c].capacity_rps[w] > 0
+        ]
+        rows.add({index[c]: 1.0 for c in able}, lower=1.0)
+        unit = max(problem.candidates[c].capacity_rps[w] for c in able)
+        served = {column_of_z: -amount * pace / unit}
+        for c in able:
+            u = rows.add_column()
+            served[u] = problem.candidates[c].capacity_rps[w] / unit
+            busy[index[c]][u] = 1.0
+        rows.add(served, lower=0.0, upper=0.0)
+    for row in busy:
+        rows.add(row, upper=0.0)
+    limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
+    solved = rows.solve({column_of_z: -1.0}, [problem.max_count(c) for c in allowed], gap, limit_s)
+    if solved.x is None:
+        return _none(problem, Termination.INFEASIBLE if solved.status == 2 else Termination.TIME_LIMIT, 1.0 / pace)
+    counts = _counts(problem, index, solved.x)
+    found = best_assignment(problem, counts)
+    bound_of_z = min(1.0, -solved.mip_dual_bound) * pace
+    bound = min(found.makespan, 1.0 / bound_of_z)
+    termination = Termination.TIME_LIMIT if solved.status != 0 else termination_at(found.makespan, bound)
+    return FleetSearch(counts, found.makespan, found.fractions, bound, termination)
+
+
+def cheapest_fleet(problem: PlanningProblem, *, within_budget: bool = True) -> tuple[int, ...] | None:
+    """Replicas of each candidate in the cheapest fleet that can serve every type that is demanded, however slowly.
+
+    Args:
+        problem: The problem.
+        within_budget: Whether the fleet must keep to the budget.
+
+    Returns:
+        None if there is no such fleet.
+    """
+    if not problem.candidates:
+        return None
+    index = {c: c for c in range(len(problem.candidates))}
+    rows = _Rows(len(index))
+    _add_limits(rows, problem, index, within_budget=within_budget)
+    for demand in problem.demands:
+        for w, amount in enumerate(demand.amounts):
+            if amount > 0:
+                mine = problem.candidates_of(demand.model)
+                able = [c for c in mine if problem.candidates[c].capacity_rps[w] > 0]
+                rows.add(dict.fromkeys(able, 1.0), lower=1.0)
+    prices = {c: candidate.usd_per_h for c, candidate in enumerate(problem.candidates)}
+    # One replica per type is enough, and the fleet is small: this takes milliseconds.
+    n_types = sum(len(demand.amounts) for demand in problem.demands)
+    solved = rows.solve(prices, [n_types] * len(index), gap=0.0, time_limit_s=problem.time_limit_s)
+    return None if solved.x is None else _counts(problem, index, solved.x)
+
+
+def _add_limits(rows: _Rows, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True) -> None:
+    budget = problem.budget_usd_per_h
+    if within_budget and 0 < budget < math.inf:
+        rows.add({i: problem.candidates[c].usd_per_h / budget for c, i in index.items()}, upper=1.0)
+    elif within_budget and budget == 0:
+        rows.add({i: 1.0 for c, i in index.items() if problem.candidates[c].usd_per_h > 0}, upper=0.0)
+    for gpu, count in problem.available:
+        taken = {i: float(dict(problem.candidates[c].gpus).get(gpu, 0)) for c, i in index.items()}
+        rows.add(taken, upper=count)
+
+
+def _counts(problem: PlanningProblem, index: Mapping[int, int], x: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(x[index[c]]) if c in index else 0 for c in range(len(problem.candidates)))
+
+
+def _none(problem: PlanningProblem, termination: Termination, bound: float = math.inf) -> FleetSearch:
+    counts = (0,) * len(problem.candidates)
+    fractions = tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates)
+    return FleetSearch(counts, math.inf, fractions, bound, termination)
+
+
+class _Rows:
+    """A MILP under construction; its first columns are whole numbers, all are 0 or more."""
+
+    def __init__(self, n_counts: int) -> None:
+        self._n_counts = n_counts
+        self._n_columns = n_counts
+        self._rows: list[dict[int, float]] = []
+        self._lower: list[float] = []
+        self._upper: list[float] = []
+
+    def add_column(self) -> int:
+        """A new continuous variable."""
+        self._n_columns += 1
+        return self._n_columns - 1
+
+    def add(self, row: dict[int, float], lower: float = -math.inf, upper: float = math.inf) -> None:
+        """A new constraint: lower <= row <= upper."""
+        self._rows.append(row)
+        self._lower.append(lower)
+        self._upper.append(upper)
+
+    def solve(self, cost: Mapping[int, float], most: Sequence[int], gap: float, time_limit_s: float) -> Any:
+        """Minimise the cost with SciPy; `most` are the upper bounds of the whole numbers."""
+        import numpy as np
+        from scipy.optimize import Bounds, milp
+
+        c = np.zeros(self._n_columns)
+        for column, value in cost.items():
+            c[column] = value
+        upper = np.full(self._n_columns, np.inf)
+        upper[: self._n_counts] = most
+        integrality = np.zeros(self._n_columns, dtype=np.int64)
+        integrality[: self._n_counts] = 1
+        return milp(
+            c,
+            integrality=integrality,
+            bounds=Bounds(np.zeros(self._n_columns), upper),
+            constraints=self._constraint(),
+            options={"mip_rel_gap": gap, "time_limit": time_limit_s},
+        )
+
+    def _constraint(self) -> LinearConstraint:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import csr_array
+
+        entries = [(r, column, value) for r, row in enumerate(self._rows) for column, value in sorted(row.items())]
+        values = [value for _, _, value in entries]
+        places = ([r for r, _, _ in entries], [column for _, column, _ in entries])
+        matrix = csr_array((values, places), shape=(len(self._rows), self._n_columns))
+        return LinearConstraint(matrix, self._lower, self._upper)

@@ -1,0 +1,40 @@
+"""The planner `greedy`: cheapest capacity first."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.fill import by_value, fill
+from planners.outcome import Drafting
+
+
+class GreedyOptions(BaseModel):
+    """The planner `greedy` has no options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GreedyPlanner:
+    """Rents again and again, for the model that is least served, the replica with the most capacity per dollar.
+
+    Capacity is that on the whole mix, the harmonic mean over its types. When budget or GPUs are used up, requests
+    are assigned to the fleet as well as possible. A fleet that leaves something unserved is avoided where it can
+    be: then the rule starts again from the cheapest fleet that serves everything.
+    """
+
+    name = "greedy"
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    Options: type[BaseModel] = GreedyOptions
+
+    def __init__(self, options: GreedyOptions | None = None) -> None:
+        self.options = options if options is not None else GreedyOptions()
+
+    def plan(self, problem: PlanningProblem) -> Plan:
+        """Choose a fleet for the problem."""
+        drafting = Drafting(problem, self.name, self.options)
+        filled = fill(problem, by_value)
+        if filled is None:
+            return drafting.none(Termination.INFEASIBLE)
+        counts, diagnostics = filled
+        return drafting.plan(counts, Termination.HEURISTIC, diagnostics=diagnostics)

@@ -1,0 +1,7 @@
+"""The planner `milp`: formulation, solution, and the way back to a plan. The only user of PuLP."""
+
+from planners.milp.formulation import FAMILIES, Formulation, formulate
+from planners.milp.options import MilpOptions
+from planners.milp.planner import MilpPlanner, write_lp
+
+__all__ = ["FAMILIES", "Formulation", "MilpOptions", "MilpPlanner", "formulate", "write_lp"]

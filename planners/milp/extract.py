@@ -1,0 +1,60 @@
+"""What the solver found, read from its own records: PuLP says "Optimal" after a time limit, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import highspy
+import pulp
+
+from planners.milp.formulation import Formulation
+
+
+class Finding(StrEnum):
+    """What the solver says of a MILP."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The solver's result.
+
+    Attributes:
+        finding: Whether the solution is optimal (to the gap asked for), or what else.
+        counts: Replicas of each candidate; None without a solution.
+        pace_bound: No fleet works at a higher pace; infinite if the solver proved nothing.
+        solver_status: HiGHS's own word.
+    """
+
+    finding: Finding
+    counts: tuple[int, ...] | None
+    pace_bound: float
+    solver_status: str
+
+
+def extract(formulation: Formulation) -> Found:
+    """Read the result of a solved formulation."""
+    lp = formulation.lp
+    highs: highspy.Highs = lp.solverModel
+    status = highs.getModelStatus()
+    info = highs.getInfo()
+    bound = -info.mip_dual_bound  # PuLP has HiGHS minimise -z
+    if lp.sol_status == pulp.LpSolutionOptimal and status == highspy.HighsModelStatus.kOptimal:
+        finding = Finding.OPTIMAL
+    elif lp.sol_status == pulp.LpSolutionIntegerFeasible:
+        finding = Finding.FEASIBLE
+    elif lp.sol_status == pulp.LpSolutionInfeasible:
+        finding = Finding.INFEASIBLE
+    else:
+        finding = Finding.UNKNOWN
+    counts = None
+    if finding in {Finding.OPTIMAL, Finding.FEASIBLE}:
+        n = len(formulation.problem.candidates)
+        values = {c: variable.varValue or 0.0 for c, variable in formulation.counts.items()}
+        counts = tuple(round(values.get(c, 0.0)) for c in range(n))
+    return Found(finding, counts, bound * formulation.scale, highs.modelStatusToString(status))

@@ -1,0 +1,180 @@
+"""From a fleet to a checked plan, and from no fleet to the reasons: what all planners have in common."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from planners.assignment import Assignment, best_assignment, objective_of
+from planners.base import Plan, PlanningProblem, PlanStatus, Termination
+from planners.check import check_plan
+from planners.fleet import cheapest_fleet
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_SAID_BY_STATUS = {
+    Termination.INFEASIBLE: PlanStatus.INFEASIBLE,
+    Termination.TIME_LIMIT: PlanStatus.FAILED,
+    Termination.ERROR: PlanStatus.FAILED,
+}
+
+
+class Drafting:
+    """Makes the plans of one planner for one problem, and takes the time from when it was made.
+
+    Args:
+        problem: The problem.
+        planner: Name of the planner.
+        options: Its options, which go into the plan.
+    """
+
+    def __init__(self, problem: PlanningProblem, planner: str, options: BaseModel) -> None:
+        self._problem = problem
+        self._planner = planner
+        self._options = tuple(sorted(options.model_dump().items()))
+        self._started_s = time.perf_counter()
+
+    def plan(
+        self,
+        counts: Sequence[int],
+        termination: Termination,
+        *,
+        bound: float | None = None,
+        diagnostics: Sequence[str] = (),
+    ) -> Plan:
+        """The plan of a fleet: the best assignment, checked.
+
+        Args:
+            counts: Replicas of each candidate. Those that the best assignment leaves idle are given back.
+            termination: Why the planner stopped.
+            bound: A makespan T that no fleet beats (see `planners.assignment`), if the planner has one.
+            diagnostics: What the user should know.
+
+        Returns:
+            The plan; an infeasible one if the fleet cannot serve the demand; a failed one with the violations if
+            it does not pass `check_plan`.
+        """
+        problem = self._problem
+        kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
+        if not 0 < makespan < math.inf:
+            return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))
+        objective = objective_of(problem.objective, makespan)
+        objective_bound = gap = None
+        if bound is not None:
+            # The assignment is exact, a solver's bound is within its tolerance.
+            objective_bound = objective_of(problem.objective, min(bound, makespan)) if bound > 0 else None
+        if objective_bound is not None:
+            gap = abs(objective - objective_bound) / objective
+        plan = Plan(
+            planner=self._planner,
+            status=PlanStatus.OK,
+            termination=termination,
+            objective_name=problem.objective,
+            objective=objective,
+            bound=objective_bound,
+            gap=gap,
+            solve_s=0.0,
+            counts=kept,
+            assignment=fractions,
+            options=self._options,
+            diagnostics=tuple(diagnostics),
+        )
+        violations = check_plan(problem, plan)
+        if violations:
+            reasons = tuple(f"{violation.rule}: {violation.message}" for violation in violations)
+            plan = replace(
+                plan,
+                status=PlanStatus.FAILED,
+                termination=Termination.ERROR,
+                diagnostics=(*plan.diagnostics, *reasons),
+            )
+        return replace(plan, solve_s=time.perf_counter() - self._started_s)
+
+    def none(self, termination: Termination, reasons: Sequence[str] = ()) -> Plan:
+        """The plan that rents nothing, with the reasons; they are looked for if not given."""
+        problem = self._problem
+        return Plan(
+            planner=self._planner,
+            status=_SAID_BY_STATUS[termination],
+            termination=termination,
+            objective_name=problem.objective,
+            objective=None,
+            bound=None,
+            gap=None,
+            solve_s=time.perf_counter() - self._started_s,
+            counts=(0,) * len(problem.candidates),
+            assignment=tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates),
+            options=self._options,
+            diagnostics=tuple(reasons) if reasons else why_infeasible(problem),
+        )
+
+
+def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
+    """Why no fleet can serve what is demanded, in words for the user.
+
+    >>> from planners.base import Candidate, Demand
+    >>> demand = Demand("m", None, ("chat",), (100.0,))
+    >>> one = Candidate("a", "m", (("L40", 4),), 3.6, (2.0,))
+    >>> why_infeasible(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=3.0))
+    ('the cheapest fleet that serves everything costs 3.6 $/h, the budget is 3 $/h',)
+    >>> why_infeasible(PlanningProblem((demand,), (one,), (("L40", 2),), budget_usd_per_h=3.0))
+    ('m: every replica needs more GPUs than there are, the smallest of them 4 L40; available: 2 L40',)
+    """
+    if problem.is_empty:
+        return ("nothing is demanded: all amounts are 0",)
+    reasons = []
+    for demand in problem.demands:
+        mine = [problem.candidates[c] for c in problem.candidates_of(demand.model)]
+        if demand.total > 0 and not mine:
+            reasons.append(f"{demand.model}: there is no candidate for this model")
+            continue
+        for w, (name, amount) in enumerate(zip(demand.type_names, demand.amounts, strict=True)):
+            if amount > 0 and not any(candidate.capacity_rps[w] > 0 for candidate in mine):
+                reasons.append(f"{demand.model}: no candidate can serve {name}")
+    if reasons:
+        return tuple(reasons)
+    cheapest = cheapest_fleet(problem, within_budget=False)
+    if cheapest is None:
+        return tuple(_why_unavailable(problem))
+    usd_per_h = problem.usd_per_h(cheapest)
+    if problem.is_affordable(usd_per_h):
+        return ("the fleet chosen cannot serve everything; another one could",)
+    budget = f"the budget is {problem.budget_usd_per_h:g} $/h"
+    return (f"the cheapest fleet that serves everything costs {usd_per_h:g} $/h, {budget}",)
+
+
+def _why_unavailable(problem: PlanningProblem) -> list[str]:
+    available = dict(problem.available)
+    stock = ", ".join(f"{count} {gpu}" for gpu, count in problem.available) or "nothing"
+    reasons = []
+    for demand in problem.demands:
+        mine = [problem.candidates[c] for c in problem.candidates_of(demand.model)]
+        fits = any(all(n <= available[gpu] for gpu, n in candidate.gpus) for candidate in mine)
+        if demand.total > 0 and not fits:
+            smallest = min(mine, key=lambda candidate: candidate.n_gpus)
+            needed = " + ".join(f"{n} {gpu}" for gpu, n in smallest.gpus)
+            reasons.append(
+                f"{demand.model}: every replica needs more GPUs than there are, "
+                f"the smallest of them {needed}; available: {stock}"
+            )
+    return reasons or [f"there are not enough GPUs to serve everything at once; available: {stock}"]
+
+
+def _without_idle(problem: PlanningProblem, counts: tuple[int, ...]) -> tuple[tuple[int, ...], Assignment]:
+    """Give back replicas that the best assignment leaves without work; the makespan stays what it was."""
+    while True:
+        found = best_assignment(problem, counts)
+        if found.makespan == math.inf:
+            return counts, found
+        amounts = {demand.model: demand.amounts for demand in problem.demands}
+        kept = tuple(
+            count if any(x > 0 and f > 0 for x, f in zip(shares, amounts[candidate.model], strict=True)) else 0
+            for candidate, count, shares in zip(problem.candidates, counts, found.fractions, strict=True)
+        )
+        if kept == counts:
+            return counts, found
+        counts = kept

@@ -1,0 +1,56 @@
+"""The planner `uniform`: some of every GPU type, as much as there is of it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.fill import Filling, fill
+from planners.outcome import Drafting
+
+
+class UniformOptions(BaseModel):
+    """The planner `uniform` has no options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UniformPlanner:
+    """Rents GPU types in proportion to their availability, up to the budget: a baseline that chooses nothing.
+
+    The next replica is always on the GPU type of which the smallest part is rented, for the model that is least
+    served, in the configuration with the most capacity per dollar. Requests are then assigned as well as possible.
+    Replicas that mix GPU types are left aside.
+    """
+
+    name = "uniform"
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    Options: type[BaseModel] = UniformOptions
+
+    def __init__(self, options: UniformOptions | None = None) -> None:
+        self.options = options if options is not None else UniformOptions()
+
+    def plan(self, problem: PlanningProblem) -> Plan:
+        """Choose a fleet for the problem."""
+        drafting = Drafting(problem, self.name, self.options)
+        filled = fill(problem, _in_proportion)
+        if filled is None:
+            return drafting.none(Termination.INFEASIBLE)
+        counts, diagnostics = filled
+        return drafting.plan(counts, Termination.HEURISTIC, diagnostics=diagnostics)
+
+
+def _in_proportion(filling: Filling) -> int | None:
+    """A replica on the GPU type that is furthest behind, for the least served model that can get one there."""
+    problem = filling.problem
+    taken = problem.gpus(filling.counts)
+    stock = [(taken.get(gpu, 0) / count, gpu) for gpu, count in problem.available if count > 0]
+    for _, gpu in sorted(stock):
+        for model in filling.models():
+            mine = [
+                c for c in problem.candidates_of(model) if [name for name, _ in problem.candidates[c].gpus] == [gpu]
+            ]
+            best = filling.best_value(mine)
+            if best is not None:
+                return best
+    return None

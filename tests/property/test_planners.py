@@ -1,0 +1,220 @@
+"""Planners against enumeration, against each other, and against the laws that any right answer obeys."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from planners import (
+    Objective,
+    PlanningProblem,
+    PlanStatus,
+    Termination,
+    best_assignment,
+    check_plan,
+    check_planner,
+    evaluate,
+    get_planner,
+)
+from planners.assignment import objective_of
+from planners.bounds import pace_bound
+from tests.planning import fleets, least_makespan
+from tests.strategies_planners import problems
+
+EXACT = {"gap": 0.0}
+ALL_PLANNERS = ("greedy", "homogeneous", "homogeneous:t1", "milp", "milp:bisection", "uniform")
+MAKESPAN = problems(objectives=(Objective.MAKESPAN,))
+FACTORS = st.sampled_from([0.001, 0.1, 3.0, 1000.0])
+
+
+def makespan_of(problem: PlanningProblem, name: str = "milp") -> float:
+    """The makespan T that a planner finds; infinite without a plan."""
+    plan = get_planner(name, EXACT if name.startswith(("milp", "homogeneous")) else None).plan(problem)
+    assert plan.status is not PlanStatus.FAILED
+    return math.inf if plan.objective is None else objective_of(problem.objective, plan.objective)
+
+
+def same(one: float, other: float, tolerance: float = 1e-6) -> bool:
+    return one == other or abs(one - other) <= tolerance * max(one, other)
+
+
+@given(problems())
+def test_milp_finds_what_enumeration_finds(problem: PlanningProblem) -> None:
+    assert same(makespan_of(problem), least_makespan(problem))
+
+
+@given(problems(max_gpus=2, max_candidates=4))
+def test_bisection_agrees_with_the_direct_milp(problem: PlanningProblem) -> None:
+    assert same(makespan_of(problem, "milp:bisection"), makespan_of(problem), 3e-6)
+
+
+@given(problems())
+def test_milp_of_one_gpu_type_is_homogeneous(problem: PlanningProblem) -> None:
+    """Two formulations, two interfaces to the solver."""
+    for gpu, _ in problem.available:
+        one_type = dataclasses.replace(
+            problem,
+            candidates=tuple(c for c in problem.candidates if [name for name, _ in c.gpus] == [gpu]),
+        )
+        assert same(makespan_of(one_type), makespan_of(problem, f"homogeneous:{gpu}"))
+
+
+@given(problems())
+def test_milp_is_never_worse_than_another_planner(problem: PlanningProblem) -> None:
+    best = makespan_of(problem)
+    for name in ("greedy", "homogeneous", "uniform"):
+        assert makespan_of(problem, name) >= best * (1 - 1e-9)
+
+
+@given(problems())
+def test_heuristics_serve_everything_wherever_that_is_possible(problem: PlanningProblem) -> None:
+    possible = makespan_of(problem) < math.inf
+    assert (makespan_of(problem, "greedy") < math.inf) == possible
+    assert (makespan_of(problem, "uniform") < math.inf) == possible
+
+
+@pytest.mark.parametrize("name", ALL_PLANNERS)
+@given(data=st.data())
+def test_every_plan_is_feasible_and_pure(name: str, data: st.DataObject) -> None:
+    small = problems(max_gpus=2, max_candidates=3)
+    check_planner(get_planner(name), [data.draw(small)])
+
+
+@given(problems(), st.data())
+def test_more_gpus_or_money_never_hurt(problem: PlanningProblem, data: st.DataObject) -> None:
+    before = makespan_of(problem)
+    more = tuple((gpu, count + data.draw(st.integers(0, 2))) for gpu, count in problem.available)
+    richer = dataclasses.replace(problem, available=more, budget_usd_per_h=problem.budget_usd_per_h + 2.0)
+    assert makespan_of(dataclasses.replace(problem, available=more)) <= before * (1 + 1e-9)
+    assert makespan_of(richer) <= before * (1 + 1e-9)
+
+
+@given(problems())
+def test_bound_holds_and_gap_is_consistent(problem: PlanningProblem) -> None:
+    plan = get_planner("milp", {"gap": 0.1}).plan(problem)
+    assume(plan.objective is not None)
+    assert plan.objective is not None
+    assert plan.bound is not None
+    assert plan.gap is not None
+    assert plan.gap == pytest.approx(abs(plan.objective - plan.bound) / plan.objective)
+    assert plan.gap <= 0.1 / 0.9
+    optimum = objective_of(problem.objective, least_makespan(problem))
+    low, high = sorted([plan.bound, plan.objective])
+    assert low * (1 - 1e-6) <= optimum <= high * (1 + 1e-6)
+    assert plan.termination in {Termination.OPTIMAL, Termination.GAP_REACHED}
+
+
+@given(problems())
+def test_no_fleet_beats_the_closed_form_bound(problem: PlanningProblem) -> None:
+    bound = pace_bound(problem, range(len(problem.candidates)))
+    best = least_makespan(problem)
+    assume(not problem.is_empty)
+    assert 1 / best <= bound * (1 + 1e-9)
+
+
+@given(MAKESPAN, FACTORS)
+def test_k_times_the_work_takes_k_times_as_long(problem: PlanningProblem, k: float) -> None:
+    demands = tuple(
+        dataclasses.replace(demand, amounts=tuple(k * amount for amount in demand.amounts))
+        for demand in problem.demands
+    )
+    assert same(makespan_of(dataclasses.replace(problem, demands=demands)), k * makespan_of(problem))
+
+
+@given(MAKESPAN, FACTORS)
+def test_k_times_the_capacity_takes_a_kth_of_the_time(problem: PlanningProblem, k: float) -> None:
+    candidates = tuple(
+        dataclasses.replace(c, capacity_rps=tuple(k * h for h in c.capacity_rps)) for c in problem.candidates
+    )
+    assert same(makespan_of(dataclasses.replace(problem, candidates=candidates)), makespan_of(problem) / k)
+
+
+@given(MAKESPAN)
+def test_throughput_is_one_over_makespan(problem: PlanningProblem) -> None:
+    throughput = get_planner("milp", EXACT).plan(dataclasses.replace(problem, objective=Objective.THROUGHPUT))
+    makespan_s = makespan_of(problem)
+    if throughput.objective is None:
+        assert makespan_s == math.inf
+    else:
+        assert same(1 / throughput.objective, makespan_s)
+
+
+@given(problems())
+def test_names_and_order_do_not_matter(problem: PlanningProblem) -> None:
+    new = {gpu: f"renamed {len(problem.available) - i}" for i, (gpu, _) in enumerate(problem.available)}
+    renamed = dataclasses.replace(
+        problem,
+        demands=problem.demands[::-1],
+        candidates=tuple(
+            dataclasses.replace(c, name=f"no. {i}", gpus=tuple(sorted((new[gpu], n) for gpu, n in c.gpus)))
+            for i, c in enumerate(problem.candidates[::-1])
+        ),
+        available=tuple(sorted((new[gpu], count) for gpu, count in problem.available)),
+    )
+    assert same(makespan_of(renamed), makespan_of(problem))
+
+
+@given(MAKESPAN, st.data())
+def test_no_assignment_is_faster_than_the_best(problem: PlanningProblem, data: st.DataObject) -> None:
+    counts = data.draw(st.sampled_from(list(fleets(problem))))
+    best = best_assignment(problem, counts)
+    assert evaluate(problem, counts, best.fractions) == best.makespan
+    weights = [
+        [data.draw(st.integers(0, 3)) if counts[c] > 0 and h > 0 else 0 for h in candidate.capacity_rps]
+        for c, candidate in enumerate(problem.candidates)
+    ]
+    totals = {
+        (demand.model, w): sum(weights[c][w] for c in problem.candidates_of(demand.model))
+        for demand in problem.demands
+        for w in range(len(demand.amounts))
+    }
+    shares = [
+        [weight / max(1, totals[candidate.model, w]) for w, weight in enumerate(row)]
+        for candidate, row in zip(problem.candidates, weights, strict=True)
+    ]
+    assert best.makespan <= evaluate(problem, counts, shares) * (1 + 1e-7)
+
+
+@given(problems())
+def test_idle_replicas_are_given_back(problem: PlanningProblem) -> None:
+    for name in ("greedy", "milp", "uniform"):
+        plan = get_planner(name).plan(problem)
+        assert check_plan(problem, plan) == []
+        for count, row in zip(plan.counts, plan.assignment, strict=True):
+            assert (count > 0) == any(row)
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 3))
+def test_seed_changes_nothing_in_the_value(seed: int) -> None:
+    from tests.planning import two_models
+
+    assert same(makespan_of(dataclasses.replace(two_models(), seed=seed)), makespan_of(two_models()))
+
+
+def test_plans_do_not_depend_on_the_hash_seed() -> None:
+    code = (
+        "from dataclasses import replace\n"
+        "from planners import get_planner\n"
+        "from tests.planning import two_models\n"
+        f"for name in {ALL_PLANNERS!r}:\n"
+        "    print(replace(get_planner(name).plan(two_models()), solve_s=0.0))\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(outputs) == 1

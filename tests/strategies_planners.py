@@ -1,0 +1,48 @@
+"""Hypothesis strategies for planning problems that are small enough to enumerate."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from planners import Candidate, Demand, Objective, PlanningProblem
+
+PRICES = st.integers(0, 16).map(lambda quarters: quarters / 4)
+# One in ten is 0: a few things that cannot be served make interesting problems, many leave none with a plan.
+CAPACITIES = st.integers(-40, 400).map(lambda n: max(n, 0) / 20)
+AMOUNTS = st.integers(-100, 1000).map(lambda n: max(n, 0) / 10)
+
+
+@st.composite
+def problems(
+    draw: st.DrawFn,
+    *,
+    max_gpu_types: int = 3,
+    max_gpus: int = 4,
+    max_types: int = 3,
+    max_models: int = 2,
+    max_candidates: int = 5,
+    objectives: tuple[Objective, ...] = tuple(Objective),
+) -> PlanningProblem:
+    """Problems with and without a plan; capacities, amounts and prices may be 0."""
+    gpus = [f"t{n}" for n in range(1, draw(st.integers(1, max_gpu_types)) + 1)]
+    demands = []
+    for m in range(draw(st.integers(1, max_models))):
+        amounts = draw(st.lists(AMOUNTS, min_size=1, max_size=max_types))
+        names = tuple(f"w{w}" for w in range(1, len(amounts) + 1))
+        demands.append(Demand(f"m{m + 1}", None, names, tuple(amounts)))
+    candidates = []
+    for c in range(draw(st.sampled_from(range(max_candidates, -1, -1)))):
+        demand = demands[c % len(demands)]
+        taken = draw(st.dictionaries(st.sampled_from(gpus), st.integers(1, 2), min_size=1, max_size=2))
+        n_types = len(demand.amounts)
+        capacity = draw(st.lists(CAPACITIES, min_size=n_types, max_size=n_types))
+        candidates.append(
+            Candidate(f"c{c + 1}", demand.model, tuple(sorted(taken.items())), draw(PRICES), tuple(capacity))
+        )
+    return PlanningProblem(
+        demands=tuple(demands),
+        candidates=tuple(candidates),
+        available=tuple((gpu, draw(st.sampled_from(range(max_gpus, -1, -1)))) for gpu in gpus),
+        budget_usd_per_h=draw(st.integers(0, 120).map(lambda quarters: 30 - quarters / 4)),
+        objective=draw(st.sampled_from(objectives)),
+    )

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from pydantic import BaseModel
+
+from planners import PlanStatus, Termination, check_plan
+from planners.outcome import Drafting, why_infeasible
+from tests.planning import two_models, worked_example
+
+
+class Options(BaseModel):
+    zeal: int = 3
+    care: float = 0.5
+
+
+def drafting(problem=None) -> Drafting:  # type: ignore[no-untyped-def]
+    return Drafting(problem or worked_example(), "by hand", Options())
+
+
+def test_plan_carries_what_it_was_made_of() -> None:
+    plan = drafting().plan((1, 0, 0, 1), Termination.GAP_REACHED, bound=28.0, diagnostics=("a note",))
+    assert plan.planner == "by hand"
+    assert plan.options == (("care", 0.5), ("zeal", 3))
+    assert plan.termination is Termination.GAP_REACHED
+    assert plan.objective == pytest.approx(28.431372549)
+    assert plan.bound == 28.0
+    assert plan.gap == pytest.approx(1 - 28 / 28.431372549)
+    assert plan.diagnostics == ("a note",)
+    assert plan.solve_s > 0
+
+
+def test_bound_within_the_solvers_rounding_is_the_objective() -> None:
+    plan = drafting().plan((1, 0, 0, 1), Termination.OPTIMAL, bound=28.5)
+    assert plan.bound == plan.objective
+    assert plan.gap == 0.0
+
+
+def test_fleet_beyond_the_limits_is_a_failed_plan_that_says_why() -> None:
+    plan = drafting().plan((2, 0, 0, 1), Termination.OPTIMAL)
+    assert plan.status is PlanStatus.FAILED
+    assert plan.termination is Termination.ERROR
+    assert plan.diagnostics == ("budget: the fleet costs 12 $/h, the budget is 8",)
+    assert check_plan(worked_example(), plan) == []
+    assert plan.deployment(worked_example()) is None
+
+
+def test_fleet_that_cannot_serve_everything_is_infeasible() -> None:
+    plan = drafting(two_models()).plan((0, 1, 0, 1, 0), Termination.HEURISTIC)
+    assert plan.status is PlanStatus.INFEASIBLE
+    assert plan.diagnostics == ("the fleet chosen cannot serve everything; another one could",)
+
+
+@pytest.mark.parametrize(
+    ("termination", "status"),
+    [
+        (Termination.INFEASIBLE, PlanStatus.INFEASIBLE),
+        (Termination.TIME_LIMIT, PlanStatus.FAILED),
+        (Termination.ERROR, PlanStatus.FAILED),
+    ],
+)
+def test_no_plan_has_a_status_and_a_reason(termination: Termination, status: PlanStatus) -> None:
+    plan = drafting().none(termination, ("no luck",))
+    assert (plan.status, plan.termination, plan.diagnostics) == (status, termination, ("no luck",))
+
+
+def test_reasons_name_each_model_and_type() -> None:
+    problem = two_models()
+    without = dataclasses.replace(problem, candidates=problem.candidates[1:2])
+    assert why_infeasible(without) == (
+        "large: no candidate can serve code",
+        "small: there is no candidate for this model",
+    )
