@@ -117,8 +117,9 @@ def _check_sim(scenario: Scenario) -> Iterator[Finding]:
     if sim.length_predictor not in LENGTH_PREDICTORS:
         hint = nearest(sim.length_predictor, LENGTH_PREDICTORS)
         yield ("sim", "length_predictor"), f"unknown length predictor {sim.length_predictor!r}: {hint}"
-    if sim.horizon_s is not None and sim.warmup_s >= sim.horizon_s:
-        yield ("sim", "warmup_s"), f"is {sim.warmup_s:g}, not before the horizon at {sim.horizon_s:g}"
+    if sim.horizon_s is not None and sim.warmup_s + sim.cooldown_s >= sim.horizon_s:
+        message = f"with cooldown_s {sim.cooldown_s:g}, {sim.warmup_s:g} leaves nothing of horizon_s {sim.horizon_s:g}"
+        yield ("sim", "warmup_s"), message
     limits = sim.limits
     budget = limits.max_batched_tokens
     if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:

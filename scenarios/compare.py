@@ -29,6 +29,7 @@ class Row:
         plan: The plan, as `plan --json` prints it.
         metrics: Metrics by the names of the reference; empty without a run.
         offered_rps: Requests/s that arrive; None if they arrive all at once.
+        attainment_goal: Share of requests that should meet the SLO; None without a run.
     """
 
     scenario: str
@@ -38,13 +39,15 @@ class Row:
     plan: dict[str, Any]
     metrics: dict[str, float | None] = field(default_factory=dict)
     offered_rps: float | None = None
+    attainment_goal: float | None = None
 
     @classmethod
     def from_result(cls, result: SimulationResult) -> Row:
         """The row of a run."""
         m = result.manifest
-        metrics = compute_metrics(result, SLO(**m["slo"]), m["warmup_s"])
-        return cls(m["scenario"], m["planner"], m["seed"], "ok", m["plan"], metrics, m["offered_rps"])
+        slo = SLO(**m["slo"])
+        metrics = compute_metrics(result, slo, m["warmup_s"], m["cooldown_s"])
+        return cls(m["scenario"], m["planner"], m["seed"], "ok", m["plan"], metrics, m["offered_rps"], slo.attainment)
 
     @classmethod
     def without_run(cls, scenario: str, seed: int, plan: Plan, problem: PlanningProblem) -> Row:

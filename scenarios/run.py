@@ -129,6 +129,7 @@ class Job:
             "seed": self.seed,
             "slo": asdict(make_slo(scenario)),
             "warmup_s": settings.warmup_s,
+            "cooldown_s": settings.cooldown_s,
             "offered_rps": self.trace.rate_rps if self.trace.duration_s > 0 else None,
             "changes": list(self.loaded.changes),
             "plan": plan,

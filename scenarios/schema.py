@@ -280,7 +280,9 @@ class Sim(_Part):
     horizon_s: PositiveFloat | None = None
     """End of the simulation; by default when all requests have ended."""
     warmup_s: NonNegativeFloat = 0.0
-    """Requests that arrive earlier do not count in the metrics."""
+    """Metrics begin so long after the start."""
+    cooldown_s: NonNegativeFloat = 0.0
+    """Metrics end so long before the end."""
     limits: Limits = Limits()
     service_time: ServiceTime = ServiceTime()
 

@@ -9,9 +9,8 @@ from typing import Any, Literal
 
 import yaml
 
-from sim.errors import UnknownNameError
+from sim.errors import check_name
 from sim.units import GIB, GIGA, MICRO, TERA
-from traces.errors import nearest
 
 Basis = Literal["fitted", "partly_estimated", "extrapolated"]
 
@@ -186,9 +185,7 @@ def model_spec(name: str) -> ModelSpec:
 
 def _entry(kind: str, name: str, noun: str) -> dict[str, Any]:
     entries = _read(kind)
-    if name not in entries:
-        msg = f"unknown {noun} {name!r}: {nearest(name, entries)}"
-        raise UnknownNameError(msg)
+    check_name(noun, name, entries)
     entry: dict[str, Any] = entries[name]
     return entry
 

@@ -60,6 +60,10 @@ class ReplicaSpec:
     limits: ReplicaLimits = field(default_factory=ReplicaLimits)
 
     def __post_init__(self) -> None:
+        for stage in self.stages:
+            if stage.n_layers < 1 or stage.tp < 1:
+                msg = f"{self.name}: a stage has {stage.n_layers} layers and tp {stage.tp}; both must be at least 1"
+                raise DeploymentError(msg)
         n_layers = sum(stage.n_layers for stage in self.stages)
         if n_layers != self.model.n_layers:
             msg = f"{self.name}: the stages hold {n_layers} layers, {self.model.name} has {self.model.n_layers}"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal, get_args
 
 import polars as pl
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
+from sim.errors import check_name
 from sim.pipeline import PipelineReplica
-from sim.predictors import predict_kinds
+from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.records import RequestLog
 from sim.replica import Replica
 from sim.result import SimulationResult
-from sim.router import Router, make_router
+from sim.router import ROUTERS, Router, make_router
 from sim.single_stage import SingleStageReplica
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def simulate(
         stepping: `macro` jumps over iterations in which nothing changes; `iteration` stops at each. The records
             are the same.
         horizon_s: End of the simulation; requests that arrive later are left out. None: run until all have ended.
-        progress: Called now and then with the simulated time in seconds and the number of requests arrived.
+        progress: Called now and then with the simulated time reached and the number of requests that have arrived.
 
     Raises:
-        UnknownNameError: No such router or length predictor.
-        DeploymentError: The service-time model says nothing about a replica.
+        UnknownNameError: No such router, length predictor or stepping.
+        DeploymentError: A replica does not fit in memory, or the service-time model says nothing about it.
 
     >>> from sim import ConstantServiceTime, Deployment, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
     >>> from traces import Trace
@@ -64,6 +65,9 @@ def simulate(
     >>> result.requests["finish_s"].to_list()
     [1.0, 4.0]
     """
+    check_name("router", router, ROUTERS)
+    check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
+    check_name("stepping", stepping, get_args(Stepping))
     return _Simulation(
         deployment,
         trace if horizon_s is None else trace.slice(0.0, horizon_s),
@@ -130,6 +134,7 @@ class _Simulation:
             )
         self._n_arrived = 0
         self._n_events = 0
+        self._reached_s = 0.0
 
     def run(self) -> SimulationResult:
         is_macro = self._settings["stepping"] == "macro"
@@ -138,7 +143,9 @@ class _Simulation:
             arrivals: list[list[int]] = [[] for _ in self._replicas]
             for index in range(len(self._arrival_s)):
                 replica = self._route(index)
-                if replica is not None:
+                if replica is None:
+                    self._count_arrival(index)
+                else:
                     arrivals[replica.replica_id].append(index)
             for replica in self._replicas:
                 self._serve(Clock(), [replica], arrivals[replica.replica_id])
@@ -155,26 +162,34 @@ class _Simulation:
         if self._horizon_s is not None:
             end = clock.at(self._horizon_s, Order.HORIZON, lambda _: None)
         for replica in replicas:
-            replica.start(clock, ((self._arrival_s[index], self._sequence(index)) for index in arrivals))
+            replica.start(clock, self._known_arrivals(arrivals))
         clock.run(until=end)
         self._n_events += clock.n_events
         if self._horizon_s is not None:
             for replica in replicas:
                 replica.stop(self._horizon_s)
 
+    def _known_arrivals(self, indices: list[int]) -> Iterator[tuple[float, Sequence]]:
+        for index in indices:
+            self._count_arrival(index)
+            yield self._arrival_s[index], self._sequence(index)
+
     def _on_arrival(self, clock: Clock) -> None:
         index = self._n_arrived
+        self._count_arrival(index)
         if index + 1 < len(self._arrival_s):
             clock.at(self._arrival_s[index + 1], Order.ARRIVAL, lambda _: self._on_arrival(clock))
         replica = self._route(index)
-        seq = self._sequence(index)
         if replica is not None:
-            replica.submit(seq, self._arrival_s[index])
+            replica.submit(self._sequence(index), self._arrival_s[index])
 
-    def _sequence(self, index: int) -> Sequence:
+    def _count_arrival(self, index: int) -> None:
         self._n_arrived += 1
         if self._progress is not None and self._n_arrived % _PROGRESS_EVERY == 0:
-            self._progress(self._arrival_s[index], self._n_arrived)
+            self._reached_s = max(self._reached_s, self._arrival_s[index])
+            self._progress(self._reached_s, self._n_arrived)
+
+    def _sequence(self, index: int) -> Sequence:
         return Sequence(index, self._prompt_tokens[index], self._output_tokens[index])
 
     def _route(self, index: int) -> Replica | None:
@@ -194,8 +209,9 @@ class _Simulation:
 
     def _result(self) -> SimulationResult:
         requests = self._log.to_frame(self._trace.requests)
-        ends = [self._horizon_s, requests["finish_s"].max(), requests["arrival_s"].max()]
-        end_s = next((float(t) for t in ends if isinstance(t, int | float)), 0.0)
+        end_s = self._horizon_s
+        if end_s is None:
+            end_s = requests.select(pl.max_horizontal(pl.col("arrival_s", "finish_s").max())).item()
         return SimulationResult(
             requests=requests,
             replicas=_replica_frame(self._replicas),

@@ -1,11 +1,15 @@
 """The exceptions of `sim`: each is a mistake of the caller, said so that it can be mended."""
 
+from collections.abc import Iterable
+
+from traces.errors import nearest
+
 
 class SimError(Exception):
     """Base of every expected error of this package."""
 
 
-class UnknownNameError(SimError, LookupError):
+class UnknownNameError(SimError, ValueError):
     """A GPU type, model or router that nobody has registered; the message names the nearest one."""
 
 
@@ -15,3 +19,15 @@ class DeploymentError(SimError, ValueError):
 
 class ResultError(SimError, ValueError):
     """A result directory that is missing, unfinished or not ours."""
+
+
+def check_name(noun: str, name: str, known: Iterable[str]) -> None:
+    """Make sure that a name is known.
+
+    Raises:
+        UnknownNameError: It is not; the message names the nearest.
+    """
+    names = tuple(known)
+    if name not in names:
+        msg = f"unknown {noun} {name!r}: {nearest(name, names)}"
+        raise UnknownNameError(msg)

@@ -49,8 +49,8 @@ class SLO:
 class Metric:
     """A named figure of a run: unit, meaning, whether more is better (None: neither), and its expression.
 
-    Request metrics see the request frame in the window, with the columns `window_s`, `is_good` and those of
-    `_RUN_COLUMNS` beside each row; replica metrics see the replica frame with `end_s`.
+    Request metrics see the requests that arrived in the window, with a column `is_good`; rate metrics a row with sums
+    over those that finished in it; replica metrics the replica frame with a column `end_s`.
     """
 
     name: str
@@ -82,31 +82,13 @@ def _count(status: Status) -> Metric:
     return Metric(f"n_{status}", "requests", f"Requests that ended {status}.", None, is_status.sum())
 
 
-_window_s = pl.col("window_s").first()
-_finished_tokens = pl.col("output_tokens").filter(IS_COMPLETED).sum()
-
 REQUEST_METRICS: tuple[Metric, ...] = (
     Metric("n_requests", "requests", "Requests that arrived in the window.", None, pl.len()),
     *(_count(status) for status in Status),
-    Metric("throughput_rps", "requests/s", "Completed requests / window.", True, IS_COMPLETED.sum() / _window_s),
-    Metric(
-        "output_tokens_per_s",
-        "tokens/s",
-        "Output tokens of completed requests / window.",
-        True,
-        _finished_tokens / _window_s,
-    ),
-    Metric(
-        "goodput_rps",
-        "requests/s",
-        "Requests that met the SLO / window.",
-        True,
-        pl.col("is_good").sum() / _window_s,
-    ),
     Metric(
         "slo_attainment",
         "share",
-        "Share of arrived requests that completed within the SLO.",
+        "Share of the requests that arrived in the window that completed within the SLO.",
         True,
         pl.col("is_good").mean(),
     ),
@@ -118,7 +100,13 @@ REQUEST_METRICS: tuple[Metric, ...] = (
         False,
         pl.col("finish_s").max() - pl.col("arrival_s").min(),
     ),
-    Metric("n_preemptions", "preemptions", "Preemptions of the requests.", False, pl.col("n_preempted").sum()),
+    Metric(
+        "n_preemptions",
+        "preemptions",
+        "Preemptions of the requests.",
+        False,
+        pl.col("n_preempted").cast(pl.Int64).sum(),
+    ),
     Metric(
         "recomputed_tokens",
         "tokens",
@@ -126,34 +114,54 @@ REQUEST_METRICS: tuple[Metric, ...] = (
         False,
         pl.col("recomputed_tokens").sum(),
     ),
-    Metric("usd_per_h", "$/h", "Price of the fleet.", False, pl.col("usd_per_h").first()),
+)
+
+_cost_usd = pl.col("usd_per_h") * pl.col("window_s") / HOUR_S
+
+RATE_METRICS: tuple[Metric, ...] = (
     Metric(
-        "cost_usd",
-        "$",
-        "Price of the fleet x window.",
-        False,
-        pl.col("usd_per_h").first() * _window_s / HOUR_S,
+        "throughput_rps",
+        "requests/s",
+        "Requests that finished in the window / its length.",
+        True,
+        pl.col("n_finished") / pl.col("window_s"),
     ),
+    Metric(
+        "output_tokens_per_s",
+        "tokens/s",
+        "Output tokens of the requests that finished in the window / its length.",
+        True,
+        pl.col("finished_tokens") / pl.col("window_s"),
+    ),
+    Metric(
+        "goodput_rps",
+        "requests/s",
+        "Requests that finished in the window and met the SLO / its length.",
+        True,
+        pl.col("n_good") / pl.col("window_s"),
+    ),
+    Metric("usd_per_h", "$/h", "Price of the fleet.", False, pl.col("usd_per_h")),
+    Metric("cost_usd", "$", "Price of the fleet x length of the window.", False, _cost_usd),
     Metric(
         "usd_per_1k_requests",
         "$",
-        "Cost / 1,000 completed requests.",
+        "Cost / 1,000 requests that finished in the window.",
         False,
-        pl.col("usd_per_h").first() * _window_s / HOUR_S / IS_COMPLETED.sum() * 1e3,
+        _cost_usd / pl.col("n_finished") * 1e3,
     ),
     Metric(
         "usd_per_million_output_tokens",
         "$",
-        "Cost / 1,000,000 output tokens of completed requests.",
+        "Cost / 1,000,000 output tokens of the requests that finished in the window.",
         False,
-        pl.col("usd_per_h").first() * _window_s / HOUR_S / _finished_tokens * 1e6,
+        _cost_usd / pl.col("finished_tokens") * 1e6,
     ),
     Metric(
         "usd_per_good_request",
         "$",
-        "Cost / requests that met the SLO.",
+        "Cost / requests that finished in the window and met the SLO.",
         False,
-        pl.col("usd_per_h").first() * _window_s / HOUR_S / pl.col("is_good").sum(),
+        _cost_usd / pl.col("n_good"),
     ),
 )
 
@@ -181,26 +189,38 @@ REPLICA_METRICS: tuple[Metric, ...] = (
     ),
 )
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (*REQUEST_METRICS, *REPLICA_METRICS)}
+METRICS: dict[str, Metric] = {m.name: m for m in (*REQUEST_METRICS, *RATE_METRICS, *REPLICA_METRICS)}
 
 
-def compute_metrics(result: SimulationResult, slo: SLO | None = None, warmup_s: float = 0.0) -> dict[str, float | None]:
+def compute_metrics(
+    result: SimulationResult, slo: SLO | None = None, warmup_s: float = 0.0, cooldown_s: float = 0.0
+) -> dict[str, float | None]:
     """All metrics of a run; None where nothing defines one (a latency when nothing completed).
+
+    The window begins at the warm-up and ends a cool-down before the end of the run.
 
     Args:
         result: The run.
         slo: What `goodput_rps`, `slo_attainment` and `usd_per_good_request` ask for; completion alone if None.
-        warmup_s: Requests that arrive earlier are left out, and the window starts here.
+        warmup_s: Length of the warm-up.
+        cooldown_s: Length of the cool-down.
     """
     end_s = float(result.manifest["end_s"])
-    requests = result.requests.filter(pl.col("arrival_s") >= warmup_s).with_columns(
-        is_good=(slo if slo is not None else SLO()).is_met(),
-        window_s=pl.lit(max(end_s - warmup_s, 0.0)),
+    last_s = end_s - cooldown_s
+    requests = result.requests.with_columns(is_good=(slo if slo is not None else SLO()).is_met())
+    finished = requests.filter(pl.col("finish_s").is_between(warmup_s, last_s))
+    rates = finished.select(
+        n_finished=pl.len(),
+        finished_tokens=pl.col("output_tokens").cast(pl.Int64).sum(),
+        n_good=pl.col("is_good").sum(),
+        window_s=pl.lit(max(last_s - warmup_s, 0.0)),
         usd_per_h=pl.lit(float(result.manifest["usd_per_h"])),
     )
+    arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
     replicas = result.replicas.with_columns(end_s=pl.lit(end_s))
-    row = requests.select(**{m.name: m.expr for m in REQUEST_METRICS}).row(0, named=True)
-    row |= replicas.select(**{m.name: m.expr for m in REPLICA_METRICS}).row(0, named=True)
+    row: dict[str, float | None] = {}
+    for frame, metrics in ((arrived, REQUEST_METRICS), (rates, RATE_METRICS), (replicas, REPLICA_METRICS)):
+        row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)
     return {name: _finite(value) for name, value in row.items()}
 
 

@@ -36,6 +36,8 @@ class PipelineReplica(Replica):
         self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
         self._under_way: deque[Batch] = deque()
         self._is_short = False
+        self._held_tokens = 0
+        self._held_since_s = 0.0
 
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         waiting, idle, under_way = self._waiting, self._idle, self._under_way
@@ -80,7 +82,7 @@ class PipelineReplica(Replica):
         n_blocks = batch.blocks_needed(1)
         if n_blocks > self._free_blocks:
             self._is_short = True
-            self._take_blocks_or_preempt(batch)
+            self._take_blocks_or_preempt(batch, now_s)
         else:
             self._free_blocks -= n_blocks
         n_decode, context = batch.n_decode, batch.context_tokens
@@ -91,9 +93,7 @@ class PipelineReplica(Replica):
             times = [base + slope * context for base, slope in (stage.decode(n_decode) for stage in self.stages)]
         else:
             return False
-        batch.held_tokens = context
-        for new, past in chunks:
-            batch.held_tokens += new + past
+        self._hold(n_decode + sum(chunk.new_tokens for chunk in chunks), now_s)
         batch.n_iterations = 1
         self._pass_stages(batch, times, now_s)
         return True
@@ -127,12 +127,28 @@ class PipelineReplica(Replica):
         self.n_iterations += 1
         self.decode_tokens += batch.n_decode
         self.busy_s += batch.work_s
-        self.kv_token_s += batch.held_tokens * (batch.end_s - batch.start_s)
         used_blocks = self.kv_blocks - self._free_blocks
         if used_blocks > self.peak_kv_blocks:
             self.peak_kv_blocks = used_blocks
         batch.iteration += 1
         batch.context_tokens += batch.n_decode
+
+    # Tokens in the cache ----------------------------------------------------------------------------------
+
+    def _hold(self, n_tokens: int, now_s: float) -> None:
+        """Count the tokens that have keys and values over time: batches under way overlap."""
+        self.kv_token_s += self._held_tokens * (now_s - self._held_since_s)
+        self._held_since_s = now_s
+        self._held_tokens += n_tokens
+
+    def _finish(self, seq: Sequence, now_s: float) -> None:
+        self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
+        super()._finish(seq, now_s)
+
+    def _preempt_last(self, now_s: float) -> tuple[Sequence, int]:
+        seq, held_tokens = super()._preempt_last(now_s)
+        self._hold(-held_tokens, now_s)
+        return seq, held_tokens
 
     # Macro-steps ------------------------------------------------------------------------------------------
 
@@ -161,7 +177,8 @@ class PipelineReplica(Replica):
                 return
             self._account(batch)
             self._free_blocks -= n_blocks
-            context = batch.held_tokens = batch.context_tokens
+            context = batch.context_tokens
+            self._hold(batch.n_decode, now_s)
             times = []
             for stage in self.stages:
                 base, slope = stage.decode(batch.n_decode)
@@ -180,5 +197,6 @@ class PipelineReplica(Replica):
         for batch in self._under_way:
             elapsed_s = now_s - batch.start_s
             self.busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
-            self.kv_token_s += batch.held_tokens * elapsed_s
+        self._hold(0, now_s)
+        self._count_used_blocks()
         self._log_unfinished()

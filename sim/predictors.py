@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sim.errors import UnknownNameError
-from traces.errors import nearest
-
 if TYPE_CHECKING:
     from traces.trace import Trace
     from traces.workload import WorkloadMix
@@ -25,22 +22,17 @@ def predict_kinds(name: str, trace: Trace, mix: WorkloadMix) -> Kinds:
     """Predict the workload types of a trace's requests (of all its models; the router asks only for its own).
 
     Args:
-        name: `oracle` knows the true output length (the assumption of arXiv:2502.00722); `prompt_only` knows the
-            prompt length, and how output lengths are distributed in the mix for prompts of that size.
+        name: One of `LENGTH_PREDICTORS`. `oracle` knows the true output length, as arXiv:2502.00722 assumes;
+            `prompt_only` knows the prompt length, and how output lengths are distributed in the mix for prompts of
+            that size.
         trace: The requests.
         mix: The mix that the deployment was planned for.
-
-    Raises:
-        UnknownNameError: No such predictor; the message names the nearest.
     """
     grid = mix.grid
     types = grid.classify(trace).to_list()
     if name == "oracle":
         identity = [[float(i == j) for j in range(grid.n_types)] for i in range(grid.n_types)]
         return Kinds(types, identity)
-    if name == "prompt_only":
-        n_outputs = len(grid.output_tokens)
-        conditional = [list(mix.conditional(bucket)) for bucket in range(len(grid.prompt_tokens))]
-        return Kinds([t // n_outputs for t in types], conditional)
-    msg = f"unknown length predictor {name!r}: {nearest(name, LENGTH_PREDICTORS)}"
-    raise UnknownNameError(msg)
+    n_outputs = len(grid.output_tokens)
+    conditional = [list(mix.conditional(bucket)) for bucket in range(len(grid.prompt_tokens))]
+    return Kinds([t // n_outputs for t in types], conditional)

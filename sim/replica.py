@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Alarm, Clock, Order
+from sim.errors import DeploymentError
 from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
 from sim.service_time import Chunk
 
@@ -51,6 +52,9 @@ class Replica(ABC):
         self.replica_id = replica_id
         self.spec = spec
         self.kv_blocks = kv_blocks(spec)
+        if self.kv_blocks < 1:
+            msg = f"{spec.model.name} on {spec.name}: the weights leave no memory for the KV cache"
+            raise DeploymentError(msg)
         self.max_context_tokens = max_context_tokens(spec)
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
@@ -120,6 +124,9 @@ class Replica(ABC):
     def stop(self, now_s: float) -> None:
         """Cut the run off: count the iterations completed by now, and a part of those under way."""
 
+    def _count_used_blocks(self) -> None:
+        self.peak_kv_blocks = max(self.peak_kv_blocks, self.used_kv_blocks)
+
     def _log_unfinished(self) -> None:
         for seq in (*self._running, *self._waiting):
             generated = seq.generated_tokens
@@ -139,7 +146,7 @@ class Replica(ABC):
             new = min(budget, seq.target_tokens - past)
             n_blocks = blocks_for(past + new, self._block_tokens) - blocks_for(past, self._block_tokens)
             if n_blocks > self._free_blocks:
-                self._preempt_last()  # itself: it was the last to be admitted
+                self._preempt_last(now_s)  # itself: it was the last to be admitted
                 return chunks
             self._take_chunk(batch, seq, new, n_blocks, chunks)
             budget -= new
@@ -177,7 +184,7 @@ class Replica(ABC):
         else:
             self._partial = seq
 
-    def _take_blocks_or_preempt(self, batch: Batch) -> None:
+    def _take_blocks_or_preempt(self, batch: Batch, now_s: float) -> None:
         """Give each decode of a batch its block, by admission; where none is free, preempt the last admitted."""
         for seq in list(self._running):
             if seq not in self._running:
@@ -187,12 +194,17 @@ class Replica(ABC):
             if (seq.prompt_tokens + batch.generated_tokens(seq) - 1) % self._block_tokens:
                 continue
             while self._free_blocks == 0:
-                if self._preempt_last() is seq:
+                victim, _ = self._preempt_last(now_s)
+                if victim is seq:
                     return
             self._free_blocks -= 1
 
-    def _preempt_last(self) -> Sequence:
-        """Preempt the last admitted request: free its blocks and put it at the head of the queue."""
+    def _preempt_last(self, now_s: float) -> tuple[Sequence, int]:
+        """Preempt the last admitted request: free its blocks and put it at the head of the queue.
+
+        Returns:
+            The request, and how many tokens of it were in the cache.
+        """
         seq, _ = self._running.popitem()
         if seq.is_decoding and seq.batch is not None:
             batch = seq.batch
@@ -213,7 +225,7 @@ class Replica(ABC):
         self.n_preemptions += 1
         self._log.n_preempted[seq.index] += 1
         self._log.recomputed_tokens[seq.index] += computed
-        return seq
+        return seq, held
 
     # The end of an iteration ------------------------------------------------------------------------------
 

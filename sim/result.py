@@ -44,6 +44,9 @@ class SimulationResult:
         Raises:
             ResultError: The directory exists, or it cannot be written; nothing is left behind.
         """
+        if directory.exists() and not directory.is_dir():
+            msg = f"{directory} is a file"
+            raise ResultError(msg)
         if directory.exists() and not force:
             msg = f"{directory} exists already; choose another directory or use --force"
             raise ResultError(msg)
@@ -59,9 +62,7 @@ class SimulationResult:
                 (unfinished / name).write_text(text)
             (unfinished / MANIFEST).write_text(json.dumps(self.manifest, indent=2, sort_keys=True) + "\n")
             unfinished.chmod(0o755)
-            if directory.exists():
-                shutil.rmtree(directory)
-            unfinished.rename(directory)
+            _replace(directory, unfinished)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ResultError(_cannot_write(directory, error)) from error
         finally:
@@ -72,17 +73,38 @@ class SimulationResult:
         """Read a run that `save` wrote.
 
         Raises:
-            ResultError: There is none, or it was never finished.
+            ResultError: There is none, it was never finished, or it is damaged.
         """
         if not (directory / MANIFEST).is_file():
             what = "is an unfinished run: it has no manifest" if directory.is_dir() else "does not exist"
             msg = f"{directory} {what}"
             raise ResultError(msg)
-        return cls(
-            requests=pl.read_parquet(directory / "requests.parquet"),
-            replicas=pl.read_parquet(directory / "replicas.parquet"),
-            manifest=json.loads((directory / MANIFEST).read_text()),
-        )
+        try:
+            return cls(
+                requests=pl.read_parquet(directory / "requests.parquet"),
+                replicas=pl.read_parquet(directory / "replicas.parquet"),
+                manifest=json.loads((directory / MANIFEST).read_text()),
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            msg = f"{directory} cannot be read: {error}"
+            raise ResultError(msg) from error
+        except ValueError as error:
+            msg = f"{directory / MANIFEST} is not what a run writes: {error}"
+            raise ResultError(msg) from error
+
+
+def _replace(directory: Path, finished: Path) -> None:
+    """Put a finished directory in its place; what was there is deleted only then."""
+    old = finished.with_name(f"{finished.name}-old")
+    if directory.exists():
+        directory.rename(old)
+    try:
+        finished.rename(directory)
+    except OSError:
+        if old.exists():
+            old.rename(directory)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_write(directory: Path, error: Exception) -> str:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heapreplace
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Protocol
-
-from sim.errors import UnknownNameError
-from traces.errors import nearest
 
 if TYPE_CHECKING:
     from sim.deployment import RoutingTable
@@ -85,12 +82,15 @@ class LeastLoaded:
 class PlanWeighted:
     """Smooth weighted round robin over the plan's fractions, for each kind of request apart.
 
-    A replica that has n requests of a kind and a fraction w of it comes up at (n + 1/2) / w, the smallest first
-    (Webster's method): after any number of requests each replica has its share, to within about one.
+    With a fraction w, the n-th request of a kind to a replica, counted from 0, may come when n / w of that kind have
+    come, and should come before (n + 1) / w have. Of those that may, the one that should come soonest is next. So
+    after any number of requests each replica has its share, to within one (Tijdeman, The chairman assignment problem,
+    Discrete Mathematics 32, 1980).
 
     Args:
         replicas: Replicas of the model.
-        weights: For each kind, the fraction of each replica.
+        weights: For each kind, the weight of each replica; a kind that the plan did not expect has only zeros, and
+            goes to all alike.
     """
 
     is_load_oblivious = True
@@ -98,34 +98,45 @@ class PlanWeighted:
     def __init__(self, replicas: Sequence[Replica], weights: Sequence[Sequence[float]]) -> None:
         self._replicas = replicas
         self._any = RoundRobin(replicas)
-        self._turns = [self._first_turns(fractions) for fractions in weights]
-
-    def _first_turns(self, fractions: Sequence[float]) -> list[tuple[float, int, int, float]]:
-        if not any(fractions):  # a kind that the plan did not expect
-            fractions = [1.0] * len(fractions)
-        turns = [(0.5 / w, index, 0, w) for index, w in enumerate(fractions) if w > 0]
-        heapify(turns)
-        return turns
+        self._limits = [replica.max_context_tokens for replica in replicas]
+        self._turns = [_Turns(kind if any(kind) else [1.0] * len(replicas)) for kind in weights]
 
     def choose(self, kind: int, tokens: int) -> Replica | None:
-        """The replica whose turn it is; if it cannot hold the request, the next that can."""
-        turns = self._turns[kind]
-        _, index, n, weight = turns[0]
-        replica = self._replicas[index]
-        if tokens <= replica.max_context_tokens:
-            heapreplace(turns, ((n + 1.5) / weight, index, n + 1, weight))
-            return replica
-        return self._choose_among_large(turns, tokens)
+        """The replica whose turn it is among those that can hold the request; if only others can, one of them."""
+        index = self._turns[kind].take(self._limits, tokens)
+        return self._any.choose(kind, tokens) if index is None else self._replicas[index]
 
-    def _choose_among_large(self, turns: list[tuple[float, int, int, float]], tokens: int) -> Replica | None:
-        for turn in sorted(turns):
-            _, index, n, weight = turn
-            if tokens <= self._replicas[index].max_context_tokens:
-                turns.remove(turn)
-                turns.append(((n + 1.5) / weight, index, n + 1, weight))
-                heapify(turns)
-                return self._replicas[index]
-        return self._any.choose(0, tokens)
+
+class _Turns:
+    """Whose turn it is, for some weights."""
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        total = sum(weights)
+        self._n_taken = 0
+        # (may come at, index, n, fraction) and (should come before, index, n, fraction)
+        self._later = [(0.0, index, 0, w / total) for index, w in enumerate(weights) if w > 0]
+        self._ready: list[tuple[float, int, int, float]] = []
+
+    def take(self, limits: Sequence[int], tokens: int) -> int | None:
+        """Whose turn it is, of those whose limit is not below `tokens`; None if it is nobody's."""
+        later, ready = self._later, self._ready
+        while later and (later[0][0] <= self._n_taken or not ready):
+            _, index, n, w = heappop(later)
+            heappush(ready, ((n + 1) / w, index, n, w))
+        if tokens <= limits[ready[0][1]]:
+            _, index, n, w = heappop(ready)
+        else:
+            able = [turn for turn in (*ready, *later) if tokens <= limits[turn[1]]]
+            if not able:
+                return None
+            turn = min(able, key=lambda turn: ((turn[2] + 1) / turn[3], turn[1]))
+            heap = ready if turn in ready else later
+            heap.remove(turn)
+            heapify(heap)
+            _, index, n, w = turn
+        self._n_taken += 1
+        heappush(later, ((n + 1) / w, index, n + 1, w))
+        return index
 
 
 def decode_speed(replica: Replica, n_decode: int = 32, context_tokens: int = 1024) -> float:
@@ -159,13 +170,7 @@ def make_router(
         entries: For each of them, its entry in `Deployment.replicas`.
         table: The model's routing table; without one, all replicas weigh the same.
         kinds: For each kind of request, the probability of each workload type.
-
-    Raises:
-        UnknownNameError: No such router; the message names the nearest.
     """
-    if name not in ROUTERS:
-        msg = f"unknown router {name!r}: {nearest(name, ROUTERS)}"
-        raise UnknownNameError(msg)
     if table is None:
         return ROUTERS[name](replicas, [[1.0] * len(replicas)] * len(kinds))
     weights = [

@@ -63,7 +63,7 @@ class SingleStageReplica(Replica):
             n_blocks = crossings[batch.iteration % block_tokens]
             is_short = n_blocks > self._free_blocks
             if is_short:
-                self._take_blocks_or_preempt(batch)
+                self._take_blocks_or_preempt(batch, now_s)
                 self._is_steady = False
             else:
                 self._free_blocks -= n_blocks
@@ -224,4 +224,5 @@ class SingleStageReplica(Replica):
             elapsed_s = now_s - batch.start_s
             self.busy_s += elapsed_s
             self.kv_token_s += batch.held_tokens * elapsed_s
+        self._count_used_blocks()
         self._log_unfinished()

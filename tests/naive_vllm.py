@@ -21,6 +21,7 @@ class Request:
     computed: int = 0
     blocks: int = 0
     n_preempted: int = 0
+    target: int = 0  # tokens of its prompt, and of what it had generated when it was last admitted
     times: list[float] = field(default_factory=list)
 
 
@@ -69,6 +70,7 @@ def serve(
                 break
             waiting.pop(0)
             new = min(whole, budget)
+            request.target = whole
             request.blocks = -(-new // block_tokens)
             free -= request.blocks
             running.append(request)
@@ -78,7 +80,7 @@ def serve(
         if not scheduled:
             now = to_come[0].arrival_s
             continue
-        decodes = [r for r, new in scheduled if r.generated and r.computed == r.prompt + r.generated - 1]
+        decodes = [r for r, _ in scheduled if r.computed >= r.target]
         chunks = [Chunk(new, r.computed) for r, new in scheduled if r not in decodes]
         context = sum(r.prompt + r.generated for r in decodes)
         if chunks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 from hypothesis import strategies as st
@@ -15,7 +15,11 @@ from sim import (
     ReplicaSpec,
     ServiceTimeModel,
     SimulationResult,
+    StageTime,
+    gpu_names,
     gpu_type,
+    kv_blocks,
+    model_names,
     model_spec,
 )
 from sim.catalog import ModelSpec
@@ -24,6 +28,15 @@ from traces import Trace
 
 MODEL = model_spec("Llama-3-8B")
 MIN_KV_BLOCKS = 52  # 832 tokens
+
+FITTING_REPLICAS = [
+    spec
+    for model in map(model_spec, model_names())
+    for gpu in map(gpu_type, gpu_names())
+    for tp in (1, 2, 4, 8)
+    for pp in (1, 2, 4)
+    if kv_blocks(spec := ReplicaSpec.uniform(model, gpu, tp, pp)) > 0
+]
 
 
 @st.composite
@@ -82,6 +95,30 @@ def _traces_on_a_lattice(draw: st.DrawFn, max_size: int) -> Trace:
 def with_kv_blocks(spec: ReplicaSpec, kv_blocks: int) -> ReplicaSpec:
     """The same replica with another KV cache."""
     return replace(spec, limits=replace(spec.limits, kv_blocks=kv_blocks))
+
+
+@dataclass(frozen=True)
+class FixedStageTimes:
+    """Each stage takes its own time for an iteration, whatever is in it."""
+
+    stage_s: tuple[float, ...]
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        alone = ReplicaSpec.uniform(spec.model, gpu_type("A40"))
+        return tuple(ConstantServiceTime(time_s).stage_times(alone)[0] for time_s in self.stage_s)
+
+
+@dataclass(eq=False)
+class FakeReplica:
+    """What routers see of a replica; a request that is sent there stays."""
+
+    max_context_tokens: int = 1_000
+    n_outstanding: int = 0
+    iteration_s: float = 1.0
+
+    @property
+    def stages(self) -> tuple[StageTime, ...]:
+        return ConstantServiceTime(self.iteration_s).stage_times(ReplicaSpec.uniform(MODEL, gpu_type("A40")))
 
 
 def assert_conserved(result: SimulationResult, trace: Trace) -> None:

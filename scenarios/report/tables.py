@@ -38,6 +38,7 @@ def results_table(comparison: Comparison) -> Table:
     offered = next((row.offered_rps for row in comparison.rows if row.offered_rps is not None), None)
     title = "What it delivers" if offered is None else f"What it delivers, of {offered:.2f} req/s offered"
     table = _table(title)
+    goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     left, right = ("left", "right")
     _columns(
         table,
@@ -48,7 +49,7 @@ def results_table(comparison: Comparison) -> Table:
             ("of what was\npromised", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
-            ("within\nSLO", right),
+            (f"within SLO\ngoal {100 * goal:g} %", right),
             ("$ / M output\ntokens", right),
             (f"vs\n{comparison.baseline}", right),
             ("makespan\ns", right),

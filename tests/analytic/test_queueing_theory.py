@@ -13,9 +13,7 @@ from traces import Trace
 Floats = npt.NDArray[np.float64]
 
 MODEL = model_spec("Llama-3-8B")
-ONE_AT_A_TIME = ReplicaLimits(
-    max_seqs=1, max_batched_tokens=10**9, max_context_tokens=10**9, kv_blocks=10**8
-)
+ONE_AT_A_TIME = ReplicaLimits(max_seqs=1, max_batched_tokens=10**9, max_context_tokens=10**9, kv_blocks=10**8)
 SERVER = ReplicaSpec.uniform(MODEL, gpu_type("H100-SXM"), limits=ONE_AT_A_TIME)
 TOKENS_PER_S = 1e5  # service times are prompts of so many tokens a second: exponential ones, to 5 digits
 

@@ -20,9 +20,7 @@ def test_macro_steps_change_nothing(
     if horizon_s is not None:
         horizon_s += float(trace.requests["arrival_s"][0])
     macro, iteration = (
-        simulate(
-            deployment, trace, service_time=service_time, router=router, stepping=stepping, horizon_s=horizon_s
-        )
+        simulate(deployment, trace, service_time=service_time, router=router, stepping=stepping, horizon_s=horizon_s)
         for stepping in ("macro", "iteration")
     )
     assert_frame_equal(macro.requests, iteration.requests, check_exact=True)

@@ -1,0 +1,29 @@
+"""The reference of metrics and the metrics themselves, name by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sim import METRICS
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
+SECTION = re.compile(r"^### `(\w+)`\n\n\*([^,*]+)(?:, (more|less) is better)?\*\n\n    (.+)\n", re.MULTILINE)
+SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SECTION.findall(PAGE)}
+
+
+def test_every_metric_has_a_heading_and_every_heading_a_metric() -> None:
+    headings = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
+    assert headings == [f"`{name}`" for name in METRICS]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_unit_direction_and_formula(name: str) -> None:
+    metric = METRICS[name]
+    assert name in SECTIONS, "below the heading: *unit, more is better*, then the formula, indented"
+    unit, better, formula = SECTIONS[name]
+    assert unit == metric.unit
+    assert better == {True: "more", False: "less", None: ""}[metric.more_is_better]
+    assert formula.strip()

@@ -1,0 +1,102 @@
+"""Planning problems that several tests share, and the enumeration that planners are compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from planners import Candidate, Demand, Objective, PlanningProblem, best_assignment
+
+
+def worked_example(objective: Objective = Objective.MAKESPAN) -> PlanningProblem:
+    """Section 4.2 of arXiv:2502.00722: 80 and 20 requests, 8 $/h, two GPUs of each of three types."""
+    demand = Demand("llama", None, ("w1", "w2"), (80.0, 20.0))
+    return PlanningProblem(
+        demands=(demand,),
+        candidates=(
+            Candidate("c1", "llama", (("t1", 1),), 4.0, (1.0, 1.2)),
+            Candidate("c2", "llama", (("t2", 1),), 2.0, (0.9, 0.9)),
+            Candidate("c3", "llama", (("t3", 1),), 2.0, (0.3, 0.5)),
+            Candidate("c4", "llama", (("t2", 2),), 4.0, (2.4, 1.5)),
+        ),
+        available=(("t1", 2), ("t2", 2), ("t3", 2)),
+        budget_usd_per_h=8.0,
+        objective=objective,
+    )
+
+
+def two_models(budget_usd_per_h: float = 10.0) -> PlanningProblem:
+    """Two models that compete for GPUs and money, one type that only one candidate can serve, one not demanded."""
+    large = Demand("large", None, ("chat", "code"), (40.0, 10.0))
+    small = Demand("small", None, ("chat", "code", "batch"), (300.0, 50.0, 0.0))
+    return PlanningProblem(
+        demands=(large, small),
+        candidates=(
+            Candidate("large on 2 t1", "large", (("t1", 2),), 6.0, (1.5, 0.5)),
+            Candidate("large on 2 t2", "large", (("t2", 2),), 2.0, (0.4, 0.0)),
+            Candidate("large on t1 + t2", "large", (("t1", 1), ("t2", 1)), 4.0, (0.9, 0.2)),
+            Candidate("small on t1", "small", (("t1", 1),), 3.0, (8.0, 6.0, 1.0)),
+            Candidate("small on t2", "small", (("t2", 1),), 1.0, (3.0, 1.0, 0.0)),
+        ),
+        available=(("t1", 4), ("t2", 4)),
+        budget_usd_per_h=budget_usd_per_h,
+    )
+
+
+def hard_problem() -> PlanningProblem:
+    """One that takes HiGHS seconds to prove, though it has a good plan soon."""
+    state = 2
+
+    def draw(low: float, high: float) -> float:
+        nonlocal state
+        state = state * 6364136223846793005 + 1442695040888963407 & (1 << 64) - 1
+        return low + (high - low) * (state >> 11) / (1 << 53)
+
+    gpus = tuple((f"t{n}", int(draw(8, 30))) for n in range(1, 7))
+    names = tuple(f"w{w}" for w in range(1, 7))
+    demands = tuple(Demand(f"m{m}", None, names, tuple(draw(10, 100) for _ in names)) for m in range(1, 4))
+    candidates = []
+    for demand in demands:
+        for c in range(1, 26):
+            n = 2 ** int(draw(0, 3))
+            gpu = gpus[int(draw(0, 6))][0]
+            rates = tuple(n * draw(0.2, 3) for _ in names)
+            candidates.append(
+                Candidate(f"{demand.model} c{c}", demand.model, ((gpu, n),), n * round(draw(0.5, 3), 2), rates)
+            )
+    return PlanningProblem(demands, tuple(candidates), gpus, budget_usd_per_h=60.0)
+
+
+def fleets(problem: PlanningProblem) -> Iterator[tuple[int, ...]]:
+    """All fleets within budget and availability that nothing can be added to; a smaller one is never faster."""
+
+    def extend(counts: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        c = len(counts)
+        if c == len(problem.candidates):
+            if not any(is_within_limits(problem, _with_one_more(counts, i)) for i in range(c)):
+                yield counts
+            return
+        n = 0
+        while is_within_limits(problem, (*counts, n, *(0,) * (len(problem.candidates) - c - 1))):
+            yield from extend((*counts, n))
+            n += 1
+
+    yield from extend(())
+
+
+def _with_one_more(counts: tuple[int, ...], i: int) -> tuple[int, ...]:
+    return (*counts[:i], counts[i] + 1, *counts[i + 1 :])
+
+
+def is_within_limits(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+    available = dict(problem.available)
+    if any(n > available[gpu] for gpu, n in problem.gpus(counts).items()):
+        return False
+    return problem.usd_per_h(counts) <= problem.budget_usd_per_h + 1e-9
+
+
+def least_makespan(problem: PlanningProblem) -> float:
+    """The makespan of the best fleet, by trying all; infinite if none can serve everything or nothing is asked."""
+    if not any(demand.total > 0 for demand in problem.demands):
+        return math.inf
+    return min((best_assignment(problem, counts).makespan for counts in fleets(problem)), default=math.inf)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim import Chunk, Deployment, ReplicaLimits, ReplicaSpec, ServiceTimeModel, gpu_type, simulate
+from sim import kv_blocks as blocks_of
+from sim.kv_cache import blocks_for
+from tests.strategies_sim import MODEL, FixedStageTimes, assert_conserved, crowded_traces, limits, service_times
+from traces import Trace
+
+
+@dataclass
+class Request:
+    arrival_s: float
+    prompt: int
+    output: int
+    generated: int = 0
+    computed: int = 0  # tokens with keys and values, those under way included
+    blocks: int = 0
+    is_decoding: bool = False
+    n_preempted: int = 0
+    times: list[float] = field(default_factory=list)
+
+
+class NaivePipeline:
+    """vLLM V1's rules for several batches under way, token by token: batches are not kept, but found each time.
+
+    Whenever fewer batches are under way than there are stages, the scheduler is asked for one. It takes, in order of
+    admission, everybody who has tokens to compute that are not under way, then those who wait.
+    """
+
+    def __init__(self, spec: ReplicaSpec, service_time: ServiceTimeModel) -> None:
+        self.stages = service_time.stage_times(spec)
+        self.spec = spec
+        self.free = blocks_of(spec)
+        self.free_s = [0.0] * spec.pp
+        self.waiting: deque[Request] = deque()
+        self.running: list[Request] = []
+        self.under_way: deque[tuple[float, list[tuple[Request, int]]]] = deque()
+
+    def serve(self, trace: Trace) -> list[Request]:
+        rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
+        requests = [Request(*row) for row in rows]
+        to_come = deque(requests)
+        while to_come or self.under_way:
+            now_s = min(
+                to_come[0].arrival_s if to_come else float("inf"),
+                self.under_way[0][0] if self.under_way else float("inf"),
+            )
+            if self.under_way and self.under_way[0][0] == now_s:
+                self.complete(now_s, self.under_way.popleft()[1])
+            while to_come and to_come[0].arrival_s <= now_s:
+                self.waiting.append(to_come.popleft())
+            while len(self.under_way) < self.spec.pp and self.schedule(now_s):
+                pass
+        assert not self.waiting
+        assert not self.running
+        return requests
+
+    def preempt(self) -> Request:
+        victim = self.running.pop()
+        self.free += victim.blocks
+        victim.blocks = victim.computed = 0
+        victim.is_decoding = False
+        victim.n_preempted += 1
+        self.waiting.appendleft(victim)
+        return victim
+
+    def schedule(self, now_s: float) -> bool:
+        budget = self.spec.max_batched_tokens
+        batch: list[tuple[Request, int]] = []
+        is_short = False
+        for request in list(self.running):
+            new = min(request.prompt + request.generated - request.computed, budget)
+            if new == 0 or request not in self.running:
+                continue
+            extra = blocks_for(request.computed + new, self.spec.limits.block_tokens) - request.blocks
+            while extra > self.free and request in self.running:
+                is_short = True
+                self.preempt()
+            if request in self.running:
+                self.take(request, new, extra, batch)
+                budget -= new
+        while self.waiting and budget > 0 and len(self.running) < self.spec.max_seqs and not is_short:
+            request = self.waiting[0]
+            whole = request.prompt + request.generated
+            if blocks_for(whole, self.spec.limits.block_tokens) > self.free:
+                break
+            self.running.append(self.waiting.popleft())
+            new = min(whole, budget)
+            self.take(request, new, blocks_for(new, self.spec.limits.block_tokens), batch)
+            budget -= new
+        if not batch:
+            return False
+        self.send(now_s, batch)
+        return True
+
+    def take(self, request: Request, new: int, extra: int, batch: list[tuple[Request, int]]) -> None:
+        self.free -= extra
+        request.blocks += extra
+        request.computed += new
+        batch.append((request, new))
+
+    def send(self, now_s: float, batch: list[tuple[Request, int]]) -> None:
+        decodes = [request for request, _ in batch if request.is_decoding]
+        context = sum(request.prompt + request.generated for request in decodes)
+        chunks = [Chunk(new, request.computed - new) for request, new in batch if not request.is_decoding]
+        end_s = now_s
+        for index, stage in enumerate(self.stages):
+            base, slope = stage.decode(len(decodes))
+            time_s = stage.mixed(len(decodes), context, chunks) if chunks else base + slope * context
+            end_s = self.free_s[index] = max(end_s, self.free_s[index]) + time_s
+        complete = [
+            (request, request.n_preempted)
+            for request, _ in batch
+            if request.computed == request.prompt + request.generated
+        ]
+        self.under_way.append((end_s, complete))
+
+    def complete(self, now_s: float, batch: list[tuple[Request, int]]) -> None:
+        for request, n_preempted in batch:
+            if request.n_preempted > n_preempted:
+                continue
+            request.generated += 1
+            request.is_decoding = True
+            request.times.append(now_s)
+            if request.generated == request.output:
+                self.running.remove(request)
+                self.free += request.blocks
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> ReplicaSpec:
+    pp = draw(st.integers(2, 4))
+    return ReplicaSpec.uniform(MODEL, gpu_type("L40"), pp=pp, limits=draw(limits()))
+
+
+@given(pipelines(), crowded_traces(25), service_times(), st.sampled_from(["macro", "iteration"]))
+def test_pipelines_agree_with_a_naive_twin(
+    spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel, stepping: str
+) -> None:
+    result = simulate(
+        Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin", stepping=stepping
+    )
+    twins = NaivePipeline(spec, service_time).serve(trace)
+    requests = result.requests
+    assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
+    assert requests["first_token_s"].to_list() == [twin.times[0] for twin in twins]
+    assert requests["finish_s"].to_list() == [twin.times[-1] for twin in twins]
+    assert_conserved(result, trace)
+
+
+@given(st.sampled_from([2, 4]), crowded_traces(25))
+def test_a_pipeline_of_one_batch_is_a_single_stage_that_takes_as_long(pp: int, trace: Trace) -> None:
+    """With one sequence slot at most one batch has work, so the stages only add up."""
+    slot = ReplicaLimits(kv_blocks=100, max_batched_tokens=2_048, max_seqs=1)
+    gpu = gpu_type("L40")
+    pipeline, single = (ReplicaSpec.uniform(MODEL, gpu, pp=n, limits=slot) for n in (pp, 1))
+    stage_s = tuple(0.5 / 2**i for i in range(pp))
+    slow = simulate(Deployment(((pipeline, 1),)), trace, service_time=FixedStageTimes(stage_s), router="round_robin")
+    fast = simulate(
+        Deployment(((single, 1),)), trace, service_time=FixedStageTimes((sum(stage_s),)), router="round_robin"
+    )
+    for name in ("first_scheduled_s", "first_token_s", "finish_s"):
+        assert slow.requests[name].to_list() == pytest.approx(fast.requests[name].to_list(), rel=1e-9)
+    assert slow.replicas["kv_token_s"][0] == pytest.approx(fast.replicas["kv_token_s"][0])
