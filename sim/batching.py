@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+from sim.itl import GapLog
 from sim.kv_cache import blocks_for
 
 
@@ -26,6 +27,7 @@ class Sequence:
         admission: Running number of its admission; the largest is preempted first.
         batch: The batch it decodes in, or the one its last prompt chunk is in, or None.
         is_decoding: Whether it decodes.
+        last_token_s: When it got its last token, if it was preempted after that.
         finish_iteration: Iteration count of its batch at which its last token is there.
     """
 
@@ -37,6 +39,7 @@ class Sequence:
         "generated_tokens",
         "index",
         "is_decoding",
+        "last_token_s",
         "output_tokens",
         "prompt_tokens",
         "target_tokens",
@@ -53,6 +56,7 @@ class Sequence:
         self.batch: Batch | None = None
         self.is_decoding = False
         self.finish_iteration = -1
+        self.last_token_s = 0.0
 
 
 class Batch:
@@ -67,6 +71,7 @@ class Batch:
         crossings: `crossings[i % block_tokens]` requests need a new block in iteration i. Twice over, so that any
             `block_tokens` consecutive iterations are one slice.
         finishes: Heap of (finish iteration, admission, request) of the decoding requests.
+        gaps: Its inter-token latencies.
         prefilled: Requests whose last prompt chunk is in the iteration under way.
         n_iterations: Iterations under way: more than 1 in a macro-step.
         start_s: Start of the first of them.
@@ -81,6 +86,7 @@ class Batch:
         "crossings",
         "end_s",
         "finishes",
+        "gaps",
         "held_tokens",
         "iteration",
         "n_decode",
@@ -97,6 +103,7 @@ class Batch:
         self.iteration = 0
         self.n_decode = 0
         self.context_tokens = 0
+        self.gaps = GapLog()
         self.prefilled: list[Sequence] = []
         self.n_iterations = 0
         self.start_s = 0.0
@@ -120,7 +127,13 @@ class Batch:
         self.crossings[phase] += 1
         self.crossings[phase + self.block_tokens] += 1
 
+    def note_stay(self, seq: Sequence) -> None:
+        """Note for how long a request has been decoding here."""
+        joined = seq.finish_iteration - seq.output_tokens + seq.generated_tokens
+        self.gaps.stays.extend((seq.index, joined, self.iteration))
+
     def _leave(self, seq: Sequence) -> None:
+        self.note_stay(seq)
         seq.generated_tokens = self.generated_tokens(seq)
         context = seq.prompt_tokens + seq.generated_tokens
         self.n_decode -= 1

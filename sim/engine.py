@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import polars as pl
 
 from sim.batching import Sequence
@@ -208,6 +209,9 @@ class _Simulation:
         return replica
 
     def _result(self) -> SimulationResult:
+        for replica in self._replicas:
+            for batch in replica.batches:
+                self._log.add_gaps(*batch.gaps.longest_of_requests())
         requests = self._log.to_frame(self._trace.requests)
         end_s = self._horizon_s
         if end_s is None:
@@ -249,10 +253,14 @@ def _replica_frame(replicas: list[Replica]) -> pl.DataFrame:
             "n_preemptions": r.n_preemptions,
             "prefill_tokens": r.prefill_tokens,
             "decode_tokens": r.decode_tokens,
+            "itl_max_s": max(batch.gaps.longest_s for batch in r.batches) or None,
+            "itl_bin": np.flatnonzero(counts).tolist(),
+            "itl_count": counts[counts > 0].tolist(),
         }
         for r in replicas
+        for counts in [np.sum([batch.gaps.counts for batch in r.batches], axis=0)]
     ]
-    schema = {
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "replica_id": pl.Int32,
         "model": pl.String,
         "name": pl.String,
@@ -269,5 +277,8 @@ def _replica_frame(replicas: list[Replica]) -> pl.DataFrame:
         "n_preemptions": pl.Int64,
         "prefill_tokens": pl.Int64,
         "decode_tokens": pl.Int64,
+        "itl_max_s": pl.Float64,
+        "itl_bin": pl.List(pl.Int32),
+        "itl_count": pl.List(pl.Int64),
     }
     return pl.DataFrame(rows, schema=schema)

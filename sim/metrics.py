@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sim.itl import middle_s
 from sim.records import Status
 from sim.units import HOUR_S
 
@@ -50,7 +51,8 @@ class Metric:
     """A named figure of a run: unit, meaning, whether more is better (None: neither), and its expression.
 
     Request metrics see the requests that arrived in the window, with a column `is_good`; rate metrics a row with sums
-    over those that finished in it; replica metrics the replica frame with a column `end_s`.
+    over those that finished in it; replica metrics the replica frame with a column `end_s`; ITL metrics a row for each
+    length of gaps, in ascending order.
     """
 
     name: str
@@ -189,7 +191,19 @@ REPLICA_METRICS: tuple[Metric, ...] = (
     ),
 )
 
-METRICS: dict[str, Metric] = {m.name: m for m in (*REQUEST_METRICS, *RATE_METRICS, *REPLICA_METRICS)}
+
+def _itl_quantile(label: str, q: float) -> Metric:
+    reached = pl.col("n_gaps").cum_sum() >= q * pl.col("n_gaps").sum()
+    description = f"{100 * q:g} % quantile of the times between tokens, of all tokens of the run."
+    return Metric(f"itl_s_{label}", "s", description, False, pl.col("gap_s").filter(reached).first())
+
+
+ITL_METRICS: tuple[Metric, ...] = (
+    *(_itl_quantile(label, q) for label, q in (_QUANTILES | {"p999": 0.999}).items()),
+    Metric("itl_s_max", "s", "Longest time between two tokens of a request.", False, pl.col("itl_max_s").max()),
+)
+
+METRICS: dict[str, Metric] = {m.name: m for m in (*REQUEST_METRICS, *ITL_METRICS, *RATE_METRICS, *REPLICA_METRICS)}
 
 
 def compute_metrics(
@@ -219,9 +233,33 @@ def compute_metrics(
     arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
     replicas = result.replicas.with_columns(end_s=pl.lit(end_s))
     row: dict[str, float | None] = {}
-    for frame, metrics in ((arrived, REQUEST_METRICS), (rates, RATE_METRICS), (replicas, REPLICA_METRICS)):
+    for frame, metrics in (
+        (arrived, REQUEST_METRICS),
+        (_gaps(result.replicas), ITL_METRICS),
+        (rates, RATE_METRICS),
+        (replicas, REPLICA_METRICS),
+    ):
         row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)
     return {name: _finite(value) for name, value in row.items()}
+
+
+def itl_by_replica(result: SimulationResult) -> pl.DataFrame:
+    """The ITL metrics of each replica: `replica_id` and one column per metric; null for one that decoded nothing."""
+    rows = [
+        {"replica_id": replica_id} | _gaps(replica).select(**{m.name: m.expr for m in ITL_METRICS}).row(0, named=True)
+        for (replica_id,), replica in result.replicas.group_by("replica_id", maintain_order=True)
+    ]
+    schema: dict[str, type[pl.DataType]] = {"replica_id": pl.Int32} | {m.name: pl.Float64 for m in ITL_METRICS}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _gaps(replicas: pl.DataFrame) -> pl.DataFrame:
+    """How many gaps of each length (`gap_s`, `n_gaps`) some replicas had, and the longest of each (`itl_max_s`)."""
+    bins = replicas.select("itl_bin", "itl_count").explode("itl_bin", "itl_count").drop_nulls()
+    counts = bins.group_by("itl_bin").agg(n_gaps=pl.col("itl_count").sum()).sort("itl_bin")
+    gap_s = pl.Series("gap_s", [middle_s(index) for index in counts["itl_bin"]], dtype=pl.Float64)
+    longest_s = replicas["itl_max_s"].max()
+    return counts.with_columns(gap_s, itl_max_s=pl.lit(longest_s, pl.Float64))
 
 
 def _finite(value: float | None) -> float | None:

@@ -39,6 +39,11 @@ class PipelineReplica(Replica):
         self._held_tokens = 0
         self._held_since_s = 0.0
 
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """Its batches, under way or not."""
+        return (*self._under_way, *self._idle)
+
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         waiting, idle, under_way = self._waiting, self._idle, self._under_way
         nobody = (inf, Sequence(-1, 1, 1))
@@ -119,6 +124,7 @@ class PipelineReplica(Replica):
         finishes = batch.finishes
         while finishes and finishes[0][0] == batch.iteration:
             self._finish(batch.pop_finished(), batch.end_s)
+            batch.gaps.count_if_many()
         if batch.prefilled:
             self._complete_prompts(batch, batch.end_s)
 
@@ -127,6 +133,8 @@ class PipelineReplica(Replica):
         self.n_iterations += 1
         self.decode_tokens += batch.n_decode
         self.busy_s += batch.work_s
+        if batch.n_decode:
+            batch.gaps.steps.extend((batch.iteration + 1, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode))
         used_blocks = self.kv_blocks - self._free_blocks
         if used_blocks > self.peak_kv_blocks:
             self.peak_kv_blocks = used_blocks

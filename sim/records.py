@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 NAN = float("nan")
@@ -27,6 +29,7 @@ class RequestLog:
         "first_scheduled_s",
         "first_token_s",
         "generated_tokens",
+        "itl_max_s",
         "n_preempted",
         "reason",
         "recomputed_tokens",
@@ -37,18 +40,23 @@ class RequestLog:
         self.first_scheduled_s = array("d", [NAN]) * n_requests
         self.first_token_s = array("d", [NAN]) * n_requests
         self.finish_s = array("d", [NAN]) * n_requests
+        self.itl_max_s = np.full(n_requests, NAN)
         self.replica_id = array("i", [-1]) * n_requests
         self.generated_tokens = array("i", [0]) * n_requests
         self.n_preempted = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.reason: dict[int, str] = {}
 
+    def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
+        """Note times between two tokens of requests, where they are the longest."""
+        np.fmax.at(self.itl_max_s, rows, gaps_s)  # nan before the first
+
     def to_frame(self, requests: pl.DataFrame) -> pl.DataFrame:
         """The request frame of the trace with these columns; times that never came are null."""
         n = requests.height
         times = {
             name: pl.Series(name, getattr(self, name), dtype=pl.Float64).fill_nan(None)
-            for name in ("first_scheduled_s", "first_token_s", "finish_s")
+            for name in ("first_scheduled_s", "first_token_s", "finish_s", "itl_max_s")
         }
         reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, n)
         if self.reason:

@@ -85,6 +85,11 @@ class Replica(ABC):
         """KV blocks that running requests hold."""
         return self.kv_blocks - self._free_blocks
 
+    @property
+    @abstractmethod
+    def batches(self) -> tuple[Batch, ...]:
+        """Its batches."""
+
     # Time -------------------------------------------------------------------------------------------------
 
     def start(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> None:
@@ -131,6 +136,7 @@ class Replica(ABC):
         for seq in (*self._running, *self._waiting):
             generated = seq.generated_tokens
             if seq.is_decoding and seq.batch is not None:
+                seq.batch.note_stay(seq)
                 generated = seq.batch.generated_tokens(seq)
             self._log.generated_tokens[seq.index] = generated
 
@@ -210,6 +216,7 @@ class Replica(ABC):
             batch = seq.batch
             # While its batch is under way, it has the block of the token that is being generated, too.
             is_under_way = batch.n_iterations > 0
+            seq.last_token_s = batch.start_s if is_under_way else now_s
             batch.remove(seq)
             computed = seq.prompt_tokens + seq.generated_tokens - 1
             held = computed + is_under_way
@@ -238,6 +245,10 @@ class Replica(ABC):
             seq.generated_tokens += 1
             if seq.generated_tokens == 1:
                 self._log.first_token_s[seq.index] = now_s
+            else:
+                gap_s = now_s - seq.last_token_s
+                batch.gaps.add(gap_s)
+                self._log.itl_max_s[seq.index] = max(gap_s, self._log.itl_max_s[seq.index])
             if seq.generated_tokens == seq.output_tokens:
                 self._finish(seq, now_s)
             else:

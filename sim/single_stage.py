@@ -45,6 +45,11 @@ class SingleStageReplica(Replica):
         self._first_s = 0.0
         self._growth_s = 0.0
 
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """Its only batch."""
+        return (self._batch,)
+
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         batch, waiting, finishes = self._batch, self._waiting, self._batch.finishes
         crossings, block_tokens = batch.crossings, self._block_tokens
@@ -128,6 +133,14 @@ class SingleStageReplica(Replica):
         self.n_iterations += n_iterations
         self.decode_tokens += n_iterations * n_decode
         self.busy_s += end_s - batch.start_s
+        if n_decode:
+            ends = batch.iteration + n_iterations
+            if self._is_steady:
+                start = batch.iteration - self._steady_iteration
+                step = (ends, self._first_s, self._growth_s, start, n_iterations, n_decode)
+            else:
+                step = (ends, end_s - batch.start_s, 0.0, 0, 1, n_decode)
+            batch.gaps.steps.extend(step)
         if n_iterations == 1:
             self.kv_token_s += batch.held_tokens * (end_s - batch.start_s)
         else:
@@ -149,6 +162,7 @@ class SingleStageReplica(Replica):
         while finishes and finishes[0][0] == batch.iteration:
             self._is_steady = False
             self._finish(batch.pop_finished(), end_s)
+            batch.gaps.count_if_many()
         if batch.prefilled:
             self._complete_prompts(batch, end_s)
 

@@ -114,11 +114,11 @@ class FakeReplica:
 
     max_context_tokens: int = 1_000
     n_outstanding: int = 0
-    iteration_s: float = 1.0
+    stage_s: tuple[float, ...] = (1.0,)
 
     @property
     def stages(self) -> tuple[StageTime, ...]:
-        return ConstantServiceTime(self.iteration_s).stage_times(ReplicaSpec.uniform(MODEL, gpu_type("A40")))
+        return FixedStageTimes(self.stage_s).stage_times(ReplicaSpec.uniform(MODEL, gpu_type("A40")))
 
 
 def assert_conserved(result: SimulationResult, trace: Trace) -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from bisect import bisect_right
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sim import Deployment, ServiceTimeModel, kv_blocks, simulate
+from sim.itl import EDGES_S
 from tests.naive_vllm import serve
 from tests.strategies_sim import assert_conserved, crowded_traces, deployments, service_times
 from traces import Trace
@@ -41,7 +45,9 @@ def test_one_stage_agrees_with_a_naive_twin(
     spec = next((spec for spec, _ in deployment.replicas if spec.pp == 1), None)
     if spec is None:
         return
-    requests = simulate(Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin").requests
+    trace = trace.scale_rate(1.0123456789)  # the twin adds up times one by one: no ties with sums of iterations
+    result = simulate(Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin")
+    requests = result.requests
     twins = serve(
         trace,
         service_time.stage_times(spec)[0],
@@ -52,3 +58,13 @@ def test_one_stage_agrees_with_a_naive_twin(
     assert requests["first_token_s"].to_list() == pytest.approx([twin.times[0] for twin in twins], rel=1e-9)
     assert requests["finish_s"].to_list() == pytest.approx([twin.times[-1] for twin in twins], rel=1e-9)
     assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
+    gaps_s = [np.diff(twin.times) for twin in twins]
+    assert requests["itl_max_s"].to_list() == [
+        pytest.approx(gaps.max(), rel=1e-9) if gaps.size else None for gaps in gaps_s
+    ]
+    # Rounding may put a gap at the edge of a bin on the other side of it.
+    twin_bins = sorted(bisect_right(EDGES_S, gap_s) for gap_s in np.concatenate(gaps_s))
+    row = result.replicas.row(0, named=True)
+    bins = [i for i, n in zip(row["itl_bin"], row["itl_count"], strict=True) for _ in range(n)]
+    assert len(bins) == len(twin_bins)
+    assert all(abs(i - j) <= 1 for i, j in zip(bins, twin_bins, strict=True))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import Chunk, Deployment, ReplicaLimits, ReplicaSpec, ServiceTimeModel, gpu_type, simulate
+from sim import Chunk, Deployment, ReplicaLimits, ReplicaSpec, ServiceTimeModel, compute_metrics, gpu_type, simulate
 from sim import kv_blocks as blocks_of
 from sim.kv_cache import blocks_for
 from tests.strategies_sim import MODEL, FixedStageTimes, assert_conserved, crowded_traces, limits, service_times
@@ -42,16 +42,20 @@ class NaivePipeline:
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self.under_way: deque[tuple[float, list[tuple[Request, int]]]] = deque()
+        self.kv_token_s = 0.0
 
     def serve(self, trace: Trace) -> list[Request]:
         rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
         requests = [Request(*row) for row in rows]
         to_come = deque(requests)
+        now_s = 0.0
         while to_come or self.under_way:
+            before_s = now_s
             now_s = min(
                 to_come[0].arrival_s if to_come else float("inf"),
                 self.under_way[0][0] if self.under_way else float("inf"),
             )
+            self.kv_token_s += sum(request.computed for request in self.running) * (now_s - before_s)
             if self.under_way and self.under_way[0][0] == now_s:
                 self.complete(now_s, self.under_way.popleft()[1])
             while to_come and to_come[0].arrival_s <= now_s:
@@ -147,11 +151,16 @@ def test_pipelines_agree_with_a_naive_twin(
     result = simulate(
         Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin", stepping=stepping
     )
-    twins = NaivePipeline(spec, service_time).serve(trace)
+    naive = NaivePipeline(spec, service_time)
+    twins = naive.serve(trace)
     requests = result.requests
     assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
     assert requests["first_token_s"].to_list() == [twin.times[0] for twin in twins]
     assert requests["finish_s"].to_list() == [twin.times[-1] for twin in twins]
+    assert result.replicas["kv_token_s"][0] == pytest.approx(naive.kv_token_s, rel=1e-9)
+    occupancy = compute_metrics(result)["kv_occupancy"]
+    assert occupancy is not None
+    assert 0 < occupancy <= 1 + 1e-9
     assert_conserved(result, trace)
 
 

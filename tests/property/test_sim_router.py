@@ -51,12 +51,12 @@ def test_plan_weighted_follows_two_fractions(weight: float, n_requests: int) -> 
     assert worst_deviation(weights, chosen) < 1
 
 
-@example([0.5] + [0.01] * 50)  # the first 25 requests all go to the first replica
+@example([0.5] + [0.01] * 50)  # by divisors (n + 1/2) / w the first 25 would all go to the first replica
 @given(fractions())
 def test_plan_weighted_follows_any_fractions(weights: list[float]) -> None:
     replicas = [FakeReplica() for _ in weights]
     chosen = route(PlanWeighted(replicas, [weights]), replicas, [(0, 1)] * 300)
-    assert worst_deviation(weights, chosen) <= 1.5
+    assert worst_deviation(weights, chosen) <= 1 + 1e-9
 
 
 @given(fractions(), st.integers(1, 300))
@@ -85,7 +85,7 @@ def test_kinds_take_turns_apart(first: list[float], second: list[float], kinds: 
 
 @given(st.lists(st.floats(0.01, 10.0), min_size=2, max_size=2), st.integers(1, 300))
 def test_least_loaded_is_proportional_to_the_speeds_of_two(times: list[float], n: int) -> None:
-    replicas = [FakeReplica(iteration_s=time) for time in times]
+    replicas = [FakeReplica(stage_s=(time,)) for time in times]
     chosen = route(LeastLoaded(replicas), replicas, [(0, 1)] * n)
     speeds = [decode_speed(replica) for replica in replicas]
     assert worst_deviation([speed / sum(speeds) for speed in speeds], chosen) <= 1 + 1e-9
@@ -95,7 +95,7 @@ def test_least_loaded_is_proportional_to_the_speeds_of_two(times: list[float], n
 def test_least_loaded_never_passes_over_somebody_who_would_be_less_loaded(
     states: list[tuple[float, int]], n: int
 ) -> None:
-    replicas = [FakeReplica(iteration_s=time, n_outstanding=outstanding) for time, outstanding in states]
+    replicas = [FakeReplica(stage_s=(time,), n_outstanding=outstanding) for time, outstanding in states]
     router = LeastLoaded(replicas)
     for _ in range(n):
         loads = [(replica.n_outstanding + 1) / decode_speed(replica) for replica in replicas]

@@ -109,6 +109,11 @@ def test_the_tightest_of_model_user_and_cache_limits_context(
     assert max_context_tokens(ReplicaSpec.uniform(model, CARD, limits=limits)) == expected
 
 
+def test_context_is_limited_in_blocks_of_any_size() -> None:
+    spec = ReplicaSpec.uniform(TINY, CARD, limits=replace(HALF, kv_blocks=9, block_tokens=32))
+    assert max_context_tokens(spec) == 288
+
+
 def test_a_replica_without_stages_is_refused() -> None:
     with pytest.raises(DeploymentError, match="0 layers"):
         ReplicaSpec(TINY, ())

@@ -17,6 +17,7 @@ from sim import (
     gpu_type,
     simulate,
 )
+from sim.itl import middle_s
 from tests.strategies_sim import MODEL
 from traces import Trace
 
@@ -43,6 +44,10 @@ REPLICAS = pl.DataFrame(
         "kv_blocks": [10, 5],
         "block_tokens": [16, 16],
         "peak_kv_blocks": [2, 4],
+        "replica_id": [0, 1],
+        "itl_max_s": [0.5, None],
+        "itl_bin": [[600, 700], []],
+        "itl_count": [[9, 1], []],
     }
 )
 RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "usd_per_h": 360.0})  # 0.1 $/s
@@ -77,6 +82,12 @@ BY_HAND = {
     "makespan_s": 12.0,
     "n_preemptions": 1,
     "recomputed_tokens": 7,
+    "itl_s_p50": middle_s(600),
+    "itl_s_p90": middle_s(600),
+    "itl_s_p95": middle_s(700),
+    "itl_s_p99": middle_s(700),
+    "itl_s_p999": middle_s(700),
+    "itl_s_max": 0.5,
     "throughput_rps": 3 / 20,
     "output_tokens_per_s": 9 / 20,
     "goodput_rps": 3 / 20,

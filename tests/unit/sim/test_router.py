@@ -18,7 +18,7 @@ from sim import (
     model_spec,
     simulate,
 )
-from sim.router import LeastLoaded, PlanWeighted, RoundRobin, make_router
+from sim.router import LeastLoaded, PlanWeighted, RoundRobin, decode_speed, make_router
 from tests.strategies_sim import FakeReplica, with_kv_blocks
 from traces import Trace, WorkloadGrid, WorkloadMix
 
@@ -66,6 +66,11 @@ def test_least_loaded_is_proportional_to_speed() -> None:
     assert 3.5 < speeds[2] / speeds[0] < 5.5
     shares = [n * speed / sum(speeds) for speed in speeds]
     assert all(abs(found - share) <= 1 for found, share in zip(counts(result, 3), shares, strict=True))
+
+
+def test_the_slowest_stage_is_the_speed_of_a_pipeline() -> None:
+    """Stages of 1, 3 and 2 s give 32 tokens every 3 s."""
+    assert decode_speed(FakeReplica(stage_s=(1.0, 3.0, 2.0))) == pytest.approx(32 / 3)
 
 
 def test_least_loaded_counts_queued_and_running_until_they_end() -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.parametrize("stepping", ["macro", "iteration"])
 
 def simulate(requests: list[tuple[float, int, int]], stepping: Any, **settings: Any) -> SimulationResult:
     """Serve requests (arrival, prompt, output) on one replica, by default with room for all."""
-    horizon_s = settings.pop("horizon_s", None)
+    horizon_s, iteration_s = settings.pop("horizon_s", None), settings.pop("iteration_s", 1.0)
     limits = ReplicaLimits(**{"kv_blocks": 1_000, "max_batched_tokens": 2_048, "max_seqs": 16, **settings})
     spec = ReplicaSpec.uniform(MODEL, gpu_type("A40"), limits=limits)
     arrivals, prompts, outputs = zip(*requests, strict=True)
@@ -25,7 +25,7 @@ def simulate(requests: list[tuple[float, int, int]], stepping: Any, **settings: 
     return simulate_fleet(
         Deployment(((spec, 1),)),
         trace,
-        service_time=ConstantServiceTime(1.0),
+        service_time=ConstantServiceTime(iteration_s),
         router="round_robin",
         stepping=stepping,
         horizon_s=horizon_s,
@@ -159,6 +159,22 @@ def test_what_ends_at_the_horizon_has_ended(stepping: str) -> None:
     assert column(result, "status") == ["completed", "unfinished"]
     assert column(result, "finish_s") == [4.0, None]
     assert column(result, "generated_tokens") == [4, 4]
+
+
+def test_the_horizon_may_be_the_end_of_any_iteration(stepping: str) -> None:
+    result = simulate([(0.0, 10, 9)], stepping, horizon_s=4.0)
+    assert column(result, "generated_tokens") == [4]
+    replica = result.replicas.row(0, named=True)
+    assert (replica["n_iterations"], replica["busy_s"], replica["kv_token_s"]) == (4, 4.0, 10 + 11 + 12 + 13)
+
+
+def test_ends_of_iterations_are_met_in_spite_of_rounding(stepping: str) -> None:
+    """0.3 / 0.1 is not 3, but what arrives at 0.1 + 2 x 0.1 arrives at the end of the third iteration."""
+    arrivals = [0.1 + n * 0.1 for n in range(1, 30)]
+    assert sum((arrival_s - 0.1) / 0.1 > n for n, arrival_s in enumerate(arrivals, 1)) > 3
+    for arrival_s in arrivals:
+        result = simulate([(0.0, 10, 40), (arrival_s, 10, 1)], stepping, iteration_s=0.1)
+        assert column(result, "first_scheduled_s") == [0.0, arrival_s]
 
 
 def test_arrivals_at_the_end_of_an_iteration_are_in_the_next(stepping: str) -> None:
