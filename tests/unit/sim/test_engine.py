@@ -53,6 +53,7 @@ def test_columns_and_types() -> None:
         "first_scheduled_s": pl.Float64(),
         "first_token_s": pl.Float64(),
         "finish_s": pl.Float64(),
+        "itl_max_s": pl.Float64(),
         "generated_tokens": pl.Int32(),
         "replica_id": pl.Int32(),
         "n_preempted": pl.Int32(),
