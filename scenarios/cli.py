@@ -305,6 +305,39 @@ def compare(
     _report(rows, baseline, style)
 
 
+@main.command("validate-run")
+@click.argument("replay", type=click.Path(dir_okay=False, exists=True, path_type=Path), metavar="REPLAY.csv")
+@click.option("--scenario", "file", default="rtx4090_llama31_8b", show_default=True, metavar="FILE",
+              help="What was run: model, GPUs and limits.")  # fmt: skip
+@click.option("--planner", default="homogeneous", show_default=True, help="Gives the fleet that was run.")
+@click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
+@_json_option
+def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_json: bool) -> None:
+    """Replay a measured run, and print simulated against real.
+
+    The columns of REPLAY.csv: arrival_s, input_tokens, output_tokens, real_ttft_s, real_tpot_ms, real_e2e_s.
+    """
+    from scenarios.load import load
+    from scenarios.report.tables import validation_table
+    from scenarios.run import Job
+    from scenarios.validate_run import compare_with_real, read_replay
+
+    loaded = load(file, None, sets)
+    job = Job.prepare(loaded, loaded.scenario.seeds[0])
+    plan_found = job.plan(_choice(loaded, planner))
+    deployment = job.deployment(plan_found)
+    if deployment is None:
+        raise NoPlan(plan_found.diagnostics)
+    measured = read_replay(replay, deployment.models[0])
+    result = job.simulate(planner, deployment, plan_found.to_dict(job.problem), trace=measured.trace)
+    comparison = compare_with_real(result, measured)
+    if as_json:
+        _print_json(comparison.to_dicts())
+    else:
+        fleet = ", ".join(f"{count} x {spec.name}" for spec, count in deployment.replicas)
+        _print(validation_table(comparison, f"{replay.name} on {fleet}"))
+
+
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @_json_option

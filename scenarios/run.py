@@ -96,6 +96,7 @@ class Job:
         deployment: Deployment,
         plan: dict[str, Any],
         progress: Callable[[float, int], None] | None = None,
+        trace: Trace | None = None,
     ) -> SimulationResult:
         """Serve the trace; the manifest says how the run came about.
 
@@ -104,15 +105,17 @@ class Job:
             deployment: What runs.
             plan: Where it comes from, for the manifest.
             progress: Called now and then with the simulated time and the number of requests arrived.
+            trace: Requests to serve instead of those that were planned for.
         """
         scenario = self.loaded.scenario
         settings = scenario.sim
-        if self.trace is None:
+        trace = self.trace if trace is None else trace
+        if trace is None:
             msg = "there are no requests to simulate"
             raise RunError(msg)
         result = simulate(
             deployment,
-            self.trace,
+            trace,
             service_time=make_service_time(scenario),
             router=settings.router,
             length_predictor=settings.length_predictor,
@@ -130,7 +133,7 @@ class Job:
             "slo": asdict(make_slo(scenario)),
             "warmup_s": settings.warmup_s,
             "cooldown_s": settings.cooldown_s,
-            "offered_rps": self.trace.rate_rps if self.trace.duration_s > 0 else None,
+            "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
             "changes": list(self.loaded.changes),
             "plan": plan,
         }

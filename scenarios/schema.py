@@ -263,7 +263,7 @@ class Limits(_Part):
 class ServiceTime(_Part):
     """The compact service-time model."""
 
-    step_overhead_s: NonNegativeFloat = 0.0
+    step_overhead_s: NonNegativeFloat = 0.5e-3
     """Scheduler, sampler and transport time of an iteration."""
     sequence_overhead_s: NonNegativeFloat = 0.0
     """The part of it that each sequence adds."""

@@ -6,6 +6,7 @@ from scenarios.report.tables import (
     plan_tables,
     results_table,
     to_markdown,
+    validation_table,
 )
 
-__all__ = ["fleet_table", "metrics_table", "plan_tables", "results_table", "to_markdown"]
+__all__ = ["fleet_table", "metrics_table", "plan_tables", "results_table", "to_markdown", "validation_table"]

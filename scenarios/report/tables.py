@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from scenarios.compare import Comparison, Row
 from sim import METRICS
+
+if TYPE_CHECKING:
+    import polars as pl
 
 NOTHING = "-"
 
@@ -80,6 +83,20 @@ def metrics_table(row: Row) -> Table:
         metric = METRICS[name]
         shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
         table.add_row(name, shown, metric.unit, metric.description)
+    return table
+
+
+def validation_table(comparison: pl.DataFrame, title: str) -> Table:
+    """Simulated against measured."""
+    table = _table(title)
+    _columns(
+        table, [("figure", "left"), ("simulated", "right"), ("real", "right"), ("unit", "left"), ("error", "right")]
+    )
+    for figure, unit, simulated, real, error in comparison.iter_rows():
+        if figure.endswith("_largest_gap"):
+            table.add_row(figure, _share(simulated), NOTHING, "", NOTHING)
+        else:
+            table.add_row(figure, f"{simulated:,.4g}", f"{real:,.4g}", unit, _change(error))
     return table
 
 
