@@ -257,13 +257,15 @@ class Limits(_Part):
     max_batched_tokens: PositiveInt | None = None
     max_seqs: PositiveInt | None = None
     max_context_tokens: PositiveInt | None = None
+    reserve_whole_prompt: bool = True
+    """Admit a request only if its whole prompt fits: vLLM's `scheduler_reserve_full_isl`, since March 2026."""
     kv_blocks: PositiveInt | None = None
 
 
 class ServiceTime(_Part):
     """The compact service-time model."""
 
-    step_overhead_s: NonNegativeFloat = 0.5e-3
+    step_overhead_s: NonNegativeFloat = 0.0
     """Scheduler, sampler and transport time of an iteration."""
     sequence_overhead_s: NonNegativeFloat = 0.0
     """The part of it that each sequence adds."""

@@ -3,7 +3,7 @@
 from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.engine import simulate
-from sim.errors import DeploymentError, ResultError, SimError, UnknownNameError
+from sim.errors import DeploymentError, ResultError, SettingsError, SimError, UnknownNameError
 from sim.kv_cache import kv_blocks, max_context_tokens
 from sim.metrics import METRICS, SLO, Metric, compute_metrics
 from sim.predictors import LENGTH_PREDICTORS
@@ -30,6 +30,7 @@ __all__ = [
     "ResultError",
     "RoutingTable",
     "ServiceTimeModel",
+    "SettingsError",
     "SimError",
     "SimulationResult",
     "Stage",

@@ -57,7 +57,11 @@ class GpuCoefficients:
 
 @dataclass(frozen=True, slots=True)
 class GpuType:
-    """A kind of GPU that can be rented. `coefficients` is None for a GPU known by price and memory only."""
+    """A kind of GPU that can be rented.
+
+    `coefficients` is None for a GPU known by price and memory only. `max_batched_tokens` and `max_seqs` are the
+    defaults of vLLM's API server on it.
+    """
 
     name: str
     memory_bytes: int
@@ -66,6 +70,8 @@ class GpuType:
     peak_flops_per_s: float = 0.0
     memory_bandwidth_bytes_per_s: float = 0.0
     link_bandwidth_bytes_per_s: float = 0.0
+    max_batched_tokens: int = 2048
+    max_seqs: int = 256
     coefficients: GpuCoefficients | None = None
     description: str = ""
     source: str = ""
@@ -153,6 +159,8 @@ def gpu_type(name: str) -> GpuType:
         peak_flops_per_s=hardware["peak_bf16_tflops"] * TERA,
         memory_bandwidth_bytes_per_s=hardware["memory_bandwidth_gb_per_s"] * GIGA,
         link_bandwidth_bytes_per_s=hardware["link_bandwidth_gb_per_s"] * GIGA,
+        max_batched_tokens=entry["vllm_defaults"]["max_batched_tokens"],
+        max_seqs=entry["vllm_defaults"]["max_seqs"],
         coefficients=GpuCoefficients(
             basis=c["basis"],
             layer_overhead_s=c["layer_overhead_us"] * MICRO,

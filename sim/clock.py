@@ -48,7 +48,14 @@ class Clock(simpy.Environment):
     n_events = 0
 
     def at(self, time_s: float, order: Order, callback: Callable[[simpy.Event], None]) -> Alarm:
-        """Call `callback` at `time_s`. An alarm that nobody wants any more is ignored by its callback."""
+        """Call `callback` at `time_s`. An alarm that nobody wants any more is ignored by its callback.
+
+        Raises:
+            ValueError: The time is past.
+        """
+        if time_s < self._now:
+            msg = f"it is {self._now} s, too late for {time_s} s"
+            raise ValueError(msg)
         alarm = Alarm(self, callback)
         self.n_events += 1
         heappush(self._queue, (time_s, order, next(self._eid), alarm))  # type: ignore[misc]

@@ -15,6 +15,9 @@ from traces.workload import WorkloadGrid, WorkloadMix
 DEFAULT_RESERVE_BYTES = int(1.6 * GIB)
 
 
+FRACTION_TOLERANCE = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaLimits:
     """Scheduler and memory limits of a replica; None means vLLM's default for its GPU.
@@ -26,6 +29,9 @@ class ReplicaLimits:
         max_batched_tokens: Token budget of one iteration.
         max_seqs: Most requests running at once.
         max_context_tokens: Longest prompt plus output; the model's own maximum if None.
+        reserve_whole_prompt: Whether a request is admitted only if the blocks of its whole prompt are free, though it
+            takes only those of its first chunk: `scheduler_reserve_full_isl` of vLLM since March 2026. vLLM 0.19, of
+            which there is a measured run, looks at the chunk alone.
         kv_blocks: Number of KV blocks, instead of what memory gives.
     """
 
@@ -35,7 +41,21 @@ class ReplicaLimits:
     max_batched_tokens: int | None = None
     max_seqs: int | None = None
     max_context_tokens: int | None = None
+    reserve_whole_prompt: bool = True
     kv_blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gpu_memory_utilization <= 1:
+            msg = f"gpu_memory_utilization is {self.gpu_memory_utilization}; it must be above 0 and at most 1"
+            raise DeploymentError(msg)
+        if self.reserve_bytes < 0:
+            msg = f"reserve_bytes is {self.reserve_bytes}; it must be 0 or more"
+            raise DeploymentError(msg)
+        for name in ("block_tokens", "max_batched_tokens", "max_seqs", "max_context_tokens", "kv_blocks"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                msg = f"{name} is {value}; it must be at least 1"
+                raise DeploymentError(msg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +148,15 @@ class ReplicaSpec:
     def max_batched_tokens(self) -> int:
         """Token budget of one iteration; by default vLLM's for the stage with the least memory."""
         limit = self.limits.max_batched_tokens
-        return limit if limit is not None else min(_vllm_limits(s.gpu_type)[0] for s in self.stages)
+        return limit if limit is not None else min(stage.gpu_type.max_batched_tokens for stage in self.stages)
 
     @property
     def max_seqs(self) -> int:
-        """Most requests running at once; by default vLLM's for the stage with the least memory."""
+        """Most requests running at once; by default vLLM's for the weakest stage, and no more than the budget."""
         limit = self.limits.max_seqs
-        return limit if limit is not None else min(_vllm_limits(s.gpu_type)[1] for s in self.stages)
-
-
-def _vllm_limits(gpu: GpuType) -> tuple[int, int]:
-    """VLLM's default (max_num_batched_tokens, max_num_seqs) of its API server, by GPU.
-
-    Source: vllm/engine/arg_utils.py, which asks for 70 GiB of memory and leaves the A100 out by name.
-    """
-    is_large = gpu.memory_bytes >= 70 * GIB and "a100" not in gpu.name.lower()
-    return (8192, 1024) if is_large else (2048, 256)
+        if limit is not None:
+            return limit
+        return min(self.max_batched_tokens, *(stage.gpu_type.max_seqs for stage in self.stages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +167,7 @@ class RoutingTable:
         mix: The workload types, with their shares and mean lengths, that the table was made for.
         fractions: `fractions[i][w]` is the share of type w that entry i of `Deployment.replicas` serves;
             its `count` replicas divide it evenly. Zero for entries of other models.
-            Each type's fractions sum to 1.
+            Each type's fractions sum to 1, or are all 0 if the plan did not expect it.
     """
 
     mix: WorkloadMix
@@ -173,10 +186,32 @@ class Deployment:
     Attributes:
         replicas: Pairs of a replica and how many of it run.
         routing: Routing tables by model name, for the router `plan_weighted`.
+
+    Raises:
+        DeploymentError: A count is negative, or a routing table does not fit the replicas.
     """
 
     replicas: tuple[tuple[ReplicaSpec, int], ...]
     routing: tuple[tuple[str, RoutingTable], ...] = ()
+
+    def __post_init__(self) -> None:
+        for spec, count in self.replicas:
+            if count < 0:
+                msg = f"{count} replicas of {spec.name}; there must be 0 or more"
+                raise DeploymentError(msg)
+        for model, table in self.routing:
+            n_types = table.grid.n_types
+            rows = table.fractions
+            if len(rows) != len(self.replicas) or any(len(row) != n_types for row in rows):
+                msg = f"the routing table of {model} needs {len(self.replicas)} rows of {n_types} fractions"
+                raise DeploymentError(msg)
+            for kind, column in zip(table.grid.types, zip(*rows, strict=True), strict=True):
+                if not all(0 <= fraction <= 1 + FRACTION_TOLERANCE for fraction in column):
+                    msg = f"the routing table of {model} has a fraction below 0 or above 1 for {kind.name}"
+                    raise DeploymentError(msg)
+                if any(column) and abs(sum(column) - 1) > FRACTION_TOLERANCE:
+                    msg = f"the routing table of {model}: the fractions of {kind.name} sum to {sum(column)}, not to 1"
+                    raise DeploymentError(msg)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
-from sim.errors import check_name
+from sim.errors import SettingsError, check_name
 from sim.pipeline import PipelineReplica
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.records import RequestLog
@@ -56,6 +57,7 @@ def simulate(
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
+        SettingsError: The horizon is not after the first arrival.
         DeploymentError: A replica does not fit in memory, or the service-time model says nothing about it.
 
     >>> from sim import ConstantServiceTime, Deployment, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
@@ -66,6 +68,9 @@ def simulate(
     >>> result.requests["finish_s"].to_list()
     [1.0, 4.0]
     """
+    if horizon_s is not None and not first_arrival_s(trace) < horizon_s < inf:
+        msg = f"horizon_s is {horizon_s}; it must be finite and after the first arrival, {first_arrival_s(trace)} s"
+        raise SettingsError(msg)
     check_name("router", router, ROUTERS)
     check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
     check_name("stepping", stepping, get_args(Stepping))
@@ -79,6 +84,11 @@ def simulate(
         horizon_s=horizon_s,
         progress=progress,
     ).run()
+
+
+def first_arrival_s(trace: Trace) -> float:
+    """When the first request of a trace arrives."""
+    return float(trace.requests["arrival_s"][0])
 
 
 class _Simulation:

@@ -17,6 +17,10 @@ class DeploymentError(SimError, ValueError):
     """A replica that cannot run: it does not fit in memory, or its stages do not add up to the model."""
 
 
+class SettingsError(SimError, ValueError):
+    """A setting of a run or of a service-time model that makes no sense."""
+
+
 class ResultError(SimError, ValueError):
     """A result directory that is missing, unfinished or not ours."""
 

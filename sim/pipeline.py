@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
-from sim.kv_cache import blocks_for
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ class PipelineReplica(Replica):
         self._stage_free_s = [0.0] * spec.pp
         self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
         self._under_way: deque[Batch] = deque()
-        self._is_short = False
         self._held_tokens = 0
         self._held_since_s = 0.0
 
@@ -54,11 +52,10 @@ class PipelineReplica(Replica):
                 waiting.append(arrived)
                 self.n_outstanding += 1
                 arrival_s, arrived = next(arrivals, nobody)
-            self._is_short = False
             while idle and self._start_iteration(idle[-1], now_s):
                 under_way.append(idle.pop())
             if self._is_macro and under_way and self._is_steady():
-                self._run_steadily(arrival_s if self._can_admit(arrived) else inf, next_event_s)
+                self._run_steadily(arrival_s if self._may_admit(arrived) else inf, next_event_s)
 
             # Whatever comes first: the end of the oldest iteration, or somebody for whom there is a batch.
             wake_s = under_way[0].end_s if under_way else inf
@@ -85,13 +82,13 @@ class PipelineReplica(Replica):
     def _start_iteration(self, batch: Batch, now_s: float) -> bool:
         """Choose the tokens of the next iteration of a batch and send it off; False if there are none."""
         n_blocks = batch.blocks_needed(1)
-        if n_blocks > self._free_blocks:
-            self._is_short = True
+        is_short = n_blocks > self._free_blocks
+        if is_short:
             self._take_blocks_or_preempt(batch, now_s)
         else:
             self._free_blocks -= n_blocks
         n_decode, context = batch.n_decode, batch.context_tokens
-        chunks = self._choose_chunks(batch, now_s, is_short=self._is_short)
+        chunks = self._choose_chunks(batch, now_s, is_short=is_short)
         if chunks:
             times = [stage.mixed(n_decode, context, chunks) for stage in self.stages]
         elif n_decode:
@@ -162,15 +159,15 @@ class PipelineReplica(Replica):
 
     def _is_steady(self) -> bool:
         """Whether only decodes are under way, and nobody who waits is admitted before somebody leaves."""
-        if self._is_short or self._partial is not None:
+        if self._partial is not None:
             return False
         if not all(batch.n_decode and not batch.prefilled for batch in self._under_way):
             return False
-        return not (self._waiting and self._can_admit(self._waiting[0]))
+        return not (self._waiting and self._may_admit(self._waiting[0]))
 
-    def _can_admit(self, seq: Sequence) -> bool:
-        has_blocks = blocks_for(seq.target_tokens, self._block_tokens) <= self._free_blocks
-        return has_blocks and len(self._running) < self._max_seqs
+    def _may_admit(self, seq: Sequence) -> bool:
+        """Whether there is room for a request in some batch; the fuller the batch, the smaller the chunk."""
+        return any(self._has_room(seq, batch.n_decode) for batch in self.batches)
 
     def _run_steadily(self, arrival_s: float, next_event_s: float) -> None:
         """Let decodes go round until a request finishes, blocks run out, or somebody comes."""

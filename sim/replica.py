@@ -7,8 +7,8 @@ The rules, once per iteration:
 2. A request that needs a KV block when none is free preempts the last admitted one, which goes to the head of the
    queue and will recompute its prompt and what it had generated. Nobody is admitted in such an iteration.
 3. While budget, sequence slots and blocks last, waiting requests are admitted first come, first served; the last
-   one perhaps with a part of its prompt. The blocks of its whole prompt must be free (vLLM's
-   `scheduler_reserve_full_isl`), though only those of the chunk are taken.
+   one perhaps with a part of its prompt. With `reserve_whole_prompt` the blocks of all of it must be free, though only
+   those of the chunk are taken.
 4. At the end of the iteration each decode has one more token, and a finished prompt has its first.
 
 `Replica` holds these rules; the loops that let time pass are in `sim.single_stage` and `sim.pipeline`.
@@ -73,6 +73,7 @@ class Replica(ABC):
         self._block_tokens = spec.limits.block_tokens
         self._max_batched_tokens = spec.max_batched_tokens
         self._max_seqs = spec.max_seqs
+        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt
         self._free_blocks = self.kv_blocks
         self._waiting: deque[Sequence] = deque()
         self._running: dict[Sequence, None] = {}  # in order of admission
@@ -161,9 +162,11 @@ class Replica(ABC):
         waiting, running = self._waiting, self._running
         while waiting and budget > 0 and len(running) < self._max_seqs:
             seq = waiting[0]
-            new = seq.target_tokens
+            new = min(budget, seq.target_tokens)
             n_blocks = -(-new // self._block_tokens)
-            if n_blocks > self._free_blocks:
+            if n_blocks > self._free_blocks or (
+                self._reserves_whole_prompt and blocks_for(seq.target_tokens, self._block_tokens) > self._free_blocks
+            ):
                 break
             waiting.popleft()
             running[seq] = None
@@ -171,12 +174,17 @@ class Replica(ABC):
             self._n_admitted += 1
             if self._log.n_preempted[seq.index] == 0:
                 self._log.first_scheduled_s[seq.index] = now_s
-            if new > budget:
-                new = budget
-                n_blocks = -(-new // self._block_tokens)
             self._take_chunk(batch, seq, new, n_blocks, chunks)
             budget -= new
         return chunks
+
+    def _has_room(self, seq: Sequence, n_decode: int) -> bool:
+        """Whether a request could be admitted beside so many decodes, if it were its turn."""
+        budget = self._max_batched_tokens - n_decode
+        if budget <= 0 or len(self._running) >= self._max_seqs:
+            return False
+        needed = seq.target_tokens if self._reserves_whole_prompt else min(budget, seq.target_tokens)
+        return blocks_for(needed, self._block_tokens) <= self._free_blocks
 
     def _take_chunk(self, batch: Batch, seq: Sequence, new: int, n_blocks: int, chunks: list[Chunk]) -> None:
         self._free_blocks -= n_blocks

@@ -27,7 +27,8 @@ class Router(Protocol):
 
         Args:
             kind: What the length predictor says of the request (see `sim.predictors`).
-            tokens: Prompt plus largest output, as the client states it; a replica must be able to hold them.
+            tokens: Prompt plus largest output, which the client states (`max_tokens`; here the true output); a replica
+                must be able to hold them.
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
 from sim.deployment import ReplicaSpec, Stage
-from sim.errors import DeploymentError
+from sim.errors import DeploymentError, SettingsError
 from sim.kv_cache import stage_kv_bytes_per_token
 
 # On GPUs without FlashAttention 3 decodes read their KV more slowly when the iteration holds a prompt chunk too: at
@@ -21,9 +21,6 @@ from sim.kv_cache import stage_kv_bytes_per_token
 # iterations of Llama-3.1-8B and Qwen3-32B on RTX 4090 and RTX PRO 6000 (LLMServingSim @5daddb2).
 # 0.88 x group^-0.6 gives 0.38 and 0.25.
 MIXED_KV_EXPONENT = 0.6
-
-
-DEFAULT_STEP_OVERHEAD_S = 0.5e-3
 
 
 class Chunk(NamedTuple):
@@ -80,7 +77,7 @@ class CompactServiceTime:
 
     Args:
         step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
-            vLLM V1 with CUDA graphs: 0-1 ms; the default is the middle.
+            vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
         sequence_overhead_s: The part of that which grows with each sequence in the batch.
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
             default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
@@ -95,7 +92,7 @@ class CompactServiceTime:
 
     def __init__(
         self,
-        step_overhead_s: float = DEFAULT_STEP_OVERHEAD_S,
+        step_overhead_s: float = 0.0,
         sequence_overhead_s: float = 0.0,
         network_bandwidth_bytes_per_s: float = 5e9 / 8,
     ) -> None:
@@ -236,10 +233,13 @@ class ConstantServiceTime:
     """Iteration times from four constants, the same for every replica; for tests against queueing theory.
 
     Args:
-        iteration_s: Fixed time of an iteration, divided evenly over the pipeline stages.
+        iteration_s: Fixed time of an iteration. All four are divided evenly over the pipeline stages.
         per_prompt_token_s: Time of each new token of a prompt chunk.
         per_decode_s: Time of each decoding request.
         per_context_token_s: Time of each token of context that decodes read.
+
+    Raises:
+        SettingsError: `iteration_s` is not above 0, or another time below.
     """
 
     def __init__(
@@ -250,6 +250,10 @@ class ConstantServiceTime:
         per_decode_s: float = 0.0,
         per_context_token_s: float = 0.0,
     ) -> None:
+        others = (per_prompt_token_s, per_decode_s, per_context_token_s)
+        if not iteration_s > 0 or not all(value >= 0 for value in others):
+            msg = f"iteration_s is {iteration_s}, the other times {others}; one must be above 0, the others not below"
+            raise SettingsError(msg)
         self.iteration_s = iteration_s
         self.per_prompt_token_s = per_prompt_token_s
         self.per_decode_s = per_decode_s

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
-from sim.kv_cache import blocks_for
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class SingleStageReplica(Replica):
                     if n_iterations > 1:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
                 end_s = self._steady_end_s(batch.iteration + n_iterations)
-                if arrival_s < end_s and n_iterations > 1 and not waiting and self._can_admit(arrived):
+                if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, batch.n_decode):
                     n_iterations = self._steady_iteration_at(arrival_s) - batch.iteration
                     end_s = self._steady_end_s(batch.iteration + n_iterations)
             else:
@@ -199,20 +198,12 @@ class SingleStageReplica(Replica):
             iteration -= 1
         return iteration
 
-    def _can_admit(self, seq: Sequence) -> bool:
-        """Whether a request could be admitted at the next end of an iteration, if nobody else waits."""
-        return (
-            len(self._running) < self._max_seqs
-            and self._batch.n_decode < self._max_batched_tokens
-            and blocks_for(seq.target_tokens, self._block_tokens) <= self._free_blocks
-        )
-
     def _on_submit(self, seq: Sequence, now_s: float) -> None:
         batch = self._batch
         if self._is_idle:
             self._is_idle = False
             self._wake_at(now_s, Order.SCHEDULING)
-        elif batch.n_iterations > 1 and len(self._waiting) == 1 and self._can_admit(seq):
+        elif batch.n_iterations > 1 and len(self._waiting) == 1 and self._has_room(seq, batch.n_decode):
             n_iterations = self._steady_iteration_at(now_s) - batch.iteration
             if n_iterations < batch.n_iterations:
                 batch.n_iterations = n_iterations

@@ -26,7 +26,14 @@ class Request:
 
 
 def serve(
-    trace: Trace, stage: StageTime, *, kv_blocks: int, max_batched_tokens: int, max_seqs: int, block_tokens: int = 16
+    trace: Trace,
+    stage: StageTime,
+    *,
+    kv_blocks: int,
+    max_batched_tokens: int,
+    max_seqs: int,
+    reserve_whole_prompt: bool,
+    block_tokens: int = 16,
 ) -> list[Request]:
     """Serve a trace on one replica; `times` are those of the tokens."""
     rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
@@ -66,10 +73,10 @@ def serve(
         while not preempted and waiting and budget > 0 and len(running) < max_seqs:
             request = waiting[0]
             whole = request.prompt + request.generated
-            if -(-whole // block_tokens) > free:
+            new = min(whole, budget)
+            if -(-(whole if reserve_whole_prompt else new) // block_tokens) > free:
                 break
             waiting.pop(0)
-            new = min(whole, budget)
             request.target = whole
             request.blocks = -(-new // block_tokens)
             free -= request.blocks

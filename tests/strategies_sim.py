@@ -60,6 +60,7 @@ def limits(draw: st.DrawFn) -> ReplicaLimits:
         kv_blocks=draw(st.integers(MIN_KV_BLOCKS, 120)),
         max_batched_tokens=budget,
         max_seqs=min(budget, draw(st.sampled_from([1, 2, 4, 16, 64]))),
+        reserve_whole_prompt=draw(st.booleans()),
     )
 
 

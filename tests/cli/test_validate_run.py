@@ -16,7 +16,7 @@ from traces import azure_conv_like
 def measured(tmp_path: Path) -> Path:
     """A run that was measured on the simulator itself."""
     model = model_spec("Llama-3.1-8B")
-    limits = ReplicaLimits(kv_blocks=2588, max_batched_tokens=2048, max_seqs=256)
+    limits = ReplicaLimits(kv_blocks=2588, max_batched_tokens=2048, max_seqs=256, reserve_whole_prompt=False)
     spec = ReplicaSpec.uniform(model, gpu_type("RTX4090"), limits=limits)
     trace = azure_conv_like(60, seed=3, rate_rps=2, model=model.name)
     result = simulate(Deployment(((spec, 1),)), trace, service_time=CompactServiceTime())
@@ -47,7 +47,8 @@ def test_a_run_of_the_simulator_is_met_exactly(hetserve: Hetserve, measured: Pat
 
 
 def test_twice_as_slow_a_run_is_seen(hetserve: Hetserve, measured: Path) -> None:
-    pl.read_csv(measured).with_columns(2 * pl.col("real_ttft_s", "real_tpot_ms", "real_e2e_s")).write_csv(measured)
+    columns = pl.col("real_ttft_s", "real_tpot_ms", "real_e2e_s")
+    pl.read_csv(measured).with_columns(columns * 2).write_csv(measured)
     errors = {row["figure"]: row["error"] for row in json.loads(hetserve("validate-run", measured, "--json").stdout)}
     assert errors["ttft_s_mean"] == pytest.approx(-0.5)
     assert errors["e2e_s_p99"] == pytest.approx(-0.5)
@@ -62,14 +63,14 @@ def test_missing_measurements(hetserve: Hetserve, measured: Path) -> None:
 
 
 def test_requests_that_the_fleet_cannot_serve(hetserve: Hetserve, measured: Path) -> None:
-    result = hetserve("validate-run", measured, "--set", "sim.limits.max_context_tokens=1000")
+    result = hetserve("validate-run", measured, "--set", "sim.limits.max_context_tokens=3500")
     assert result.exit_code == 2
     assert "did not complete all requests" in result.stderr
 
 
 @pytest.mark.data
 def test_real_run_of_vllm(hetserve: Hetserve, data_dir: Path) -> None:
-    """Nothing is fitted to this run; the overhead of a step is the middle of what vLLM V1 is known to take."""
+    """Nothing is fitted to this run."""
     replay = data_dir / "profiles/replay_rtx4090_llama31_8b_tp1.csv"
     rows = json.loads(hetserve("validate-run", replay, "--json").stdout)
     errors = {row["figure"]: row["error"] for row in rows}

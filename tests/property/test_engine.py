@@ -54,6 +54,7 @@ def test_one_stage_agrees_with_a_naive_twin(
         kv_blocks=kv_blocks(spec),
         max_batched_tokens=spec.max_batched_tokens,
         max_seqs=spec.max_seqs,
+        reserve_whole_prompt=spec.limits.reserve_whole_prompt,
     )
     assert requests["first_token_s"].to_list() == pytest.approx([twin.times[0] for twin in twins], rel=1e-9)
     assert requests["finish_s"].to_list() == pytest.approx([twin.times[-1] for twin in twins], rel=1e-9)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from sim import (
@@ -11,10 +9,11 @@ from sim import (
     ReplicaSpec,
     RoutingTable,
     Stage,
+    gpu_names,
     gpu_type,
     model_spec,
 )
-from traces import PAPER_GRID, WorkloadMix
+from traces import PAPER_GRID, WorkloadGrid, WorkloadMix
 
 LLAMA_8B, LLAMA_70B = model_spec("Llama-3-8B"), model_spec("Llama-3-70B")
 A40, H100, L40 = gpu_type("A40"), gpu_type("H100-SXM"), gpu_type("L40")
@@ -71,10 +70,53 @@ def test_default_limits_are_those_of_vllm(gpu: str, expected: tuple[int, int]) -
     assert (spec.max_batched_tokens, spec.max_seqs) == expected
 
 
-def test_memory_decides_default_limits_at_70_gib() -> None:
-    for gib, expected in ((69.9, 2048), (70, 8192)):
-        gpu = replace(H100, memory_bytes=int(gib * 2**30))
-        assert ReplicaSpec.uniform(LLAMA_8B, gpu).max_batched_tokens == expected
+def test_default_limits_are_vllms_for_the_gpu() -> None:
+    """The larger ones from 70 GiB of memory on, but for the A100."""
+    for name in gpu_names():
+        gpu = gpu_type(name)
+        is_large = gpu.memory_bytes >= 70 * 2**30 and not name.startswith("A100")
+        assert (gpu.max_batched_tokens, gpu.max_seqs) == ((8192, 1024) if is_large else (2048, 256)), name
+
+
+def test_a_small_budget_lowers_the_default_number_of_sequences() -> None:
+    spec = ReplicaSpec.uniform(LLAMA_8B, H100, limits=ReplicaLimits(max_batched_tokens=512))
+    assert (spec.max_batched_tokens, spec.max_seqs) == (512, 512)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_seqs": 0},
+        {"block_tokens": 0},
+        {"kv_blocks": -1},
+        {"gpu_memory_utilization": 1.5},
+        {"gpu_memory_utilization": 0.0},
+        {"reserve_bytes": -1},
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None:
+    (name,) = limits
+    with pytest.raises(DeploymentError, match=name):
+        ReplicaLimits(**limits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("count", "fractions", "message"),
+    [
+        (-1, ((1.0,),), "-1 replicas of A40 tp1"),
+        (1, ((1.0,), (0.0,)), "needs 1 rows of 1 fractions"),
+        (1, ((0.5, 0.5),), "needs 1 rows of 1 fractions"),
+        (1, ((0.5,),), "sum to 0.5, not to 1"),
+        (1, ((-1.0,),), "below 0 or above 1"),
+    ],
+)
+def test_deployments_that_make_no_sense_are_refused(
+    count: int, fractions: tuple[tuple[float, ...], ...], message: str
+) -> None:
+    mix = WorkloadMix.from_shares(WorkloadGrid((100,), (10,)), [1.0])
+    replica = ReplicaSpec.uniform(LLAMA_8B, A40)
+    with pytest.raises(DeploymentError, match=message):
+        Deployment(((replica, count),), ((LLAMA_8B.name, RoutingTable(mix, fractions)),))
 
 
 def test_the_smallest_stage_decides_default_limits() -> None:

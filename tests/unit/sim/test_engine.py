@@ -19,6 +19,7 @@ from sim import (
     DeploymentError,
     ReplicaLimits,
     ReplicaSpec,
+    SettingsError,
     SimulationResult,
     Stage,
     compute_metrics,
@@ -27,7 +28,7 @@ from sim import (
     simulate,
 )
 from tests.strategies_sim import MODEL
-from traces import Trace, TraceError, azure_conv_like
+from traces import Trace, azure_conv_like
 
 A40 = ReplicaSpec.uniform(MODEL, gpu_type("A40"))
 SECOND = ConstantServiceTime(1.0)
@@ -136,8 +137,17 @@ def test_requests_at_the_horizon_or_later_are_left_out() -> None:
 
 
 def test_a_horizon_before_the_first_arrival() -> None:
-    with pytest.raises(TraceError, match=r"by hand: no request arrives in \[0\.0, 5\.0\) s"):
-        simulate(Deployment(((A40, 1),)), trace_of([5.0], [10], [3]), service_time=SECOND, horizon_s=5.0)
+    for horizon_s in (5.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(SettingsError, match="it must be finite and after the first arrival"):
+            simulate(Deployment(((A40, 1),)), trace_of([5.0], [10], [3]), service_time=SECOND, horizon_s=horizon_s)
+
+
+@pytest.mark.parametrize(
+    "times", [{"iteration_s": 0.0}, {"iteration_s": -1.0}, {"iteration_s": 1.0, "per_decode_s": -1}]
+)
+def test_times_that_make_no_sense_are_refused(times: dict[str, float]) -> None:
+    with pytest.raises(SettingsError):
+        ConstantServiceTime(**times)
 
 
 @pytest.mark.parametrize("router", sorted(ROUTERS))
