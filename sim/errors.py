@@ -17,6 +17,10 @@ class DeploymentError(SimError, ValueError):
     """A replica that cannot run: it does not fit in memory, or its stages do not add up to the model."""
 
 
+class ProfileError(SimError, ValueError):
+    """Measured iteration times that cannot be used; the message names file, column and row."""
+
+
 class ResultError(SimError, ValueError):
     """A result directory that is missing, unfinished or not ours."""
 
