@@ -90,7 +90,7 @@ class CompactServiceTime:
     >>> (stage,) = CompactServiceTime().stage_times(spec)
     >>> base, slope = stage.decode(32)
     >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
-    8.21
+    8.05
     """
 
     def __init__(
