@@ -8,7 +8,7 @@ every argument.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from typing import NamedTuple, Protocol
 
 from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
@@ -52,7 +52,10 @@ class StageTime(Protocol):
 
 
 class ServiceTimeModel(Protocol):
-    """Gives the stage times of a replica."""
+    """Gives the stage times of a replica.
+
+    A model that rests on measurements also has an `n_extrapolated`: times given so far outside of what was measured.
+    """
 
     def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
         """One `StageTime` for each pipeline stage.
@@ -85,6 +88,10 @@ class CompactServiceTime:
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
             default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
 
+    Attributes:
+        n_extrapolated: Times outside of what a GPU type's coefficients were fitted on (`GpuCoefficients.domain`):
+            numbers of decodes met on each replica, and iterations with chunks; 0 where nothing was fitted.
+
     >>> from sim.catalog import gpu_type, model_spec
     >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("H100-SXM"))
     >>> (stage,) = CompactServiceTime().stage_times(spec)
@@ -102,6 +109,7 @@ class CompactServiceTime:
         self.step_overhead_s = step_overhead_s
         self.sequence_overhead_s = sequence_overhead_s
         self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
+        self.n_extrapolated = 0
 
     def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
         """One `StageTime` for each pipeline stage.
@@ -115,9 +123,11 @@ class CompactServiceTime:
         is_last = index == spec.pp - 1
         bandwidth = None if is_last else self._link_bandwidth(spec, index)
         return _CompactStageTime(
+            self,
             spec.model,
             spec.stages[index],
             kv_bytes_per_token=stage_kv_bytes_per_token(spec, spec.stages[index]),
+            is_first=index == 0,
             has_head=is_last,
             link_bandwidth=bandwidth,
             step_overhead_s=self.step_overhead_s if is_last else 0.0,
@@ -195,10 +205,12 @@ class _CompactStageTime:
 
     def __init__(
         self,
+        owner: CompactServiceTime,
         model: ModelSpec,
         stage: Stage,
         *,
         kv_bytes_per_token: int,
+        is_first: bool,
         has_head: bool,
         link_bandwidth: float | None,
         step_overhead_s: float,
@@ -233,6 +245,12 @@ class _CompactStageTime:
         if link_bandwidth is not None:
             self._per_token += BF16_BYTES * model.hidden_size / link_bandwidth
         self._decode_cache: dict[int, tuple[float, float]] = {}
+        self._owner = owner
+        # The first stage counts for the replica.
+        domain = c.domain if is_first else None
+        self._max_decodes = domain.max_decodes if domain else inf
+        self._max_new_tokens = domain.max_new_tokens if domain else inf
+        self._max_context_tokens = domain.max_context_tokens if domain else inf
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         """(base, slope) of `n_decode` decodes in their total context."""
@@ -240,6 +258,7 @@ class _CompactStageTime:
         if affine is None:
             affine = (self._batch_time(n_decode, n_decode), self._kv_per_token)
             self._decode_cache[n_decode] = affine
+            self._owner.n_extrapolated += n_decode > self._max_decodes
         return affine
 
     def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
@@ -251,6 +270,8 @@ class _CompactStageTime:
             n_tokens += new
             past_tokens += past
             pairs += new * (past + 0.5 * new)
+        if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
+            self._owner.n_extrapolated += 1
         return (
             self._batch_time(n_tokens, n_decode + len(chunks))
             + self._mixed_kv_per_token * context_tokens

@@ -189,6 +189,26 @@ def test_overheads_are_added_once_and_per_sequence() -> None:
     assert decode_s(slow, 5, 500) - decode_s(plain, 5, 500) == pytest.approx(1e-3 + 5e-5, rel=1e-9)
 
 
+def test_times_outside_of_what_was_fitted_are_counted() -> None:
+    """Batch sizes once for each replica, iterations with chunks each time; by the first stage only."""
+    service_time = CompactServiceTime()
+    first, last = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, H100, tp=4, pp=2))
+    for stage in (first, last):
+        stage.decode(256)
+        stage.mixed(0, 0, [Chunk(8_192, 0)])
+        stage.mixed(2, 2 * 16_384, [Chunk(4_096, 0), Chunk(4_096, 0)])
+    assert service_time.n_extrapolated == 0
+    for stage in (first, last):
+        stage.decode(257)
+        stage.decode(257)
+        stage.mixed(0, 0, [Chunk(4_096, 0), Chunk(4_097, 0)])
+        stage.mixed(2, 2 * 16_384 + 1, [Chunk(1, 0)])
+    assert service_time.n_extrapolated == 3
+    (unfitted,) = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, L40, tp=4))
+    unfitted.decode(1_000)
+    assert service_time.n_extrapolated == 3
+
+
 # Mistakes -------------------------------------------------------------------------------------------------------
 
 
