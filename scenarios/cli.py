@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scenarios.errors import Problem, RunError, ScenarioError
+from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -360,6 +361,9 @@ def list_(what: str) -> None:
     from scenarios.report.catalog import catalog_table
 
     _print(catalog_table(what))
+
+
+main.add_command(profile)
 
 
 @main.command()

@@ -3,7 +3,7 @@
 from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.engine import simulate
-from sim.errors import DeploymentError, ResultError, SettingsError, SimError, UnknownNameError
+from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 from sim.kv_cache import kv_blocks, max_context_tokens
 from sim.metrics import METRICS, SLO, Metric, compute_metrics
 from sim.predictors import LENGTH_PREDICTORS
@@ -11,6 +11,7 @@ from sim.records import Status
 from sim.result import SimulationResult
 from sim.router import ROUTERS
 from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+from sim.table_service_time import TableServiceTime
 
 __all__ = [
     "LENGTH_PREDICTORS",
@@ -25,6 +26,7 @@ __all__ = [
     "GpuType",
     "Metric",
     "ModelSpec",
+    "ProfileError",
     "ReplicaLimits",
     "ReplicaSpec",
     "ResultError",
@@ -36,6 +38,7 @@ __all__ = [
     "Stage",
     "StageTime",
     "Status",
+    "TableServiceTime",
     "UnknownNameError",
     "compute_metrics",
     "gpu_names",

@@ -26,6 +26,21 @@ class AllReduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Domain:
+    """What the measurements behind a service-time model cover; outside it extrapolates.
+
+    Attributes:
+        max_decodes: Decodes in an iteration.
+        max_new_tokens: Prompt tokens of an iteration.
+        max_context_tokens: Context of a sequence.
+    """
+
+    max_decodes: int
+    max_new_tokens: int
+    max_context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuCoefficients:
     """Coefficients of the compact service-time model for one GPU type (see `sim.service_time`).
 
@@ -41,6 +56,7 @@ class GpuCoefficients:
             more slowly then: for one query head per KV head. None where they do not.
         allreduce: Cost of one all-reduce, by tensor-parallel degree.
         source: Where the coefficients come from.
+        domain: What they were fitted on; None where they were not.
     """
 
     basis: Basis
@@ -53,6 +69,7 @@ class GpuCoefficients:
     mixed_kv_read_efficiency: float | None
     allreduce: tuple[tuple[int, AllReduce], ...]
     source: str
+    domain: Domain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +192,7 @@ def gpu_type(name: str) -> GpuType:
                 for tp, a in sorted(c["allreduce"].items())
             ),
             source=c["source"],
+            domain=Domain(**c["domain"]) if "domain" in c else None,
         ),
         description=entry["description"],
         source=f"hardware: {hardware['source']}; price: {price['source']}",

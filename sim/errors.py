@@ -21,6 +21,10 @@ class SettingsError(SimError, ValueError):
     """A setting of a run or of a service-time model that makes no sense."""
 
 
+class ProfileError(SimError, ValueError):
+    """Measured iteration times that cannot be used; the message names file, column and row."""
+
+
 class ResultError(SimError, ValueError):
     """A result directory that is missing, unfinished or not ours."""
 

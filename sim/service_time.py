@@ -8,7 +8,7 @@ every argument.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from typing import NamedTuple, Protocol
 
 from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
@@ -49,7 +49,10 @@ class StageTime(Protocol):
 
 
 class ServiceTimeModel(Protocol):
-    """Gives the stage times of a replica."""
+    """Gives the stage times of a replica.
+
+    A model that rests on measurements also has an `n_extrapolated`: times given so far outside of what was measured.
+    """
 
     def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
         """One `StageTime` for each pipeline stage.
@@ -82,12 +85,16 @@ class CompactServiceTime:
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
             default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
 
+    Attributes:
+        n_extrapolated: Times outside of what a GPU type's coefficients were fitted on (`GpuCoefficients.domain`):
+            numbers of decodes met on each replica, and iterations with chunks; 0 where nothing was fitted.
+
     >>> from sim.catalog import gpu_type, model_spec
     >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("H100-SXM"))
     >>> (stage,) = CompactServiceTime().stage_times(spec)
     >>> base, slope = stage.decode(32)
     >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
-    8.21
+    8.05
     """
 
     def __init__(
@@ -99,6 +106,7 @@ class CompactServiceTime:
         self.step_overhead_s = step_overhead_s
         self.sequence_overhead_s = sequence_overhead_s
         self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
+        self.n_extrapolated = 0
 
     def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
         """One `StageTime` for each pipeline stage.
@@ -112,9 +120,11 @@ class CompactServiceTime:
         is_last = index == spec.pp - 1
         bandwidth = None if is_last else self._link_bandwidth(spec, index)
         return _CompactStageTime(
+            self,
             spec.model,
             spec.stages[index],
             kv_bytes_per_token=stage_kv_bytes_per_token(spec, spec.stages[index]),
+            is_first=index == 0,
             has_head=is_last,
             link_bandwidth=bandwidth,
             step_overhead_s=self.step_overhead_s if is_last else 0.0,
@@ -129,58 +139,115 @@ class CompactServiceTime:
         return self.network_bandwidth_bytes_per_s
 
 
+class StageWork(NamedTuple):
+    """What a stage computes, reads and sends: bytes and FLOPs of one of its GPUs.
+
+    Attributes:
+        weight_bytes: Weights of its layers, read once an iteration.
+        linear_flops_per_token: Of the linear layers.
+        head_bytes: Weights of the output head; 0 on all stages but the last.
+        head_flops_per_seq: Of the output head, which computes one token of each sequence.
+        kv_bytes_per_token: Keys and values of a token of context.
+        mixed_kv_factor: What grouped queries make of the efficiency of reading KV beside a chunk.
+        attention_flops_per_pair: Of prefill attention, for a pair of a new token and one that it attends to.
+        elementwise_bytes_per_token: Read and written by norms, residuals, rotary embedding and activation.
+        n_allreduces: In an iteration; 0 if `tp` is 1.
+        allreduce_bytes_per_token: That all of them send.
+    """
+
+    weight_bytes: float
+    linear_flops_per_token: float
+    head_bytes: float
+    head_flops_per_seq: float
+    kv_bytes_per_token: float
+    mixed_kv_factor: float
+    attention_flops_per_pair: float
+    elementwise_bytes_per_token: float
+    n_allreduces: int
+    allreduce_bytes_per_token: float
+
+    @classmethod
+    def of(cls, model: ModelSpec, stage: Stage, *, kv_bytes_per_token: int, has_head: bool) -> StageWork:
+        """The work of one GPU of a stage.
+
+        >>> from sim.catalog import gpu_type, model_spec
+        >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("H100-SXM"))
+        >>> work = StageWork.of(spec.model, spec.stages[0], kv_bytes_per_token=131_072, has_head=True)
+        >>> round(work.weight_bytes / 1e9, 2), work.n_allreduces
+        (13.96, 0)
+        """
+        tp, n_layers, hidden = stage.tp, stage.n_layers, model.hidden_size
+        layer_params = n_layers * model.layer_params / tp
+        head_params = model.embedding_params / tp if has_head else 0.0
+        # Per token and layer: two norms and two residual additions (8 x hidden), the gated activation (3 x ffn),
+        # the rotary embedding of queries and keys.
+        rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
+        n_allreduces = 2 * n_layers if tp > 1 else 0
+        return cls(
+            weight_bytes=BF16_BYTES * layer_params,
+            linear_flops_per_token=2 * layer_params,
+            head_bytes=BF16_BYTES * head_params,
+            head_flops_per_seq=2 * head_params,
+            kv_bytes_per_token=kv_bytes_per_token,
+            mixed_kv_factor=(model.n_heads / model.n_kv_heads) ** -MIXED_KV_EXPONENT,
+            attention_flops_per_pair=4 * n_layers * model.n_heads * model.head_dim / tp,
+            elementwise_bytes_per_token=BF16_BYTES * n_layers * (8 * hidden + 3 * model.ffn_size / tp + rotary),
+            n_allreduces=n_allreduces,
+            allreduce_bytes_per_token=n_allreduces * 2 * (tp - 1) / tp * BF16_BYTES * hidden,
+        )
+
+
 class _CompactStageTime:
     """The compact model with everything but the batch multiplied out."""
 
     def __init__(
         self,
+        owner: CompactServiceTime,
         model: ModelSpec,
         stage: Stage,
         *,
         kv_bytes_per_token: int,
+        is_first: bool,
         has_head: bool,
         link_bandwidth: float | None,
         step_overhead_s: float,
         sequence_overhead_s: float,
     ) -> None:
-        gpu, tp, n_layers = stage.gpu_type, stage.tp, stage.n_layers
+        gpu = stage.gpu_type
         c = gpu.coefficients
         if c is None:
             msg = f"GPU type {gpu.name!r} has no service-time coefficients"
             raise DeploymentError(msg)
         read = gpu.memory_bandwidth_bytes_per_s
         flops = gpu.peak_flops_per_s
-        hidden = model.hidden_size
-        layer_params = n_layers * model.layer_params / tp
-        head_params = model.embedding_params / tp if has_head else 0.0
+        work = StageWork.of(model, stage, kv_bytes_per_token=kv_bytes_per_token, has_head=has_head)
 
-        self._fixed = n_layers * c.layer_overhead_s + step_overhead_s
-        self._weights = BF16_BYTES * layer_params / (read * c.weight_read_efficiency)
-        self._linear_per_token = 2 * layer_params / (flops * c.linear_flops_efficiency)
-        self._head_weights = BF16_BYTES * head_params / (read * c.weight_read_efficiency)
-        self._head_per_seq = 2 * head_params / (flops * c.linear_flops_efficiency)
+        self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
+        self._weights = work.weight_bytes / (read * c.weight_read_efficiency)
+        self._linear_per_token = work.linear_flops_per_token / (flops * c.linear_flops_efficiency)
+        self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
+        self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
         self._per_seq = sequence_overhead_s
         self._kv_per_token = kv_bytes_per_token / (read * c.kv_read_efficiency)
         self._mixed_kv_per_token = self._kv_per_token
         if c.mixed_kv_read_efficiency is not None:
-            group = model.n_heads / model.n_kv_heads
-            mixed_efficiency = min(c.kv_read_efficiency, c.mixed_kv_read_efficiency * group**-MIXED_KV_EXPONENT)
-            self._mixed_kv_per_token = kv_bytes_per_token / (read * mixed_efficiency)
-        attention_flops = 4 * n_layers * model.n_heads * model.head_dim / tp
-        self._attention_per_pair = attention_flops / (flops * c.attention_flops_efficiency)
-        # Read and written per token and layer: two norms and two residual additions (8 x hidden), the gated
-        # activation (3 x ffn), the rotary embedding of queries and keys.
-        rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
-        elementwise_bytes = BF16_BYTES * n_layers * (8 * hidden + 3 * model.ffn_size / tp + rotary)
-        self._per_token = elementwise_bytes / (read * c.elementwise_efficiency)
-        if tp > 1:
+            mixed_efficiency = c.mixed_kv_read_efficiency * work.mixed_kv_factor
+            self._mixed_kv_per_token = kv_bytes_per_token / (read * min(c.kv_read_efficiency, mixed_efficiency))
+        self._attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency)
+        self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
+        if stage.tp > 1:
             allreduce = _allreduce(stage)
-            self._fixed += 2 * n_layers * allreduce.latency_s
-            per_token_bytes = 2 * (tp - 1) / tp * BF16_BYTES * hidden
-            self._per_token += 2 * n_layers * per_token_bytes / allreduce.bandwidth_bytes_per_s
+            self._fixed += work.n_allreduces * allreduce.latency_s
+            self._per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
         if link_bandwidth is not None:
-            self._per_token += BF16_BYTES * hidden / link_bandwidth
+            self._per_token += BF16_BYTES * model.hidden_size / link_bandwidth
         self._decode_cache: dict[int, tuple[float, float]] = {}
+        self._owner = owner
+        # The first stage counts for the replica.
+        domain = c.domain if is_first else None
+        self._max_decodes = domain.max_decodes if domain else inf
+        self._max_new_tokens = domain.max_new_tokens if domain else inf
+        self._max_context_tokens = domain.max_context_tokens if domain else inf
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         """(base, slope) of `n_decode` decodes in their total context."""
@@ -188,6 +255,7 @@ class _CompactStageTime:
         if affine is None:
             affine = (self._batch_time(n_decode, n_decode), self._kv_per_token)
             self._decode_cache[n_decode] = affine
+            self._owner.n_extrapolated += n_decode > self._max_decodes
         return affine
 
     def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
@@ -199,6 +267,8 @@ class _CompactStageTime:
             n_tokens += new
             past_tokens += past
             pairs += new * (past + 0.5 * new)
+        if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
+            self._owner.n_extrapolated += 1
         return (
             self._batch_time(n_tokens, n_decode + len(chunks))
             + self._mixed_kv_per_token * context_tokens

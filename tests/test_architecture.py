@@ -16,7 +16,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
         ("simpy", {"sim/clock.py", "sim/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
-        ("click", {"scenarios/cli.py"}),
+        ("click", {"scenarios/cli.py", "scenarios/profile_cli.py"}),
         ("rich", {"scenarios/cli.py", "scenarios/report/"}),
     ],
 )

@@ -55,13 +55,13 @@ def llama_70b_on_four_h100(n_decode: int, context: int, chunks: list[tuple[int, 
     kv_tokens = context + sum(past for _, past in chunks)
     pairs = sum(new * past + new * new / 2 for new, past in chunks)
 
-    overhead = 80 * 52.3e-6
-    linear = sqrt((80 * 2 * layer / (read * 0.884)) ** 2 + (80 * 2 * layer * tokens / (flops * 0.856)) ** 2)
-    output = sqrt((2 * head / (read * 0.884)) ** 2 + (2 * head * sequences / (flops * 0.856)) ** 2)
-    kv = kv_tokens * 80 * 2 * 2 * 2 * 128 / (read * 0.954)  # two of eight KV heads
-    attention = 80 * 4 * 16 * 128 * pairs / (flops * 0.642)  # sixteen of 64 heads
-    elementwise = 80 * 2 * (8 * 8192 + 3 * 28672 / 4 + 2 * (64 + 8) * 128 / 4) * tokens / (read * 0.6)
-    allreduce = 2 * 80 * (1.415e-6 + 2 * 3 / 4 * tokens * 8192 * 2 / 289.92e9)
+    overhead = 80 * 43.16e-6
+    linear = sqrt((80 * 2 * layer / (read * 0.872)) ** 2 + (80 * 2 * layer * tokens / (flops * 0.9195)) ** 2)
+    output = sqrt((2 * head / (read * 0.872)) ** 2 + (2 * head * sequences / (flops * 0.9195)) ** 2)
+    kv = kv_tokens * 80 * 2 * 2 * 2 * 128 / (read * 0.9327)  # two of eight KV heads
+    attention = 80 * 4 * 16 * 128 * pairs / (flops * 0.6673)  # sixteen of 64 heads
+    elementwise = 80 * 2 * (8 * 8192 + 3 * 28672 / 4 + 2 * (64 + 8) * 128 / 4) * tokens / (read * 0.4)
+    allreduce = 2 * 80 * (3.686e-6 + 2 * 3 / 4 * tokens * 8192 * 2 / 285.5e9)
     return overhead + linear + output + kv + attention + elementwise + allreduce
 
 
@@ -97,7 +97,7 @@ def test_pipeline_stages_share_layers_head_and_links() -> None:
     hand_over_s = n_tokens * 2 * 8192 / 450e9  # eight GPUs: within a node
     together = first.mixed(32, 40_000, chunks) + last.mixed(32, 40_000, chunks)
     assert together - hand_over_s == pytest.approx(whole.mixed(32, 40_000, chunks), rel=1e-12)
-    head_s = 2 * 128256 * 8192 / 4 / (3.35e12 * 0.884)
+    head_s = 2 * 128256 * 8192 / 4 / (3.35e12 * 0.872)
     difference = decode_s(last, 1, 0) - decode_s(first, 1, 0)
     assert difference == pytest.approx(head_s + 1e-3 + 1e-5 - 2 * 8192 / 450e9, rel=1e-3)
 
@@ -126,7 +126,7 @@ def test_the_link_between_stages(stages: tuple[Stage, ...], bandwidth: float) ->
 @pytest.mark.parametrize(("model", "efficiency"), [("Llama-3-8B", 0.88 / 4**0.6), ("Llama-3-70B", 0.88 / 8**0.6)])
 def test_decodes_beside_a_chunk_read_kv_slower_without_flash_attention_3(model: str, efficiency: float) -> None:
     chunks = [Chunk(64, 0)]
-    for gpu, share in (("L40", efficiency), ("A100-SXM-80GB", efficiency), ("H100-SXM", 0.954)):
+    for gpu, share in (("L40", efficiency), ("A100-SXM-80GB", efficiency), ("H100-SXM", 0.9327)):
         stage = stage_of(model, gpu, 8)
         slope = (stage.mixed(8, 20_000, chunks) - stage.mixed(8, 10_000, chunks)) / 10_000
         kv_bytes = model_spec(model).kv_bytes_per_token / 8
@@ -187,6 +187,26 @@ def test_overheads_are_added_once_and_per_sequence() -> None:
     chunks = [Chunk(10, 0), Chunk(20, 5)]
     assert slow.mixed(5, 500, chunks) - plain.mixed(5, 500, chunks) == pytest.approx(1e-3 + 7e-5, rel=1e-9)
     assert decode_s(slow, 5, 500) - decode_s(plain, 5, 500) == pytest.approx(1e-3 + 5e-5, rel=1e-9)
+
+
+def test_times_outside_of_what_was_fitted_are_counted() -> None:
+    """Batch sizes once for each replica, iterations with chunks each time; by the first stage only."""
+    service_time = CompactServiceTime()
+    first, last = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, H100, tp=4, pp=2))
+    for stage in (first, last):
+        stage.decode(256)
+        stage.mixed(0, 0, [Chunk(8_192, 0)])
+        stage.mixed(2, 2 * 16_384, [Chunk(4_096, 0), Chunk(4_096, 0)])
+    assert service_time.n_extrapolated == 0
+    for stage in (first, last):
+        stage.decode(257)
+        stage.decode(257)
+        stage.mixed(0, 0, [Chunk(4_096, 0), Chunk(4_097, 0)])
+        stage.mixed(2, 2 * 16_384 + 1, [Chunk(1, 0)])
+    assert service_time.n_extrapolated == 3
+    (unfitted,) = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, L40, tp=4))
+    unfitted.decode(1_000)
+    assert service_time.n_extrapolated == 3
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------
@@ -261,8 +281,8 @@ def test_measured_iterations_are_reproduced(data_dir: Path) -> None:
     )
     assert errors.height == 2 * len(FITTED) + 1
     assert errors["n"].min() >= 28
-    most = {"prefill": 8.0, "decode": 5.0, "mixed": 11.0}  # of mixed iterations there are those of the RTX 4090 only
-    is_off = (pl.col("mape") > pl.col("phase").replace_strict(most)) | (pl.col("worst") > 31)
+    most = {"prefill": 8.0, "decode": 5.0, "mixed": 7.0}  # of mixed iterations there are those of the RTX 4090 only
+    is_off = (pl.col("mape") > pl.col("phase").replace_strict(most)) | (pl.col("worst") > 32)
     is_biased = (pl.col("bias").abs() > 3) & (pl.col("phase") != "mixed")
     with pl.Config(tbl_rows=-1, float_precision=2):
         table = f"errors in per cent:\n{errors}"
@@ -306,4 +326,4 @@ def test_a_real_run_is_reproduced(data_dir: Path) -> None:
     real, ours = figures(run), figures(simulated)
     error_pct = {name: 100 * (ours[name] / real[name] - 1) for name in real}
     assert len(error_pct) == 10
-    assert max(abs(error) for error in error_pct.values()) < 5, error_pct
+    assert max(abs(error) for error in error_pct.values()) < 4, error_pct
