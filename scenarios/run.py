@@ -121,6 +121,8 @@ class Job:
             length_predictor=settings.length_predictor,
             stepping=settings.stepping,
             horizon_s=settings.horizon_s,
+            prefix_caching=settings.prefix_caching,
+            prefix_segment_tokens=settings.prefix_segment_tokens,
             progress=progress,
         )
         manifest = result.manifest | {

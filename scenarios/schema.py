@@ -285,6 +285,10 @@ class Sim(_Part):
     """Metrics begin so long after the start."""
     cooldown_s: NonNegativeFloat = 0.0
     """Metrics end so long before the end."""
+    prefix_caching: bool | None = None
+    """Whether requests share the KV blocks that their prompts have in common; by default if traces have hashes."""
+    prefix_segment_tokens: PositiveInt = 512
+    """Prompt tokens for which each prefix hash of a trace stands; by default Mooncake's."""
     limits: Limits = Limits()
     service_time: ServiceTime = ServiceTime()
 

@@ -14,6 +14,7 @@ from sim.clock import Clock, Order
 from sim.errors import SettingsError, check_name
 from sim.pipeline import PipelineReplica
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
+from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.records import RequestLog
 from sim.replica import Replica
 from sim.result import SimulationResult
@@ -40,6 +41,8 @@ def simulate(
     length_predictor: str = "oracle",
     stepping: Stepping = "macro",
     horizon_s: float | None = None,
+    prefix_caching: bool | None = None,
+    prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
     progress: Progress | None = None,
 ) -> SimulationResult:
     """Serve the requests of a trace on a deployment.
@@ -53,12 +56,16 @@ def simulate(
         stepping: `macro` jumps over iterations in which nothing changes; `iteration` stops at each. The records
             are the same.
         horizon_s: End of the simulation; requests that arrive later are left out. None: run until all have ended.
+        prefix_caching: Whether requests share the KV blocks of what their prompts have in common, as the trace's
+            `prefix_hashes` say. None: if the trace has any; without them nothing is known to be shared.
+        prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
         SettingsError: The horizon is not after the first arrival.
-        DeploymentError: A replica does not fit in memory, or the service-time model says nothing about it.
+        DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
+            `prefix_segment_tokens` is not a whole number of its blocks.
 
     >>> from sim import ConstantServiceTime, Deployment, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
     >>> from traces import Trace
@@ -74,14 +81,16 @@ def simulate(
     check_name("router", router, ROUTERS)
     check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
     check_name("stepping", stepping, get_args(Stepping))
+    trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
     return _Simulation(
         deployment,
-        trace if horizon_s is None else trace.slice(0.0, horizon_s),
+        trace,
         service_time=service_time,
         router=router,
         length_predictor=length_predictor,
         stepping=stepping,
         horizon_s=horizon_s,
+        prefixes=None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
         progress=progress,
     ).run()
 
@@ -104,6 +113,7 @@ class _Simulation:
         length_predictor: str,
         stepping: Stepping,
         horizon_s: float | None,
+        prefixes: Prefixes | None,
         progress: Progress | None,
     ) -> None:
         self._deployment = deployment
@@ -111,6 +121,7 @@ class _Simulation:
         self._horizon_s = horizon_s
         self._progress = progress
         self._settings = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
+        self._has_prefix_caching = prefixes is not None
         self._log = RequestLog(len(trace))
 
         self._replicas: list[Replica] = []
@@ -120,7 +131,9 @@ class _Simulation:
                 replica_id = len(self._replicas)
                 is_macro = stepping == "macro"
                 make = SingleStageReplica if spec.pp == 1 else PipelineReplica
-                self._replicas.append(make(replica_id, spec, service_time, self._log, is_macro=is_macro))
+                self._replicas.append(
+                    make(replica_id, spec, service_time, self._log, is_macro=is_macro, prefixes=prefixes)
+                )
                 entries.append(entry)
 
         requests = trace.requests
@@ -231,6 +244,7 @@ class _Simulation:
             replicas=_replica_frame(self._replicas),
             manifest={
                 **self._settings,
+                "prefix_caching": self._has_prefix_caching,
                 "trace": self._trace.source,
                 "n_requests": len(self._trace),
                 "horizon_s": self._horizon_s,
@@ -266,6 +280,7 @@ def _replica_frame(replicas: list[Replica]) -> pl.DataFrame:
             "itl_max_s": max(batch.gaps.longest_s for batch in r.batches) or None,
             "itl_bin": np.flatnonzero(counts).tolist(),
             "itl_count": counts[counts > 0].tolist(),
+            "cached_tokens": r.cached_tokens,
         }
         for r in replicas
         for counts in [np.sum([batch.gaps.counts for batch in r.batches], axis=0)]
@@ -290,5 +305,6 @@ def _replica_frame(replicas: list[Replica]) -> pl.DataFrame:
         "itl_max_s": pl.Float64,
         "itl_bin": pl.List(pl.Int32),
         "itl_count": pl.List(pl.Int64),
+        "cached_tokens": pl.Int64,
     }
     return pl.DataFrame(rows, schema=schema)

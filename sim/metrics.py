@@ -116,6 +116,14 @@ REQUEST_METRICS: tuple[Metric, ...] = (
         False,
         pl.col("recomputed_tokens").sum(),
     ),
+    Metric(
+        "prefix_hit_rate",
+        "share",
+        "Share of the prompt tokens of requests that were scheduled that were in the prefix cache.",
+        None,
+        pl.col("cached_prompt_tokens").cast(pl.Int64).sum()
+        / pl.col("prompt_tokens").cast(pl.Int64).filter(pl.col("first_scheduled_s").is_not_null()).sum(),
+    ),
 )
 
 _cost_usd = pl.col("usd_per_h") * pl.col("window_s") / HOUR_S

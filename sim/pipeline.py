@@ -19,6 +19,7 @@ from sim.replica import Replica
 if TYPE_CHECKING:
     from sim.clock import Clock
     from sim.deployment import ReplicaSpec
+    from sim.prefix_cache import PrefixCache, Prefixes
     from sim.records import RequestLog
     from sim.service_time import ServiceTimeModel
 
@@ -27,9 +28,16 @@ class PipelineReplica(Replica):
     """A replica with two stages or more."""
 
     def __init__(
-        self, replica_id: int, spec: ReplicaSpec, service_time: ServiceTimeModel, log: RequestLog, *, is_macro: bool
+        self,
+        replica_id: int,
+        spec: ReplicaSpec,
+        service_time: ServiceTimeModel,
+        log: RequestLog,
+        *,
+        is_macro: bool,
+        prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro)
+        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
         self._gpu_shares = [stage.tp / spec.n_gpus for stage in spec.stages]
         self._stage_free_s = [0.0] * spec.pp
         self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
@@ -146,6 +154,11 @@ class PipelineReplica(Replica):
         self._held_since_s = now_s
         self._held_tokens += n_tokens
 
+    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
+        tokens = super()._hit(cache, seq, now_s)
+        self._hold(tokens, now_s)
+        return tokens
+
     def _finish(self, seq: Sequence, now_s: float) -> None:
         self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
         super()._finish(seq, now_s)
@@ -203,5 +216,6 @@ class PipelineReplica(Replica):
             elapsed_s = now_s - batch.start_s
             self.busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
         self._hold(0, now_s)
+        self._share(0, now_s)
         self._count_used_blocks()
         self._log_unfinished()

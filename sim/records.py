@@ -25,6 +25,7 @@ class RequestLog:
     """Columns with one entry per request of the trace, in its order."""
 
     __slots__ = (
+        "cached_prompt_tokens",
         "finish_s",
         "first_scheduled_s",
         "first_token_s",
@@ -45,6 +46,7 @@ class RequestLog:
         self.generated_tokens = array("i", [0]) * n_requests
         self.n_preempted = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
+        self.cached_prompt_tokens = array("i", [0]) * n_requests
         self.reason: dict[int, str] = {}
 
     def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
@@ -76,5 +78,6 @@ class RequestLog:
             replica_id=replica_id.set(replica_id < 0, None),
             n_preempted=pl.Series(self.n_preempted, dtype=pl.Int32),
             recomputed_tokens=pl.Series(self.recomputed_tokens, dtype=pl.Int64),
+            cached_prompt_tokens=pl.Series(self.cached_prompt_tokens, dtype=pl.Int32),
             reason=reason,
         ).with_columns(status=status)

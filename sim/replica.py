@@ -11,6 +11,9 @@ The rules, once per iteration:
    those of the chunk are taken.
 4. At the end of the iteration each decode has one more token, and a finished prompt has its first.
 
+With prefix caching, whole blocks of prompts outlive their requests: a request that is admitted shares those that its
+prompt begins with, and computes the rest (`sim.prefix_cache`).
+
 `Replica` holds these rules; the loops that let time pass are in `sim.single_stage` and `sim.pipeline`.
 """
 
@@ -25,12 +28,14 @@ from sim.batching import Batch, Sequence
 from sim.clock import Alarm, Clock, Order
 from sim.errors import DeploymentError
 from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
+from sim.prefix_cache import PrefixCache
 from sim.service_time import Chunk
 
 if TYPE_CHECKING:
     import simpy
 
     from sim.deployment import ReplicaSpec
+    from sim.prefix_cache import Prefixes
     from sim.records import RequestLog
     from sim.service_time import ServiceTimeModel
 
@@ -44,10 +49,18 @@ class Replica(ABC):
         service_time: Gives the time of its iterations.
         log: Where it writes what happens to requests.
         is_macro: Whether it may jump over iterations in which nothing changes.
+        prefixes: What is known of the prompts' beginnings; None without prefix caching.
     """
 
     def __init__(
-        self, replica_id: int, spec: ReplicaSpec, service_time: ServiceTimeModel, log: RequestLog, *, is_macro: bool
+        self,
+        replica_id: int,
+        spec: ReplicaSpec,
+        service_time: ServiceTimeModel,
+        log: RequestLog,
+        *,
+        is_macro: bool,
+        prefixes: Prefixes | None = None,
     ) -> None:
         self.replica_id = replica_id
         self.spec = spec
@@ -64,6 +77,7 @@ class Replica(ABC):
         self.n_preemptions = 0
         self.prefill_tokens = 0
         self.decode_tokens = 0
+        self.cached_tokens = 0
         self.busy_s = 0.0
         self.kv_token_s = 0.0
         self.peak_kv_blocks = 0
@@ -73,17 +87,22 @@ class Replica(ABC):
         self._block_tokens = spec.limits.block_tokens
         self._max_batched_tokens = spec.max_batched_tokens
         self._max_seqs = spec.max_seqs
-        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt
+        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt or prefixes is not None
         self._free_blocks = self.kv_blocks
         self._waiting: deque[Sequence] = deque()
         self._running: dict[Sequence, None] = {}  # in order of admission
         self._partial: Sequence | None = None  # in the middle of its prompt: the last admitted, if any
         self._n_admitted = 0
         self._alarm: Alarm | None = None
+        self._prefix_cache: PrefixCache | None = None
+        if prefixes is not None:
+            self._prefix_cache = PrefixCache(prefixes, self.kv_blocks, self._block_tokens)
+        self._shared_tokens = 0  # counted once too often for each further request that holds them
+        self._shared_since_s = 0.0
 
     @property
     def used_kv_blocks(self) -> int:
-        """KV blocks that running requests hold."""
+        """KV blocks that running requests hold; those that several share count once."""
         return self.kv_blocks - self._free_blocks
 
     @property
@@ -162,11 +181,7 @@ class Replica(ABC):
         waiting, running = self._waiting, self._running
         while waiting and budget > 0 and len(running) < self._max_seqs:
             seq = waiting[0]
-            new = min(budget, seq.target_tokens)
-            n_blocks = -(-new // self._block_tokens)
-            if n_blocks > self._free_blocks or (
-                self._reserves_whole_prompt and blocks_for(seq.target_tokens, self._block_tokens) > self._free_blocks
-            ):
+            if not self._has_blocks_for(seq, budget):
                 break
             waiting.popleft()
             running[seq] = None
@@ -174,6 +189,9 @@ class Replica(ABC):
             self._n_admitted += 1
             if self._log.n_preempted[seq.index] == 0:
                 self._log.first_scheduled_s[seq.index] = now_s
+            past = 0 if self._prefix_cache is None else self._hit(self._prefix_cache, seq, now_s)
+            new = min(budget, seq.target_tokens - past)
+            n_blocks = -(-(past + new) // self._block_tokens) - past // self._block_tokens
             self._take_chunk(batch, seq, new, n_blocks, chunks)
             budget -= new
         return chunks
@@ -181,16 +199,15 @@ class Replica(ABC):
     def _has_room(self, seq: Sequence, n_decode: int) -> bool:
         """Whether a request could be admitted beside so many decodes, if it were its turn."""
         budget = self._max_batched_tokens - n_decode
-        if budget <= 0 or len(self._running) >= self._max_seqs:
-            return False
-        needed = seq.target_tokens if self._reserves_whole_prompt else min(budget, seq.target_tokens)
-        return blocks_for(needed, self._block_tokens) <= self._free_blocks
+        return budget > 0 and len(self._running) < self._max_seqs and self._has_blocks_for(seq, budget)
 
     def _take_chunk(self, batch: Batch, seq: Sequence, new: int, n_blocks: int, chunks: list[Chunk]) -> None:
         self._free_blocks -= n_blocks
         self.prefill_tokens += new
         chunks.append(Chunk(new, seq.computed_tokens))
         seq.computed_tokens += new
+        if self._prefix_cache is not None:
+            self._prefix_cache.register(seq, self._free_blocks)
         if seq.computed_tokens == seq.target_tokens:
             seq.batch = batch
             batch.prefilled.append(seq)
@@ -233,7 +250,7 @@ class Replica(ABC):
             seq.batch = None
         if self._partial is seq:
             self._partial = None
-        self._free_blocks += blocks_for(held, self._block_tokens)
+        self._release(seq, blocks_for(held, self._block_tokens), now_s)
         seq.target_tokens = seq.prompt_tokens + seq.generated_tokens
         seq.computed_tokens = 0
         self._waiting.appendleft(seq)
@@ -265,8 +282,51 @@ class Replica(ABC):
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
         # Its last token was never read, so its keys and values are not in the cache.
-        self._free_blocks += -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)
+        n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)
+        if self._prefix_cache is None:
+            self._free_blocks += n_blocks
+        else:
+            self._release(seq, n_blocks, now_s)
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s
         self._log.generated_tokens[seq.index] = seq.output_tokens
+
+    # Blocks that requests share ---------------------------------------------------------------------------
+
+    def _has_blocks_for(self, seq: Sequence, budget: int) -> bool:
+        """Whether the blocks are free that a waiting request needs to be admitted.
+
+        While nobody is admitted and nobody leaves, blocks only get fewer and what it needs does not change.
+        """
+        tokens = seq.target_tokens if self._reserves_whole_prompt else min(budget, seq.target_tokens)
+        n_blocks = -(-tokens // self._block_tokens)
+        if n_blocks <= self._free_blocks:
+            return True
+        cache = self._prefix_cache
+        return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
+
+    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
+        """Give an admitted request the cached blocks of its prompt; returns their tokens."""
+        n_blocks, n_shared = cache.admit(seq, self._free_blocks)
+        self._free_blocks -= n_blocks - n_shared
+        self._share(n_shared, now_s)
+        tokens = n_blocks * self._block_tokens
+        seq.computed_tokens = tokens
+        self.cached_tokens += tokens
+        if self._log.n_preempted[seq.index] == 0:
+            self._log.cached_prompt_tokens[seq.index] = tokens
+        return tokens
+
+    def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
+        """Take back the blocks of a request, as far as no others hold them."""
+        if self._prefix_cache is not None:
+            n_blocks, n_shared = self._prefix_cache.release(seq, n_blocks)
+            self._share(-n_shared, now_s)
+        self._free_blocks += n_blocks
+
+    def _share(self, n_blocks: int, now_s: float) -> None:
+        """Count the tokens of shared blocks once in the integral of tokens over time."""
+        self.kv_token_s -= self._shared_tokens * (now_s - self._shared_since_s)
+        self._shared_since_s = now_s
+        self._shared_tokens += n_blocks * self._block_tokens

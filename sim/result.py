@@ -23,8 +23,8 @@ class SimulationResult:
 
     Attributes:
         requests: The request frame with `first_scheduled_s`, `first_token_s`, `finish_s`, `itl_max_s` (null if there is
-            none), `generated_tokens`, `replica_id`, `n_preempted`, `recomputed_tokens`, `status` and, for rejected
-            requests, `reason`.
+            none), `generated_tokens`, `replica_id`, `n_preempted`, `recomputed_tokens`, `cached_prompt_tokens`,
+            `status` and, for rejected requests, `reason`.
         replicas: One row per replica: what it is, and sums over the whole run.
         manifest: How the run came about: settings, trace, price, end.
     """

@@ -19,6 +19,7 @@ from sim.replica import Replica
 if TYPE_CHECKING:
     from sim.clock import Clock
     from sim.deployment import ReplicaSpec
+    from sim.prefix_cache import Prefixes
     from sim.records import RequestLog
     from sim.service_time import Chunk, ServiceTimeModel
 
@@ -33,9 +34,16 @@ class SingleStageReplica(Replica):
     """
 
     def __init__(
-        self, replica_id: int, spec: ReplicaSpec, service_time: ServiceTimeModel, log: RequestLog, *, is_macro: bool
+        self,
+        replica_id: int,
+        spec: ReplicaSpec,
+        service_time: ServiceTimeModel,
+        log: RequestLog,
+        *,
+        is_macro: bool,
+        prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro)
+        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
         self._batch = Batch(self._block_tokens)
         self._is_idle = False
         self._is_steady = False
@@ -229,5 +237,6 @@ class SingleStageReplica(Replica):
             elapsed_s = now_s - batch.start_s
             self.busy_s += elapsed_s
             self.kv_token_s += batch.held_tokens * elapsed_s
+        self._share(0, now_s)
         self._count_used_blocks()
         self._log_unfinished()

@@ -93,6 +93,19 @@ def _traces_on_a_lattice(draw: st.DrawFn, max_size: int) -> Trace:
     return Trace.from_columns([0.1 * t for t in ticks], prompts, outputs, model=MODEL.name, source="lattice")
 
 
+@st.composite
+def traces_with_prefixes(draw: st.DrawFn, segment_tokens: int, max_size: int = 40) -> Trace:
+    """Crowded traces whose prompts often begin alike: three ids, known for all of a prompt or for less of it."""
+    trace = draw(crowded_traces(max_size))
+    n_segments = 300 // segment_tokens + 1
+    ids = st.lists(st.integers(0, 1) | st.integers(0, 2), max_size=n_segments)
+    hashes = [draw(st.none() | ids | st.just([0] * n_segments)) for _ in range(len(trace))]
+    prompts = trace.requests["prompt_tokens"]
+    cut = [row and row[: -(-prompt // segment_tokens)] for row, prompt in zip(hashes, prompts, strict=True)]
+    column = pl.Series("prefix_hashes", cut, dtype=pl.List(pl.Int64))
+    return Trace(trace.requests.with_columns(column), trace.source)
+
+
 def with_kv_blocks(spec: ReplicaSpec, kv_blocks: int) -> ReplicaSpec:
     """The same replica with another KV cache."""
     return replace(spec, limits=replace(spec.limits, kv_blocks=kv_blocks))
@@ -136,10 +149,14 @@ def assert_conserved(result: SimulationResult, trace: Trace) -> None:
     assert (completed["first_scheduled_s"] >= completed["arrival_s"]).all()
     assert (completed["first_token_s"] > completed["first_scheduled_s"]).all()
     assert (completed["finish_s"] >= completed["first_token_s"]).all()
-    # Every token but the last of each answer is computed once, and what preemption lost once more.
+    # Every token but the last of each answer is computed once, and what preemption lost once more, or hit.
     needed = (completed["prompt_tokens"] + completed["output_tokens"] - 1).sum()
     computed = replicas["prefill_tokens"].sum() + replicas["decode_tokens"].sum()
-    assert computed == needed + completed["recomputed_tokens"].sum()
+    assert computed == needed + completed["recomputed_tokens"].sum() - replicas["cached_tokens"].sum()
+    assert (completed["cached_prompt_tokens"] < completed["prompt_tokens"]).all()
+    assert replicas["cached_tokens"].sum() >= completed["cached_prompt_tokens"].sum()
+    capacity = replicas["kv_blocks"] * replicas["block_tokens"] * result.manifest["end_s"]
+    assert (replicas["kv_token_s"] <= capacity * (1 + 1e-9)).all()
     assert replicas["n_preemptions"].sum() == completed["n_preempted"].sum()
     assert (replicas["kv_blocks_at_end"] == 0).all()
     assert (replicas["peak_kv_blocks"] <= replicas["kv_blocks"]).all()

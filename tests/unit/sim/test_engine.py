@@ -59,6 +59,7 @@ def test_columns_and_types() -> None:
         "replica_id": pl.Int32(),
         "n_preempted": pl.Int32(),
         "recomputed_tokens": pl.Int64(),
+        "cached_prompt_tokens": pl.Int32(),
         "reason": pl.String(),
         "status": pl.String(),
     }

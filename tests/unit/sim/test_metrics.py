@@ -32,6 +32,8 @@ REQUESTS = pl.DataFrame(
         "generated_tokens": [5, 1, 0, 3, 3],
         "n_preempted": [0, 0, 0, 0, 1],
         "recomputed_tokens": [0, 0, 0, 0, 7],
+        "prompt_tokens": [10, 20, 30, 40, 50],
+        "cached_prompt_tokens": [0, 16, 0, 32, 0],
         "status": ["completed", "completed", "rejected", "unfinished", "completed"],
     },
     schema_overrides={"output_tokens": pl.Int32, "generated_tokens": pl.Int32, "n_preempted": pl.Int32},
@@ -82,6 +84,7 @@ BY_HAND = {
     "makespan_s": 12.0,
     "n_preemptions": 1,
     "recomputed_tokens": 7,
+    "prefix_hit_rate": 48 / 120,  # the rejected one was never scheduled
     "itl_s_p50": middle_s(600),
     "itl_s_p90": middle_s(600),
     "itl_s_p95": middle_s(700),
@@ -212,7 +215,8 @@ def test_nothing_completed() -> None:
     assert [metrics[name] for name in zero] == [0] * 5
     latencies = [name for name in METRICS if name.startswith(("ttft", "tpot", "e2e", "queue"))]
     assert len(latencies) == 20
-    undefined = {"makespan_s", "usd_per_1k_requests", "usd_per_million_output_tokens", "usd_per_good_request"}
+    undefined = {"makespan_s", "prefix_hit_rate", "usd_per_1k_requests", "usd_per_million_output_tokens"}
+    undefined.add("usd_per_good_request")
     assert {name for name, value in metrics.items() if value is None} == undefined | set(latencies)
     assert metrics["cost_usd"] == pytest.approx(2.0)
 
