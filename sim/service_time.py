@@ -23,9 +23,6 @@ from sim.kv_cache import stage_kv_bytes_per_token
 MIXED_KV_EXPONENT = 0.6
 
 
-DEFAULT_STEP_OVERHEAD_S = 0.5e-3
-
-
 class Chunk(NamedTuple):
     """A part of a prompt in an iteration: tokens computed now, and tokens of its sequence computed before."""
 
@@ -83,7 +80,7 @@ class CompactServiceTime:
 
     Args:
         step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
-            vLLM V1 with CUDA graphs: 0-1 ms; the default is the middle.
+            vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
         sequence_overhead_s: The part of that which grows with each sequence in the batch.
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
             default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
@@ -102,7 +99,7 @@ class CompactServiceTime:
 
     def __init__(
         self,
-        step_overhead_s: float = DEFAULT_STEP_OVERHEAD_S,
+        step_overhead_s: float = 0.0,
         sequence_overhead_s: float = 0.0,
         network_bandwidth_bytes_per_s: float = 5e9 / 8,
     ) -> None:
