@@ -16,6 +16,8 @@ from sim import (
     GpuType,
     ModelSpec,
     ReplicaLimits,
+    ServiceTimeModel,
+    TableServiceTime,
     gpu_names,
     gpu_type,
     model_names,
@@ -130,14 +132,27 @@ def make_gpu_types(scenario: schema.Scenario) -> dict[str, GpuType]:
     return gpus
 
 
-def make_service_time(scenario: schema.Scenario) -> CompactServiceTime:
-    """The service-time model."""
-    settings = scenario.sim.service_time
-    return CompactServiceTime(
-        step_overhead_s=settings.step_overhead_s,
-        sequence_overhead_s=settings.sequence_overhead_s,
-        network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
-    )
+def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
+    """The service-time model.
+
+    Raises:
+        ProfileError: A table cannot be used.
+    """
+    match loaded.scenario.sim.service_time:
+        case schema.CompactTimes() as settings:
+            return CompactServiceTime(
+                step_overhead_s=settings.step_overhead_s,
+                sequence_overhead_s=settings.sequence_overhead_s,
+                network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
+            )
+        case schema.TableTimes() as settings:
+            return TableServiceTime(
+                loaded.folder / settings.path,
+                gpu=settings.gpu,
+                model=settings.model,
+                tp=settings.tp,
+                step_overhead_s=settings.step_overhead_s,
+            )
 
 
 def make_slo(scenario: schema.Scenario) -> SLO:
@@ -145,12 +160,14 @@ def make_slo(scenario: schema.Scenario) -> SLO:
     return SLO(**scenario.slo.model_dump())
 
 
-def make_problem(scenario: schema.Scenario, trace: Trace | None, seed: int) -> PlanningProblem:
+def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> PlanningProblem:
     """The planning problem: the trace's own mix and rate, or the requests and capacities that the file gives.
 
     Raises:
         PlannerError: A model fits on no GPU type of the market.
+        ProfileError: A table of service times cannot be used.
     """
+    scenario = loaded.scenario
     planning = scenario.planning
     objective = Objective(planning.objective)
     gpu_types = make_gpu_types(scenario)
@@ -195,7 +212,7 @@ def make_problem(scenario: schema.Scenario, trace: Trace | None, seed: int) -> P
         demands,
         available,
         gpu_types,
-        make_service_time(scenario),
+        make_service_time(loaded),
         planning.budget_usd_per_h,
         objective,
         limits=ReplicaLimits(**scenario.sim.limits.model_dump()),

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planners import PlannerError, get_planner
-from scenarios.schema import GivenCapacity, HistogramLengths, Piecewise, Scenario, Synthetic, TraceFile, TypeLengths
+from scenarios.schema import (
+    GivenCapacity,
+    HistogramLengths,
+    Piecewise,
+    Scenario,
+    Synthetic,
+    TableTimes,
+    TraceFile,
+    TypeLengths,
+)
 from scenarios.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
 from traces import READERS, nearest
@@ -23,7 +32,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_streams(scenario, folder),
         lambda: _check_capacity(scenario),
         lambda: _check_planners(scenario),
-        lambda: _check_sim(scenario),
+        lambda: _check_sim(scenario, folder),
         lambda: _check_overrides(scenario),
     )
     return [finding for check in checks for finding in check()]
@@ -110,7 +119,7 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
         yield ("seeds",), "must be one or more different numbers"
 
 
-def _check_sim(scenario: Scenario) -> Iterator[Finding]:
+def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     sim = scenario.sim
     if sim.router not in ROUTERS:
         yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, ROUTERS)}"
@@ -120,6 +129,9 @@ def _check_sim(scenario: Scenario) -> Iterator[Finding]:
     if sim.horizon_s is not None and sim.warmup_s + sim.cooldown_s >= sim.horizon_s:
         message = f"with cooldown_s {sim.cooldown_s:g}, {sim.warmup_s:g} leaves nothing of horizon_s {sim.horizon_s:g}"
         yield ("sim", "warmup_s"), message
+    table = sim.service_time
+    if isinstance(table, TableTimes) and not (folder / table.path).is_file():
+        yield ("sim", "service_time", "path"), f"no such file: {folder / table.path}"
     limits = sim.limits
     budget = limits.max_batched_tokens
     if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:

@@ -42,9 +42,9 @@ class LoadedScenario:
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
         data = self.scenario.model_dump(mode="json", exclude={"overrides", "scenarios"})
-        for stream in data["workload"].values():
-            if "path" in stream:
-                stream["path"] = str((self.folder / stream["path"]).resolve())
+        for part in (*data["workload"].values(), data["sim"]["service_time"]):
+            if "path" in part:
+                part["path"] = str((self.folder / part["path"]).resolve())
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
@@ -269,7 +269,7 @@ def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
     annotation: Any = Scenario
     for key in location:
         members = _members(annotation)
-        if isinstance(data, dict) and key not in data and key == data.get("kind") and len(members) > 1:
+        if isinstance(data, dict) and key not in data and len(members) > 1 and key == _kind(data, members):
             annotation = next(m for m in members if m.model_fields["kind"].annotation.__args__ == (key,))
             continue
         path.append(key)
@@ -279,6 +279,12 @@ def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
         elif isinstance(data, list) and isinstance(key, int) and key < len(data):
             data = data[key]
     return tuple(path), siblings
+
+
+def _kind(data: Mapping[str, Any], members: Iterable[Any]) -> Any:
+    """Which of the alternatives stands there; one of them may be meant where `kind` is left out."""
+    optional = (m.model_fields["kind"].default for m in members if not m.model_fields["kind"].is_required())
+    return data.get("kind", next(optional, None))
 
 
 def _members(annotation: Any) -> list[Any]:

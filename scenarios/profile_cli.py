@@ -67,11 +67,15 @@ def check(data: Path, gpus: Sequence[str]) -> None:
 
     rows, names = _read(data, gpus)
     fitted = fitting.fit_all(rows, names)
-    print_tables(
-        error_table("Fitted to all rows", fitting.errors(rows, fitted)),
-        error_table("Fitted to the other models of the GPU type", fitting.leave_one_model_out(rows, names)),
-        error_table("Datasheet and medians of the other GPU types", fitting.leave_one_gpu_out(rows, fitted)),
-    )
+    tables = {
+        "Fitted to all rows": fitting.errors(rows, fitted),
+        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names),
+        "Datasheet and medians of the other GPU types": fitting.leave_one_gpu_out(rows, fitted),
+    }
+    print_tables(*(error_table(title, errors) for title, errors in tables.items() if errors.height))
+    for title, errors in tables.items():
+        if errors.is_empty():
+            click.echo(f"nothing to hold out: {title}", err=True)
 
 
 def _read(data: Path, gpus: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:

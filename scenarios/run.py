@@ -51,7 +51,7 @@ class Job:
             PlannerError: A model fits on no GPU type of the market.
         """
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
-        return cls(loaded, seed, trace, make_problem(loaded.scenario, trace, seed))
+        return cls(loaded, seed, trace, make_problem(loaded, trace, seed))
 
     @property
     def n_requests(self) -> int:
@@ -116,7 +116,7 @@ class Job:
         result = simulate(
             deployment,
             trace,
-            service_time=make_service_time(scenario),
+            service_time=make_service_time(self.loaded),
             router=settings.router,
             length_predictor=settings.length_predictor,
             stepping=settings.stepping,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 NonNegativeInt = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -262,15 +262,39 @@ class Limits(_Part):
     kv_blocks: PositiveInt | None = None
 
 
-class ServiceTime(_Part):
-    """The compact service-time model."""
+class CompactTimes(_Part):
+    """Iteration times from the compact service-time model."""
 
+    kind: Literal["compact"] = "compact"
     step_overhead_s: NonNegativeFloat = 0.0
     """Scheduler, sampler and transport time of an iteration."""
     sequence_overhead_s: NonNegativeFloat = 0.0
     """The part of it that each sequence adds."""
     network_bandwidth_gb_per_s: PositiveFloat = 0.625
     """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
+
+
+class TableTimes(_Part):
+    """Iteration times from a table of measured ones, for replicas with one pipeline stage."""
+
+    kind: Literal["table"]
+    path: Path
+    """CSV or Parquet; relative to the scenario file."""
+    gpu: str | None = None
+    """GPU type of all rows, where the file does not say; by default any."""
+    model: str | None = None
+    """Model of all rows, where the file does not say; by default any."""
+    tp: PositiveInt | None = None
+    """Tensor-parallel degree of all rows, where the file does not say; by default any."""
+    step_overhead_s: NonNegativeFloat = 0.0
+    """Added to each time: what the measured ones leave out."""
+
+
+def _compact_by_default(value: object) -> object:
+    return {"kind": "compact"} | value if isinstance(value, dict) else value
+
+
+ServiceTime = Annotated[CompactTimes | TableTimes, Field(discriminator="kind"), BeforeValidator(_compact_by_default)]
 
 
 class Sim(_Part):
@@ -290,7 +314,7 @@ class Sim(_Part):
     prefix_segment_tokens: PositiveInt = 512
     """Prompt tokens for which each prefix hash of a trace stands; by default Mooncake's."""
     limits: Limits = Limits()
-    service_time: ServiceTime = ServiceTime()
+    service_time: ServiceTime = CompactTimes()
 
 
 class Scenario(_Part):

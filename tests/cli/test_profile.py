@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from sim import gpu_type
+from tests.cli.conftest import Hetserve
+from tests.unit.sim.test_fit import made_rows
+
+GPUS = ("A100-SXM-80GB", "H100-SXM")
+TABLE = """
+sim: {service_time: {kind: table, path: times.csv}}
+"""
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    """Iterations of two GPU types, timed by the compact model."""
+    return pl.concat([made_rows(gpu_type(name)) for name in GPUS]).drop("row")
+
+
+@pytest.fixture
+def times(rows: pl.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "times.csv"
+    rows.write_csv(path)
+    return path
+
+
+def test_fit_prints_errors_and_writes_coefficients(hetserve: Hetserve, times: Path, tmp_path: Path) -> None:
+    result = hetserve("profile", "fit", times, "--gpu", "H100-SXM", "--out", tmp_path / "out" / "found.yaml")
+    assert result.exit_code == 0, result.output
+    for word in ("Errors of the fit", "H100-SXM", "decode", "prefill", "worst rows"):
+        assert word in result.stdout
+    assert "A100" not in result.stdout
+    (entry,) = yaml.safe_load((tmp_path / "out/found.yaml").read_text()).values()
+    found, known = entry["coefficients"], gpu_type("H100-SXM").coefficients
+    assert known is not None
+    assert found["source"] == "hetserve profile fit times.csv --gpu H100-SXM"
+    assert found["kv_read_efficiency"] == pytest.approx(known.kv_read_efficiency, rel=0.02)
+    assert found["mixed_kv_read_efficiency"] is None
+    assert set(found["allreduce"]) == {2, 4, 8}
+    assert found["domain"]["max_decodes"] == 256
+    again = hetserve("profile", "fit", times, "--out", tmp_path / "out" / "found.yaml")
+    assert (again.exit_code, "exists already" in again.output) == (2, True)
+
+
+def test_check_holds_out_models_and_gpus(hetserve: Hetserve, times: Path) -> None:
+    result = hetserve("profile", "check", times)
+    assert result.exit_code == 0, result.output
+    for title in ("Fitted to all rows", "Fitted to the other models", "Datasheet and medians"):
+        assert title in result.stdout
+    alone = hetserve("profile", "check", times, "--gpu", "H100-SXM")
+    assert "Datasheet" not in alone.stdout
+    assert "nothing to hold out: Datasheet" in alone.stderr
+
+
+def test_what_is_left_out_is_said(hetserve: Hetserve, rows: pl.DataFrame, times: Path) -> None:
+    others = rows.head(3).with_columns(gpu=pl.Series(["MI300X", "L40S", "H100-SXM"]))
+    flags = pl.Series([None, None, "2023_software_stack"])
+    pl.concat([rows, others.with_columns(flag=flags)]).write_csv(times)
+    result = hetserve("profile", "fit", times)
+    assert result.exit_code == 0
+    assert "left out: 1 rows: GPU type MI300X is not in the catalog" in result.stderr
+    assert "left out: 1 rows: GPU type L40S has fewer than 12" in result.stderr
+    assert "left out: 1 rows: flag 2023_software_stack" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        (("phase", "phases"), (), "no column 'phase'; did you mean 'phases'?"),
+        (("decode", "decoding"), (), "unknown phase 'decoding': did you mean 'decode'?"),
+        (("H100-SXM", "H100-SXM"), ("--gpu", "H100"), "unknown GPU type in times.csv 'H100': did you mean 'H100-SXM'?"),
+        (("H100-SXM", "H1"), ("--gpu", "H1"), "unknown GPU type in times.csv 'H1'"),
+        (("-SXM", "-X"), (), "no GPU type has the 12 usable rows"),
+    ],
+)
+def test_mistakes_are_messages(
+    hetserve: Hetserve, times: Path, change: tuple[str, str], options: tuple[str, ...], said: str
+) -> None:
+    times.write_text(times.read_text().replace(*change))
+    result = hetserve("profile", "fit", times.name, *options)
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+def test_a_scenario_on_a_table(hetserve: Hetserve, rows: pl.DataFrame, times: Path, small: Path) -> None:
+    """The plan rents what the table has; the resolved scenario finds the table from anywhere."""
+    rows.filter(pl.col("gpu") == "H100-SXM", pl.col("tp") == 1).with_columns(model=pl.lit("Llama-3-8B")).write_csv(
+        times
+    )
+    small.write_text(small.read_text() + TABLE)
+    result = hetserve("run", small, "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "H100-SXM tp1" in result.stdout
+    assert "4090" not in result.stdout
+    (resolved,) = Path("out").rglob("scenario.resolved.yaml")
+    assert yaml.safe_load(resolved.read_text())["sim"]["service_time"]["path"] == str(times)
+    assert hetserve("run", resolved, "--out", "again").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("times.csv", "time.csv", "sim.service_time.path: no such file"),
+        ("kind: table", "kind: tabel", "sim.service_time.kind: unknown kind 'tabel': did you mean 'table'?"),
+        ("path: times.csv", "file: times.csv", "sim.service_time.file: unknown key: known: gpu, kind, model, path"),
+        ("kind: table, path: times.csv", "step_overhed_s: 0", "unknown key: did you mean 'step_overhead_s'"),
+        ("path: times.csv", "path: small.yaml", "small.yaml: "),
+        ("path: times.csv", "path: times.csv, tp: 1", "has a column 'tp' of its own"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_scenario(hetserve: Hetserve, times: Path, small: Path, old: str, new: str, said: str) -> None:
+    small.write_text(small.read_text() + TABLE.replace(old, new))
+    result = hetserve("validate", small)
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+def test_without_a_kind_it_is_compact(hetserve: Hetserve, small: Path) -> None:
+    small.write_text(small.read_text() + "\nsim: {service_time: {step_overhead_s: 0.001}}\n")
+    assert hetserve("validate", small).exit_code == 0
