@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
+from sim.kv_cache import blocks_for
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -149,9 +150,9 @@ class PipelineReplica(Replica):
         self._held_tokens += n_tokens
 
     def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
-        tokens = super()._hit(cache, seq, now_s)
-        self._hold(tokens, now_s)
-        return tokens
+        n_blocks = super()._hit(cache, seq, now_s)
+        self._hold(n_blocks * self._block_tokens, now_s)
+        return n_blocks
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
         self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
@@ -173,7 +174,9 @@ class PipelineReplica(Replica):
         return not (self._waiting and self._can_admit(self._waiting[0]))
 
     def _can_admit(self, seq: Sequence) -> bool:
-        return len(self._running) < self._max_seqs and self._has_blocks_for(seq)
+        n_blocks = blocks_for(seq.target_tokens, self._block_tokens)
+        has_blocks = n_blocks <= self._free_blocks or self._shares_enough(seq, n_blocks)
+        return has_blocks and len(self._running) < self._max_seqs
 
     def _run_steadily(self, arrival_s: float, next_event_s: float) -> None:
         """Let decodes go round until a request finishes, blocks run out, or somebody comes."""

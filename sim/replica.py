@@ -174,7 +174,9 @@ class Replica(ABC):
         waiting, running = self._waiting, self._running
         while waiting and budget > 0 and len(running) < self._max_seqs:
             seq = waiting[0]
-            if not self._has_blocks_for(seq):
+            new = seq.target_tokens
+            n_blocks = -(-new // self._block_tokens)
+            if n_blocks > self._free_blocks and not self._shares_enough(seq, n_blocks):
                 break
             waiting.popleft()
             running[seq] = None
@@ -182,11 +184,13 @@ class Replica(ABC):
             self._n_admitted += 1
             if self._log.n_preempted[seq.index] == 0:
                 self._log.first_scheduled_s[seq.index] = now_s
-            past = 0 if self._prefix_cache is None else self._hit(self._prefix_cache, seq, now_s)
-            new = seq.target_tokens - past
+            if self._prefix_cache is not None:
+                n_hit = self._hit(self._prefix_cache, seq, now_s)
+                new -= n_hit * self._block_tokens
+                n_blocks -= n_hit
             if new > budget:
                 new = budget
-            n_blocks = -(-(past + new) // self._block_tokens) - past // self._block_tokens
+                n_blocks = -(-new // self._block_tokens)  # hits are whole blocks
             self._take_chunk(batch, seq, new, n_blocks, chunks)
             budget -= new
         return chunks
@@ -279,19 +283,16 @@ class Replica(ABC):
 
     # Blocks that requests share ---------------------------------------------------------------------------
 
-    def _has_blocks_for(self, seq: Sequence) -> bool:
-        """Whether the blocks are free for all that a waiting request must compute before it decodes.
+    def _shares_enough(self, seq: Sequence, n_blocks: int) -> bool:
+        """Whether a waiting request that needs so many blocks finds some with others and enough free ones.
 
         While nobody is admitted and nobody leaves, blocks only get fewer and what it needs does not change.
         """
-        n_blocks = -(-seq.target_tokens // self._block_tokens)
-        if n_blocks <= self._free_blocks:
-            return True
         cache = self._prefix_cache
         return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
 
     def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
-        """Give an admitted request the cached blocks of its prompt; returns their tokens."""
+        """Give an admitted request the cached blocks of its prompt; returns how many."""
         n_blocks, n_shared = cache.admit(seq, self._free_blocks)
         self._free_blocks -= n_blocks - n_shared
         self._share(n_shared, now_s)
@@ -300,7 +301,7 @@ class Replica(ABC):
         self.cached_tokens += tokens
         if self._log.n_preempted[seq.index] == 0:
             self._log.cached_prompt_tokens[seq.index] = tokens
-        return tokens
+        return n_blocks
 
     def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
         """Take back the blocks of a request, as far as no others hold them."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
+from sim.kv_cache import blocks_for
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -194,10 +195,11 @@ class SingleStageReplica(Replica):
 
     def _can_admit(self, seq: Sequence) -> bool:
         """Whether a request could be admitted at the next end of an iteration, if nobody else waits."""
+        n_blocks = blocks_for(seq.target_tokens, self._block_tokens)
         return (
             len(self._running) < self._max_seqs
             and self._batch.n_decode < self._max_batched_tokens
-            and self._has_blocks_for(seq)
+            and (n_blocks <= self._free_blocks or self._shares_enough(seq, n_blocks))
         )
 
     def _on_submit(self, seq: Sequence, now_s: float) -> None:
