@@ -93,10 +93,11 @@ class NaivePipeline:
         while self.waiting and budget > 0 and len(self.running) < self.spec.max_seqs and not is_short:
             request = self.waiting[0]
             whole = request.prompt + request.generated
-            if blocks_for(whole, self.spec.limits.block_tokens) > self.free:
+            new = min(whole, budget)
+            reserved = whole if self.spec.limits.reserve_whole_prompt else new
+            if blocks_for(reserved, self.spec.limits.block_tokens) > self.free:
                 break
             self.running.append(self.waiting.popleft())
-            new = min(whole, budget)
             self.take(request, new, blocks_for(new, self.spec.limits.block_tokens), batch)
             budget -= new
         if not batch:
