@@ -118,6 +118,8 @@ class _Simulation:
     ) -> None:
         self._deployment = deployment
         self._trace = trace
+        self._service_time = service_time
+        self._n_extrapolated_before: int = getattr(service_time, "n_extrapolated", 0)
         self._horizon_s = horizon_s
         self._progress = progress
         self._settings = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
@@ -251,6 +253,7 @@ class _Simulation:
                 "end_s": end_s,
                 "n_events": self._n_events,
                 "n_steps": sum(replica.n_steps for replica in self._replicas),
+                "n_extrapolated": getattr(self._service_time, "n_extrapolated", 0) - self._n_extrapolated_before,
                 "usd_per_h": self._deployment.usd_per_h,
                 "gpus": self._deployment.gpus,
             },

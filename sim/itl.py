@@ -50,7 +50,7 @@ class GapLog:
     __slots__ = ("_ends", "_longest_s", "counts", "longest_s", "stays", "steps")
 
     def __init__(self) -> None:
-        self.steps = array("d")
+        self.steps: list[float] = []
         self.stays = array("q")
         self.counts = np.zeros(len(EDGES_S) + 1, dtype=np.int64)
         self.longest_s = 0.0
@@ -82,7 +82,7 @@ class GapLog:
         if not self.steps:
             return
         ends, first_s, growth_s, start, n_iterations, n_decode = np.array(self.steps).reshape(-1, _STEP_FIELDS).T
-        self.steps = array("d")
+        self.steps = []
         shortest_s = first_s + growth_s * start
         longest_s = first_s + growth_s * (start + n_iterations - 1)
         low = np.searchsorted(_EDGES, shortest_s, side="right")

@@ -22,6 +22,7 @@ from sim import (
     SettingsError,
     SimulationResult,
     Stage,
+    StageTime,
     compute_metrics,
     gpu_type,
     model_spec,
@@ -298,3 +299,22 @@ def test_a_saturated_replica_works_at_the_rate_of_its_slots() -> None:
     result = simulate(Deployment(((spec, 1),)), trace_of([0.0] * 100, [10] * 100, [5] * 100), service_time=SECOND)
     assert result.requests["finish_s"].to_list() == [5.0 * (1 + i // 4) for i in range(100)]
     assert compute_metrics(result)["gpu_utilization"] == 1.0
+
+
+class Extrapolating(ConstantServiceTime):
+    """Counts replicas, as if each were outside of what was measured."""
+
+    n_extrapolated = 0
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        self.n_extrapolated += 1
+        return super().stage_times(spec)
+
+
+def test_the_manifest_counts_extrapolations_of_its_own_run() -> None:
+    service_time = Extrapolating(1.0)
+    trace = trace_of([0.0], [10], [3])
+    for _ in range(2):
+        manifest = simulate(Deployment(((A40, 3),)), trace, service_time=service_time).manifest
+        assert manifest["n_extrapolated"] == 3
+    assert simulate(Deployment(((A40, 3),)), trace, service_time=SECOND).manifest["n_extrapolated"] == 0
