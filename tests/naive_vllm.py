@@ -73,7 +73,8 @@ def serve(
             if position >= len(running) or running[position] is not request:
                 break
             request.blocks += pool.take(extra)
-            pool.cache(request.blocks, request.keys[: (request.computed + new) // block_tokens])
+            if request.computed < request.target:  # a block that was refused is not offered again by each decode
+                pool.cache(request.blocks, request.keys[: (request.computed + new) // block_tokens])
             scheduled.append((request, new))
             budget -= new
             position += 1
