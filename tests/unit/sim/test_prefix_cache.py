@@ -142,10 +142,11 @@ def test_segments_must_be_whole_blocks() -> None:
 
 @pytest.mark.data
 def test_mooncake_with_room_for_all(data_dir: Path) -> None:
-    """37.4 % of the prompt tokens have been seen before; what is lost are parts of blocks and each last block.
+    """37.4 % of the prompt tokens have been seen before; little is lost to parts of blocks and last blocks.
 
-    The share of `seen_prefix_tokens` in the published table is 37.385 %. A prompt whose beginning is known to its end
-    computes its last block again, and of one that ends within a segment only whole blocks can hit.
+    Of 144,793,823 prompt tokens `seen_prefix_tokens` has 54,098,411 (37.362 %), and all but 971 hit: a prompt whose
+    beginning is known to its end computes its last block again, and of one that ends within a segment only whole
+    blocks can hit.
     """
     folder = data_dir / "requests/mooncake"
     trace = read_mooncake(folder / "conversation_trace.jsonl", model=MODEL.name)
