@@ -88,6 +88,8 @@ def _scenario_options(command: Command) -> Command:
 
 _seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+                            help="Processes to split a simulation over.")  # fmt: skip
 _quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
 _force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
 _out_option = click.option(
@@ -241,11 +243,12 @@ def plan(
 @_seed_option
 @_out_option
 @_force_option
+@_jobs_option
 @_json_option
 @_quiet_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
-    trace: Path | None, reader: str | None, seed: int | None, out: Path,
+    trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
     force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
@@ -266,7 +269,7 @@ def run(
     if plan_file is not None:
         rows = [_replay(loaded, plan_file, seed, out, force=force, quiet=quiet)]
     else:
-        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, quiet=quiet)
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, quiet=quiet)
     _report(rows, None, "json" if as_json else "table")
     if not as_json:
         for row in rows:
@@ -287,10 +290,11 @@ _STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unf
 @_seed_option
 @_out_option
 @_force_option
+@_jobs_option
 @_quiet_option
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    seed: int | None, out: Path, force: bool, quiet: bool,
+    seed: int | None, out: Path, jobs: int, force: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories."""
     from scenarios.compare import read_rows
@@ -302,7 +306,7 @@ def compare(
             rows += read_rows([Path(source)])
             continue
         for name in scenarios or (None,):
-            rows += _run(load(source, name, sets), out, seed=seed, force=force, quiet=quiet)
+            rows += _run(load(source, name, sets), out, seed=seed, force=force, jobs=jobs, quiet=quiet)
     _report(rows, baseline, style)
 
 
@@ -404,14 +408,16 @@ def _choice(loaded: LoadedScenario, planner: str) -> Any:
 
 def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
-    force: bool = False, quiet: bool = False,
+    force: bool = False, jobs: int = 1, quiet: bool = False,
 ) -> list[Row]:  # fmt: skip
     from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [_choice(loaded, planner)]
     with ProgressBar(is_quiet=quiet) as bar:
-        return run_rows(loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, watcher=bar)
+        return run_rows(
+            loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
+        )
 
 
 def _replay(loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, quiet: bool) -> Row:

@@ -124,6 +124,7 @@ def run_rows(
     planners: Sequence[PlannerChoice] | None = None,
     seeds: Sequence[int] | None = None,
     force: bool = False,
+    n_jobs: int = 1,
     watcher: Watcher | None = None,
 ) -> list[Row]:
     """Plan, simulate and keep a run for each seed and planner of a scenario.
@@ -134,6 +135,7 @@ def run_rows(
         planners: Instead of the scenario's.
         seeds: Instead of the scenario's.
         force: Replace runs that are there.
+        n_jobs: Processes to split each simulation over.
         watcher: Told how it goes.
 
     Raises:
@@ -156,7 +158,7 @@ def run_rows(
                 rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
                 continue
             watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.name}", job.n_requests)
-            result = job.simulate(choice.name, deployment, plan.to_dict(job.problem), watcher.progress)
+            result = job.simulate(choice.name, deployment, plan.to_dict(job.problem), watcher.progress, n_jobs=n_jobs)
             job.save(result, deployment, out, force=force)
             rows.append(Row.from_result(result))
     return rows

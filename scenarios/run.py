@@ -97,6 +97,7 @@ class Job:
         plan: dict[str, Any],
         progress: Callable[[float, int], None] | None = None,
         trace: Trace | None = None,
+        n_jobs: int = 1,
     ) -> SimulationResult:
         """Serve the trace; the manifest says how the run came about.
 
@@ -106,6 +107,7 @@ class Job:
             plan: Where it comes from, for the manifest.
             progress: Called now and then with the simulated time and the number of requests arrived.
             trace: Requests to serve instead of those that were planned for.
+            n_jobs: Processes to split the run over.
         """
         scenario = self.loaded.scenario
         settings = scenario.sim
@@ -124,6 +126,7 @@ class Job:
             prefix_caching=settings.prefix_caching,
             prefix_segment_tokens=settings.prefix_segment_tokens,
             progress=progress,
+            n_jobs=n_jobs,
         )
         manifest = result.manifest | {
             "format": FORMAT,

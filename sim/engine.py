@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import inf
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from sim.batching import Sequence
 from sim.clock import Clock, Order
 from sim.errors import SettingsError, check_name
+from sim.parallel import simulate_in_processes
 from sim.pipeline import PipelineReplica
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
@@ -44,6 +45,7 @@ def simulate(
     prefix_caching: bool | None = None,
     prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
     progress: Progress | None = None,
+    n_jobs: int = 1,
 ) -> SimulationResult:
     """Serve the requests of a trace on a deployment.
 
@@ -60,6 +62,8 @@ def simulate(
             `prefix_hashes` say. None: if the trace has any; without them nothing is known to be shared.
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
+        n_jobs: Processes to split the run over, by replica, where the router does not look at the load; the records
+            are the same. A script that uses it needs `if __name__ == "__main__":`, and `progress` is not called.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
@@ -82,17 +86,24 @@ def simulate(
     check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
     check_name("stepping", stepping, get_args(Stepping))
     trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
-    return _Simulation(
-        deployment,
-        trace,
-        service_time=service_time,
-        router=router,
-        length_predictor=length_predictor,
-        stepping=stepping,
-        horizon_s=horizon_s,
-        prefixes=None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
-        progress=progress,
-    ).run()
+    settings: dict[str, Any] = {
+        "service_time": service_time,
+        "router": router,
+        "length_predictor": length_predictor,
+        "stepping": stepping,
+        "horizon_s": horizon_s,
+        "prefixes": None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
+    }
+    n_processes = min(n_jobs, deployment.n_replicas)
+    if n_processes > 1 and stepping == "macro" and ROUTERS[router].is_load_oblivious:
+        return simulate_in_processes(deployment, trace, n_processes, settings)
+    return _Simulation(deployment, trace, progress=progress, **settings).run(range(deployment.n_replicas))
+
+
+def simulate_part(deployment: Deployment, trace: Trace, part: int, n_parts: int, **settings: Any) -> SimulationResult:
+    """The part of a run that one of several processes makes: all is routed, each `n_parts`-th replica serves."""
+    simulation = _Simulation(deployment, trace, progress=None, **settings)
+    return simulation.run(range(part, deployment.n_replicas, n_parts))
 
 
 def first_arrival_s(trace: Trace) -> float:
@@ -162,7 +173,8 @@ class _Simulation:
         self._n_events = 0
         self._reached_s = 0.0
 
-    def run(self) -> SimulationResult:
+    def run(self, served: range) -> SimulationResult:
+        """Run it, if replicas are independent of one another only for some of them."""
         is_macro = self._settings["stepping"] == "macro"
         if is_macro and all(router is None or router.is_load_oblivious for router in self._routers):
             # Replicas do not influence one another: each has its own clock and knows what will come to it.
@@ -173,8 +185,8 @@ class _Simulation:
                     self._count_arrival(index)
                 else:
                     arrivals[replica.replica_id].append(index)
-            for replica in self._replicas:
-                self._serve(Clock(), [replica], arrivals[replica.replica_id])
+            for replica_id in served:
+                self._serve(Clock(), [self._replicas[replica_id]], arrivals[replica_id])
         else:
             clock = Clock()
             if self._arrival_s:

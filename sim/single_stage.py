@@ -72,6 +72,7 @@ class SingleStageReplica(Replica):
                 arrival_s, arrived = next(arrivals, nobody)
 
             # What goes into the next iteration.
+            n_preemptions = self.n_preemptions
             n_blocks = crossings[batch.iteration % block_tokens]
             is_short = n_blocks > self._free_blocks
             if is_short:
@@ -91,7 +92,7 @@ class SingleStageReplica(Replica):
             elif batch.n_decode:
                 if not self._is_steady:
                     self._begin_steady_run(now_s)
-                if self._is_macro and not is_short:
+                if self._is_macro and self.n_preemptions == n_preemptions:
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
                     n_iterations = finishes[0][0] - batch.iteration
                     if n_iterations > 1:

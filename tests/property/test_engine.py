@@ -8,10 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from sim import Deployment, ServiceTimeModel, kv_blocks, simulate
+from sim import (
+    ConstantServiceTime,
+    Deployment,
+    ReplicaLimits,
+    ReplicaSpec,
+    ServiceTimeModel,
+    gpu_type,
+    kv_blocks,
+    simulate,
+)
 from sim.itl import EDGES_S
 from tests.naive_vllm import serve
-from tests.strategies_sim import assert_conserved, crowded_traces, deployments, service_times
+from tests.strategies_sim import MODEL, assert_conserved, crowded_traces, deployments, service_times
 from traces import Trace
 
 horizons = st.none() | st.floats(0.05, 8.0) | st.integers(1, 60).map(lambda tick: 0.1 * tick)
@@ -69,3 +78,21 @@ def test_one_stage_agrees_with_a_naive_twin(
     bins = [i for i, n in zip(row["itl_bin"], row["itl_count"], strict=True) for _ in range(n)]
     assert len(bins) == len(twin_bins)
     assert all(abs(i - j) <= 1 for i, j in zip(bins, twin_bins, strict=True))
+
+
+@pytest.mark.parametrize("seed", [20, 106, 136, 196])
+def test_macro_steps_stop_for_a_prompt_that_preempted_itself(seed: int) -> None:
+    """It had no blocks for its next chunk, so in the next iteration it may be admitted again."""
+    rng = np.random.default_rng(seed)
+    n = 12
+    trace = Trace.from_columns(
+        np.sort(3 * rng.random(n)), rng.integers(1, 300, n), rng.integers(1, 200, n), model=MODEL.name
+    )
+    limits = ReplicaLimits(kv_blocks=55, max_batched_tokens=16, max_seqs=16, reserve_whole_prompt=False)
+    deployment = Deployment(((ReplicaSpec.uniform(MODEL, gpu_type("A100-SXM-80GB"), limits=limits), 1),))
+    macro, iteration = (
+        simulate(deployment, trace, service_time=ConstantServiceTime(0.05, per_decode_s=0.01), stepping=stepping)
+        for stepping in ("macro", "iteration")
+    )
+    assert macro.replicas["n_preemptions"][0] > 0
+    assert_frame_equal(macro.requests, iteration.requests, check_exact=True)

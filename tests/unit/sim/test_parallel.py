@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from polars.testing import assert_frame_equal
+
+from sim import CompactServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
+from traces import azure_conv_like
+
+MODEL = model_spec("Llama-3-8B")
+FLEET = Deployment(
+    (
+        (ReplicaSpec.uniform(MODEL, gpu_type("L40S")), 2),
+        (ReplicaSpec.uniform(MODEL, gpu_type("RTX4090"), pp=2), 1),
+    )
+)
+
+
+@pytest.mark.parametrize("horizon_s", [None, 15.0])
+def test_two_processes_give_the_records_of_one(horizon_s: float | None) -> None:
+    """Some prompts fit nowhere; an odd number of replicas."""
+    trace = azure_conv_like(400, seed=4, rate_rps=20, model=MODEL.name)
+    one, two = (
+        simulate(FLEET, trace, service_time=CompactServiceTime(), horizon_s=horizon_s, n_jobs=n) for n in (1, 2)
+    )
+    assert_frame_equal(one.requests, two.requests, check_exact=True)
+    assert_frame_equal(one.replicas, two.replicas, check_exact=True)
+    assert one.manifest == two.manifest
+
+
+def test_replicas_that_influence_one_another_stay_together() -> None:
+    trace = azure_conv_like(50, seed=4, rate_rps=20, model=MODEL.name)
+    one, two = (
+        simulate(FLEET, trace, service_time=CompactServiceTime(), router="least_loaded", n_jobs=n) for n in (1, 2)
+    )
+    assert_frame_equal(one.requests, two.requests, check_exact=True)
