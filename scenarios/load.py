@@ -19,9 +19,6 @@ from scenarios.schema import Scenario
 from scenarios.yaml_lines import Document, FieldPath, parse
 from traces.errors import nearest
 
-BASE = "base"
-"""Name of the scenario without overrides."""
-
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:

@@ -5,7 +5,7 @@ from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable,
 from sim.engine import simulate
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 from sim.kv_cache import kv_blocks, max_context_tokens
-from sim.metrics import METRICS, SLO, Metric, compute_metrics
+from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
 from sim.predictors import LENGTH_PREDICTORS
 from sim.records import Status
 from sim.result import SimulationResult
@@ -43,6 +43,7 @@ __all__ = [
     "compute_metrics",
     "gpu_names",
     "gpu_type",
+    "itl_by_replica",
     "kv_blocks",
     "max_context_tokens",
     "model_names",

@@ -4,5 +4,4 @@ GIB = 2**30
 GIGA = 1e9
 TERA = 1e12
 MICRO = 1e-6
-MILLI = 1e-3
 HOUR_S = 3600.0

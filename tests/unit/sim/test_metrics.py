@@ -15,6 +15,7 @@ from sim import (
     Status,
     compute_metrics,
     gpu_type,
+    itl_by_replica,
     simulate,
 )
 from sim.itl import middle_s
@@ -303,3 +304,10 @@ def test_every_metric_says_what_it_is() -> None:
             assert metric.more_is_better is False
         if "usd" in name:
             assert metric.unit in ("$", "$/h")
+
+
+def test_inter_token_latencies_of_each_replica() -> None:
+    """The first replica had 9 gaps of one length and 1 of another; the second decoded nothing."""
+    first, second = itl_by_replica(RESULT).rows(named=True)
+    assert (first["itl_s_p50"], first["itl_s_p99"], first["itl_s_max"]) == (middle_s(600), middle_s(700), 0.5)
+    assert second == {"replica_id": 1} | dict.fromkeys([name for name in METRICS if name.startswith("itl_s_")], None)
