@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pulp
@@ -92,8 +94,22 @@ def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -
         primal_feasibility_tolerance=_TOLERANCE,
         mip_feasibility_tolerance=_TOLERANCE,
     )
-    formulation.lp.solve(solver)
+    with _no_output():
+        formulation.lp.solve(solver)
     return extract(formulation)
+
+
+@contextlib.contextmanager
+def _no_output() -> Iterator[None]:
+    """Drop what goes to standard output below Python: HiGHS 1.16 writes its name there before it can be silenced."""
+    stdout = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _better(

@@ -154,3 +154,11 @@ def test_same_bytes_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
         contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*.parquet"))})
     assert len(contents[0]) == 4
     assert contents[0] == contents[1]
+
+
+def test_nothing_but_json_reaches_standard_output(tmp_path: Path) -> None:
+    # As a process of its own: solvers may write below Python, where the runner of commands does not look.
+    command = [sys.executable, "-m", "scenarios", "plan", "paper_example", "--planner", "milp", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    shown = subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path).stdout
+    assert json.loads(shown)["planner"] == "milp"

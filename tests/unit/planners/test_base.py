@@ -122,9 +122,10 @@ def test_plan_to_dict_is_json() -> None:
         ("small", "code"),
         ("small", "batch"),
     ]
+    # Several fleets are optimal. Nobody asks for batch, and only one candidate could serve it.
+    is_served = dict.fromkeys(("chat", "code"), True) | {"batch": plan.counts[3] > 0}
     for row in shown["assignment"]:
-        # Nobody asks for batch, and nobody who is rented could serve it.
-        total = 0.0 if row["type"] == "batch" else 1.0
+        total = float(is_served[row["type"]])
         assert sum(row["share_by_replica"].values()) == pytest.approx(total)
         assert set(row["share_by_replica"]) <= {row["name"] for row in shown["fleet"]}
     assert shown["promised_rps"]["large"] == pytest.approx(50 / plan.objective)

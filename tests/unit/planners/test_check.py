@@ -51,7 +51,7 @@ def test_a_share_without_capacity_is_a_violation() -> None:
     plan = get_planner("milp").plan(problem)
     assert problem.candidates[4].capacity_rps[2] == 0
     rows = [list(row) for row in plan.assignment]
-    rows[4][2] = 1.0
+    rows[3][2], rows[4][2] = 0.0, 1.0
     broken = dataclasses.replace(plan, assignment=tuple(tuple(row) for row in rows))
     assert {violation.rule for violation in check_plan(problem, broken)} == {Rule.CAPACITY}
 
