@@ -102,14 +102,14 @@ def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
     """Drop what goes to standard output below Python: HiGHS 1.16 writes its name there before it can be silenced."""
-    stdout = os.dup(1)
+    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere, 1)
         yield
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
+        os.close(nowhere)
 
 
 def _better(
