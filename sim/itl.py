@@ -99,7 +99,7 @@ class GapLog:
         self._longest_s.append(longest_s)
 
     def longest_of_requests(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """(rows, longest gaps) of all stays in which there was a gap.
+        """(rows, longest gaps) of all stays in which there was a gap, once: it forgets steps and stays.
 
         >>> log = GapLog()
         >>> for end, gap_s in ((1, 0.5), (4, 0.2), (5, 0.3)):
@@ -115,6 +115,7 @@ class GapLog:
             return np.empty(0, dtype=np.int64), np.empty(0)
         ends, longest_s = np.concatenate(self._ends), np.concatenate(self._longest_s)
         rows, joined, left = np.array(self.stays).reshape(-1, 3).T
+        self._ends, self._longest_s, self.stays = [], [], array("q")
         first = np.searchsorted(ends, joined, side="right")
         last = np.searchsorted(ends, left, side="right")
         some = first < last

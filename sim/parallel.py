@@ -1,51 +1,80 @@
-"""Runs split by replica over processes: replicas are independent where routers do not look at the load."""
+"""Replicas that do not influence one another, served in several processes."""
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
-import polars as pl
+import numpy as np
 
-from sim.result import SimulationResult
+from sim.fleet import Fleet, Meter, Records, Requests, Rows, Setting
 
 if TYPE_CHECKING:
-    from sim.deployment import Deployment
-    from traces.trace import Trace
-
-_SUMS = ("n_events", "n_steps", "n_extrapolated")
+    from concurrent.futures import ProcessPoolExecutor
+    from types import TracebackType
 
 
-def simulate_in_processes(
-    deployment: Deployment, trace: Trace, n_processes: int, settings: dict[str, Any]
-) -> SimulationResult:
-    """Simulate in several processes; the records are those of one.
+class Processes:
+    """This process, and helpers that serve a part of the replicas each.
 
-    Each process routes all requests, which takes a small part of the time, and serves those of its replicas.
+    Helpers take some tenths of a second to start; whoever enters the context can do something else meanwhile.
 
     Args:
-        deployment: The fleet.
-        trace: The requests.
-        n_processes: How many processes; replica i is served by process i modulo this number.
-        settings: Other arguments of `sim.simulate`.
+        n_processes: How many there are, with this one.
     """
-    arguments = [(deployment, trace, settings, part, n_processes) for part in range(n_processes)]
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(_simulate_part, arguments))
-    requests = pl.concat([part.requests for part in parts]).sort("row").drop("row")
-    replicas = pl.concat([part.replicas for part in parts]).sort("replica_id")
-    manifest = parts[0].manifest | {name: sum(part.manifest[name] for part in parts) for name in _SUMS}
-    manifest["end_s"] = max(part.manifest["end_s"] for part in parts)
-    return SimulationResult(requests, replicas, manifest)
+
+    def __init__(self, n_processes: int) -> None:
+        self._n = n_processes
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        """Start the helpers."""
+        if self._n > 1:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            self._pool = ProcessPoolExecutor(self._n - 1, mp_context=get_context("spawn"))
+            for _ in range(self._n - 1):
+                self._pool.submit(_start)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End them."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def serve(self, fleet: Fleet, setting: Setting, requests: Requests, rows: list[Rows], meter: Meter) -> None:
+        """Serve everything: replica i in process i modulo their number.
+
+        Args:
+            fleet: The fleet; it gets all records.
+            setting: What it was made from.
+            requests: The requests.
+            rows: For each replica, the rows of the requests that come to it.
+            meter: Reports how far it is.
+        """
+        futures = []
+        if self._pool is not None:
+            for process in range(1, self._n):
+                of_replicas = dict(list(enumerate(rows))[process :: self._n])
+                part = np.concatenate(list(of_replicas.values()))
+                ends = np.cumsum([len(of_replica) for of_replica in of_replicas.values()])
+                renumbered = dict(zip(of_replicas, np.split(np.arange(len(part)), ends[:-1]), strict=True))
+                prefixes = None if setting.prefixes is None else setting.prefixes.take(part)
+                setting_of_part = setting._replace(prefixes=prefixes)
+                future = self._pool.submit(_serve_part, setting_of_part, requests.take(part), renumbered)
+                futures.append((future, part))
+        fleet.serve_apart(requests, dict(list(enumerate(rows))[:: self._n]), meter)
+        for future, part in futures:
+            fleet.records.add(future.result(), part)
 
 
-def _simulate_part(arguments: tuple[Deployment, Trace, dict[str, Any], int, int]) -> SimulationResult:
-    """The records of one process's replicas, and a column `row`; the first process has the rejected requests, too."""
-    from sim.engine import simulate_part
+def _start() -> None:
+    """Have a helper import this module, and with it all that it needs."""
 
-    deployment, trace, settings, part, n_processes = arguments
-    result = simulate_part(deployment, trace, part, n_processes, **settings)
-    is_mine = pl.col("replica_id") % n_processes == part
-    requests = result.requests.with_row_index("row").filter(is_mine.fill_null(value=part == 0))
-    return SimulationResult(requests, result.replicas.filter(is_mine), result.manifest)
+
+def _serve_part(setting: Setting, requests: Requests, rows: dict[int, Rows]) -> Records:
+    fleet = Fleet(setting, len(requests.arrival_s))
+    fleet.serve_apart(requests, rows, Meter(None))
+    return fleet.records

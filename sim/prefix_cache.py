@@ -15,6 +15,7 @@ Source of the rules: vLLM, vllm/v1/core/kv_cache_manager.py and block_pool.py.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,6 +54,10 @@ class Prefixes:
             return None
         hashes: list[list[int] | None] = trace.requests["prefix_hashes"].to_list()
         return cls([row or [] for row in hashes], segment_tokens) if any(hashes) else None
+
+    def take(self, rows: Iterable[int]) -> Prefixes:
+        """Those of some requests."""
+        return Prefixes([self.hashes[row] for row in rows], self.segment_tokens)
 
 
 class PrefixCache:

@@ -21,6 +21,18 @@ class Status(StrEnum):
     UNFINISHED = "unfinished"
 
 
+_OF_REPLICAS = (
+    "cached_prompt_tokens",
+    "finish_s",
+    "first_scheduled_s",
+    "first_token_s",
+    "generated_tokens",
+    "itl_max_s",
+    "n_preempted",
+    "recomputed_tokens",
+)
+
+
 class RequestLog:
     """Columns with one entry per request of the trace, in its order."""
 
@@ -52,6 +64,11 @@ class RequestLog:
     def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
         """Note times between two tokens of requests, where they are the longest."""
         np.fmax.at(self.itl_max_s, rows, gaps_s)  # nan before the first
+
+    def replace(self, rows: npt.NDArray[np.int64], log: RequestLog) -> None:
+        """Put in what another log has of these rows; what routers note is the same in both."""
+        for name in _OF_REPLICAS:
+            np.asarray(getattr(self, name))[rows] = np.asarray(getattr(log, name))
 
     def to_frame(self, requests: pl.DataFrame) -> pl.DataFrame:
         """The request frame of the trace with these columns; times that never came are null."""

@@ -60,7 +60,7 @@ class SingleStageReplica(Replica):
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         batch, waiting, finishes = self._batch, self._waiting, self._batch.finishes
         crossings, block_tokens = batch.crossings, self._block_tokens
-        stage = self.stages[0]
+        is_macro, stage = self._is_macro, self.stages[0]
         no_chunks: list[Chunk] = []
         nobody = (inf, Sequence(-1, 1, 1))
         arrival_s, arrived = next(arrivals, nobody)
@@ -72,8 +72,9 @@ class SingleStageReplica(Replica):
                 arrival_s, arrived = next(arrivals, nobody)
 
             # What goes into the next iteration.
+            iteration = batch.iteration
             n_preemptions = self.n_preemptions
-            n_blocks = crossings[batch.iteration % block_tokens]
+            n_blocks = crossings[iteration % block_tokens]
             is_short = n_blocks > self._free_blocks
             if is_short:
                 self._take_blocks_or_preempt(batch, now_s)
@@ -83,26 +84,31 @@ class SingleStageReplica(Replica):
             chunks = no_chunks
             if waiting or self._partial is not None:
                 chunks = self._choose_chunks(batch, now_s, is_short=is_short)
+            n_decode = batch.n_decode
 
             # When it ends.
             n_iterations = 1
+            held_tokens = batch.context_tokens
             if chunks:
                 self._is_steady = False
-                end_s = now_s + stage.mixed(batch.n_decode, batch.context_tokens, chunks)
-            elif batch.n_decode:
+                end_s = now_s + stage.mixed(n_decode, held_tokens, chunks)
+                for new, past in chunks:
+                    held_tokens += new + past
+            elif n_decode:
                 if not self._is_steady:
                     self._begin_steady_run(now_s)
-                if self._is_macro and self.n_preemptions == n_preemptions:
+                if is_macro and self.n_preemptions == n_preemptions:
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
-                    n_iterations = finishes[0][0] - batch.iteration
+                    n_iterations = finishes[0][0] - iteration
                     if n_iterations > 1:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
-                end_s = self._steady_end_s(batch.iteration + n_iterations)
-                if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, batch.n_decode):
-                    n_iterations = self._steady_iteration_at(arrival_s) - batch.iteration
-                    end_s = self._steady_end_s(batch.iteration + n_iterations)
+                end_s = self._steady_end_s(iteration + n_iterations)
+                if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, n_decode):
+                    iteration = self._steady_iteration_at(arrival_s)
+                    n_iterations = iteration - batch.iteration
+                    end_s = self._steady_end_s(iteration)
             else:
-                if arrival_s < next_event_s and self._is_macro:
+                if arrival_s < next_event_s and is_macro:
                     now_s = arrival_s
                     continue
                 self._is_idle = True
@@ -114,12 +120,10 @@ class SingleStageReplica(Replica):
                 continue
 
             # Let it pass.
-            batch.n_iterations = n_iterations
             batch.start_s = now_s
-            batch.held_tokens = batch.context_tokens
-            for new, past in chunks:
-                batch.held_tokens += new + past
-            if end_s < next_event_s and self._is_macro:
+            batch.held_tokens = held_tokens
+            batch.n_iterations = n_iterations
+            if end_s < next_event_s and is_macro:
                 self._complete(n_iterations, end_s)
                 now_s = end_s
                 continue
@@ -137,20 +141,19 @@ class SingleStageReplica(Replica):
         """Account for iterations that end now, and let go whoever is finished."""
         batch = self._batch
         n_decode = batch.n_decode
+        iteration = batch.iteration + n_iterations
+        took_s = end_s - batch.start_s
         self.n_steps += 1
         self.n_iterations += n_iterations
-        self.decode_tokens += n_iterations * n_decode
-        self.busy_s += end_s - batch.start_s
+        self.busy_s += took_s
         if n_decode:
-            ends = batch.iteration + n_iterations
             if self._is_steady:
                 start = batch.iteration - self._steady_iteration
-                step = (ends, self._first_s, self._growth_s, start, n_iterations, n_decode)
+                batch.gaps.steps += (iteration, self._first_s, self._growth_s, start, n_iterations, n_decode)
             else:
-                step = (ends, end_s - batch.start_s, 0.0, 0, 1, n_decode)
-            batch.gaps.steps.extend(step)
+                batch.gaps.steps += (iteration, took_s, 0.0, 0, 1, n_decode)
         if n_iterations == 1:
-            self.kv_token_s += batch.held_tokens * (end_s - batch.start_s)
+            self.kv_token_s += batch.held_tokens * took_s
         else:
             self._free_blocks -= batch.blocks_needed(n_iterations - 1, skip=1)
             # Sum over its iterations i of (context + n i) (first + growth i), counted from the start of this step.
@@ -158,19 +161,25 @@ class SingleStageReplica(Replica):
             first = self._first_s + growth * (batch.iteration - self._steady_iteration)
             sum_i = n_iterations * (n_iterations - 1) / 2
             sum_ii = sum_i * (2 * n_iterations - 1) / 3
-            self.kv_token_s += n_iterations * context * first
-            self.kv_token_s += sum_i * (n_decode * first + context * growth) + sum_ii * n_decode * growth
+            self.kv_token_s += (
+                n_iterations * context * first
+                + sum_i * (n_decode * first + context * growth)
+                + sum_ii * n_decode * growth
+            )
         used_blocks = self.kv_blocks - self._free_blocks
         if used_blocks > self.peak_kv_blocks:
             self.peak_kv_blocks = used_blocks
         batch.n_iterations = 0
-        batch.iteration += n_iterations
-        batch.context_tokens += n_iterations * n_decode
-        finishes = batch.finishes
-        while finishes and finishes[0][0] == batch.iteration:
-            self._is_steady = False
-            self._finish(batch.pop_finished(), end_s)
-            batch.gaps.count_if_many()
+        batch.iteration = iteration
+        if n_decode:
+            n_tokens = n_iterations * n_decode
+            self.decode_tokens += n_tokens
+            batch.context_tokens += n_tokens
+            finishes = batch.finishes
+            while finishes and finishes[0][0] == iteration:
+                self._is_steady = False
+                self._finish(batch.pop_finished(), end_s)
+                batch.gaps.count_if_many()
         if batch.prefilled:
             self._complete_prompts(batch, end_s)
 

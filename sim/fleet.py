@@ -1,0 +1,251 @@
+"""The replicas of a deployment at work: they serve the requests that come to them, and their records are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sim.batching import Sequence
+from sim.clock import Clock, Order
+from sim.pipeline import PipelineReplica
+from sim.records import RequestLog
+from sim.single_stage import SingleStageReplica
+
+if TYPE_CHECKING:
+    from sim.deployment import Deployment
+    from sim.prefix_cache import Prefixes
+    from sim.replica import Replica
+    from sim.service_time import ServiceTimeModel
+
+Rows = npt.NDArray[np.int64]
+Progress = Callable[[float, int], None]
+
+_PROGRESS_EVERY = 4096
+
+
+class Setting(NamedTuple):
+    """What the replicas are, and how they are simulated.
+
+    Attributes:
+        deployment: The replicas.
+        service_time: How long iterations take.
+        is_macro: Whether replicas may jump over iterations in which nothing changes.
+        horizon_s: When the simulation ends; None: when all requests have.
+        prefixes: What is known of the prompts' beginnings; None without prefix caching.
+    """
+
+    deployment: Deployment
+    service_time: ServiceTimeModel
+    is_macro: bool
+    horizon_s: float | None
+    prefixes: Prefixes | None
+
+
+class Requests(NamedTuple):
+    """What replicas get to know of the requests: one entry per row of the trace."""
+
+    arrival_s: npt.NDArray[np.float64]
+    prompt_tokens: npt.NDArray[np.int64]
+    output_tokens: npt.NDArray[np.int64]
+
+    def sequences(self, rows: Rows) -> Iterator[tuple[float, Sequence]]:
+        """Arrival times and sequences of some rows, each made when it is asked for."""
+        prompt_tokens, output_tokens = self.prompt_tokens[rows].tolist(), self.output_tokens[rows].tolist()
+        sequences = map(Sequence, rows.tolist(), prompt_tokens, output_tokens)
+        return zip(self.arrival_s[rows].tolist(), sequences, strict=True)
+
+    def take(self, rows: Rows) -> Requests:
+        """The requests of some rows."""
+        return Requests(self.arrival_s[rows], self.prompt_tokens[rows], self.output_tokens[rows])
+
+
+class Meter:
+    """Reports how far a simulation is, now and then.
+
+    Args:
+        progress: Called with the simulated time reached and the number of requests that have arrived.
+        n_processes: Processes that are as far as this one.
+        n_rejected: Requests that will not come to a replica.
+    """
+
+    def __init__(self, progress: Progress | None, n_processes: int = 1, n_rejected: int = 0) -> None:
+        self._progress = progress
+        self._n_processes = n_processes
+        self._n_rejected = n_rejected
+        self._n_arrived = 0
+        self._reached_s = 0.0
+
+    def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
+        """The same arrivals, counted as they are asked for."""
+        return arrivals if self._progress is None else self._count(arrivals, self._progress)
+
+    def _count(
+        self, arrivals: Iterator[tuple[float, Sequence]], progress: Progress
+    ) -> Iterator[tuple[float, Sequence]]:
+        for arrival in arrivals:
+            self._n_arrived += 1
+            if self._n_arrived % _PROGRESS_EVERY == 0:
+                self._reached_s = max(self._reached_s, arrival[0])
+                progress(self._reached_s, self._n_rejected + self._n_arrived * self._n_processes)
+            yield arrival
+
+
+@dataclass(slots=True)
+class Records:
+    """What is known after a simulation.
+
+    Attributes:
+        log: What happened to the requests.
+        facts: What each replica did, by its number: a row of the frame of replicas.
+        n_events: Events made.
+        n_steps: Iterations and macro-steps made.
+        n_extrapolated: Service times given outside of what was measured.
+    """
+
+    log: RequestLog
+    facts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    n_events: int = 0
+    n_steps: int = 0
+    n_extrapolated: int = 0
+
+    def add(self, part: Records, rows: Rows) -> None:
+        """Add the records of some replicas, whose log is of these rows."""
+        self.log.replace(rows, part.log)
+        self.facts |= part.facts
+        self.n_events += part.n_events
+        self.n_steps += part.n_steps
+        self.n_extrapolated += part.n_extrapolated
+
+    def replica_frame(self) -> pl.DataFrame:
+        """One row per replica: what it is, and what it did over the whole run."""
+        return pl.DataFrame([self.facts[replica_id] for replica_id in sorted(self.facts)], schema=_SCHEMA)
+
+
+class Fleet:
+    """The replicas of a deployment, and their records.
+
+    Args:
+        setting: What they are, and how they are simulated.
+        n_requests: Rows of the trace.
+
+    Attributes:
+        replicas: The replicas, by number.
+        entries: For each of them, its entry in `Deployment.replicas`.
+        records: What they did.
+    """
+
+    def __init__(self, setting: Setting, n_requests: int) -> None:
+        self._horizon_s = setting.horizon_s
+        self._service_time = setting.service_time
+        self._n_extrapolated_before = _n_extrapolated(setting.service_time)
+        self.records = Records(RequestLog(n_requests))
+        self.replicas: list[Replica] = []
+        self.entries: list[int] = []
+        for entry, (spec, count) in enumerate(setting.deployment.replicas):
+            make = SingleStageReplica if spec.pp == 1 else PipelineReplica
+            for _ in range(count):
+                replica = make(
+                    len(self.replicas),
+                    spec,
+                    setting.service_time,
+                    self.records.log,
+                    is_macro=setting.is_macro,
+                    prefixes=setting.prefixes,
+                )
+                self.replicas.append(replica)
+                self.entries.append(entry)
+
+    def serve_apart(self, requests: Requests, rows: Mapping[int, Rows], meter: Meter) -> None:
+        """Run some replicas, each on a clock of its own.
+
+        Args:
+            requests: The requests.
+            rows: By number of the replica, the rows of the requests that come to it.
+            meter: Reports how far it is.
+        """
+        for replica_id, of_replica in rows.items():
+            self.serve(Clock(), [self.replicas[replica_id]], meter.watch(requests.sequences(of_replica)))
+
+    def serve(self, clock: Clock, replicas: Iterable[Replica], arrivals: Iterable[tuple[float, Sequence]] = ()) -> None:
+        """Run some replicas on a clock to the end, once.
+
+        Args:
+            clock: Their clock; its events may submit requests.
+            replicas: The replicas.
+            arrivals: Requests that are known to come, if there is only one replica.
+        """
+        records, horizon_s = self.records, self._horizon_s
+        end = None if horizon_s is None else clock.at(horizon_s, Order.HORIZON, lambda _: None)
+        for replica in replicas:
+            replica.start(clock, iter(arrivals))
+        clock.run(until=end)
+        for replica in replicas:
+            if horizon_s is not None:
+                replica.stop(horizon_s)
+            for batch in replica.batches:
+                records.log.add_gaps(*batch.gaps.longest_of_requests())
+            records.facts[replica.replica_id] = _facts(replica)
+            records.n_steps += replica.n_steps
+        records.n_events += clock.n_events
+        records.n_extrapolated = _n_extrapolated(self._service_time) - self._n_extrapolated_before
+
+
+def _n_extrapolated(service_time: ServiceTimeModel) -> int:
+    return getattr(service_time, "n_extrapolated", 0)
+
+
+def _facts(replica: Replica) -> dict[str, Any]:
+    spec = replica.spec
+    gaps = [batch.gaps for batch in replica.batches]
+    itl_counts = np.sum([of_batch.counts for of_batch in gaps], axis=0)
+    return {
+        "replica_id": replica.replica_id,
+        "model": spec.model.name,
+        "name": spec.name,
+        "gpu_types": "+".join(spec.gpus),
+        "n_gpus": spec.n_gpus,
+        "usd_per_h": spec.usd_per_h,
+        "kv_blocks": replica.kv_blocks,
+        "block_tokens": spec.limits.block_tokens,
+        "n_iterations": replica.n_iterations,
+        "busy_s": replica.busy_s,
+        "kv_token_s": replica.kv_token_s,
+        "peak_kv_blocks": replica.peak_kv_blocks,
+        "kv_blocks_at_end": replica.used_kv_blocks,
+        "n_preemptions": replica.n_preemptions,
+        "prefill_tokens": replica.prefill_tokens,
+        "decode_tokens": replica.decode_tokens,
+        "itl_max_s": max(of_batch.longest_s for of_batch in gaps) or None,
+        "itl_bin": np.flatnonzero(itl_counts).tolist(),
+        "itl_count": itl_counts[itl_counts > 0].tolist(),
+        "cached_tokens": replica.cached_tokens,
+    }
+
+
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "replica_id": pl.Int32,
+    "model": pl.String,
+    "name": pl.String,
+    "gpu_types": pl.String,
+    "n_gpus": pl.Int32,
+    "usd_per_h": pl.Float64,
+    "kv_blocks": pl.Int64,
+    "block_tokens": pl.Int32,
+    "n_iterations": pl.Int64,
+    "busy_s": pl.Float64,
+    "kv_token_s": pl.Float64,
+    "peak_kv_blocks": pl.Int64,
+    "kv_blocks_at_end": pl.Int64,
+    "n_preemptions": pl.Int64,
+    "prefill_tokens": pl.Int64,
+    "decode_tokens": pl.Int64,
+    "itl_max_s": pl.Float64,
+    "itl_bin": pl.List(pl.Int32),
+    "itl_count": pl.List(pl.Int64),
+    "cached_tokens": pl.Int64,
+}
