@@ -133,12 +133,14 @@ class Batch:
         self.gaps.stays.extend((seq.index, joined, self.iteration))
 
     def _leave(self, seq: Sequence) -> None:
-        self.note_stay(seq)
-        seq.generated_tokens = self.generated_tokens(seq)
-        context = seq.prompt_tokens + seq.generated_tokens
+        iteration = self.iteration
+        joined = seq.finish_iteration - seq.output_tokens + seq.generated_tokens
+        self.gaps.stays.extend((seq.index, joined, iteration))
+        seq.generated_tokens = generated = seq.output_tokens - seq.finish_iteration + iteration
+        context = seq.prompt_tokens + generated
         self.n_decode -= 1
         self.context_tokens -= context
-        phase = (self.iteration - context + 1) % self.block_tokens
+        phase = (iteration - context + 1) % self.block_tokens
         self.crossings[phase] -= 1
         self.crossings[phase + self.block_tokens] -= 1
         seq.batch = None

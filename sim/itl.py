@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from itertools import accumulate, repeat
 from math import sqrt
+from struct import Struct
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,24 @@ GROWTH = 1.02
 EDGES_S = tuple(accumulate(repeat(GROWTH, 1499), lambda edge, growth: edge * growth, initial=1e-7))
 """Where bins begin: bin i holds gaps from EDGES_S[i - 1] to below EDGES_S[i]; 0.1 microseconds to 9 days."""
 
+Floats = npt.NDArray[np.float64]
+
 _EDGES = np.asarray(EDGES_S)
-_STEP_FIELDS = 6
-_FLUSH_AT = _STEP_FIELDS * 4096
+_STEP = np.dtype(
+    [
+        ("end", np.int64),
+        ("first_s", np.float64),
+        ("growth_s", np.float64),
+        ("start", np.int64),
+        ("n_iterations", np.int64),
+        ("n_decode", np.int64),
+    ]
+)
+_FLUSH_AT = 4096 * _STEP.itemsize
+
+pack_step = Struct("=qddqqq").pack
+"""The bytes of a step: the iteration that ended it; first_s, growth_s, start, n_iterations: its gaps were
+first_s + growth_s i long, for i from start to before start + n_iterations; how many requests decoded."""
 
 
 def middle_s(index: int) -> float:
@@ -39,8 +55,7 @@ class GapLog:
     """The gaps of a batch.
 
     Attributes:
-        steps: Six numbers for each step: the iteration that ended it; first, growth, start, n_iterations: its gaps
-            were first + growth i long, for i from start to before start + n_iterations; how many requests decoded.
+        steps: The steps that are not counted yet (`pack_step`).
         stays: Three numbers for each stay of a request: its row in the trace, and the iteration counts of the batch
             when it began and stopped to decode.
         counts: Gaps by bin, of the steps that have been counted.
@@ -50,12 +65,12 @@ class GapLog:
     __slots__ = ("_ends", "_longest_s", "counts", "longest_s", "stays", "steps")
 
     def __init__(self) -> None:
-        self.steps: list[float] = []
+        self.steps = bytearray()
         self.stays = array("q")
         self.counts = np.zeros(len(EDGES_S) + 1, dtype=np.int64)
         self.longest_s = 0.0
-        self._ends: list[npt.NDArray[np.float64]] = []
-        self._longest_s: list[npt.NDArray[np.float64]] = []
+        self._ends: list[npt.NDArray[np.int64]] = []
+        self._longest_s: list[Floats] = []
 
     def add(self, gap_s: float) -> None:
         """Count a gap that was no step: a request was preempted in it."""
@@ -71,7 +86,7 @@ class GapLog:
         """Count the gaps of the steps noted so far.
 
         >>> log, one_by_one = GapLog(), GapLog()
-        >>> log.steps.extend((500, 0.01, 1e-4, 5, 495, 3))  # 495 iterations, three requests, up to 60 ms
+        >>> log.steps += pack_step(500, 0.01, 1e-4, 5, 495, 3)  # 495 iterations, three requests, up to 60 ms
         >>> log.count()
         >>> for i in range(5, 500):
         ...     for _ in range(3):
@@ -81,29 +96,33 @@ class GapLog:
         """
         if not self.steps:
             return
-        ends, first_s, growth_s, start, n_iterations, n_decode = np.array(self.steps).reshape(-1, _STEP_FIELDS).T
-        self.steps = []
-        shortest_s = first_s + growth_s * start
+        steps = np.frombuffer(self.steps, _STEP)
+        first_s, growth_s, start = steps["first_s"], steps["growth_s"], steps["start"]
+        n_iterations, n_decode = steps["n_iterations"], steps["n_decode"]
+        self.steps = bytearray()
         longest_s = first_s + growth_s * (start + n_iterations - 1)
-        low = np.searchsorted(_EDGES, shortest_s, side="right")
-        high = np.searchsorted(_EDGES, longest_s, side="right")
-        same = low == high
-        weights = n_iterations[same] * n_decode[same]
-        self.counts += np.bincount(low[same], weights, len(self.counts)).astype(np.int64)
-        for row in np.flatnonzero(~same):
-            gaps_s = first_s[row] + growth_s[row] * (start[row] + np.arange(n_iterations[row]))
-            bins = np.searchsorted(_EDGES, gaps_s, side="right")
-            self.counts += int(n_decode[row]) * np.bincount(bins, minlength=len(self.counts))
         self.longest_s = max(self.longest_s, float(longest_s.max()))
-        self._ends.append(ends)
+        low = np.searchsorted(_EDGES, first_s + growth_s * start, side="right")
+        high = low.copy()
+        grows = longest_s >= _EDGES[np.minimum(low, len(_EDGES) - 1)]
+        high[grows] = np.searchsorted(_EDGES, longest_s[grows], side="right")
+        counts = np.bincount(high, n_iterations * n_decode, len(self.counts))
+        # All are counted in the last bin of their step: those below an edge belong one bin lower.
+        n_edges = high - low
+        step = np.repeat(np.arange(len(low)), n_edges)
+        edge = np.arange(len(step)) - np.repeat(np.cumsum(n_edges) - n_edges - low, n_edges)
+        n_below = _n_below(_EDGES[edge], first_s[step], growth_s[step], start[step]) * n_decode[step]
+        counts += np.bincount(edge, n_below, len(counts)) - np.bincount(edge + 1, n_below, len(counts))
+        self.counts += counts.astype(np.int64)
+        self._ends.append(steps["end"].copy())
         self._longest_s.append(longest_s)
 
-    def longest_of_requests(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def longest_of_requests(self) -> tuple[npt.NDArray[np.int64], Floats]:
         """(rows, longest gaps) of all stays in which there was a gap, once: it forgets steps and stays.
 
         >>> log = GapLog()
         >>> for end, gap_s in ((1, 0.5), (4, 0.2), (5, 0.3)):
-        ...     log.steps.extend((end, gap_s, 0, 0, 1, 2))
+        ...     log.steps += pack_step(end, gap_s, 0, 0, 1, 2)
         >>> log.stays.extend((7, 0, 5))
         >>> log.stays.extend((8, 1, 4))
         >>> log.stays.extend((9, 5, 5))
@@ -123,3 +142,12 @@ class GapLog:
         # Each second slice, from the end of one stay to the beginning of the next, is of no interest.
         maxima = np.maximum.reduceat(np.append(longest_s, 0.0), bounds)[::2] if bounds.size else np.empty(0)
         return rows[some], maxima
+
+
+def _n_below(edge_s: Floats, first_s: Floats, growth_s: Floats, start: npt.NDArray[np.int64]) -> Floats:
+    """How many gaps first + growth i, from i = start on, are below an edge that lies among them."""
+    i = np.ceil((edge_s - first_s) / growth_s)
+    # The quotient is rounded; the gaps decide.
+    i -= first_s + growth_s * (i - 1) >= edge_s
+    i += first_s + growth_s * i < edge_s
+    return i - start

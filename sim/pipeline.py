@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
+from sim.itl import pack_step
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class PipelineReplica(Replica):
         self.decode_tokens += batch.n_decode
         self.busy_s += batch.work_s
         if batch.n_decode:
-            batch.gaps.steps.extend((batch.iteration + 1, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode))
+            batch.gaps.steps += pack_step(batch.iteration + 1, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode)
         used_blocks = self.kv_blocks - self._free_blocks
         if used_blocks > self.peak_kv_blocks:
             self.peak_kv_blocks = used_blocks
@@ -154,10 +155,9 @@ class PipelineReplica(Replica):
         self._held_since_s = now_s
         self._held_tokens += n_tokens
 
-    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
-        tokens = super()._hit(cache, seq, now_s)
-        self._hold(tokens, now_s)
-        return tokens
+    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> None:
+        super()._hit(cache, seq, now_s)
+        self._hold(seq.computed_tokens, now_s)
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
         self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)

@@ -165,55 +165,54 @@ class Replica(ABC):
     def _choose_chunks(self, batch: Batch, now_s: float, *, is_short: bool) -> list[Chunk]:
         """Choose the prompt chunks of the next iteration, after its decodes (rules 1 to 3)."""
         chunks: list[Chunk] = []
+        waiting, running, cache = self._waiting, self._running, self._prefix_cache
+        block_tokens, max_seqs = self._block_tokens, self._max_seqs
         budget = self._max_batched_tokens - batch.n_decode
         seq = self._partial
-        if seq is not None and budget > 0:
+        while budget > 0:
+            if seq is None:
+                if is_short or not waiting or len(running) >= max_seqs:
+                    break
+                seq = waiting[0]
+                if not self._has_blocks_for(seq, budget):
+                    break
+                waiting.popleft()
+                running[seq] = None
+                if seq.admission < 0:
+                    self._log.first_scheduled_s[seq.index] = now_s
+                seq.admission = self._n_admitted
+                self._n_admitted += 1
+                if cache is not None:
+                    self._hit(cache, seq, now_s)
             past = seq.computed_tokens
-            new = min(budget, seq.target_tokens - past)
-            n_blocks = blocks_for(past + new, self._block_tokens) - blocks_for(past, self._block_tokens)
-            if n_blocks > self._free_blocks:
+            new = seq.target_tokens - past
+            if new > budget:
+                new = budget
+            computed = past + new
+            n_blocks = -past // block_tokens - -computed // block_tokens
+            if n_blocks > self._free_blocks:  # of a part of a prompt: for the others there are enough
                 self._preempt_last(now_s)  # itself: it was the last to be admitted
                 return chunks
-            self._take_chunk(batch, seq, new, n_blocks, chunks)
+            self._free_blocks -= n_blocks
+            self.prefill_tokens += new
+            chunks.append(Chunk(new, past))
+            seq.computed_tokens = computed
+            if cache is not None:
+                cache.register(seq, self._free_blocks)
+            if computed == seq.target_tokens:
+                seq.batch = batch
+                batch.prefilled.append(seq)
+                self._partial = None
+            else:
+                self._partial = seq
             budget -= new
-        if is_short:
-            return chunks
-        waiting, running = self._waiting, self._running
-        while waiting and budget > 0 and len(running) < self._max_seqs:
-            seq = waiting[0]
-            if not self._has_blocks_for(seq, budget):
-                break
-            waiting.popleft()
-            running[seq] = None
-            seq.admission = self._n_admitted
-            self._n_admitted += 1
-            if self._log.n_preempted[seq.index] == 0:
-                self._log.first_scheduled_s[seq.index] = now_s
-            past = 0 if self._prefix_cache is None else self._hit(self._prefix_cache, seq, now_s)
-            new = min(budget, seq.target_tokens - past)
-            n_blocks = -(-(past + new) // self._block_tokens) - past // self._block_tokens
-            self._take_chunk(batch, seq, new, n_blocks, chunks)
-            budget -= new
+            seq = None
         return chunks
 
     def _has_room(self, seq: Sequence, n_decode: int) -> bool:
         """Whether a request could be admitted beside so many decodes, if it were its turn."""
         budget = self._max_batched_tokens - n_decode
         return budget > 0 and len(self._running) < self._max_seqs and self._has_blocks_for(seq, budget)
-
-    def _take_chunk(self, batch: Batch, seq: Sequence, new: int, n_blocks: int, chunks: list[Chunk]) -> None:
-        self._free_blocks -= n_blocks
-        self.prefill_tokens += new
-        chunks.append(Chunk(new, seq.computed_tokens))
-        seq.computed_tokens += new
-        if self._prefix_cache is not None:
-            self._prefix_cache.register(seq, self._free_blocks)
-        if seq.computed_tokens == seq.target_tokens:
-            seq.batch = batch
-            batch.prefilled.append(seq)
-            self._partial = None
-        else:
-            self._partial = seq
 
     def _take_blocks_or_preempt(self, batch: Batch, now_s: float) -> None:
         """Give each decode of a batch its block, by admission; where none is free, preempt the last admitted."""
@@ -306,8 +305,8 @@ class Replica(ABC):
         cache = self._prefix_cache
         return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
 
-    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> int:
-        """Give an admitted request the cached blocks of its prompt; returns their tokens."""
+    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> None:
+        """Give an admitted request the cached blocks of its prompt."""
         n_blocks, n_shared = cache.admit(seq, self._free_blocks)
         self._free_blocks -= n_blocks - n_shared
         self._share(n_shared, now_s)
@@ -316,7 +315,6 @@ class Replica(ABC):
         self.cached_tokens += tokens
         if self._log.n_preempted[seq.index] == 0:
             self._log.cached_prompt_tokens[seq.index] = tokens
-        return tokens
 
     def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
         """Take back the blocks of a request, as far as no others hold them."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
+from sim.itl import pack_step
 from sim.replica import Replica
 
 if TYPE_CHECKING:
@@ -100,13 +101,12 @@ class SingleStageReplica(Replica):
                 if is_macro and self.n_preemptions == n_preemptions:
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
                     n_iterations = finishes[0][0] - iteration
-                    if n_iterations > 1:
+                    if n_iterations > 1 and n_decode * (n_iterations // block_tokens + 1) > self._free_blocks:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
                 end_s = self._steady_end_s(iteration + n_iterations)
                 if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, n_decode):
-                    iteration = self._steady_iteration_at(arrival_s)
-                    n_iterations = iteration - batch.iteration
-                    end_s = self._steady_end_s(iteration)
+                    n_iterations = self._steady_iteration_at(arrival_s) - iteration
+                    end_s = self._steady_end_s(iteration + n_iterations)
             else:
                 if arrival_s < next_event_s and is_macro:
                     now_s = arrival_s
@@ -149,9 +149,10 @@ class SingleStageReplica(Replica):
         if n_decode:
             if self._is_steady:
                 start = batch.iteration - self._steady_iteration
-                batch.gaps.steps += (iteration, self._first_s, self._growth_s, start, n_iterations, n_decode)
+                step = pack_step(iteration, self._first_s, self._growth_s, start, n_iterations, n_decode)
             else:
-                batch.gaps.steps += (iteration, took_s, 0.0, 0, 1, n_decode)
+                step = pack_step(iteration, took_s, 0.0, 0, 1, n_decode)
+            batch.gaps.steps += step
         if n_iterations == 1:
             self.kv_token_s += batch.held_tokens * took_s
         else:
