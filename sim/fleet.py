@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim.prefix_cache import Prefixes
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
+    from sim.step_log import Work
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[float, int], None]
@@ -188,9 +189,10 @@ class Fleet:
             if horizon_s is not None:
                 replica.stop(horizon_s)
             for batch in replica.batches:
-                records.log.add_gaps(*batch.gaps.longest_of_requests())
-            records.facts[replica.replica_id] = _facts(replica)
-            records.n_steps += replica.n_steps
+                records.log.add_gaps(*batch.log.longest_of_requests())
+            work = replica.work
+            records.facts[replica.replica_id] = _facts(replica, work)
+            records.n_steps += work.n_steps
         records.n_events += clock.n_events
         records.n_extrapolated = _n_extrapolated(self._service_time) - self._n_extrapolated_before
 
@@ -199,10 +201,10 @@ def _n_extrapolated(service_time: ServiceTimeModel) -> int:
     return getattr(service_time, "n_extrapolated", 0)
 
 
-def _facts(replica: Replica) -> dict[str, Any]:
+def _facts(replica: Replica, work: Work) -> dict[str, Any]:
     spec = replica.spec
-    gaps = [batch.gaps for batch in replica.batches]
-    itl_counts = np.sum([of_batch.counts for of_batch in gaps], axis=0)
+    logs = [batch.log for batch in replica.batches]
+    itl_counts = np.sum([log.counts for log in logs], axis=0)
     return {
         "replica_id": replica.replica_id,
         "model": spec.model.name,
@@ -212,15 +214,15 @@ def _facts(replica: Replica) -> dict[str, Any]:
         "usd_per_h": spec.usd_per_h,
         "kv_blocks": replica.kv_blocks,
         "block_tokens": spec.limits.block_tokens,
-        "n_iterations": replica.n_iterations,
-        "busy_s": replica.busy_s,
-        "kv_token_s": replica.kv_token_s,
+        "n_iterations": work.n_iterations,
+        "busy_s": work.busy_s,
+        "kv_token_s": work.kv_token_s,
         "peak_kv_blocks": replica.peak_kv_blocks,
         "kv_blocks_at_end": replica.used_kv_blocks,
         "n_preemptions": replica.n_preemptions,
         "prefill_tokens": replica.prefill_tokens,
-        "decode_tokens": replica.decode_tokens,
-        "itl_max_s": max(of_batch.longest_s for of_batch in gaps) or None,
+        "decode_tokens": work.decode_tokens,
+        "itl_max_s": max(log.longest_s for log in logs) or None,
         "itl_bin": np.flatnonzero(itl_counts).tolist(),
         "itl_count": itl_counts[itl_counts > 0].tolist(),
         "cached_tokens": replica.cached_tokens,

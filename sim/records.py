@@ -34,7 +34,10 @@ _OF_REPLICAS = (
 
 
 class RequestLog:
-    """Columns with one entry per request of the trace, in its order."""
+    """Columns with one entry per request of the trace, in its order.
+
+    `generated_tokens` is noted of requests that do not finish; the others have generated their output.
+    """
 
     __slots__ = (
         "cached_prompt_tokens",
@@ -91,7 +94,9 @@ class RequestLog:
         replica_id = pl.Series("replica_id", self.replica_id, dtype=pl.Int32)
         return requests.with_columns(
             **times,
-            generated_tokens=pl.Series(self.generated_tokens, dtype=pl.Int32),
+            generated_tokens=pl.when(times["finish_s"].is_not_null())
+            .then(pl.col("output_tokens"))
+            .otherwise(pl.Series(self.generated_tokens, dtype=pl.Int32)),
             replica_id=replica_id.set(replica_id < 0, None),
             n_preempted=pl.Series(self.n_preempted, dtype=pl.Int32),
             recomputed_tokens=pl.Series(self.recomputed_tokens, dtype=pl.Int64),

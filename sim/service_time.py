@@ -269,12 +269,8 @@ class _CompactStageTime:
             pairs += new * (past + 0.5 * new)
         if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
             self._owner.n_extrapolated += 1
-        return (
-            self._batch_time(n_tokens, n_decode + len(chunks))
-            + self._mixed_kv_per_token * context_tokens
-            + self._kv_per_token * past_tokens
-            + self._attention_per_pair * pairs
-        )
+        time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
+        return time_s + self._kv_per_token * past_tokens + self._attention_per_pair * pairs
 
     def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
         """All but attention."""
