@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,16 +70,17 @@ class Meter:
 
     Args:
         progress: Called with the simulated time reached and the number of requests that have arrived.
-        n_processes: Processes that are as far as this one.
-        n_rejected: Requests that will not come to a replica.
     """
 
-    def __init__(self, progress: Progress | None, n_processes: int = 1, n_rejected: int = 0) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
-        self._n_processes = n_processes
-        self._n_rejected = n_rejected
-        self._n_arrived = 0
+        self._n_watched = 0
+        self._n_elsewhere = 0
         self._reached_s = 0.0
+
+    def add(self, n_requests: int) -> None:
+        """Count requests that did not come by here: rejected ones, and those that other processes have served."""
+        self._n_elsewhere += n_requests
 
     def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
         """The same arrivals, counted as they are asked for."""
@@ -89,10 +90,10 @@ class Meter:
         self, arrivals: Iterator[tuple[float, Sequence]], progress: Progress
     ) -> Iterator[tuple[float, Sequence]]:
         for arrival in arrivals:
-            self._n_arrived += 1
-            if self._n_arrived % _PROGRESS_EVERY == 0:
+            self._n_watched += 1
+            if self._n_watched % _PROGRESS_EVERY == 0:
                 self._reached_s = max(self._reached_s, arrival[0])
-                progress(self._reached_s, self._n_rejected + self._n_arrived * self._n_processes)
+                progress(self._reached_s, self._n_watched + self._n_elsewhere)
             yield arrival
 
 
@@ -133,6 +134,7 @@ class Fleet:
     Args:
         setting: What they are, and how they are simulated.
         n_requests: Rows of the trace.
+        only: Numbers of the replicas to make; all if None.
 
     Attributes:
         replicas: The replicas, by number.
@@ -140,26 +142,27 @@ class Fleet:
         records: What they did.
     """
 
-    def __init__(self, setting: Setting, n_requests: int) -> None:
+    def __init__(self, setting: Setting, n_requests: int, only: Container[int] | None = None) -> None:
         self._horizon_s = setting.horizon_s
         self._service_time = setting.service_time
         self._n_extrapolated_before = _n_extrapolated(setting.service_time)
         self.records = Records(RequestLog(n_requests))
-        self.replicas: list[Replica] = []
+        self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
         for entry, (spec, count) in enumerate(setting.deployment.replicas):
             make = SingleStageReplica if spec.pp == 1 else PipelineReplica
             for _ in range(count):
-                replica = make(
-                    len(self.replicas),
-                    spec,
-                    setting.service_time,
-                    self.records.log,
-                    is_macro=setting.is_macro,
-                    prefixes=setting.prefixes,
-                )
-                self.replicas.append(replica)
+                replica_id = len(self.entries)
                 self.entries.append(entry)
+                if only is None or replica_id in only:
+                    self.replicas[replica_id] = make(
+                        replica_id,
+                        spec,
+                        setting.service_time,
+                        self.records.log,
+                        is_macro=setting.is_macro,
+                        prefixes=setting.prefixes,
+                    )
 
     def serve_apart(self, requests: Requests, rows: Mapping[int, Rows], meter: Meter) -> None:
         """Run some replicas, each on a clock of its own.
@@ -172,7 +175,9 @@ class Fleet:
         for replica_id, of_replica in rows.items():
             self.serve(Clock(), [self.replicas[replica_id]], meter.watch(requests.sequences(of_replica)))
 
-    def serve(self, clock: Clock, replicas: Iterable[Replica], arrivals: Iterable[tuple[float, Sequence]] = ()) -> None:
+    def serve(
+        self, clock: Clock, replicas: Collection[Replica], arrivals: Iterable[tuple[float, Sequence]] = ()
+    ) -> None:
         """Run some replicas on a clock to the end, once.
 
         Args:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from polars.testing import assert_frame_equal
 
-from sim import CompactServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
+from sim import CompactServiceTime, Deployment, ReplicaSpec, fleet, gpu_type, model_spec, simulate
 from traces import azure_conv_like
 
 MODEL = model_spec("Llama-3-8B")
@@ -33,3 +33,12 @@ def test_replicas_that_influence_one_another_stay_together() -> None:
         simulate(FLEET, trace, service_time=CompactServiceTime(), router="least_loaded", n_jobs=n) for n in (1, 2)
     )
     assert_frame_equal(one.requests, two.requests, check_exact=True)
+
+
+def test_progress_counts_what_other_processes_have_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_PROGRESS_EVERY", 1)
+    trace = azure_conv_like(400, seed=4, rate_rps=20, model=MODEL.name)
+    arrived: list[int] = []
+    simulate(FLEET, trace, service_time=CompactServiceTime(), n_jobs=2, progress=lambda _, n: arrived.append(n))
+    assert arrived == sorted(arrived)
+    assert arrived[-1] <= len(trace)
