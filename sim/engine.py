@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -130,14 +131,15 @@ class _Simulation:
         )
         models = list(trace.models)
         codes = columns.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
-        self._model: list[int] = codes["model"].to_list()
+        self._model = array("i", codes["model"].to_numpy().tobytes())
         self._routers: list[Router | None] = []
-        self._kinds: list[list[int]] = []
+        self._kinds: list[list[int] | bytes] = []
         for model in models:
             served = [r for r in self._fleet.replicas.values() if r.spec.model.name == model]
             entries = [self._fleet.entries[r.replica_id] for r in served]
             table = deployment.routing_table(model)
-            kinds, probabilities = [0] * len(trace), [[1.0]]
+            kinds: list[int] | bytes = bytes(len(trace))
+            probabilities = [[1.0]]
             if table is not None:
                 kinds, probabilities = predict_kinds(length_predictor, trace, table.mix)
             self._kinds.append(kinds)
