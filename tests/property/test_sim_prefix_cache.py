@@ -6,19 +6,28 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import polars as pl
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from polars.testing import assert_frame_equal
 
-from sim import ConstantServiceTime, Deployment, ServiceTimeModel, kv_blocks, simulate
+from sim import (
+    ConstantServiceTime,
+    Deployment,
+    ReplicaLimits,
+    ReplicaSpec,
+    ServiceTimeModel,
+    gpu_type,
+    kv_blocks,
+    simulate,
+)
 from sim.batching import Sequence
 from sim.kv_cache import blocks_for
 from sim.prefix_cache import PrefixCache, Prefixes
 from tests.naive_blocks import NaivePool, block_keys
 from tests.naive_vllm import serve
 from tests.property.test_engine import horizons
-from tests.strategies_sim import assert_conserved, deployments, service_times, traces_with_prefixes
+from tests.strategies_sim import MODEL, assert_conserved, deployments, service_times, traces_with_prefixes
 from traces import Trace
 
 BLOCK = 16
@@ -71,6 +80,15 @@ def exact_service_times(draw: st.DrawFn) -> ServiceTimeModel:
     )
 
 
+NO_HASHES = Trace.from_columns([0.0, 0.0], [1, 11], [433, 407], model=MODEL.name)
+CHUNKED = ReplicaLimits(kv_blocks=52, max_batched_tokens=16, max_seqs=2, reserve_whole_prompt=False)
+
+
+@example(
+    Deployment(((ReplicaSpec.uniform(MODEL, gpu_type("L40"), limits=CHUNKED), 1),)),
+    NO_HASHES,
+    ConstantServiceTime(0.125),
+)  # without hashes nothing is cached, and a chunk may be enough to be admitted
 @given(deployments(), any_trace, exact_service_times())
 def test_one_stage_agrees_with_a_naive_twin(
     deployment: Deployment, trace: Trace, service_time: ServiceTimeModel
@@ -89,7 +107,7 @@ def test_one_stage_agrees_with_a_naive_twin(
         kv_blocks=kv_blocks(spec),
         max_batched_tokens=spec.max_batched_tokens,
         max_seqs=spec.max_seqs,
-        reserve_whole_prompt=True,
+        reserve_whole_prompt=spec.limits.reserve_whole_prompt or Prefixes.from_trace(trace) is not None,
         segment_tokens=SEGMENT,
     )
     assert requests["cached_prompt_tokens"].to_list() == [twin.n_cached for twin in twins]
