@@ -109,9 +109,9 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
             get_planner(choice.name, choice.options)
         except PlannerError as error:
             yield ("planners", index), str(error)
-        if choice.name in seen:
-            yield ("planners", index), f"{choice.name!r} stands here twice"
-        seen.add(choice.name)
+        if choice.label in seen:
+            yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
+        seen.add(choice.label)
         gpu = choice.name.partition(":")[2]
         if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
             yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"

@@ -239,11 +239,15 @@ class PlannerChoice(_Part):
 
     name: str
     options: dict[str, Any] = {}
+    label: str = ""
+    """What it is called in results, where one planner stands twice with different options; by default its name."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
+    def _complete(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = {"name": value}
+        return {"label": value["name"]} | value if isinstance(value, dict) and "name" in value else value
 
 
 # Simulation ----------------------------------------------------------------------------------------------------------
@@ -341,3 +345,5 @@ class Scenario(_Part):
     """Named patches: for each a new value for dotted paths, as in `planning.budget_usd_per_h: 60`."""
     scenarios: dict[str, tuple[str, ...]] = {}
     """Named lists of overrides, applied together."""
+    matrix: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Alternatives by axis: each combination, one override of each axis, is a scenario named `a-b-c` after them."""
