@@ -90,7 +90,9 @@ _seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
                             help="Processes to split a simulation over.")  # fmt: skip
-_quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+_progress_option = click.option(
+    "--progress/--quiet", " /-q", default=None, help="Say on stderr how far it is; by default on a terminal.",
+)  # fmt: skip
 _force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
 _out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
@@ -118,8 +120,8 @@ def _print_json(data: Any) -> None:
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where results are kept.")
 @_json_option
-@_quiet_option
-def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
+@_progress_option
+def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
     from scenarios.load import load
 
@@ -127,7 +129,7 @@ def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
     loaded = load("demo")
     if not as_json:
         click.echo(loaded.scenario.description)
-    rows = _run(loaded, out, quiet=quiet)
+    rows = _run(loaded, out, progress=progress)
     _report(rows, None, "json" if as_json else "table")
     if not as_json:
         click.echo(f"\nResults: {out}")
@@ -196,10 +198,10 @@ def validate(files: Sequence[str]) -> None:
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
 @_json_option
-@_quiet_option
+@_progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
-    as_json: bool, quiet: bool,
+    as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
@@ -211,7 +213,7 @@ def plan(
     from scenarios.run import Job
 
     loaded = load(file, scenario, sets)
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
         if write_lp is not None:
@@ -245,11 +247,11 @@ def plan(
 @_force_option
 @_jobs_option
 @_json_option
-@_quiet_option
+@_progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
     trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
-    force: bool, as_json: bool, quiet: bool,
+    force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
@@ -267,9 +269,9 @@ def run(
         sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
-        rows = [_replay(loaded, plan_file, seed, out, force=force, quiet=quiet)]
+        rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
     else:
-        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, quiet=quiet)
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
     _report(rows, None, "json" if as_json else "table")
     if not as_json:
         for row in rows:
@@ -291,10 +293,10 @@ _STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unf
 @_out_option
 @_force_option
 @_jobs_option
-@_quiet_option
+@_progress_option
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    seed: int | None, out: Path, jobs: int, force: bool, quiet: bool,
+    seed: int | None, out: Path, jobs: int, force: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories."""
     from scenarios.compare import read_rows
@@ -306,7 +308,7 @@ def compare(
             rows += read_rows([Path(source)])
             continue
         for name in scenarios or (None,):
-            rows += _run(load(source, name, sets), out, seed=seed, force=force, jobs=jobs, quiet=quiet)
+            rows += _run(load(source, name, sets), out, seed=seed, force=force, jobs=jobs, progress=progress)
     _report(rows, baseline, style)
 
 
@@ -408,25 +410,27 @@ def _choice(loaded: LoadedScenario, planner: str) -> Any:
 
 def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
-    force: bool = False, jobs: int = 1, quiet: bool = False,
+    force: bool = False, jobs: int = 1, progress: bool | None = None,
 ) -> list[Row]:  # fmt: skip
     from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [_choice(loaded, planner)]
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
         )
 
 
-def _replay(loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, quiet: bool) -> Row:
+def _replay(
+    loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
+) -> Row:
     from scenarios.compare import Row
     from scenarios.report.progress import ProgressBar
     from scenarios.run import Job
     from scenarios.schema import PlannerChoice
 
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
         choice = PlannerChoice(name="given")
