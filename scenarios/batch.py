@@ -57,9 +57,8 @@ def run_batch(tasks: Sequence[Task], n_jobs: int = 1, watcher: Watcher | None = 
 
     with ProcessPoolExecutor(min(n_jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_run_task, task) for task in tasks]
-        watcher.stage(f"{len(tasks)} scenarios and seeds", len(tasks))
-        for n_done, _ in enumerate(as_completed(futures), start=1):
-            watcher.progress(0.0, n_done)
+        for n_done, _ in enumerate(as_completed(futures)):
+            watcher.stage(f"{n_done} of {len(tasks)} scenarios and seeds are done")
         return [row for future in futures for row in future.result()]
 
 

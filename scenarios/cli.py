@@ -20,7 +20,7 @@ from scenarios.cli_options import (
     out_option,
     print_json,
     print_tables,
-    quiet_option,
+    progress_option,
     report,
     scenario_options,
     seed_option,
@@ -78,8 +78,8 @@ def main() -> None:
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where results are kept.")
 @json_option
-@quiet_option
-def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
+@progress_option
+def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
     from scenarios.load import load
 
@@ -87,7 +87,7 @@ def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
     loaded = load("demo")
     if not as_json:
         click.echo(loaded.scenario.description)
-    rows = _run(loaded, out, quiet=quiet)
+    rows = _run(loaded, out, progress=progress)
     report(rows, None, "json" if as_json else "table")
     if not as_json:
         click.echo(f"\nResults: {out}")
@@ -156,10 +156,10 @@ def validate(files: Sequence[str]) -> None:
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
 @json_option
-@quiet_option
+@progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
-    as_json: bool, quiet: bool,
+    as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
@@ -171,7 +171,7 @@ def plan(
     from scenarios.run import Job
 
     loaded = load(file, scenario, sets)
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
         if write_lp is not None:
@@ -205,11 +205,11 @@ def plan(
 @force_option
 @jobs_option
 @json_option
-@quiet_option
+@progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
     trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
-    force: bool, as_json: bool, quiet: bool,
+    force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
@@ -227,9 +227,9 @@ def run(
         sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
-        rows = [_replay(loaded, plan_file, seed, out, force=force, quiet=quiet)]
+        rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
     else:
-        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, quiet=quiet)
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
     report(rows, None, "json" if as_json else "table")
     if not as_json:
         for row in rows:
@@ -340,25 +340,27 @@ def _choice(loaded: LoadedScenario, planner: str) -> Any:
 
 def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
-    force: bool = False, jobs: int = 1, quiet: bool = False,
+    force: bool = False, jobs: int = 1, progress: bool | None = None,
 ) -> list[Row]:  # fmt: skip
     from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [_choice(loaded, planner)]
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
         )
 
 
-def _replay(loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, quiet: bool) -> Row:
+def _replay(
+    loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
+) -> Row:
     from scenarios.compare import Row
     from scenarios.report.progress import ProgressBar
     from scenarios.run import Job
     from scenarios.schema import PlannerChoice
 
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
         choice = PlannerChoice(name="given", label="given")

@@ -44,7 +44,9 @@ seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead o
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
                             help="Processes to split a simulation over.")  # fmt: skip
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+progress_option = click.option(
+    "--progress/--quiet", " /-q", default=None, help="Say on stderr how far it is; by default on a terminal.",
+)  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
 out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scenarios.cli_options import force_option, out_option, quiet_option, report, seed_option
+from scenarios.cli_options import force_option, out_option, progress_option, report, seed_option
 from scenarios.errors import RunError
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ _jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, sho
 @force_option
 @_resume_option
 @_jobs_option
-@quiet_option
+@progress_option
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    seed: int | None, out: Path, jobs: int, force: bool, resume: bool, quiet: bool,
+    seed: int | None, out: Path, jobs: int, force: bool, resume: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories.
 
@@ -55,7 +55,7 @@ def compare(
             rows += read_rows([Path(source)])
         else:
             names = scenarios or matrix_names(source) or (None,)
-            rows += _run(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, quiet=quiet)
+            rows += _run(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress)
     report(rows, baseline, style)
 
 
@@ -68,10 +68,10 @@ def compare(
 @force_option
 @_resume_option
 @_jobs_option
-@quiet_option
+@progress_option
 def batch(
     file: str, scenarios: Sequence[str], sets: Sequence[str], seed: int | None, out: Path, jobs: int, force: bool,
-    resume: bool, quiet: bool,
+    resume: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Run all scenarios of a file with all planners and seeds, and say what became of them.
 
@@ -79,7 +79,9 @@ def batch(
     """
     from scenarios.load import all_names
 
-    rows = _run(file, scenarios or all_names(file), sets, seed, out, force=force, resume=resume, jobs=jobs, quiet=quiet)
+    rows = _run(
+        file, scenarios or all_names(file), sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress
+    )
     statuses = [row.status for row in rows]
     click.echo(", ".join(f"{statuses.count(status):,} {status}" for status in sorted(set(statuses))) + f": {out}")
     failed = [row for row in rows if row.status == "failed"]
@@ -91,7 +93,7 @@ def batch(
 
 def _run(
     source: str, names: Sequence[str | None], sets: Sequence[str], seed: int | None, out: Path,
-    *, force: bool, resume: bool, jobs: int, quiet: bool,
+    *, force: bool, resume: bool, jobs: int, progress: bool | None,
 ) -> list[Row]:  # fmt: skip
     from scenarios.batch import Task, run_batch
     from scenarios.compare import run_rows
@@ -104,7 +106,7 @@ def _run(
         if taken:
             msg = f"{taken[0]} exists already; choose another directory with --out, or use --resume or --force"
             raise RunError(msg)
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         if len(loaded) == 1:
             seeds = None if seed is None else [seed]
             return run_rows(loaded[0], out, seeds=seeds, force=force, resume=resume, n_jobs=jobs, watcher=bar)
