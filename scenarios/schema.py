@@ -294,11 +294,29 @@ class TableTimes(_Part):
     """Added to each time: what the measured ones leave out."""
 
 
+class AiconfiguratorTimes(_Part):
+    """Iteration times from NVIDIA's kernel measurements, for the GPU types that `aiconfigurator-core` has."""
+
+    kind: Literal["aiconfigurator"]
+    backend: Literal["vllm", "sglang", "trtllm"] = "vllm"
+    """Serving engine whose kernels were measured."""
+    version: str = "current"
+    """Its version: a number that the package offers, or `current`, `previous`, `next`."""
+    step_overhead_s: NonNegativeFloat = 0.0
+    """Added to each time: what kernel times leave out."""
+    network_bandwidth_gb_per_s: PositiveFloat = 0.625
+    """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
+
+
 def _compact_by_default(value: object) -> object:
     return {"kind": "compact"} | value if isinstance(value, dict) else value
 
 
-ServiceTime = Annotated[CompactTimes | TableTimes, Field(discriminator="kind"), BeforeValidator(_compact_by_default)]
+ServiceTime = Annotated[
+    CompactTimes | TableTimes | AiconfiguratorTimes,
+    Field(discriminator="kind"),
+    BeforeValidator(_compact_by_default),
+]
 
 
 class Sim(_Part):

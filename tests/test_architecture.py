@@ -16,6 +16,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
         ("simpy", {"sim/clock.py", "sim/engine.py", "sim/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
+        ("aiconfigurator_core", {"sim/aiconfigurator_service_time.py"}),
         (
             "click",
             {"scenarios/cli.py", "scenarios/cli_options.py", "scenarios/compare_cli.py", "scenarios/profile_cli.py"},
