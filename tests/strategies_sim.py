@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import polars as pl
 from hypothesis import strategies as st
@@ -56,11 +56,15 @@ FITTING_REPLICAS = [
 
 @st.composite
 def service_times(draw: st.DrawFn) -> ServiceTimeModel:
-    """The compact model, or constants with and without dependence on batch and context."""
-    if draw(st.booleans()):
+    """The compact model, or a constant, or constants with and without dependence on batch and context."""
+    kind = draw(st.sampled_from(["compact", "compact", "constant", "constants"]))
+    if kind == "compact":
         return CompactServiceTime()
+    iteration_s = draw(st.sampled_from([0.1, 0.05, 0.013]))
+    if kind == "constant":
+        return ConstantServiceTime(iteration_s)
     return ConstantServiceTime(
-        draw(st.sampled_from([0.1, 0.05, 0.013])),
+        iteration_s,
         per_prompt_token_s=draw(st.sampled_from([0.0, 1e-3])),
         per_decode_s=draw(st.sampled_from([0.0, 0.01])),
         per_context_token_s=draw(st.sampled_from([0.0, 1e-5])),
@@ -130,31 +134,34 @@ def fleets(draw: st.DrawFn) -> Deployment:
 
 
 def crowded_traces(max_size: int = 40) -> st.SearchStrategy[Trace]:
-    """Requests that fit a cache of `MIN_KV_TOKENS`, but few of them at once; many arrive at the same time."""
-    return traces(
-        max_size=max_size, max_gap_s=1.0, max_prompt_tokens=300, max_output_tokens=500, models=(MODEL.name,)
-    ) | _traces_on_a_lattice(max_size)
+    """Requests that fit a cache of `MIN_KV_TOKENS`, but few of them at once."""
+    return _requests(max_size, max_prompt_tokens=300, max_output_tokens=500, models=(MODEL.name,))
 
 
-@st.composite
-def _traces_on_a_lattice(draw: st.DrawFn, max_size: int) -> Trace:
-    """Arrivals at multiples of 0.1 s, which meet ends of iterations of constant service times."""
-    ticks = sorted(draw(st.lists(st.integers(0, 40), min_size=1, max_size=max_size)))
-    lengths = st.tuples(st.integers(1, 200), st.integers(1, 200))
-    pairs = [draw(lengths) for _ in ticks]
-    prompts, outputs = [p for p, _ in pairs], [o for _, o in pairs]
-    return Trace.from_columns([0.1 * t for t in ticks], prompts, outputs, model=MODEL.name, source="lattice")
-
-
-@st.composite
-def fleet_traces(draw: st.DrawFn) -> Trace:
+def fleet_traces() -> st.SearchStrategy[Trace]:
     """Requests of two models and of one that nobody serves; some fit nowhere."""
-    names = (MODEL.name, MODEL.name, MISTRAL.name, "Nobody")
-    if draw(st.booleans()):
-        return draw(traces(max_gap_s=0.5, max_prompt_tokens=500, max_output_tokens=400, models=names))
-    trace = draw(_traces_on_a_lattice(40))
-    models = [draw(st.sampled_from(names)) for _ in range(len(trace))]
-    return Trace(trace.requests.with_columns(model=pl.Series(models)), trace.source)
+    names = (MODEL.name, MODEL.name, MODEL.name, MISTRAL.name, MISTRAL.name, "Nobody")
+    return _requests(40, max_prompt_tokens=500, max_output_tokens=400, models=names)
+
+
+def _requests(max_size: int, **arguments: Any) -> st.SearchStrategy[Trace]:
+    """Many or few; they arrive together, one after the other or on a lattice.
+
+    Lists that are drawn are short, most of them, if nobody asks for more; then hardly anybody waits or is preempted.
+    """
+    return st.sampled_from([1, max_size // 3, 2 * max_size // 3, max_size]).flatmap(
+        lambda min_size: st.one_of(
+            traces(min_size=min_size, max_size=max_size, max_gap_s=0.02, **arguments),
+            traces(min_size=min_size, max_size=max_size, max_gap_s=1.0, **arguments),
+            traces(min_size=min_size, max_size=max_size, max_gap_s=1.0, **arguments).map(_on_a_lattice),
+        )
+    )
+
+
+def _on_a_lattice(trace: Trace) -> Trace:
+    """Arrivals at multiples of 0.1 s, which meet ends of iterations of constant service times."""
+    ticks = (4 * pl.col("arrival_s")).floor()
+    return Trace(trace.requests.with_columns(arrival_s=0.1 * ticks), "lattice")
 
 
 @st.composite
