@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planners.assignment import Assignment, best_assignment, objective_of
-from planners.base import Plan, PlanningProblem, PlanStatus, Termination
+from planners.assignment import Assignment, best_assignment, evaluate, objective_of
+from planners.base import Fractions, Plan, PlanningProblem, PlanStatus, Termination
 from planners.check import check_plan
 from planners.fleet import cheapest_fleet
 
@@ -44,14 +44,16 @@ class Drafting:
         termination: Termination,
         *,
         bound: float | None = None,
+        assignment: Fractions | None = None,
         diagnostics: Sequence[str] = (),
     ) -> Plan:
-        """The plan of a fleet: the best assignment, checked.
+        """The plan of a fleet, checked.
 
         Args:
-            counts: Replicas of each candidate. Those that the best assignment leaves idle are given back.
+            counts: Replicas of each candidate. Those that the assignment leaves idle are given back.
             termination: Why the planner stopped.
             bound: A makespan T that no fleet beats (see `planners.assignment`), if the planner has one.
+            assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
 
         Returns:
@@ -59,7 +61,11 @@ class Drafting:
             it does not pass `check_plan`.
         """
         problem = self._problem
-        kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
+        if assignment is None:
+            kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
+        else:
+            kept = tuple(count if any(row) else 0 for count, row in zip(counts, assignment, strict=True))
+            makespan, fractions = evaluate(problem, kept, assignment), assignment
         if not 0 < makespan < math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))
         objective = objective_of(problem.objective, makespan)
