@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from planners.assignment import Assignment, evaluate
+from planners.rows import Rows
 
 if TYPE_CHECKING:
     from planners.base import PlanningProblem
@@ -68,3 +69,69 @@ def capacity_weighted(problem: PlanningProblem, counts: Sequence[int]) -> Assign
                     rows[c][w] = weights[c] / total
     fractions = tuple(tuple(row) for row in rows)
     return Assignment(evaluate(problem, counts, fractions), fractions)
+
+
+class MixFleet(NamedTuple):
+    """The fleet found, None if there is none; and whether the search was cut short by its time limit."""
+
+    counts: tuple[int, ...] | None
+    is_cut_short: bool
+
+
+def best_mix_fleet(
+    problem: PlanningProblem,
+    allowed: Sequence[int],
+    *,
+    pace: float | None = None,
+    within_budget: bool = True,
+    gap: float = 1e-4,
+    time_limit_s: float | None = None,
+) -> MixFleet:
+    r"""The fleet with the most capacity on the mix, or the cheapest with enough.
+
+    With C the capacity of a replica on the mix of its model m, and F the amount demanded of m:
+
+    .. math::
+
+        \max z \quad \sum_{c \in m} C_c y_c \ge F_m z, \quad \sum_c o_c y_c \le B, \quad
+        \sum_c d_{n,c} y_c \le a_n, \quad \sum_{c: h_{c,w} > 0} y_c \ge 1
+
+    The last row rents somebody for each type that is demanded. If a pace is given, z is that, and the price is
+    minimised instead.
+
+    Args:
+        problem: The problem.
+        allowed: Positions of the candidates that may be rented.
+        pace: The pace to reach, in 1/s (a multiple of the rates if amounts are per second).
+        within_budget: Whether the fleet must keep to the budget.
+        gap: Relative gap at which to stop.
+        time_limit_s: When to stop; the problem's limit if None.
+    """
+    index = {c: i for i, c in enumerate(allowed)}
+    mix_rps = {c: mix_capacity_rps(problem, c) for c in index}
+    most_rps = max(mix_rps.values(), default=0.0)
+    if problem.is_empty or most_rps == 0:
+        return MixFleet(None, is_cut_short=False)
+    rows = Rows(len(index))
+    rows.add_limits(problem, index, within_budget=within_budget)
+    rows.add_cover(problem, index)
+    column_of_z = rows.add_column()
+    # z is counted in the pace of one of the largest replicas, so that numbers are near 1.
+    total = math.fsum(demand.total for demand in problem.demands)
+    unit = most_rps / total
+    for demand in problem.demands:
+        served = {index[c]: mix_rps[c] / most_rps for c in problem.candidates_of(demand.model) if c in index}
+        if demand.total > 0:
+            rows.add({column_of_z: -demand.total / total, **served}, lower=0.0)
+    cost = {column_of_z: -1.0}
+    if pace is not None:
+        rows.add({column_of_z: 1.0}, lower=pace / unit)
+        cost = {i: problem.candidates[c].usd_per_h for c, i in index.items()}
+    available = dict(problem.available)
+    most = [min(available[gpu] // n for gpu, n in problem.candidates[c].gpus) for c in index]
+    limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
+    solved = rows.solve(cost, most, gap, limit_s)
+    if solved.x is None:
+        return MixFleet(None, is_cut_short=solved.status != 2)
+    counts = tuple(round(solved.x[index[c]]) if c in index else 0 for c in range(len(problem.candidates)))
+    return MixFleet(counts, is_cut_short=solved.status != 0)

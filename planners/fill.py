@@ -99,3 +99,19 @@ def by_value(filling: Filling) -> int | None:
         if best is not None:
             return best
     return None
+
+
+def in_proportion(filling: Filling) -> int | None:
+    """The rule of `uniform`: on the GPU type furthest behind, for the least served model that can get one there."""
+    problem = filling.problem
+    taken = problem.gpus(filling.counts)
+    stock = [(taken.get(gpu, 0) / count, gpu) for gpu, count in problem.available if count > 0]
+    for _, gpu in sorted(stock):
+        for model in filling.models():
+            mine = [
+                c for c in problem.candidates_of(model) if [name for name, _ in problem.candidates[c].gpus] == [gpu]
+            ]
+            best = filling.best_value(mine)
+            if best is not None:
+                return best
+    return None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from planners import (
     Objective,
+    Planner,
     PlanningProblem,
     PlanStatus,
     Termination,
@@ -22,6 +23,7 @@ from planners import (
     check_planner,
     evaluate,
     get_planner,
+    planner_names,
 )
 from planners.assignment import objective_of
 from planners.bounds import pace_bound
@@ -29,14 +31,27 @@ from tests.planning import fleets, least_makespan
 from tests.strategies_planners import problems
 
 EXACT = {"gap": 0.0}
-ALL_PLANNERS = ("greedy", "homogeneous", "homogeneous:t1", "milp", "milp:bisection", "uniform")
+ALL_PLANNERS = (*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection")
+OPTIONS: dict[str, dict[str, float]] = {
+    "adaptive_greedy": {"n_starts": 4, "n_paces": 10},
+    "hexgen": {"population": 8, "generations": 10},
+    "homogeneous": EXACT,
+    "milp": EXACT,
+}
+# These serve everything wherever that is possible.
+HEURISTICS = ("adaptive_greedy", "greedy", "greedy_lp", "helix", "hexgen", "random", "uniform")
 MAKESPAN = problems(objectives=(Objective.MAKESPAN,))
 FACTORS = st.sampled_from([0.001, 0.1, 3.0, 1000.0])
 
 
+def planner(name: str) -> Planner:
+    """A planner that is exact, or takes little effort."""
+    return get_planner(name, OPTIONS.get(name.partition(":")[0]))
+
+
 def makespan_of(problem: PlanningProblem, name: str = "milp") -> float:
     """The makespan T that a planner finds; infinite without a plan."""
-    plan = get_planner(name, EXACT if name.startswith(("milp", "homogeneous")) else None).plan(problem)
+    plan = planner(name).plan(problem)
     assert plan.status is not PlanStatus.FAILED
     return math.inf if plan.objective is None else objective_of(problem.objective, plan.objective)
 
@@ -69,22 +84,22 @@ def test_milp_of_one_gpu_type_is_homogeneous(problem: PlanningProblem) -> None:
 @given(problems())
 def test_milp_is_never_worse_than_another_planner(problem: PlanningProblem) -> None:
     best = makespan_of(problem)
-    for name in ("greedy", "homogeneous", "uniform"):
-        assert makespan_of(problem, name) >= best * (1 - 1e-9)
+    for name in ALL_PLANNERS:
+        assert makespan_of(problem, name) >= best * (1 - 1e-9), name
 
 
 @given(problems())
 def test_heuristics_serve_everything_wherever_that_is_possible(problem: PlanningProblem) -> None:
     possible = makespan_of(problem) < math.inf
-    assert (makespan_of(problem, "greedy") < math.inf) == possible
-    assert (makespan_of(problem, "uniform") < math.inf) == possible
+    for name in HEURISTICS:
+        assert (makespan_of(problem, name) < math.inf) == possible, name
 
 
 @pytest.mark.parametrize("name", ALL_PLANNERS)
 @given(data=st.data())
 def test_every_plan_is_feasible_and_pure(name: str, data: st.DataObject) -> None:
     small = problems(max_gpus=2, max_candidates=3)
-    check_planner(get_planner(name), [data.draw(small)])
+    check_planner(planner(name), [data.draw(small)])
 
 
 @given(problems(), st.data())
@@ -184,8 +199,8 @@ def test_no_assignment_is_faster_than_the_best(problem: PlanningProblem, data: s
 
 @given(problems())
 def test_idle_replicas_are_given_back(problem: PlanningProblem) -> None:
-    for name in ("greedy", "milp", "uniform"):
-        plan = get_planner(name).plan(problem)
+    for name in ALL_PLANNERS:
+        plan = planner(name).plan(problem)
         assert check_plan(problem, plan) == []
         for count, row in zip(plan.counts, plan.assignment, strict=True):
             assert (count > 0) == any(row)
