@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from planners.assignment import best_assignment
-from planners.base import Feature, Plan, PlanningProblem, Termination
-from planners.bounds import pace_bound
+from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.bounds import pace_bound, value_bound
 from planners.draws import ADAPTIVE_GREEDY_STREAM, generator
 from planners.fleet import cheapest_fleet
 from planners.outcome import Drafting
@@ -48,12 +48,13 @@ class AdaptiveGreedyPlanner:
     - Relocation moves work to replicas where it costs less, consolidation gives back replicas whose work others have
       time for.
 
-    The paper looks for the cheapest fleet that serves given rates. Here the rates are fixed by a pace, and the largest
-    pace whose fleet is within the budget is sought by bisection. Requests are then assigned anew, as well as possible.
+    The paper looks for the cheapest fleet that serves given rates, as is done here for the objective `cost`. For the
+    others the rates are multiplied by a pace, and the largest pace whose fleet keeps to the budget is sought. Requests
+    are then assigned anew, as well as possible.
     """
 
     name = "adaptive_greedy"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
     Options: type[BaseModel] = AdaptiveGreedyOptions
 
     def __init__(self, options: AdaptiveGreedyOptions | None = None) -> None:
@@ -62,25 +63,32 @@ class AdaptiveGreedyPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         drafting = Drafting(problem, self.name, self.options)
-        most_pace = pace_bound(problem, range(len(problem.candidates)))
-        if most_pace in {0.0, math.inf}:
+        if value_bound(problem, range(len(problem.candidates))) == math.inf:
             return drafting.none(Termination.INFEASIBLE)
         market = _Market(problem)
-        counts = self._fastest(market, most_pace, (0,) * len(problem.candidates))
+        counts = self._best(market, (0,) * len(problem.candidates))
         if counts is None:
             start = cheapest_fleet(problem)
-            counts = None if start is None else self._fastest(market, most_pace, start) or start
+            counts = None if start is None else self._best(market, start)
         if counts is None:
             return drafting.none(Termination.INFEASIBLE)
         return drafting.plan(counts, Termination.HEURISTIC)
 
-    def _fastest(self, market: _Market, most_pace: float, start: Sequence[int]) -> tuple[int, ...] | None:
+    def _best(self, market: _Market, start: Sequence[int]) -> tuple[int, ...] | None:
+        """The fleet with the least value of all orders; None if the heuristic finds none."""
+        orders = list(self._orders(market))
+        if market.problem.objective is not Objective.COST:
+            return self._fastest(market, start, orders)
+        fleets = [_fleet_at(market, 1.0, order, start) for order in orders]
+        return min((fleet for fleet in fleets if fleet is not None), key=market.problem.usd_per_h, default=None)
+
+    def _fastest(self, market: _Market, start: Sequence[int], orders: Sequence[list[int]]) -> tuple[int, ...] | None:
         """The fastest fleet of all orders; None if no order keeps any pace.
 
         A first pace that can be kept is found by halving the bound. Then, for each order, the paces between the best
         one known and the bound are tried from above: the heuristic may fail at a pace and succeed at a larger one.
         """
-        orders = list(self._orders(market))
+        most_pace = pace_bound(market.problem, range(len(market.problem.candidates)))
         halves = [most_pace / 2**k for k in range(_N_HALVINGS)]
         found = _first(market, start, [(pace, order) for order in orders for pace in halves])
         if found is None:

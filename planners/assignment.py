@@ -6,6 +6,9 @@ The makespan T of arXiv:2502.00722, for counts y, amounts f, capacities h and sh
 
 With amounts in requests, T is a time in seconds. With amounts in requests/s it is the utilisation of the busiest
 replicas at the offered rates, and 1 / T the multiple of those rates that the fleet sustains.
+
+What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, infinite
+if T is more than 1.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 SHARE_TOLERANCE = 1e-6
 """By which the shares of a type may miss 1."""
 
+RATE_TOLERANCE = 1e-6
+"""By which a fleet may miss the offered rates (objective `cost`) and still count as carrying them."""
+
 _NOISE = 1e-9  # shares below this are rounding of the LP solver
 
 
@@ -37,9 +43,25 @@ class Assignment(NamedTuple):
     fractions: Fractions
 
 
-def objective_of(objective: Objective, makespan: float) -> float:
-    """The objective's value for a makespan T: T itself, or 1 / T for `throughput`."""
-    return makespan if objective is Objective.MAKESPAN else 1.0 / makespan
+def value_of(problem: PlanningProblem, counts: Sequence[int], makespan: float) -> float:
+    """What planners minimise: the makespan T, or for `cost` the price in USD/h of a fleet that carries the rates.
+
+    Args:
+        problem: The problem.
+        counts: Replicas of each candidate.
+        makespan: T of the fleet's assignment.
+
+    Returns:
+        The value; infinite if the fleet cannot serve what is demanded.
+    """
+    if problem.objective is not Objective.COST:
+        return makespan
+    return problem.usd_per_h(counts) if makespan <= 1 + RATE_TOLERANCE else math.inf
+
+
+def objective_of(objective: Objective, value: float) -> float:
+    """The objective for a value that planners minimise: the value itself, or one over it for `throughput`."""
+    return 1.0 / value if objective is Objective.THROUGHPUT else value
 
 
 def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequence[Sequence[float]]) -> float:

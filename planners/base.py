@@ -47,11 +47,14 @@ class Objective(StrEnum):
 
     `makespan` is the time in seconds that a fixed number of requests takes, minimised; `throughput` the multiple
     of the offered rates that the fleet sustains, maximised. With amounts per second instead of amounts, the
-    second is one over the first, so that planners solve one problem.
+    second is one over the first, so that planners solve one problem. `cost` is the price in USD/h of a fleet that
+    sustains the offered rates, that is at least once their multiple, minimised; a problem of which no fleet within
+    budget and availability sustains them is infeasible.
     """
 
     MAKESPAN = "makespan"
     THROUGHPUT = "throughput"
+    COST = "cost"
 
 
 class Feature(StrEnum):
@@ -59,6 +62,7 @@ class Feature(StrEnum):
 
     MAKESPAN = "makespan"
     THROUGHPUT = "throughput"
+    COST = "cost"
     SEVERAL_MODELS = "several_models"
     BOUND = "bound"
 
@@ -106,7 +110,7 @@ class Demand:
         model: Name of the model.
         mix: The workload types and their mean lengths; None where capacities come from a file.
         type_names: Names of the workload types.
-        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`).
+        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -127,7 +131,7 @@ class Demand:
 
     @classmethod
     def from_rate(cls, model: str, mix: WorkloadMix, rate_rps: float) -> Self:
-        """A rate of requests of a mix, for the objective `throughput`."""
+        """A rate of requests of a mix, for the objectives `throughput` and `cost`."""
         return cls.from_requests(model, mix, rate_rps)
 
     @property
@@ -298,9 +302,10 @@ class Plan:
         status: Whether there is a plan.
         termination: Why the planner stopped.
         objective_name: What was made best.
-        objective: The makespan in seconds, or the multiple of the offered rates; None without a plan.
+        objective: The makespan in seconds, the multiple of the offered rates, or the price in USD/h; None without a
+            plan.
         bound: What no plan can beat, among those that the planner looked at; None if it proves nothing.
-        gap: |objective - bound| / objective.
+        gap: |objective - bound| / objective; 0 if they are the same.
         solve_s: Time that planning took: a measurement, which nothing depends on.
         counts: Replicas rented of each candidate.
         assignment: The share of each type that the replicas of each candidate serve. The shares of a type sum
@@ -338,13 +343,14 @@ class Plan:
         """Requests/s of each model, of all types, that the plan says its fleet serves; empty without a plan."""
         if self.objective is None:
             return {}
-        rates = {}
-        for demand in problem.demands:
-            if self.objective_name is Objective.MAKESPAN:
-                rates[demand.model] = demand.total / self.objective
-            else:
-                rates[demand.model] = demand.total * self.objective
-        return rates
+        match self.objective_name:
+            case Objective.MAKESPAN:
+                pace = 1 / self.objective
+            case Objective.THROUGHPUT:
+                pace = self.objective
+            case Objective.COST:
+                pace = 1.0
+        return {demand.model: demand.total * pace for demand in problem.demands}
 
     def deployment(self, problem: PlanningProblem) -> Deployment | None:
         """The fleet for the simulator, with a routing table for each model whose demand has a mix.

@@ -1,13 +1,16 @@
-"""A bound in closed form: no fleet works faster than this."""
+"""Bounds in closed form: no fleet works faster, or is cheaper, than this."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from planners.assignment import RATE_TOLERANCE
+from planners.base import Objective
+
 if TYPE_CHECKING:
-    from planners.base import PlanningProblem
+    from planners.base import Candidate, PlanningProblem
 
 
 def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
@@ -33,17 +36,54 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
     """
     pace = math.inf
     usd_per_h = 0.0
-    for demand in problem.demands:
-        mine = [c for c in allowed if problem.candidates[c].model == demand.model]
-        for w, amount in enumerate(demand.amounts):
-            if amount == 0:
-                continue
-            able = [(problem.candidates[c], problem.max_count(c)) for c in mine]
-            able = [(candidate, n) for candidate, n in able if n > 0 and candidate.capacity_rps[w] > 0]
-            if not able:
-                return 0.0
-            pace = min(pace, math.fsum(n * candidate.capacity_rps[w] for candidate, n in able) / amount)
-            usd_per_h += amount * min(candidate.usd_per_h / candidate.capacity_rps[w] for candidate, _ in able)
+    for w, amount, able in _demanded(problem, allowed):
+        if not able:
+            return 0.0
+        pace = min(pace, math.fsum(n * candidate.capacity_rps[w] for candidate, n in able) / amount)
+        usd_per_h += amount * _usd_per_rps(w, able)
     if usd_per_h > 0:
         pace = min(pace, problem.budget_usd_per_h / usd_per_h)
     return pace
+
+
+def value_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
+    """A lower bound of the value of all fleets of the allowed candidates (see `planners.assignment`).
+
+    Args:
+        problem: The problem.
+        allowed: Positions of the candidates that may be rented.
+
+    Returns:
+        The bound of T, or for `cost` of the price in USD/h; infinite if there is no fleet, or no demand.
+
+    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> demand = Demand("m", None, ("chat",), (5.0,))
+    >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
+    >>> value_bound(PlanningProblem((demand,), (one,), (("L40", 8),), 4.5, Objective.COST), [0])
+    2.5
+    """
+    pace = pace_bound(problem, allowed)
+    if pace in {0.0, math.inf}:
+        return math.inf
+    if problem.objective is not Objective.COST:
+        return 1.0 / pace
+    if pace * (1 + RATE_TOLERANCE) < 1:
+        return math.inf
+    return math.fsum(amount * _usd_per_rps(w, able) for w, amount, able in _demanded(problem, allowed))
+
+
+def _demanded(
+    problem: PlanningProblem, allowed: Sequence[int]
+) -> Iterable[tuple[int, float, list[tuple[Candidate, int]]]]:
+    """Each type with a demand: its number, its amount, and who can serve it, with the most replicas of each."""
+    for demand in problem.demands:
+        mine = [c for c in allowed if problem.candidates[c].model == demand.model]
+        rentable = [(problem.candidates[c], problem.max_count(c)) for c in mine]
+        for w, amount in enumerate(demand.amounts):
+            if amount > 0:
+                yield w, amount, [(one, n) for one, n in rentable if n > 0 and one.capacity_rps[w] > 0]
+
+
+def _usd_per_rps(w: int, able: list[tuple[Candidate, int]]) -> float:
+    """The least price per unit of capacity for a type."""
+    return min(candidate.usd_per_h / candidate.capacity_rps[w] for candidate, _ in able)

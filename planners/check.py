@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of
-from planners.base import Plan, PlanningProblem, PlanStatus
+from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of, value_of
+from planners.base import Objective, Plan, PlanningProblem, PlanStatus
 
 OBJECTIVE_TOLERANCE = 1e-6
 
@@ -39,8 +39,8 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     """All that is wrong with a plan; nothing if it is feasible and its objective is true.
 
     Counts are whole and not negative, the fleet keeps to budget and availability, each type that is demanded is
-    assigned in full, to rented replicas that can serve it, and the objective is the one that the assignment has,
-    to a relative 1e-6. A plan without a fleet must say why.
+    assigned in full, to rented replicas that can serve it, for the objective `cost` in time, and the objective is the
+    one that the assignment has, to a relative 1e-6. A plan without a fleet must say why.
 
     >>> from planners.base import Candidate, Demand, Objective, Termination
     >>> demand = Demand("m", None, ("chat",), (100.0,))
@@ -122,7 +122,11 @@ def _objective(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
         yield Violation(Rule.OBJECTIVE, message)
         return
     makespan = evaluate(problem, plan.counts, plan.assignment)
-    objective = objective_of(problem.objective, makespan) if makespan > 0 else 0.0
+    if problem.objective is Objective.COST and value_of(problem, plan.counts, makespan) == math.inf:
+        message = f"the assignment carries {1 / makespan:g} of the rates demanded, not all"
+        yield Violation(Rule.CAPACITY, message)
+        return
+    objective = objective_of(problem.objective, value_of(problem, plan.counts, makespan)) if makespan > 0 else 0.0
     if not math.isclose(plan.objective, objective, rel_tol=OBJECTIVE_TOLERANCE):
         message = f"the objective is said to be {plan.objective:g}, the assignment has {objective:g}"
         yield Violation(Rule.OBJECTIVE, message)

@@ -26,6 +26,6 @@ def given_fleet(problem: PlanningProblem, composition: Composition) -> Given | N
     """A fleet with the composition asked for, within budget and availability; None if nobody can serve everything."""
     if composition == "best":
         search = best_fleet(problem, range(len(problem.candidates)))
-        return Given(search.counts, ()) if search.makespan < math.inf else None
+        return Given(search.counts, ()) if search.value < math.inf else None
     filled = fill(problem, in_proportion)
     return None if filled is None else Given(*filled)

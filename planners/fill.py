@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from planners.assignment import best_assignment
+from planners.assignment import best_assignment, value_of
+from planners.base import Objective
 from planners.blind import mix_capacity_rps
 from planners.fleet import cheapest_fleet
 
@@ -66,30 +68,42 @@ class Filling:
 
 
 def fill(problem: PlanningProblem, rule: RentingRule) -> tuple[tuple[int, ...], tuple[str, ...]] | None:
-    """Rent by a rule until it stops.
+    """Rent by a rule until it stops, or for `cost` until the rates are carried.
 
-    If the fleet cannot serve everything that is demanded, start again from the cheapest fleet that can.
+    If the fleet cannot serve everything that is demanded, start again from the cheapest fleet that can, however slowly.
 
     Returns:
-        Replicas of each candidate, and what to tell the user; None if no fleet can serve everything, or nothing is
-        demanded.
+        Replicas of each candidate, and what to tell the user; None if nothing is demanded, if no fleet can serve
+        everything, or for `cost` if neither start leads to a fleet that carries the rates.
     """
     if problem.is_empty:
         return None
     counts = _filled(problem, rule, (0,) * len(problem.candidates))
-    if best_assignment(problem, counts).makespan < math.inf:
+    if counts is not None:
         return counts, ()
     start = cheapest_fleet(problem)
     if start is None:
         return None
-    return _filled(problem, rule, start), (STARTED_FROM_CHEAPEST,)
+    counts = _filled(problem, rule, start)
+    return None if counts is None else (counts, (STARTED_FROM_CHEAPEST,))
 
 
-def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -> tuple[int, ...]:
+def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -> tuple[int, ...] | None:
     filling = Filling(problem, start)
+    fleets = [tuple(start)]
     while (c := rule(filling)) is not None:
         filling.counts[c] += 1
-    return tuple(filling.counts)
+        fleets.append(tuple(filling.counts))
+    if not _serves(problem, fleets[-1]):
+        return None
+    if problem.objective is not Objective.COST:
+        return fleets[-1]
+    return fleets[bisect_left(fleets, True, key=lambda fleet: _serves(problem, fleet))]
+
+
+def _serves(problem: PlanningProblem, counts: Sequence[int]) -> bool:
+    """Whether a fleet can serve everything, for `cost` in time. More replicas never unsettle it."""
+    return value_of(problem, counts, best_assignment(problem, counts).makespan) < math.inf
 
 
 def by_value(filling: Filling) -> int | None:

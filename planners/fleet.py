@@ -1,4 +1,4 @@
-"""Exact searches over fleets with SciPy's MILP solver: the fastest one of some candidates, and the cheapest.
+"""Exact searches over fleets with SciPy's MILP solver: the best one of some candidates, and the smallest.
 
 Written apart from `planners.milp`, in other variables: u[c,w] is the number of replicas of c that type w keeps
 busy, where `planners.milp` has shares. Each is a check of the other.
@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from planners.assignment import best_assignment
-from planners.base import Fractions, Termination
-from planners.bounds import pace_bound
+from planners.assignment import best_assignment, value_of
+from planners.base import Fractions, Objective, Termination
+from planners.bounds import pace_bound, value_bound
 from planners.rows import Rows
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ PROVED_GAP = 1e-6
 """Gap up to which a plan counts as optimal: about the tolerance of the solvers."""
 
 
-def termination_at(makespan: float, bound: float) -> Termination:
-    """What a solver that stopped at its gap has shown: that the makespan is optimal, or near its bound."""
-    return Termination.OPTIMAL if makespan - bound <= PROVED_GAP * makespan else Termination.GAP_REACHED
+def termination_at(value: float, bound: float) -> Termination:
+    """What a solver that stopped at its gap has shown: that the value is optimal, or near its bound."""
+    return Termination.OPTIMAL if value - bound <= PROVED_GAP * value else Termination.GAP_REACHED
 
 
 class FleetSearch(NamedTuple):
-    """The fleet found, with its makespan T and a proved lower bound of T; both are infinite if there is none."""
+    """The fleet found, its value (see `planners.assignment`) and a proved lower bound; both infinite if none is."""
 
     counts: tuple[int, ...]
-    makespan: float
+    value: float
     fractions: Fractions
     bound: float
     termination: Termination
@@ -40,14 +40,15 @@ class FleetSearch(NamedTuple):
 def best_fleet(
     problem: PlanningProblem, allowed: Sequence[int], *, gap: float = 1e-4, time_limit_s: float | None = None
 ) -> FleetSearch:
-    r"""The fleet of the allowed candidates with the least makespan.
+    r"""The fleet of the allowed candidates with the least value: the fastest, or for `cost` the cheapest.
 
     .. math::
 
         \max z \quad \sum_c h_{c,w} u_{c,w} = f_w z, \quad \sum_w u_{c,w} \le y_c, \quad
         \sum_c o_c y_c \le B, \quad \sum_c d_{n,c} y_c \le a_n, \quad \sum_{c: h_{c,w} > 0} y_c \ge 1
 
-    with T = 1 / z. The last row holds wherever z > 0; it makes the MILP infeasible where there is no plan.
+    with T = 1 / z. The last row holds wherever z > 0; it makes the MILP infeasible where there is no plan. For `cost`
+    z is 1, and the price is minimised instead.
 
     Args:
         problem: The problem.
@@ -55,15 +56,18 @@ def best_fleet(
         gap: Relative gap at which to stop.
         time_limit_s: When to stop; the problem's limit if None.
     """
-    pace = pace_bound(problem, allowed)
-    if pace in {0.0, math.inf}:
+    least = value_bound(problem, allowed)
+    if least == math.inf:
         return _none(problem, Termination.INFEASIBLE)
+    is_cost = problem.objective is Objective.COST
+    pace = 1.0 if is_cost else pace_bound(problem, allowed)
     index = {c: i for i, c in enumerate(allowed)}
     demands = [(d.model, w, f) for d in problem.demands for w, f in enumerate(d.amounts) if f > 0]
     rows = Rows(len(allowed))
     rows.add_limits(problem, index)
     rows.add_cover(problem, index)
     column_of_z = rows.add_column()
+    rows.add({column_of_z: 1.0}, lower=1.0 if is_cost else 0.0, upper=1.0)
     busy: list[dict[int, float]] = [{i: -1.0} for i in range(len(allowed))]
     for model, w, amount in demands:
         able = [
@@ -79,19 +83,23 @@ def best_fleet(
     for row in busy:
         rows.add(row, upper=0.0)
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
-    solved = rows.solve({column_of_z: -1.0}, [problem.max_count(c) for c in allowed], gap, limit_s)
+    cost = {index[c]: problem.candidates[c].usd_per_h for c in allowed} if is_cost else {column_of_z: -1.0}
+    solved = rows.solve(cost, [problem.max_count(c) for c in allowed], gap, limit_s)
     if solved.x is None:
-        return _none(problem, Termination.INFEASIBLE if solved.status == 2 else Termination.TIME_LIMIT, 1.0 / pace)
+        return _none(problem, Termination.INFEASIBLE if solved.status == 2 else Termination.TIME_LIMIT, least)
     counts = _counts(problem, index, solved.x)
     found = best_assignment(problem, counts)
-    bound_of_z = min(1.0, -solved.mip_dual_bound) * pace
-    bound = min(found.makespan, 1.0 / bound_of_z)
-    termination = Termination.TIME_LIMIT if solved.status != 0 else termination_at(found.makespan, bound)
-    return FleetSearch(counts, found.makespan, found.fractions, bound, termination)
+    value = value_of(problem, counts, found.makespan)
+    proved = solved.mip_dual_bound if is_cost else 1.0 / (min(1.0, -solved.mip_dual_bound) * pace)
+    bound = min(value, max(least, proved))
+    termination = Termination.TIME_LIMIT if solved.status != 0 else termination_at(value, bound)
+    return FleetSearch(counts, value, found.fractions, bound, termination)
 
 
 def cheapest_fleet(problem: PlanningProblem, *, within_budget: bool = True) -> tuple[int, ...] | None:
     """Replicas of each candidate in the cheapest fleet that can serve every type that is demanded, however slowly.
+
+    It says whether there is a plan for `makespan` and `throughput`; `cost` asks for more, see `best_fleet`.
 
     Args:
         problem: The problem.

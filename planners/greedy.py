@@ -18,13 +18,14 @@ class GreedyOptions(BaseModel):
 class GreedyPlanner:
     """Rents again and again, for the model that is least served, the replica with the most capacity per dollar.
 
-    Capacity is that on the whole mix, the harmonic mean over its types. When budget or GPUs are used up, requests
-    are assigned to the fleet as well as possible. A fleet that leaves something unserved is avoided where it can
-    be: then the rule starts again from the cheapest fleet that serves everything.
+    Capacity is that on the whole mix, the harmonic mean over its types. When budget or GPUs are used up, or for the
+    objective `cost` as soon as the rates are carried, requests are assigned to the fleet as well as possible. A fleet
+    that leaves something unserved is avoided where it can be: then the rule starts again from the cheapest fleet that
+    serves everything.
     """
 
     name = "greedy"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
     Options: type[BaseModel] = GreedyOptions
 
     def __init__(self, options: GreedyOptions | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.blind import best_mix_fleet
 from planners.outcome import Drafting
 
@@ -22,12 +22,13 @@ class GreedyLpPlanner:
     """Rents the most capacity on the average request, by an exact search, and assigns by type only then.
 
     It is a baseline in two steps, of which each is optimal. The first is a knapsack: replicas have one capacity, that
-    on the mix, and the model served worst gets the most (`planners.blind`). The second is the linear program of
-    `planners.assignment`. What it cannot see is that a replica that is poor on average may be the best for one type.
+    on the mix, and the model served worst gets the most (`planners.blind`); for the objective `cost` the fleet is the
+    cheapest with enough of it. The second is the linear program of `planners.assignment`. What it cannot see is that a
+    replica that is poor on average may be the best for one type.
     """
 
     name = "greedy_lp"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
     Options: type[BaseModel] = GreedyLpOptions
 
     def __init__(self, options: GreedyLpOptions | None = None) -> None:
@@ -36,7 +37,8 @@ class GreedyLpPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         drafting = Drafting(problem, self.name, self.options)
-        found = best_mix_fleet(problem, range(len(problem.candidates)), gap=self.options.gap)
+        pace = 1.0 if problem.objective is Objective.COST else None
+        found = best_mix_fleet(problem, range(len(problem.candidates)), pace=pace, gap=self.options.gap)
         if found.counts is None:
             return drafting.none(Termination.TIME_LIMIT if found.is_cut_short else Termination.INFEASIBLE)
         return drafting.plan(found.counts, Termination.TIME_LIMIT if found.is_cut_short else Termination.HEURISTIC)

@@ -30,7 +30,9 @@ class HomogeneousPlanner:
     """
 
     name = "homogeneous"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS, Feature.BOUND})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.BOUND}
+    )
     Options: type[BaseModel] = HomogeneousOptions
     argument = "gpu"
 
@@ -44,12 +46,12 @@ class HomogeneousPlanner:
         drafting = Drafting(problem, self.name, self.options)
         gpus = [gpu for gpu, count in problem.available if count > 0 and self.options.gpu in {None, gpu}]
         searches = {gpu: self._search(problem, gpu, problem.time_limit_s / len(gpus)) for gpu in gpus}
-        best = min(searches.values(), key=lambda search: search.makespan, default=None)
-        if best is None or best.makespan == math.inf:
+        best = min(searches.values(), key=lambda search: search.value, default=None)
+        if best is None or best.value == math.inf:
             return self._no_plan(drafting, problem, searches)
         bound = min(search.bound for search in searches.values())
         is_open = any(s.bound == bound for s in searches.values() if s.termination is Termination.TIME_LIMIT)
-        termination = Termination.TIME_LIMIT if is_open else termination_at(best.makespan, bound)
+        termination = Termination.TIME_LIMIT if is_open else termination_at(best.value, bound)
         return drafting.plan(best.counts, termination, bound=bound)
 
     def _search(self, problem: PlanningProblem, gpu: str, time_limit_s: float) -> FleetSearch:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planners.assignment import Assignment, best_assignment, evaluate, objective_of
-from planners.base import Fractions, Plan, PlanningProblem, PlanStatus, Termination
+from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, objective_of, value_of
+from planners.base import Fractions, Objective, Plan, PlanningProblem, PlanStatus, Termination
 from planners.check import check_plan
-from planners.fleet import cheapest_fleet
+from planners.fleet import best_fleet, cheapest_fleet
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -52,7 +52,8 @@ class Drafting:
         Args:
             counts: Replicas of each candidate. Those that the assignment leaves idle are given back.
             termination: Why the planner stopped.
-            bound: A makespan T that no fleet beats (see `planners.assignment`), if the planner has one.
+            bound: A value that no fleet beats (see `planners.assignment`): a makespan T, or for `cost` a price in
+                USD/h; None if the planner has none.
             assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
 
@@ -66,15 +67,15 @@ class Drafting:
         else:
             kept = tuple(count if any(row) else 0 for count, row in zip(counts, assignment, strict=True))
             makespan, fractions = evaluate(problem, kept, assignment), assignment
-        if not 0 < makespan < math.inf:
+        value = value_of(problem, kept, makespan) if makespan > 0 else math.inf
+        if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))
-        objective = objective_of(problem.objective, makespan)
+        objective = objective_of(problem.objective, value)
         objective_bound = gap = None
-        if bound is not None:
+        if bound is not None and (bound > 0 or problem.objective is Objective.COST):
             # The assignment is exact, a solver's bound is within its tolerance.
-            objective_bound = objective_of(problem.objective, min(bound, makespan)) if bound > 0 else None
-        if objective_bound is not None:
-            gap = abs(objective - objective_bound) / objective
+            objective_bound = objective_of(problem.objective, max(0.0, min(bound, value)))
+            gap = 0.0 if objective == objective_bound else abs(objective - objective_bound) / objective
         plan = Plan(
             planner=self._planner,
             status=PlanStatus.OK,
@@ -147,10 +148,16 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
     if cheapest is None:
         return tuple(_why_unavailable(problem))
     usd_per_h = problem.usd_per_h(cheapest)
-    if problem.is_affordable(usd_per_h):
-        return ("the fleet chosen cannot serve everything; another one could",)
     budget = f"the budget is {problem.budget_usd_per_h:g} $/h"
-    return (f"the cheapest fleet that serves everything costs {usd_per_h:g} $/h, {budget}",)
+    if not problem.is_affordable(usd_per_h):
+        return (f"the cheapest fleet that serves everything costs {usd_per_h:g} $/h, {budget}",)
+    if problem.objective is not Objective.COST:
+        return ("the fleet chosen cannot serve everything; another one could",)
+    fastest = best_fleet(replace(problem, objective=Objective.THROUGHPUT), range(len(problem.candidates)))
+    if fastest.value <= 1 + RATE_TOLERANCE:
+        return ("the fleet chosen cannot carry the rates; another one could",)
+    limits = f"the GPUs available; {budget}" if problem.budget_usd_per_h < math.inf else "the GPUs available"
+    return (f"no fleet carries more than {1 / fastest.bound:.3g} times the rates with {limits}",)
 
 
 def _why_unavailable(problem: PlanningProblem) -> list[str]:

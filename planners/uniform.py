@@ -20,11 +20,11 @@ class UniformPlanner:
 
     The next replica is always on the GPU type of which the smallest part is rented, for the model that is least
     served, in the configuration with the most capacity per dollar. Requests are then assigned as well as possible.
-    Replicas that mix GPU types are left aside.
+    Replicas that mix GPU types are left aside. For the objective `cost` it stops as soon as the rates are carried.
     """
 
     name = "uniform"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
     Options: type[BaseModel] = UniformOptions
 
     def __init__(self, options: UniformOptions | None = None) -> None:

@@ -225,7 +225,7 @@ def plan(
         _print_json(data)
     elif found.objective is not None:
         _print(*plan_tables(data))
-        unit = "s" if found.objective_name == "makespan" else "x the offered requests"
+        unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
     if found.objective is None:

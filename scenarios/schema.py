@@ -207,7 +207,7 @@ class GivenCapacity(_Part):
 
     kind: Literal["given"]
     requests: dict[str, NonNegativeFloat] = Field(min_length=1)
-    """Number of requests of each workload type."""
+    """Number of requests of each workload type, or for the objective `cost` requests/s."""
     candidates: dict[str, GivenCandidate] = Field(min_length=1)
     """Replica configurations by name."""
 
@@ -226,8 +226,8 @@ class Planning(_Part):
 
     budget_usd_per_h: NonNegativeFloat
     """Most that the fleet may cost."""
-    objective: Literal["throughput", "makespan"] = "throughput"
-    """The largest multiple of the offered mix that is carried, or the shortest time for all requests."""
+    objective: Literal["throughput", "makespan", "cost"] = "throughput"
+    """The largest multiple of the offered mix carried, the shortest time for all requests, or the cheapest fleet."""
     grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
     """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
     capacity: Capacity = ClosedFormCapacity()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from planners import Candidate, Demand, Objective, PlanningProblem, best_assignment
+from planners.assignment import value_of
 
 
 def worked_example(objective: Objective = Objective.MAKESPAN) -> PlanningProblem:
@@ -68,13 +69,12 @@ def hard_problem() -> PlanningProblem:
 
 
 def fleets(problem: PlanningProblem) -> Iterator[tuple[int, ...]]:
-    """All fleets within budget and availability that nothing can be added to; a smaller one is never faster."""
+    """All fleets within budget and availability."""
 
     def extend(counts: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         c = len(counts)
         if c == len(problem.candidates):
-            if not any(is_within_limits(problem, _with_one_more(counts, i)) for i in range(c)):
-                yield counts
+            yield counts
             return
         n = 0
         while is_within_limits(problem, (*counts, n, *(0,) * (len(problem.candidates) - c - 1))):
@@ -82,6 +82,11 @@ def fleets(problem: PlanningProblem) -> Iterator[tuple[int, ...]]:
             n += 1
 
     yield from extend(())
+
+
+def is_largest(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+    """Whether nothing can be added; a smaller fleet is never faster."""
+    return not any(is_within_limits(problem, _with_one_more(counts, c)) for c in range(len(counts)))
 
 
 def _with_one_more(counts: tuple[int, ...], i: int) -> tuple[int, ...]:
@@ -95,8 +100,15 @@ def is_within_limits(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
     return problem.usd_per_h(counts) <= problem.budget_usd_per_h + 1e-9
 
 
-def least_makespan(problem: PlanningProblem) -> float:
-    """The makespan of the best fleet, by trying all; infinite if none can serve everything or nothing is asked."""
+def least_value(problem: PlanningProblem) -> float:
+    """The value of the best fleet, by trying all; infinite if none can serve everything or nothing is asked."""
     if not any(demand.total > 0 for demand in problem.demands):
         return math.inf
-    return min((best_assignment(problem, counts).makespan for counts in fleets(problem)), default=math.inf)
+    if problem.objective is Objective.COST:
+        tried: Iterable[tuple[int, ...]] = sorted(fleets(problem), key=problem.usd_per_h)
+    else:
+        tried = (counts for counts in fleets(problem) if is_largest(problem, counts))
+    values = (value_of(problem, counts, best_assignment(problem, counts).makespan) for counts in tried)
+    if problem.objective is Objective.COST:
+        return next((value for value in values if value < math.inf), math.inf)
+    return min(values, default=math.inf)

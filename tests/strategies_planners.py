@@ -24,12 +24,14 @@ def problems(
     objectives: tuple[Objective, ...] = tuple(Objective),
 ) -> PlanningProblem:
     """Problems with and without a plan; capacities, amounts and prices may be 0."""
+    objective = draw(st.sampled_from(objectives))
+    scale = 1 / 32 if objective is Objective.COST else 1.0  # rates that small fleets can carry
     gpus = [f"t{n}" for n in range(1, draw(st.integers(1, max_gpu_types)) + 1)]
     demands = []
     for m in range(draw(st.integers(1, max_models))):
         amounts = draw(st.lists(AMOUNTS, min_size=1, max_size=max_types))
         names = tuple(f"w{w}" for w in range(1, len(amounts) + 1))
-        demands.append(Demand(f"m{m + 1}", None, names, tuple(amounts)))
+        demands.append(Demand(f"m{m + 1}", None, names, tuple(amount * scale for amount in amounts)))
     candidates = []
     for c in range(draw(st.sampled_from(range(max_candidates, -1, -1)))):
         demand = demands[c % len(demands)]
@@ -44,5 +46,5 @@ def problems(
         candidates=tuple(candidates),
         available=tuple((gpu, draw(st.sampled_from(range(max_gpus, -1, -1)))) for gpu in gpus),
         budget_usd_per_h=draw(st.integers(0, 120).map(lambda quarters: 30 - quarters / 4)),
-        objective=draw(st.sampled_from(objectives)),
+        objective=objective,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 import highspy
 import pulp
 
+from planners.base import Objective
 from planners.milp.formulation import Formulation
 
 
@@ -27,13 +29,13 @@ class Found:
     Attributes:
         finding: Whether the solution is optimal (to the gap asked for), or what else.
         counts: Replicas of each candidate; None without a solution.
-        pace_bound: No fleet works at a higher pace; infinite if the solver proved nothing.
+        value_bound: No fleet has a lower value (see `planners.assignment`); 0 if the solver proved nothing.
         solver_status: HiGHS's own word.
     """
 
     finding: Finding
     counts: tuple[int, ...] | None
-    pace_bound: float
+    value_bound: float
     solver_status: str
 
 
@@ -43,7 +45,10 @@ def extract(formulation: Formulation) -> Found:
     highs: highspy.Highs = lp.solverModel
     status = highs.getModelStatus()
     info = highs.getInfo()
-    bound = -info.mip_dual_bound  # PuLP has HiGHS minimise -z
+    bound = info.mip_dual_bound
+    if formulation.problem.objective is not Objective.COST:
+        pace = -bound * formulation.scale  # PuLP has HiGHS minimise -z
+        bound = 1.0 / pace if pace > 0 else math.inf
     if lp.sol_status == pulp.LpSolutionOptimal and status == highspy.HighsModelStatus.kOptimal:
         finding = Finding.OPTIMAL
     elif lp.sol_status == pulp.LpSolutionIntegerFeasible:
@@ -57,4 +62,4 @@ def extract(formulation: Formulation) -> Found:
         n = len(formulation.problem.candidates)
         values = {c: variable.varValue or 0.0 for c, variable in formulation.counts.items()}
         counts = tuple(round(values.get(c, 0.0)) for c in range(n))
-    return Found(finding, counts, bound * formulation.scale, highs.modelStatusToString(status))
+    return Found(finding, counts, max(0.0, bound), highs.modelStatusToString(status))

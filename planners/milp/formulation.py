@@ -8,10 +8,11 @@ h, prices o, GPUs taken d, GPUs available a, budget B. The paper minimises the m
     \min T \quad \sum_c x_{c,w} = 1, \quad \sum_w x_{c,w} f_w / h_{c,w} \le T y_c, \quad
     \sum_c o_c y_c \le B, \quad \sum_c d_{n,c} y_c \le a_n, \quad y_c \in \mathbb{N}
 
-T y is a product of variables. Dividing by T, that is with the pace z = 1 / T and x' = z x, everything is linear.
+T y is a product of variables. Dividing by T, that is with the pace z = 1 / T and x' = z x, everything is linear. For
+the objective `cost` z is 1, that is all rates are carried, and the price is minimised.
 
 Numbers are scaled by the pace Z of a fleet that is known: the variables hold z / Z and x' / Z, which are about 1, and
-Z f / h is the number of replicas of c that type w keeps busy at the pace Z.
+Z f / h is the number of replicas of c that type w keeps busy at the pace Z. For `cost` Z is 1.
 
 The paper's x <= y is left out: a share without a replica already breaks the capacity row.
 """
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 
 import pulp
 
-from planners.base import PlanningProblem
+from planners.base import Objective, PlanningProblem
 from planners.bounds import pace_bound
 
 _LABEL_LENGTH = 40  # two of them and a prefix stay below the 100 characters that PuLP allows
@@ -71,7 +72,17 @@ def maximise_pace(f: Formulation) -> None:
 
     .. math:: \max z
     """
-    _add(f, 1.0 * f.pace, "pace")
+    if f.problem.objective is not Objective.COST:
+        _add(f, 1.0 * f.pace, "pace")
+
+
+def minimise_price(f: Formulation) -> None:
+    r"""For the objective `cost` the fleet is as cheap as it can be.
+
+    .. math:: \min \sum_c o_c y_c
+    """
+    if f.problem.objective is Objective.COST:
+        _add(f, _price(f), "price")
 
 
 def assign_in_full(f: Formulation) -> None:
@@ -105,8 +116,7 @@ def keep_within_budget(f: Formulation) -> None:
     .. math:: \sum_c o_c y_c \le B
     """
     if f.problem.budget_usd_per_h < math.inf:
-        price = pulp.lpSum(f.problem.candidates[c].usd_per_h * count for c, count in f.counts.items())
-        _add(f, price <= f.problem.budget_usd_per_h, "budget")
+        _add(f, _price(f) <= f.problem.budget_usd_per_h, "budget")
 
 
 def keep_within_availability(f: Formulation) -> None:
@@ -134,13 +144,14 @@ def cover_demand(f: Formulation) -> None:
 
 FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "pace": maximise_pace,
+    "price": minimise_price,
     "assign": assign_in_full,
     "capacity": keep_within_capacity,
     "budget": keep_within_budget,
     "availability": keep_within_availability,
     "cover": cover_demand,
 }
-"""The objective and the families of constraints; `tests/golden/lp` has a file for each."""
+"""The objectives and the families of constraints; `tests/golden/lp` has a file for each."""
 
 
 def formulate(problem: PlanningProblem, scale: float = 1.0, families: Iterable[str] = tuple(FAMILIES)) -> Formulation:
@@ -151,8 +162,9 @@ def formulate(problem: PlanningProblem, scale: float = 1.0, families: Iterable[s
         scale: Z, about the pace that can be reached; 1 for a problem of numbers near 1.
         families: Which keys of `FAMILIES` to take; all but in tests.
     """
-    most_pace = pace_bound(problem, range(len(problem.candidates))) / scale
-    lp = pulp.LpProblem("hetserve", pulp.LpMaximize)
+    is_cost = problem.objective is Objective.COST
+    most_pace = 1.0 if is_cost else pace_bound(problem, range(len(problem.candidates)))
+    lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
     labels = _labels([candidate.name for candidate in problem.candidates])
     type_labels = {demand.model: _labels(demand.type_names) for demand in problem.demands}
     counts = {}
@@ -166,11 +178,15 @@ def formulate(problem: PlanningProblem, scale: float = 1.0, families: Iterable[s
         for w, (label, amount) in enumerate(zip(type_labels[candidate.model], demand.amounts, strict=True)):
             if amount > 0 and candidate.capacity_rps[w] > 0:
                 shares[c, w] = lp.add_variable(f"x_{labels[c]}_{label}", 0)
-    pace = lp.add_variable("z", 0, most_pace if most_pace < math.inf else None)
+    pace = lp.add_variable("z", 1.0 / scale if is_cost else 0, most_pace / scale if most_pace < math.inf else None)
     formulation = Formulation(problem, scale, lp, pace, shares, counts, labels, type_labels)
     for family in families:
         FAMILIES[family](formulation)
     return formulation
+
+
+def _price(f: Formulation) -> pulp.LpAffineExpression:
+    return pulp.lpSum(f.problem.candidates[c].usd_per_h * count for c, count in f.counts.items())
 
 
 def _add(f: Formulation, row: pulp.LpAffineExpression | pulp.LpConstraint, name: str) -> None:

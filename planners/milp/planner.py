@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from planners.assignment import best_assignment
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.fill import by_value, fill
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
@@ -26,7 +26,9 @@ class MilpPlanner:
     """
 
     name = "milp"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS, Feature.BOUND})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.BOUND}
+    )
     Options: type[BaseModel] = MilpOptions
     argument = "method"
 
@@ -38,13 +40,16 @@ class MilpPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         drafting = Drafting(problem, self.name, self.options)
-        start = fill(problem, by_value)
-        if start is None:
+        filled = fill(problem, by_value)
+        if filled is None and problem.objective is not Objective.COST:
             return drafting.none(Termination.INFEASIBLE)
+        start = None if filled is None else filled[0]
         limit_s = self.options.time_limit_s
         solved = _METHODS[self.options.method](
-            problem, start[0], self.options.gap, problem.time_limit_s if limit_s is None else limit_s
+            problem, start, self.options.gap, problem.time_limit_s if limit_s is None else limit_s
         )
+        if solved.counts is None:
+            return drafting.none(solved.termination, solved.diagnostics)
         return drafting.plan(solved.counts, solved.termination, bound=solved.bound, diagnostics=solved.diagnostics)
 
 
@@ -53,6 +58,6 @@ def write_lp(problem: PlanningProblem, path: str | Path) -> None:
 
     The variables are scaled as `planners.milp.formulation` says; a problem without a plan is not scaled.
     """
-    start = fill(problem, by_value)
+    start = None if problem.objective is Objective.COST else fill(problem, by_value)
     scale = 1.0 if start is None else 1.0 / best_assignment(problem, start[0]).makespan
     formulate(problem, scale).lp.writeLP(str(path))

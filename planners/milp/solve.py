@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pulp
 
-from planners.assignment import best_assignment
-from planners.base import PlanningProblem, Termination
-from planners.bounds import pace_bound
+from planners.assignment import best_assignment, value_of
+from planners.base import Objective, PlanningProblem, Termination
+from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
@@ -21,47 +21,56 @@ _TOLERANCE = 1e-9  # a thousandth of HiGHS's default, so that its error is far b
 
 
 class Solved(NamedTuple):
-    """The best fleet known, a lower bound of the makespan T, why the search stopped, and what to tell the user."""
+    """The best fleet known, if any, a lower bound of the value, why the search stopped, and what to tell the user."""
 
-    counts: tuple[int, ...]
+    counts: tuple[int, ...] | None
     bound: float
     termination: Termination
     diagnostics: tuple[str, ...] = ()
 
 
-def solve_direct(problem: PlanningProblem, start: Sequence[int], gap: float, time_limit_s: float) -> Solved:
-    """Solve the MILP in z.
+def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
+    """Solve the MILP in z, or for `cost` in the price.
 
     Args:
-        problem: A problem that has a plan.
-        start: A fleet that can serve everything; the solver's must be better to be taken.
+        problem: A problem; for `makespan` and `throughput` it has a plan.
+        start: A fleet that can serve everything, the solver's must be better to be taken; None, for `cost` only, if
+            none is known.
         gap: Relative gap at which the solver stops.
         time_limit_s: When it stops at the latest.
     """
-    upper = best_assignment(problem, start).makespan
-    found = _run(formulate(problem, 1.0 / upper), gap, time_limit_s, problem.seed)
-    counts, makespan = _better(problem, tuple(start), found.counts)
-    pace = min(found.pace_bound, pace_bound(problem, range(len(problem.candidates))))
-    bound = min(1.0 / pace, makespan)
+    least = value_bound(problem, range(len(problem.candidates)))
+    if least == math.inf:
+        return Solved(None, least, Termination.INFEASIBLE)
+    known = None if start is None else tuple(start)
+    scale = 1.0 if problem.objective is Objective.COST else 1.0 / _value(problem, known)
+    found = _run(formulate(problem, scale), gap, time_limit_s, problem.seed)
+    counts, value = _better(problem, known, found.counts)
+    bound = min(max(found.value_bound, least), value)
     if found.finding is Finding.OPTIMAL:
-        return Solved(counts, bound, termination_at(makespan, bound))
+        return Solved(counts, bound, termination_at(value, bound))
     if found.finding is Finding.FEASIBLE:
         return Solved(counts, bound, Termination.TIME_LIMIT)
-    message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {found.solver_status})"
     is_open = found.finding is Finding.UNKNOWN
+    if counts is None:
+        message = f"no fleet was found in time, nor was it shown that there is none (HiGHS: {found.solver_status})"
+        return Solved(None, bound, Termination.TIME_LIMIT if is_open else Termination.INFEASIBLE, (message,) * is_open)
+    message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {found.solver_status})"
     return Solved(counts, bound, Termination.TIME_LIMIT if is_open else Termination.HEURISTIC, (message,))
 
 
-def solve_bisection(problem: PlanningProblem, start: Sequence[int], gap: float, time_limit_s: float) -> Solved:
+def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
     """Halve the interval of the makespan, asking at each step whether a fleet can keep to the middle.
 
     The middle is the geometric mean, since makespans span orders of magnitude. A fleet found counts with the makespan
     of its best assignment. The time limit is divided evenly over the steps that there can be. Arguments are those of
-    `solve_direct`.
+    `solve_direct`; for `cost`, where z is given, there is nothing to halve, and it does the same.
     """
-    counts = tuple(start)
-    upper = best_assignment(problem, counts).makespan
-    lower = min(1.0 / pace_bound(problem, range(len(problem.candidates))), upper)
+    if start is None or problem.objective is Objective.COST:
+        return solve_direct(problem, start, gap, time_limit_s)
+    counts: tuple[int, ...] | None = tuple(start)
+    upper = _value(problem, counts)
+    lower = min(value_bound(problem, range(len(problem.candidates))), upper)
     formulation = formulate(problem, 1.0 / upper)
     ratio = 1.0 + max(gap, PROVED_GAP)
     n_halvings = max(1, math.ceil(math.log2(max(1.0, math.log(upper / lower) / math.log(ratio)))))
@@ -112,13 +121,14 @@ def _no_output() -> Iterator[None]:
         os.close(nowhere)
 
 
+def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
+    """The value of a fleet with its best assignment; infinite without a fleet."""
+    return math.inf if counts is None else value_of(problem, counts, best_assignment(problem, counts).makespan)
+
+
 def _better(
-    problem: PlanningProblem, known: tuple[int, ...], found: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], float]:
-    """The better of two fleets by the makespans of their best assignments; on a tie the one found."""
-    makespan = best_assignment(problem, known).makespan
-    if found is not None:
-        makespan_found = best_assignment(problem, found).makespan
-        if makespan_found <= makespan:
-            return found, makespan_found
-    return known, makespan
+    problem: PlanningProblem, known: tuple[int, ...] | None, found: tuple[int, ...] | None
+) -> tuple[tuple[int, ...] | None, float]:
+    """The better of two fleets by the values of their best assignments; on a tie the one found."""
+    value, value_found = _value(problem, known), _value(problem, found)
+    return (found, value_found) if found is not None and value_found <= value else (known, value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from planners import Objective
 from planners.milp import FAMILIES, formulate
 from tests.planning import two_models
 
@@ -12,8 +14,11 @@ LP_FOLDER = Path(__file__).parent / "lp"
 
 def write_family(family: str, path: Path) -> None:
     """Write one family of the MILP, and nothing else but the objective, for a tiny problem of two models."""
-    families = dict.fromkeys(["pace", family])
-    formulate(two_models(), scale=0.01, families=families).lp.writeLP(str(path))
+    problem, objective = two_models(), "pace"
+    if family == "price":
+        problem, objective = replace(problem, objective=Objective.COST), family
+    families = dict.fromkeys([objective, family])
+    formulate(problem, scale=0.01, families=families).lp.writeLP(str(path))
 
 
 def main() -> None:

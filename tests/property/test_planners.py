@@ -27,7 +27,7 @@ from planners import (
 )
 from planners.assignment import objective_of
 from planners.bounds import pace_bound
-from tests.planning import fleets, least_makespan
+from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
 
 EXACT = {"gap": 0.0}
@@ -49,8 +49,8 @@ def planner(name: str) -> Planner:
     return get_planner(name, OPTIONS.get(name.partition(":")[0]))
 
 
-def makespan_of(problem: PlanningProblem, name: str = "milp") -> float:
-    """The makespan T that a planner finds; infinite without a plan."""
+def value_by(problem: PlanningProblem, name: str = "milp") -> float:
+    """The value that a planner finds, see `planners.assignment`; infinite without a plan."""
     plan = planner(name).plan(problem)
     assert plan.status is not PlanStatus.FAILED
     return math.inf if plan.objective is None else objective_of(problem.objective, plan.objective)
@@ -62,12 +62,12 @@ def same(one: float, other: float, tolerance: float = 1e-6) -> bool:
 
 @given(problems())
 def test_milp_finds_what_enumeration_finds(problem: PlanningProblem) -> None:
-    assert same(makespan_of(problem), least_makespan(problem))
+    assert same(value_by(problem), least_value(problem))
 
 
 @given(problems(max_gpus=2, max_candidates=4))
 def test_bisection_agrees_with_the_direct_milp(problem: PlanningProblem) -> None:
-    assert same(makespan_of(problem, "milp:bisection"), makespan_of(problem), 3e-6)
+    assert same(value_by(problem, "milp:bisection"), value_by(problem), 3e-6)
 
 
 @given(problems())
@@ -78,21 +78,23 @@ def test_milp_of_one_gpu_type_is_homogeneous(problem: PlanningProblem) -> None:
             problem,
             candidates=tuple(c for c in problem.candidates if [name for name, _ in c.gpus] == [gpu]),
         )
-        assert same(makespan_of(one_type), makespan_of(problem, f"homogeneous:{gpu}"))
+        assert same(value_by(one_type), value_by(problem, f"homogeneous:{gpu}"))
 
 
 @given(problems())
 def test_milp_is_never_worse_than_another_planner(problem: PlanningProblem) -> None:
-    best = makespan_of(problem)
+    best = value_by(problem)
     for name in ALL_PLANNERS:
-        assert makespan_of(problem, name) >= best * (1 - 1e-9), name
+        assert value_by(problem, name) >= best * (1 - 1e-9), name
 
 
 @given(problems())
 def test_heuristics_serve_everything_wherever_that_is_possible(problem: PlanningProblem) -> None:
-    possible = makespan_of(problem) < math.inf
+    """For `cost` they may fail to carry the rates: finding out whether some fleet does is the whole problem."""
+    possible = value_by(problem) < math.inf
     for name in HEURISTICS:
-        assert (makespan_of(problem, name) < math.inf) == possible, name
+        found = value_by(problem, name) < math.inf
+        assert found <= possible if problem.objective is Objective.COST else found == possible, name
 
 
 @pytest.mark.parametrize("name", ALL_PLANNERS)
@@ -104,11 +106,11 @@ def test_every_plan_is_feasible_and_pure(name: str, data: st.DataObject) -> None
 
 @given(problems(), st.data())
 def test_more_gpus_or_money_never_hurt(problem: PlanningProblem, data: st.DataObject) -> None:
-    before = makespan_of(problem)
+    before = value_by(problem)
     more = tuple((gpu, count + data.draw(st.integers(0, 2))) for gpu, count in problem.available)
     richer = dataclasses.replace(problem, available=more, budget_usd_per_h=problem.budget_usd_per_h + 2.0)
-    assert makespan_of(dataclasses.replace(problem, available=more)) <= before * (1 + 1e-9)
-    assert makespan_of(richer) <= before * (1 + 1e-9)
+    assert value_by(dataclasses.replace(problem, available=more)) <= before * (1 + 1e-9)
+    assert value_by(richer) <= before * (1 + 1e-9)
 
 
 @given(problems())
@@ -118,18 +120,18 @@ def test_bound_holds_and_gap_is_consistent(problem: PlanningProblem) -> None:
     assert plan.objective is not None
     assert plan.bound is not None
     assert plan.gap is not None
-    assert plan.gap == pytest.approx(abs(plan.objective - plan.bound) / plan.objective)
+    assert plan.gap * plan.objective == pytest.approx(abs(plan.objective - plan.bound))
     assert plan.gap <= 0.1 / 0.9
-    optimum = objective_of(problem.objective, least_makespan(problem))
+    optimum = objective_of(problem.objective, least_value(problem))
     low, high = sorted([plan.bound, plan.objective])
     assert low * (1 - 1e-6) <= optimum <= high * (1 + 1e-6)
     assert plan.termination in {Termination.OPTIMAL, Termination.GAP_REACHED}
 
 
-@given(problems())
+@given(MAKESPAN)
 def test_no_fleet_beats_the_closed_form_bound(problem: PlanningProblem) -> None:
     bound = pace_bound(problem, range(len(problem.candidates)))
-    best = least_makespan(problem)
+    best = least_value(problem)
     assume(not problem.is_empty)
     assert 1 / best <= bound * (1 + 1e-9)
 
@@ -140,7 +142,7 @@ def test_k_times_the_work_takes_k_times_as_long(problem: PlanningProblem, k: flo
         dataclasses.replace(demand, amounts=tuple(k * amount for amount in demand.amounts))
         for demand in problem.demands
     )
-    assert same(makespan_of(dataclasses.replace(problem, demands=demands)), k * makespan_of(problem))
+    assert same(value_by(dataclasses.replace(problem, demands=demands)), k * value_by(problem))
 
 
 @given(MAKESPAN, FACTORS)
@@ -148,13 +150,13 @@ def test_k_times_the_capacity_takes_a_kth_of_the_time(problem: PlanningProblem, 
     candidates = tuple(
         dataclasses.replace(c, capacity_rps=tuple(k * h for h in c.capacity_rps)) for c in problem.candidates
     )
-    assert same(makespan_of(dataclasses.replace(problem, candidates=candidates)), makespan_of(problem) / k)
+    assert same(value_by(dataclasses.replace(problem, candidates=candidates)), value_by(problem) / k)
 
 
 @given(MAKESPAN)
 def test_throughput_is_one_over_makespan(problem: PlanningProblem) -> None:
     throughput = get_planner("milp", EXACT).plan(dataclasses.replace(problem, objective=Objective.THROUGHPUT))
-    makespan_s = makespan_of(problem)
+    makespan_s = value_by(problem)
     if throughput.objective is None:
         assert makespan_s == math.inf
     else:
@@ -173,7 +175,7 @@ def test_names_and_order_do_not_matter(problem: PlanningProblem) -> None:
         ),
         available=tuple(sorted((new[gpu], count) for gpu, count in problem.available)),
     )
-    assert same(makespan_of(renamed), makespan_of(problem))
+    assert same(value_by(renamed), value_by(problem))
 
 
 @given(MAKESPAN, st.data())
@@ -211,7 +213,7 @@ def test_idle_replicas_are_given_back(problem: PlanningProblem) -> None:
 def test_seed_changes_nothing_in_the_value(seed: int) -> None:
     from tests.planning import two_models
 
-    assert same(makespan_of(dataclasses.replace(two_models(), seed=seed)), makespan_of(two_models()))
+    assert same(value_by(dataclasses.replace(two_models(), seed=seed)), value_by(two_models()))
 
 
 def test_plans_do_not_depend_on_the_hash_seed() -> None:

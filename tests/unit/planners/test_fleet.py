@@ -14,8 +14,8 @@ from tests.planning import hard_problem, two_models, worked_example
 def test_best_fleet_of_all_candidates_is_the_optimum() -> None:
     found = best_fleet(worked_example(), range(4), gap=0.0)
     assert found.counts == (1, 0, 0, 1)
-    assert found.makespan == pytest.approx(28.431372549)
-    assert found.bound == pytest.approx(found.makespan)
+    assert found.value == pytest.approx(28.431372549)
+    assert found.bound == pytest.approx(found.value)
     assert found.termination is Termination.OPTIMAL
 
 
@@ -23,13 +23,13 @@ def test_best_fleet_rents_allowed_candidates_only() -> None:
     found = best_fleet(worked_example(), [1, 2])
     assert found.counts == (0, 2, 2, 0)
     # The two c3 work on all of w2, 20 / 1.0 s, and then on the part a of w1: 20 + 80 a / 0.6 = 80 (1 - a) / 1.8.
-    assert found.makespan == pytest.approx(38.3333333333)
+    assert found.value == pytest.approx(38.3333333333)
 
 
 def test_best_fleet_of_nothing() -> None:
     for allowed in ([], [1, 3, 4]):
         found = best_fleet(two_models(), allowed)
-        assert (found.makespan, found.bound) == (math.inf, math.inf)
+        assert (found.value, found.bound) == (math.inf, math.inf)
         assert found.termination is Termination.INFEASIBLE
         assert found.counts == (0,) * 5
 
@@ -43,7 +43,7 @@ def test_best_fleet_stops_in_time() -> None:
     problem = hard_problem()
     found = best_fleet(problem, range(len(problem.candidates)), gap=0.0, time_limit_s=0.2)
     assert found.termination is Termination.TIME_LIMIT
-    assert 0 < found.bound < found.makespan
+    assert 0 < found.bound < found.value
 
 
 def test_termination_at_a_gap() -> None:

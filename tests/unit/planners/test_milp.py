@@ -28,7 +28,7 @@ def rows(path: Path) -> dict[str, set[str]]:
     for line in path.read_text().splitlines():
         if line[:1] == "\\":
             continue
-        if line in {"Maximize", "Subject To", "Bounds", "Generals", "Binaries", "End"}:
+        if line in {"Maximize", "Minimize", "Subject To", "Bounds", "Generals", "Binaries", "End"}:
             lines = sections.setdefault(line, [])
         elif line.startswith(" ") and lines and line.split()[0] in "+-":
             lines[-1] += line

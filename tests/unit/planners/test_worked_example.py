@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from planners import Objective, Plan, PlanStatus, Termination, best_assignment, check_plan, evaluate, get_planner
-from tests.planning import least_makespan, worked_example
+from tests.planning import least_value, worked_example
 
 PRINTED_COUNTS = (1, 0, 0, 1)
 PRINTED_SHARES = ((0.15, 1.0), (0.0, 0.0), (0.0, 0.0), (0.85, 0.0))
@@ -44,7 +44,7 @@ def test_best_assignment_of_the_printed_fleet_beats_the_printed_one() -> None:
 
 
 def test_enumeration_finds_the_optimum() -> None:
-    assert least_makespan(worked_example()) == pytest.approx(OPTIMUM_S)
+    assert least_value(worked_example()) == pytest.approx(OPTIMUM_S)
 
 
 @pytest.mark.parametrize("method", ["direct", "bisection"])
