@@ -38,6 +38,23 @@ def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
     return served / math.fsum(f / h for f, h in able) * served / demand.total
 
 
+def mix_pace(problem: PlanningProblem, counts: Sequence[int]) -> float:
+    """The pace at which a fleet serves the model that it serves worst: its capacity on the mix over the amount.
+
+    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> demand = Demand("m", None, ("chat",), (50.0,))
+    >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
+    >>> mix_pace(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), (3,))
+    0.12
+    """
+    paces = [
+        math.fsum(counts[c] * mix_capacity_rps(problem, c) for c in problem.candidates_of(demand.model)) / demand.total
+        for demand in problem.demands
+        if demand.total > 0
+    ]
+    return min(paces, default=0.0)
+
+
 def capacity_weighted(problem: PlanningProblem, counts: Sequence[int]) -> Assignment:
     """Requests go to replicas in proportion to their capacities on the mix: a weighted round robin.
 

@@ -39,6 +39,8 @@ class GreedyLpPlanner:
         drafting = Drafting(problem, self.name, self.options)
         pace = 1.0 if problem.objective is Objective.COST else None
         found = best_mix_fleet(problem, range(len(problem.candidates)), pace=pace, gap=self.options.gap)
+        if found.counts is None and found.is_cut_short:
+            return drafting.none(Termination.TIME_LIMIT, ("no fleet was found in time",))
         if found.counts is None:
-            return drafting.none(Termination.TIME_LIMIT if found.is_cut_short else Termination.INFEASIBLE)
+            return drafting.none(Termination.INFEASIBLE)
         return drafting.plan(found.counts, Termination.TIME_LIMIT if found.is_cut_short else Termination.HEURISTIC)

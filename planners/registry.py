@@ -21,11 +21,13 @@ GROUP = "hetserve.planners"
 
 BUILT_IN: Mapping[str, str] = {
     "adaptive_greedy": "planners.adaptive_greedy:AdaptiveGreedyPlanner",
+    "coral": "planners.coral:CoralPlanner",
     "greedy": "planners.greedy:GreedyPlanner",
     "greedy_lp": "planners.greedy_lp:GreedyLpPlanner",
     "helix": "planners.helix:HelixPlanner",
     "hexgen": "planners.hexgen:HexGenPlanner",
     "homogeneous": "planners.homogeneous:HomogeneousPlanner",
+    "melange": "planners.melange:MelangePlanner",
     "milp": "planners.milp:MilpPlanner",
     "random": "planners.random_fleet:RandomPlanner",
     "uniform": "planners.uniform:UniformPlanner",

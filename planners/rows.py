@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from planners.quiet import no_output
+
 if TYPE_CHECKING:
     from scipy.optimize import LinearConstraint
 
@@ -93,13 +95,14 @@ class Rows:
         options: Any = {"mip_rel_gap": gap, "time_limit": time_limit_s}
         if node_limit is not None:
             options["node_limit"] = node_limit
-        return milp(
-            c,
-            integrality=integrality,
-            bounds=Bounds(np.zeros(self._n_columns), upper),
-            constraints=self._constraint(),
-            options=options,
-        )
+        with no_output():
+            return milp(
+                c,
+                integrality=integrality,
+                bounds=Bounds(np.zeros(self._n_columns), upper),
+                constraints=self._constraint(),
+                options=options,
+            )
 
     def _constraint(self) -> LinearConstraint:
         from scipy.optimize import LinearConstraint
