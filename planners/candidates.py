@@ -115,20 +115,18 @@ def replicas(
     large_enough = [spec for spec in tried if max_context_tokens(spec) >= longest_tokens]
     if not large_enough:
         raise PlannerError(_why_too_small(model, tried, longest_tokens))
-    known = [spec for spec in large_enough if _is_known(spec, service_time)]
+    known, reasons = [], []
+    for spec in large_enough:
+        try:
+            service_time.stage_times(spec)
+            known.append(spec)
+        except DeploymentError as error:
+            reasons.append(str(error))
     if not known:
         msg = f"{model.name}: the service-time model knows none of its {len(large_enough)} replicas on "
-        msg += ", ".join(gpu.name for gpu in gpus)
+        msg += f"{', '.join(gpu.name for gpu in gpus)}: {reasons[0]}"
         raise PlannerError(msg)
     return tuple(known)
-
-
-def _is_known(spec: ReplicaSpec, service_time: ServiceTimeModel) -> bool:
-    try:
-        service_time.stage_times(spec)
-    except DeploymentError:
-        return False
-    return True
 
 
 def _is_allowed(spec: ReplicaSpec, available: Mapping[str, int], budget_usd_per_h: float) -> bool:

@@ -12,6 +12,7 @@ from scenarios import schema
 from scenarios.load import LoadedScenario
 from sim import (
     SLO,
+    AiconfiguratorServiceTime,
     CompactServiceTime,
     GpuType,
     ModelSpec,
@@ -137,6 +138,7 @@ def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
 
     Raises:
         ProfileError: A table cannot be used.
+        SettingsError: A package that it needs is not installed.
     """
     match loaded.scenario.sim.service_time:
         case schema.CompactTimes() as settings:
@@ -153,6 +155,13 @@ def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
                 tp=settings.tp,
                 step_overhead_s=settings.step_overhead_s,
             )
+        case schema.AiconfiguratorTimes() as settings:
+            return AiconfiguratorServiceTime(
+                settings.backend,
+                settings.version,
+                step_overhead_s=settings.step_overhead_s,
+                network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
+            )
 
 
 def make_slo(scenario: schema.Scenario) -> SLO:
@@ -166,6 +175,7 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
     Raises:
         PlannerError: A model fits on no GPU type of the market.
         ProfileError: A table of service times cannot be used.
+        SettingsError: A package for service times is not installed.
     """
     scenario = loaded.scenario
     planning = scenario.planning

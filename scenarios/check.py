@@ -7,6 +7,7 @@ from pathlib import Path
 
 from planners import PlannerError, get_planner
 from scenarios.schema import (
+    AiconfiguratorTimes,
     GivenCapacity,
     HistogramLengths,
     Piecewise,
@@ -18,6 +19,7 @@ from scenarios.schema import (
 )
 from scenarios.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
+from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
 from traces import READERS, nearest
 
 Finding = tuple[FieldPath, str]
@@ -109,9 +111,9 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
             get_planner(choice.name, choice.options)
         except PlannerError as error:
             yield ("planners", index), str(error)
-        if choice.name in seen:
-            yield ("planners", index), f"{choice.name!r} stands here twice"
-        seen.add(choice.name)
+        if choice.label in seen:
+            yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
+        seen.add(choice.label)
         gpu = choice.name.partition(":")[2]
         if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
             yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
@@ -129,9 +131,11 @@ def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     if sim.horizon_s is not None and sim.warmup_s + sim.cooldown_s >= sim.horizon_s:
         message = f"with cooldown_s {sim.cooldown_s:g}, {sim.warmup_s:g} leaves nothing of horizon_s {sim.horizon_s:g}"
         yield ("sim", "warmup_s"), message
-    table = sim.service_time
-    if isinstance(table, TableTimes) and not (folder / table.path).is_file():
-        yield ("sim", "service_time", "path"), f"no such file: {folder / table.path}"
+    times = sim.service_time
+    if isinstance(times, TableTimes) and not (folder / times.path).is_file():
+        yield ("sim", "service_time", "path"), f"no such file: {folder / times.path}"
+    if isinstance(times, AiconfiguratorTimes) and not is_installed():
+        yield ("sim", "service_time", "kind"), f"aiconfigurator {NOT_INSTALLED}"
     limits = sim.limits
     budget = limits.max_batched_tokens
     if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:

@@ -1,23 +1,35 @@
 """The command `hetserve`. Data go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan.
+Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from scenarios.cli_options import (
+    NoPlan,
+    force_option,
+    jobs_option,
+    json_option,
+    out_option,
+    print_json,
+    print_tables,
+    progress_option,
+    report,
+    scenario_options,
+    seed_option,
+)
+from scenarios.compare_cli import batch, compare
 from scenarios.errors import Problem, RunError, ScenarioError
 from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from scenarios.compare import Row
     from scenarios.load import LoadedScenario
 
@@ -26,15 +38,6 @@ class InvalidInput(click.ClickException):
     """Wrong input: what is wrong with it, and where."""
 
     exit_code = 2
-
-
-class NoPlan(click.ClickException):
-    """No planner found a fleet: the reasons."""
-
-    exit_code = 3
-
-    def __init__(self, reasons: Iterable[str]) -> None:
-        super().__init__("\n  ".join(["no feasible plan", *reasons]))
 
 
 class _Hetserve(click.Group):
@@ -69,57 +72,14 @@ def main() -> None:
     """
 
 
-# Options that several commands share ---------------------------------------------------------------------------------
-
-Command = Callable[..., None]
-
-
-def _scenario_options(command: Command) -> Command:
-    for option in (
-        click.argument("file", metavar="FILE"),
-        click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides)."),
-        click.option(
-            "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field, e.g. sim.horizon_s=600."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-_seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
-                            help="Processes to split a simulation over.")  # fmt: skip
-_quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
-_force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
-_out_option = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-    help="Where results are kept.",
-)  # fmt: skip
-
-
-def _print(*tables: Table) -> None:
-    from rich.console import Console
-
-    console = Console()
-    # In a pipe there is no terminal to fit into.
-    console = console if console.is_terminal else Console(width=max(console.width, 160))
-    for table in tables:
-        console.print(table)
-
-
-def _print_json(data: Any) -> None:
-    click.echo(json.dumps(data, indent=2, allow_nan=False))
-
-
 # Commands ------------------------------------------------------------------------------------------------------------
 
 
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where results are kept.")
-@_json_option
-@_quiet_option
-def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
+@json_option
+@progress_option
+def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
     from scenarios.load import load
 
@@ -127,8 +87,8 @@ def demo(out: Path | None, as_json: bool, quiet: bool) -> None:
     loaded = load("demo")
     if not as_json:
         click.echo(loaded.scenario.description)
-    rows = _run(loaded, out, quiet=quiet)
-    _report(rows, None, "json" if as_json else "table")
+    rows = _run(loaded, out, progress=progress)
+    report(rows, None, "json" if as_json else "table")
     if not as_json:
         click.echo(f"\nResults: {out}")
         click.echo("Next:    hetserve new my-scenario      a copy of this question, to make it yours")
@@ -148,7 +108,7 @@ def _unused(directory: Path) -> Path:
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--template", default="quickstart", show_default=True, help="A scenario of the library.")
-@_force_option
+@force_option
 def new(directory: Path, template: str, force: bool) -> None:
     """Write a scenario to DIR, ready to run and to be changed."""
     from scenarios.load import library_names, library_text
@@ -190,16 +150,16 @@ def validate(files: Sequence[str]) -> None:
 
 
 @main.command()
-@_scenario_options
+@scenario_options
 @click.option("--planner", default="milp", show_default=True, metavar="NAME", help="See: hetserve list planners.")
-@_seed_option
+@seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
-@_json_option
-@_quiet_option
+@json_option
+@progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
-    as_json: bool, quiet: bool,
+    as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
@@ -211,7 +171,7 @@ def plan(
     from scenarios.run import Job
 
     loaded = load(file, scenario, sets)
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
         if write_lp is not None:
@@ -222,9 +182,9 @@ def plan(
         found = job.plan(_choice(loaded, planner))
     data = found.to_dict(job.problem)
     if as_json:
-        _print_json(data)
+        print_json(data)
     elif found.objective is not None:
-        _print(*plan_tables(data))
+        print_tables(*plan_tables(data))
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
@@ -233,23 +193,23 @@ def plan(
 
 
 @main.command()
-@_scenario_options
+@scenario_options
 @click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Serve these requests instead of the scenario's.")  # fmt: skip
 @click.option("--reader", metavar="NAME", help="How to read --trace; see: hetserve list readers.")
-@_seed_option
-@_out_option
-@_force_option
-@_jobs_option
-@_json_option
-@_quiet_option
+@seed_option
+@out_option
+@force_option
+@jobs_option
+@json_option
+@progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
     trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
-    force: bool, as_json: bool, quiet: bool,
+    force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
@@ -267,10 +227,10 @@ def run(
         sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
-        rows = [_replay(loaded, plan_file, seed, out, force=force, quiet=quiet)]
+        rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
     else:
-        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, quiet=quiet)
-    _report(rows, None, "json" if as_json else "table")
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
+    report(rows, None, "json" if as_json else "table")
     if not as_json:
         for row in rows:
             counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
@@ -281,42 +241,13 @@ def run(
 _STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unfinished")
 
 
-@main.command()
-@click.argument("sources", metavar="FILE|DIR...", nargs=-1, required=True)
-@click.option("--scenario", "scenarios", metavar="NAME", multiple=True, help="Scenarios of the file; may be repeated.")
-@click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
-@click.option("--baseline", metavar="PLANNER", help="Whom to compare with; by default the first.")
-@click.option("--format", "style", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
-@_seed_option
-@_out_option
-@_force_option
-@_jobs_option
-@_quiet_option
-def compare(
-    sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    seed: int | None, out: Path, jobs: int, force: bool, quiet: bool,
-) -> None:  # fmt: skip
-    """Compare planners: run a scenario with all of them, or read finished runs from directories."""
-    from scenarios.compare import read_rows
-    from scenarios.load import load
-
-    rows: list[Row] = []
-    for source in sources:
-        if Path(source).is_dir():
-            rows += read_rows([Path(source)])
-            continue
-        for name in scenarios or (None,):
-            rows += _run(load(source, name, sets), out, seed=seed, force=force, jobs=jobs, quiet=quiet)
-    _report(rows, baseline, style)
-
-
 @main.command("validate-run")
 @click.argument("replay", type=click.Path(dir_okay=False, exists=True, path_type=Path), metavar="REPLAY.csv")
 @click.option("--scenario", "file", default="rtx4090_llama31_8b", show_default=True, metavar="FILE",
               help="What was run: model, GPUs and limits.")  # fmt: skip
 @click.option("--planner", default="homogeneous", show_default=True, help="Gives the fleet that was run.")
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
-@_json_option
+@json_option
 def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_json: bool) -> None:
     """Replay a measured run, and print simulated against real.
 
@@ -337,15 +268,15 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
     result = job.simulate(planner, deployment, plan_found.to_dict(job.problem), trace=measured.trace)
     comparison = compare_with_real(result, measured)
     if as_json:
-        _print_json(comparison.to_dicts())
+        print_json(comparison.to_dicts())
     else:
         fleet = ", ".join(f"{count} x {spec.name}" for spec, count in deployment.replicas)
-        _print(validation_table(comparison, f"{replay.name} on {fleet}"))
+        print_tables(validation_table(comparison, f"{replay.name} on {fleet}"))
 
 
 @main.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
-@_json_option
+@json_option
 def show(directory: Path, as_json: bool) -> None:
     """Print all metrics of the finished runs in DIR."""
     from scenarios.compare import Comparison, read_rows
@@ -353,9 +284,9 @@ def show(directory: Path, as_json: bool) -> None:
 
     rows = read_rows([directory])
     if as_json:
-        _print_json(Comparison.of(rows).to_dict())
+        print_json(Comparison.of(rows).to_dict())
     else:
-        _print(*(metrics_table(row) for row in rows))
+        print_tables(*(metrics_table(row) for row in rows))
 
 
 @main.command("list")
@@ -364,10 +295,11 @@ def list_(what: str) -> None:
     """List what can be named in a scenario."""
     from scenarios.report.catalog import catalog_table
 
-    _print(catalog_table(what))
+    print_tables(catalog_table(what))
 
 
-main.add_command(profile)
+for _command in (batch, compare, profile):
+    main.add_command(_command)
 
 
 @main.command()
@@ -375,7 +307,7 @@ def schema() -> None:
     """Print the JSON schema of scenario files, for editors."""
     from scenarios.schema import Scenario
 
-    _print_json(Scenario.model_json_schema())
+    print_json(Scenario.model_json_schema())
 
 
 @main.command()
@@ -402,39 +334,41 @@ def _choice(loaded: LoadedScenario, planner: str) -> Any:
     """The planner with the options that the scenario gives it, if it does."""
     from scenarios.schema import PlannerChoice
 
-    named = {choice.name: choice for choice in loaded.scenario.planners}
+    named = {choice.label: choice for choice in loaded.scenario.planners}
     return named.get(planner, PlannerChoice(name=planner))
 
 
 def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
-    force: bool = False, jobs: int = 1, quiet: bool = False,
+    force: bool = False, jobs: int = 1, progress: bool | None = None,
 ) -> list[Row]:  # fmt: skip
     from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [_choice(loaded, planner)]
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
         )
 
 
-def _replay(loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, quiet: bool) -> Row:
+def _replay(
+    loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
+) -> Row:
     from scenarios.compare import Row
     from scenarios.report.progress import ProgressBar
     from scenarios.run import Job
     from scenarios.schema import PlannerChoice
 
-    with ProgressBar(is_quiet=quiet) as bar:
+    with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])
-        choice = PlannerChoice(name="given")
+        choice = PlannerChoice(name="given", label="given")
         if not force:
             job.check_is_new(out, [choice])
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
-        result = job.simulate(choice.name, deployment, plan_data, bar.progress)
+        result = job.simulate(choice.label, deployment, plan_data, bar.progress)
         job.save(result, deployment, out, force=force)
     return Row.from_result(result)
 
@@ -448,22 +382,3 @@ def _stream_from(loaded: LoadedScenario, trace: Path, reader: str) -> list[str]:
     ((name, stream),) = streams.items()
     value = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
     return [f"workload.{name}={json.dumps(value)}"]
-
-
-def _report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
-    from scenarios.compare import Comparison
-    from scenarios.report.tables import fleet_table, results_table, to_markdown
-
-    comparison = Comparison.of(rows, baseline)
-    if style == "json":
-        _print_json(comparison.to_dict())
-    else:
-        tables = [fleet_table(comparison)]
-        if any(row.metrics for row in rows):
-            tables.append(results_table(comparison))
-        if style == "md":
-            click.echo(to_markdown(tables), nl=False)
-        else:
-            _print(*tables)
-    if not any(row.status == "ok" for row in rows):
-        raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -10,7 +10,7 @@ from typing import Any
 from planners import Plan, PlanningProblem
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
-from scenarios.run import Job, Watcher
+from scenarios.run import RESOLVED, Job, Watcher, run_directory
 from scenarios.schema import PlannerChoice
 from sim import SLO, SimulationResult, compute_metrics
 from sim.result import MANIFEST
@@ -124,6 +124,7 @@ def run_rows(
     planners: Sequence[PlannerChoice] | None = None,
     seeds: Sequence[int] | None = None,
     force: bool = False,
+    resume: bool = False,
     n_jobs: int = 1,
     watcher: Watcher | None = None,
 ) -> list[Row]:
@@ -135,6 +136,7 @@ def run_rows(
         planners: Instead of the scenario's.
         seeds: Instead of the scenario's.
         force: Replace runs that are there.
+        resume: Read runs that are there, instead of making them.
         n_jobs: Processes to split each simulation over.
         watcher: Told how it goes.
 
@@ -146,22 +148,44 @@ def run_rows(
     planners = loaded.scenario.planners if planners is None else planners
     rows = []
     for seed in loaded.scenario.seeds if seeds is None else seeds:
+        done = _finished(loaded, out, planners, seed) if resume else {}
+        if len(done) == len(planners):
+            rows += read_rows(done.values())
+            continue
         watcher.stage(f"{loaded.label}, seed {seed}: requests and capacities")
         job = Job.prepare(loaded, seed)
-        if not force:
+        if not force and not resume:
             job.check_is_new(out, planners)
         for choice in planners:
-            watcher.stage(f"{loaded.label}, seed {seed}: planning with {choice.name}")
+            if choice.label in done:
+                rows += read_rows([done[choice.label]])
+                continue
+            watcher.stage(f"{loaded.label}, seed {seed}: planning with {choice.label}")
             plan = job.plan(choice)
             deployment = job.deployment(plan)
             if deployment is None:
                 rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
                 continue
-            watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.name}", job.n_requests)
-            result = job.simulate(choice.name, deployment, plan.to_dict(job.problem), watcher.progress, n_jobs=n_jobs)
-            job.save(result, deployment, out, force=force)
+            watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.label}", job.n_requests)
+            result = job.simulate(choice.label, deployment, plan.to_dict(job.problem), watcher.progress, n_jobs=n_jobs)
+            job.save(result, deployment, out, force=force or resume)
             rows.append(Row.from_result(result))
     return rows
+
+
+def _finished(loaded: LoadedScenario, out: Path, planners: Sequence[PlannerChoice], seed: int) -> dict[str, Path]:
+    """Directories of the planners' runs that are there.
+
+    Raises:
+        RunError: One was made from another version of the scenario.
+    """
+    directories = {choice.label: run_directory(out, loaded.label, choice.label, seed) for choice in planners}
+    finished = {label: directory for label, directory in directories.items() if (directory / MANIFEST).exists()}
+    for directory in finished.values():
+        if (directory / RESOLVED).read_text() != loaded.resolved_yaml():
+            msg = f"{directory} was made from another version of the scenario; choose another --out, or use --force"
+            raise RunError(msg)
+    return finished
 
 
 def read_rows(directories: Iterable[Path]) -> list[Row]:

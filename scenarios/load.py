@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -26,19 +27,21 @@ class LoadedScenario:
 
     Attributes:
         scenario: What the file says, overrides applied.
+        name: Which of the file's scenarios; None for the file as it stands.
         label: Name of the file's scenario, and after a plus sign which of its scenarios.
         folder: Where relative paths start.
         changes: What overrides and `--set` changed, as `path: old -> new`.
     """
 
     scenario: Scenario
+    name: str | None
     label: str
     folder: Path
     changes: tuple[str, ...]
 
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
-        data = self.scenario.model_dump(mode="json", exclude={"overrides", "scenarios"})
+        data = self.scenario.model_dump(mode="json", exclude={"overrides", "scenarios", "matrix"})
         for part in (*data["workload"].values(), data["sim"]["service_time"]):
             if "path" in part:
                 part["path"] = str((self.folder / part["path"]).resolve())
@@ -153,42 +156,93 @@ def _load(
     if problems:
         raise ScenarioError(_by_line(problems))
     label = scenario.name if name is None else f"{scenario.name}+{name}"
-    return LoadedScenario(scenario, label, folder, tuple(changes))
+    return LoadedScenario(scenario, name, label, folder, tuple(changes))
 
 
 # Overrides -----------------------------------------------------------------------------------------------------------
 
 
-def _scenarios(document: Document) -> list[str]:
+def matrix_names(source: str) -> tuple[str, ...]:
+    """Names of the scenarios in a file's `matrix`.
+
+    Raises:
+        ScenarioError: The file cannot be read.
+    """
+    return tuple(_combinations(_readable(source)))
+
+
+def all_names(source: str) -> tuple[str | None, ...]:
+    """Names of all scenarios of a file: those of its matrix or, without one, itself (None) and those that it lists.
+
+    Raises:
+        ScenarioError: The file cannot be read.
+    """
+    document = _readable(source)
+    return tuple(_combinations(document)) or (None, *_scenarios(document))
+
+
+def _readable(source: str) -> Document:
+    document, _ = read_document(source)
+    if document.problems:
+        raise ScenarioError(document.problems)
+    return document
+
+
+def _mapping(document: Document, key: str) -> dict[str, Any]:
+    """What stands under a key; nothing if it is no mapping, which the schema reports."""
     data = document.data if isinstance(document.data, dict) else {}
-    scenarios = data.get("scenarios")
-    return list(scenarios) if isinstance(scenarios, dict) else []
+    value = data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _combinations(document: Document) -> dict[str, list[FieldPath]]:
+    """The scenarios of the matrix: where the overrides of each are named."""
+    axes = [
+        [(str(override), ("matrix", axis, index)) for index, override in enumerate(overrides)]
+        for axis, overrides in _mapping(document, "matrix").items()
+        if isinstance(overrides, list)
+    ]
+    if not axes:
+        return {}
+    return {
+        "-".join(override for override, _ in combination): [path for _, path in combination]
+        for combination in product(*axes)
+    }
+
+
+def _scenarios(document: Document) -> dict[str, list[FieldPath]]:
+    """All scenarios of a file: where the overrides of each are named."""
+    listed: dict[str, list[FieldPath]] = {
+        name: [("scenarios", name, index) for index in range(len(overrides))] if isinstance(overrides, list) else []
+        for name, overrides in _mapping(document, "scenarios").items()
+    }
+    return listed | _combinations(document)
 
 
 def _patches(document: Document, name: str | None) -> tuple[list[_Patch], list[Problem]]:
     """The patches of one of the file's scenarios; two overrides of one field are a problem."""
     if name is None or document.problems:
         return [], []
-    if name not in _scenarios(document):
-        known = _scenarios(document)
-        message = f"unknown scenario {name!r}: {nearest(name, known) if known else 'the file has none'}"
+    scenarios = _scenarios(document)
+    if name not in scenarios:
+        message = f"unknown scenario {name!r}: {nearest(name, scenarios) if scenarios else 'the file has none'}"
         return [], [Problem(document.file, "scenarios", message)]
-    overrides = document.data.get("overrides")
-    overrides = overrides if isinstance(overrides, dict) else {}
-    listed = document.data["scenarios"][name]
+    overrides = _mapping(document, "overrides")
     patches: list[_Patch] = []
     problems: list[Problem] = []
-    for index, override in enumerate(listed if isinstance(listed, list) else []):
-        where = document.where(("scenarios", name, index))
+    for path_of_name in scenarios[name]:
+        section, key, index = path_of_name
+        override = document.data[section][key][index]
         if override not in overrides:
             hint = nearest(str(override), overrides)
-            problems.append(Problem(where, f"scenarios.{name}", f"unknown override {override!r}: {hint}"))
+            where = document.where(path_of_name)
+            problems.append(Problem(where, f"{section}.{key}", f"unknown override {override!r}: {hint}"))
             continue
         patch = overrides[override]
-        for key, value in (patch if isinstance(patch, dict) else {}).items():
-            path: FieldPath = tuple(key.split("."))
+        for field, value in (patch if isinstance(patch, dict) else {}).items():
+            path: FieldPath = tuple(field.split("."))
             rival = next((p for p in patches if _overlap(p.path, path)), None)
-            here = document.where(("overrides", override, key))
+            here = document.where(("overrides", override, field))
             if rival is not None:
                 message = f"{name!r} sets {_dotted(path)} here and {_dotted(rival.path)} at {rival.where}"
                 problems.append(Problem(here, f"overrides.{override}", message))

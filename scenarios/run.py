@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,16 @@ from scenarios.schema import PlannerChoice
 from sim import Deployment, SimulationResult, simulate
 from traces import Trace
 
+RESOLVED = "scenario.resolved.yaml"
+"""File in a run's directory: the scenario, with all defaults and overrides."""
+
 FORMAT = 1
 """Version of the result directories; a change that old readers would misread raises it."""
+
+
+def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:
+    """Where a run is kept: in the form that `polars.scan_parquet(..., hive_partitioning=True)` reads."""
+    return out / f"scenario={scenario}" / f"planner={planner}" / f"seed={seed}"
 
 
 class Watcher:
@@ -65,14 +73,14 @@ class Job:
             RunError: There is one.
         """
         for choice in choices:
-            directory = self.directory(out, choice.name)
+            directory = self.directory(out, choice.label)
             if directory.exists():
                 msg = f"{directory} exists already; choose another directory with --out or use --force"
                 raise RunError(msg)
 
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says."""
-        return get_planner(choice.name, choice.options).plan(self.problem)
+        return replace(get_planner(choice.name, choice.options).plan(self.problem), planner=choice.label)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""
@@ -88,7 +96,7 @@ class Job:
 
     def directory(self, out: Path, planner: str) -> Path:
         """Where the run of a planner is kept."""
-        return out / f"scenario={self.loaded.label}" / f"planner={planner}" / f"seed={self.seed}"
+        return run_directory(out, self.loaded.label, planner, self.seed)
 
     def simulate(
         self,
@@ -154,7 +162,7 @@ class Job:
         plans = [{"t_s": 0.0, "plan": result.manifest["plan"], "deployment": deployment_to_dict(deployment)}]
         files = {
             "plans.json": json.dumps(plans, indent=2) + "\n",
-            "scenario.resolved.yaml": self.loaded.resolved_yaml(),
+            RESOLVED: self.loaded.resolved_yaml(),
         }
         result.save(directory, files, force=force)
         return directory

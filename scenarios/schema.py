@@ -239,11 +239,15 @@ class PlannerChoice(_Part):
 
     name: str
     options: dict[str, Any] = {}
+    label: str = ""
+    """What it is called in results, where one planner stands twice with different options; by default its name."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_name(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
+    def _complete(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = {"name": value}
+        return {"label": value["name"]} | value if isinstance(value, dict) and "name" in value else value
 
 
 # Simulation ----------------------------------------------------------------------------------------------------------
@@ -290,11 +294,29 @@ class TableTimes(_Part):
     """Added to each time: what the measured ones leave out."""
 
 
+class AiconfiguratorTimes(_Part):
+    """Iteration times from NVIDIA's kernel measurements, for the GPU types that `aiconfigurator-core` has."""
+
+    kind: Literal["aiconfigurator"]
+    backend: Literal["vllm", "sglang", "trtllm"] = "vllm"
+    """Serving engine whose kernels were measured."""
+    version: str = "current"
+    """Its version: a number that the package offers, or `current`, `previous`, `next`."""
+    step_overhead_s: NonNegativeFloat = 0.0
+    """Added to each time: what kernel times leave out."""
+    network_bandwidth_gb_per_s: PositiveFloat = 0.625
+    """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
+
+
 def _compact_by_default(value: object) -> object:
     return {"kind": "compact"} | value if isinstance(value, dict) else value
 
 
-ServiceTime = Annotated[CompactTimes | TableTimes, Field(discriminator="kind"), BeforeValidator(_compact_by_default)]
+ServiceTime = Annotated[
+    CompactTimes | TableTimes | AiconfiguratorTimes,
+    Field(discriminator="kind"),
+    BeforeValidator(_compact_by_default),
+]
 
 
 class Sim(_Part):
@@ -341,3 +363,5 @@ class Scenario(_Part):
     """Named patches: for each a new value for dotted paths, as in `planning.budget_usd_per_h: 60`."""
     scenarios: dict[str, tuple[str, ...]] = {}
     """Named lists of overrides, applied together."""
+    matrix: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Alternatives by axis: each combination, one override of each axis, is a scenario named `a-b-c` after them."""

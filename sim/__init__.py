@@ -1,5 +1,6 @@
 """The simulator: a deployment and a trace give a result, iteration by iteration, on SimPy."""
 
+from sim.aiconfigurator_service_time import AiconfiguratorServiceTime
 from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.engine import simulate
@@ -18,6 +19,7 @@ __all__ = [
     "METRICS",
     "ROUTERS",
     "SLO",
+    "AiconfiguratorServiceTime",
     "Chunk",
     "CompactServiceTime",
     "ConstantServiceTime",

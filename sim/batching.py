@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from sim.itl import GapLog
 from sim.kv_cache import blocks_for
+from sim.step_log import StepLog
 
 
 class Sequence:
@@ -71,7 +71,7 @@ class Batch:
         crossings: `crossings[i % block_tokens]` requests need a new block in iteration i. Twice over, so that any
             `block_tokens` consecutive iterations are one slice.
         finishes: Heap of (finish iteration, admission, request) of the decoding requests.
-        gaps: Its inter-token latencies.
+        log: Its steps, and who decoded when.
         prefilled: Requests whose last prompt chunk is in the iteration under way.
         n_iterations: Iterations under way: more than 1 in a macro-step.
         start_s: Start of the first of them.
@@ -86,9 +86,9 @@ class Batch:
         "crossings",
         "end_s",
         "finishes",
-        "gaps",
         "held_tokens",
         "iteration",
+        "log",
         "n_decode",
         "n_iterations",
         "prefilled",
@@ -103,7 +103,7 @@ class Batch:
         self.iteration = 0
         self.n_decode = 0
         self.context_tokens = 0
-        self.gaps = GapLog()
+        self.log = StepLog()
         self.prefilled: list[Sequence] = []
         self.n_iterations = 0
         self.start_s = 0.0
@@ -130,12 +130,12 @@ class Batch:
     def note_stay(self, seq: Sequence) -> None:
         """Note for how long a request has been decoding here."""
         joined = seq.finish_iteration - seq.output_tokens + seq.generated_tokens
-        self.gaps.stays.extend((seq.index, joined, self.iteration))
+        self.log.stays.extend((seq.index, joined, self.iteration))
 
     def _leave(self, seq: Sequence) -> None:
         iteration = self.iteration
         joined = seq.finish_iteration - seq.output_tokens + seq.generated_tokens
-        self.gaps.stays.extend((seq.index, joined, iteration))
+        self.log.stays.extend((seq.index, joined, iteration))
         seq.generated_tokens = generated = seq.output_tokens - seq.finish_iteration + iteration
         context = seq.prompt_tokens + generated
         self.n_decode -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -130,14 +131,15 @@ class _Simulation:
         )
         models = list(trace.models)
         codes = columns.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
-        self._model: list[int] = codes["model"].to_list()
+        self._model = array("i", codes["model"].to_numpy().tobytes())
         self._routers: list[Router | None] = []
-        self._kinds: list[list[int]] = []
+        self._kinds: list[list[int] | bytes] = []
         for model in models:
-            served = [r for r in self._fleet.replicas if r.spec.model.name == model]
+            served = [r for r in self._fleet.replicas.values() if r.spec.model.name == model]
             entries = [self._fleet.entries[r.replica_id] for r in served]
             table = deployment.routing_table(model)
-            kinds, probabilities = [0] * len(trace), [[1.0]]
+            kinds: list[int] | bytes = bytes(len(trace))
+            probabilities = [[1.0]]
             if table is not None:
                 kinds, probabilities = predict_kinds(length_predictor, trace, table.mix)
             self._kinds.append(kinds)
@@ -146,16 +148,16 @@ class _Simulation:
     def run(self, n_jobs: int) -> SimulationResult:
         """Run it."""
         if self._setting.is_macro and all(router is None or router.is_load_oblivious for router in self._routers):
-            n_processes = max(1, min(n_jobs, len(self._fleet.replicas)))
-            with Processes(n_processes) as processes:
+            meter = Meter(self._progress)
+            with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
                 rows = self._route_all()
-                meter = Meter(self._progress, n_processes, n_rejected=len(self._log.reason))
+                meter.add(len(self._log.reason))
                 processes.serve(self._fleet, self._setting, self._requests, rows, meter)
         else:
             clock = Clock()
             everybody = self._requests.sequences(np.arange(len(self._trace)))
             self._wait_for_next(Meter(self._progress).watch(everybody), clock)
-            self._fleet.serve(clock, self._fleet.replicas)
+            self._fleet.serve(clock, self._fleet.replicas.values())
         return self._result()
 
     def _route_all(self) -> list[Rows]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sim.prefix_cache import Prefixes
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
+    from sim.step_log import Work
 
 Rows = npt.NDArray[np.int64]
 Progress = Callable[[float, int], None]
@@ -69,16 +70,17 @@ class Meter:
 
     Args:
         progress: Called with the simulated time reached and the number of requests that have arrived.
-        n_processes: Processes that are as far as this one.
-        n_rejected: Requests that will not come to a replica.
     """
 
-    def __init__(self, progress: Progress | None, n_processes: int = 1, n_rejected: int = 0) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
-        self._n_processes = n_processes
-        self._n_rejected = n_rejected
-        self._n_arrived = 0
+        self._n_watched = 0
+        self._n_elsewhere = 0
         self._reached_s = 0.0
+
+    def add(self, n_requests: int) -> None:
+        """Count requests that did not come by here: rejected ones, and those that other processes have served."""
+        self._n_elsewhere += n_requests
 
     def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
         """The same arrivals, counted as they are asked for."""
@@ -88,10 +90,10 @@ class Meter:
         self, arrivals: Iterator[tuple[float, Sequence]], progress: Progress
     ) -> Iterator[tuple[float, Sequence]]:
         for arrival in arrivals:
-            self._n_arrived += 1
-            if self._n_arrived % _PROGRESS_EVERY == 0:
+            self._n_watched += 1
+            if self._n_watched % _PROGRESS_EVERY == 0:
                 self._reached_s = max(self._reached_s, arrival[0])
-                progress(self._reached_s, self._n_rejected + self._n_arrived * self._n_processes)
+                progress(self._reached_s, self._n_watched + self._n_elsewhere)
             yield arrival
 
 
@@ -132,6 +134,7 @@ class Fleet:
     Args:
         setting: What they are, and how they are simulated.
         n_requests: Rows of the trace.
+        only: Numbers of the replicas to make; all if None.
 
     Attributes:
         replicas: The replicas, by number.
@@ -139,26 +142,27 @@ class Fleet:
         records: What they did.
     """
 
-    def __init__(self, setting: Setting, n_requests: int) -> None:
+    def __init__(self, setting: Setting, n_requests: int, only: Container[int] | None = None) -> None:
         self._horizon_s = setting.horizon_s
         self._service_time = setting.service_time
         self._n_extrapolated_before = _n_extrapolated(setting.service_time)
         self.records = Records(RequestLog(n_requests))
-        self.replicas: list[Replica] = []
+        self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
         for entry, (spec, count) in enumerate(setting.deployment.replicas):
             make = SingleStageReplica if spec.pp == 1 else PipelineReplica
             for _ in range(count):
-                replica = make(
-                    len(self.replicas),
-                    spec,
-                    setting.service_time,
-                    self.records.log,
-                    is_macro=setting.is_macro,
-                    prefixes=setting.prefixes,
-                )
-                self.replicas.append(replica)
+                replica_id = len(self.entries)
                 self.entries.append(entry)
+                if only is None or replica_id in only:
+                    self.replicas[replica_id] = make(
+                        replica_id,
+                        spec,
+                        setting.service_time,
+                        self.records.log,
+                        is_macro=setting.is_macro,
+                        prefixes=setting.prefixes,
+                    )
 
     def serve_apart(self, requests: Requests, rows: Mapping[int, Rows], meter: Meter) -> None:
         """Run some replicas, each on a clock of its own.
@@ -171,7 +175,9 @@ class Fleet:
         for replica_id, of_replica in rows.items():
             self.serve(Clock(), [self.replicas[replica_id]], meter.watch(requests.sequences(of_replica)))
 
-    def serve(self, clock: Clock, replicas: Iterable[Replica], arrivals: Iterable[tuple[float, Sequence]] = ()) -> None:
+    def serve(
+        self, clock: Clock, replicas: Collection[Replica], arrivals: Iterable[tuple[float, Sequence]] = ()
+    ) -> None:
         """Run some replicas on a clock to the end, once.
 
         Args:
@@ -188,9 +194,10 @@ class Fleet:
             if horizon_s is not None:
                 replica.stop(horizon_s)
             for batch in replica.batches:
-                records.log.add_gaps(*batch.gaps.longest_of_requests())
-            records.facts[replica.replica_id] = _facts(replica)
-            records.n_steps += replica.n_steps
+                records.log.add_gaps(*batch.log.longest_of_requests())
+            work = replica.work
+            records.facts[replica.replica_id] = _facts(replica, work)
+            records.n_steps += work.n_steps
         records.n_events += clock.n_events
         records.n_extrapolated = _n_extrapolated(self._service_time) - self._n_extrapolated_before
 
@@ -199,10 +206,10 @@ def _n_extrapolated(service_time: ServiceTimeModel) -> int:
     return getattr(service_time, "n_extrapolated", 0)
 
 
-def _facts(replica: Replica) -> dict[str, Any]:
+def _facts(replica: Replica, work: Work) -> dict[str, Any]:
     spec = replica.spec
-    gaps = [batch.gaps for batch in replica.batches]
-    itl_counts = np.sum([of_batch.counts for of_batch in gaps], axis=0)
+    logs = [batch.log for batch in replica.batches]
+    itl_counts = np.sum([log.counts for log in logs], axis=0)
     return {
         "replica_id": replica.replica_id,
         "model": spec.model.name,
@@ -212,15 +219,15 @@ def _facts(replica: Replica) -> dict[str, Any]:
         "usd_per_h": spec.usd_per_h,
         "kv_blocks": replica.kv_blocks,
         "block_tokens": spec.limits.block_tokens,
-        "n_iterations": replica.n_iterations,
-        "busy_s": replica.busy_s,
-        "kv_token_s": replica.kv_token_s,
+        "n_iterations": work.n_iterations,
+        "busy_s": work.busy_s,
+        "kv_token_s": work.kv_token_s,
         "peak_kv_blocks": replica.peak_kv_blocks,
         "kv_blocks_at_end": replica.used_kv_blocks,
         "n_preemptions": replica.n_preemptions,
         "prefill_tokens": replica.prefill_tokens,
-        "decode_tokens": replica.decode_tokens,
-        "itl_max_s": max(of_batch.longest_s for of_batch in gaps) or None,
+        "decode_tokens": work.decode_tokens,
+        "itl_max_s": max(log.longest_s for log in logs) or None,
         "itl_bin": np.flatnonzero(itl_counts).tolist(),
         "itl_count": itl_counts[itl_counts > 0].tolist(),
         "cached_tokens": replica.cached_tokens,

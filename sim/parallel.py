@@ -9,12 +9,14 @@ import numpy as np
 from sim.fleet import Fleet, Meter, Records, Requests, Rows, Setting
 
 if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import Future, ProcessPoolExecutor
     from types import TracebackType
+
+_LOTS_PER_PROCESS = 32  # so that nobody waits long for the last lot, where processors are not equally fast
 
 
 class Processes:
-    """This process, and helpers that serve a part of the replicas each.
+    """This process, and helpers.
 
     Helpers take some tenths of a second to start; whoever enters the context can do something else meanwhile.
 
@@ -45,7 +47,7 @@ class Processes:
             self._pool.shutdown(cancel_futures=True)
 
     def serve(self, fleet: Fleet, setting: Setting, requests: Requests, rows: list[Rows], meter: Meter) -> None:
-        """Serve everything: replica i in process i modulo their number.
+        """Serve everything, in lots of some replicas each; whoever is ready takes the next lot.
 
         Args:
             fleet: The fleet; it gets all records.
@@ -54,20 +56,33 @@ class Processes:
             rows: For each replica, the rows of the requests that come to it.
             meter: Reports how far it is.
         """
-        futures = []
-        if self._pool is not None:
-            for process in range(1, self._n):
-                of_replicas = dict(list(enumerate(rows))[process :: self._n])
-                part = np.concatenate(list(of_replicas.values()))
-                ends = np.cumsum([len(of_replica) for of_replica in of_replicas.values()])
-                renumbered = dict(zip(of_replicas, np.split(np.arange(len(part)), ends[:-1]), strict=True))
-                prefixes = None if setting.prefixes is None else setting.prefixes.take(part)
-                setting_of_part = setting._replace(prefixes=prefixes)
-                future = self._pool.submit(_serve_part, setting_of_part, requests.take(part), renumbered)
-                futures.append((future, part))
-        fleet.serve_apart(requests, dict(list(enumerate(rows))[:: self._n]), meter)
-        for future, part in futures:
-            fleet.records.add(future.result(), part)
+        pool = self._pool
+        if pool is None:
+            fleet.serve_apart(requests, dict(enumerate(rows)), meter)
+            return
+        n_lots = _LOTS_PER_PROCESS * self._n
+        lots = [dict(list(enumerate(rows))[lot::n_lots]) for lot in range(min(n_lots, len(rows)))]
+        submitted = [(lot, *_submit(pool, setting, requests, lot, meter)) for lot in lots]
+        # Helpers take lots from the front, this process from the back.
+        for lot, _, future in reversed(submitted):
+            if future.cancel():
+                fleet.serve_apart(requests, lot, meter)
+        for _, part, future in submitted:
+            if not future.cancelled():
+                fleet.records.add(future.result(), part)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, setting: Setting, requests: Requests, lot: dict[int, Rows], meter: Meter
+) -> tuple[Rows, Future[Records]]:
+    """Have a helper serve some replicas; returns the rows of their requests, too."""
+    part = np.concatenate(list(lot.values()))
+    ends = np.cumsum([len(of_replica) for of_replica in lot.values()])
+    renumbered = dict(zip(lot, np.split(np.arange(len(part)), ends[:-1]), strict=True))
+    prefixes = None if setting.prefixes is None else setting.prefixes.take(part)
+    future = pool.submit(_serve_part, setting._replace(prefixes=prefixes), requests.take(part), renumbered)
+    future.add_done_callback(lambda done: None if done.cancelled() else meter.add(len(part)))
+    return part, future
 
 
 def _start() -> None:
@@ -75,6 +90,6 @@ def _start() -> None:
 
 
 def _serve_part(setting: Setting, requests: Requests, rows: dict[int, Rows]) -> Records:
-    fleet = Fleet(setting, len(requests.arrival_s))
-    fleet.serve_apart(requests, rows, Meter(None))
+    fleet = Fleet(setting, len(requests.arrival_s), rows)
+    fleet.serve_apart(requests, rows, Meter())
     return fleet.records

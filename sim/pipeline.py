@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
 from sim.clock import Order
-from sim.itl import pack_step
 from sim.replica import Replica
+from sim.step_log import Work, pack_step
 
 if TYPE_CHECKING:
     from sim.clock import Clock
@@ -50,6 +50,11 @@ class PipelineReplica(Replica):
     def batches(self) -> tuple[Batch, ...]:
         """Its batches, under way or not."""
         return (*self._under_way, *self._idle)
+
+    @property
+    def work(self) -> Work:
+        """What it did; the times of its batches overlap, so that those of the replica are taken apart."""
+        return super().work._replace(busy_s=self._busy_s, kv_token_s=self._kv_token_s)
 
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         waiting, idle, under_way = self._waiting, self._idle, self._under_way
@@ -130,28 +135,23 @@ class PipelineReplica(Replica):
         finishes = batch.finishes
         while finishes and finishes[0][0] == batch.iteration:
             self._finish(batch.pop_finished(), batch.end_s)
-            batch.gaps.count_if_many()
+            batch.log.sum_up_if_many()
         if batch.prefilled:
             self._complete_prompts(batch, batch.end_s)
 
     def _account(self, batch: Batch) -> None:
-        self.n_steps += 1
-        self.n_iterations += 1
-        self.decode_tokens += batch.n_decode
-        self.busy_s += batch.work_s
-        if batch.n_decode:
-            batch.gaps.steps += pack_step(batch.iteration + 1, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode)
-        used_blocks = self.kv_blocks - self._free_blocks
-        if used_blocks > self.peak_kv_blocks:
-            self.peak_kv_blocks = used_blocks
+        self._busy_s += batch.work_s
         batch.iteration += 1
+        batch.log.packed += pack_step(batch.iteration, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode, 0)
+        if self._free_blocks < self._fewest_free_blocks:
+            self._fewest_free_blocks = self._free_blocks
         batch.context_tokens += batch.n_decode
 
     # Tokens in the cache ----------------------------------------------------------------------------------
 
     def _hold(self, n_tokens: int, now_s: float) -> None:
         """Count the tokens that have keys and values over time: batches under way overlap."""
-        self.kv_token_s += self._held_tokens * (now_s - self._held_since_s)
+        self._kv_token_s += self._held_tokens * (now_s - self._held_since_s)
         self._held_since_s = now_s
         self._held_tokens += n_tokens
 
@@ -214,8 +214,7 @@ class PipelineReplica(Replica):
         """Cut the run off: count a part of the iterations under way."""
         for batch in self._under_way:
             elapsed_s = now_s - batch.start_s
-            self.busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
+            self._busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
         self._hold(0, now_s)
         self._share(0, now_s)
-        self._count_used_blocks()
         self._log_unfinished()

@@ -21,6 +21,8 @@ class Status(StrEnum):
     UNFINISHED = "unfinished"
 
 
+_TIMES = ("first_scheduled_s", "first_token_s", "finish_s", "itl_max_s")
+
 _OF_REPLICAS = (
     "cached_prompt_tokens",
     "finish_s",
@@ -34,7 +36,10 @@ _OF_REPLICAS = (
 
 
 class RequestLog:
-    """Columns with one entry per request of the trace, in its order."""
+    """Columns with one entry per request of the trace, in its order.
+
+    `generated_tokens` is noted of requests that do not finish; the others have generated their output.
+    """
 
     __slots__ = (
         "cached_prompt_tokens",
@@ -71,12 +76,12 @@ class RequestLog:
             np.asarray(getattr(self, name))[rows] = np.asarray(getattr(log, name))
 
     def to_frame(self, requests: pl.DataFrame) -> pl.DataFrame:
-        """The request frame of the trace with these columns; times that never came are null."""
+        """The request frame of the trace with these columns, once: it lets go of each as it is copied.
+
+        Times that never came are null.
+        """
         n = requests.height
-        times = {
-            name: pl.Series(name, getattr(self, name), dtype=pl.Float64).fill_nan(None)
-            for name in ("first_scheduled_s", "first_token_s", "finish_s", "itl_max_s")
-        }
+        times = {name: self._pop(name, pl.Float64).fill_nan(None) for name in _TIMES}
         reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, n)
         if self.reason:
             rows = sorted(self.reason)
@@ -88,13 +93,20 @@ class RequestLog:
             .then(pl.lit(Status.REJECTED.value))
             .otherwise(pl.lit(Status.UNFINISHED.value))
         )
-        replica_id = pl.Series("replica_id", self.replica_id, dtype=pl.Int32)
+        is_finished = times["finish_s"].is_not_null()
+        generated_tokens = self._pop("generated_tokens", pl.Int32)
+        replica_id = self._pop("replica_id", pl.Int32)
         return requests.with_columns(
             **times,
-            generated_tokens=pl.Series(self.generated_tokens, dtype=pl.Int32),
+            generated_tokens=pl.when(is_finished).then(pl.col("output_tokens")).otherwise(generated_tokens),
             replica_id=replica_id.set(replica_id < 0, None),
-            n_preempted=pl.Series(self.n_preempted, dtype=pl.Int32),
-            recomputed_tokens=pl.Series(self.recomputed_tokens, dtype=pl.Int64),
-            cached_prompt_tokens=pl.Series(self.cached_prompt_tokens, dtype=pl.Int32),
+            n_preempted=self._pop("n_preempted", pl.Int32),
+            recomputed_tokens=self._pop("recomputed_tokens", pl.Int64),
+            cached_prompt_tokens=self._pop("cached_prompt_tokens", pl.Int32),
             reason=reason,
         ).with_columns(status=status)
+
+    def _pop(self, name: str, dtype: type[pl.DataType]) -> pl.Series:
+        column = pl.Series(name, getattr(self, name), dtype=dtype)
+        delattr(self, name)
+        return column

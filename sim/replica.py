@@ -30,6 +30,7 @@ from sim.errors import DeploymentError
 from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
 from sim.prefix_cache import PrefixCache
 from sim.service_time import Chunk
+from sim.step_log import Work
 
 if TYPE_CHECKING:
     import simpy
@@ -71,16 +72,13 @@ class Replica(ABC):
         self.max_context_tokens = max_context_tokens(spec)
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
-        self.n_steps = 0  # iterations and macro-steps
         # Facts for the replica's record.
-        self.n_iterations = 0
         self.n_preemptions = 0
         self.prefill_tokens = 0
-        self.decode_tokens = 0
         self.cached_tokens = 0
-        self.busy_s = 0.0
-        self.kv_token_s = 0.0
-        self.peak_kv_blocks = 0
+        self._busy_s = 0.0  # beside what its batches log
+        self._kv_token_s = 0.0
+        self._fewest_free_blocks = self.kv_blocks
 
         self._log = log
         self._is_macro = is_macro
@@ -109,6 +107,20 @@ class Replica(ABC):
     @abstractmethod
     def batches(self) -> tuple[Batch, ...]:
         """Its batches."""
+
+    @property
+    def peak_kv_blocks(self) -> int:
+        """Most KV blocks that it used at once."""
+        return self.kv_blocks - min(self._fewest_free_blocks, self._free_blocks)
+
+    @property
+    def work(self) -> Work:
+        """What it did; it is summed up when this is asked for."""
+        work = Work(busy_s=self._busy_s, kv_token_s=self._kv_token_s)
+        for batch in self.batches:
+            batch.log.sum_up()
+            work = work.plus(batch.log.work)
+        return work
 
     # Time -------------------------------------------------------------------------------------------------
 
@@ -148,9 +160,6 @@ class Replica(ABC):
     @abstractmethod
     def stop(self, now_s: float) -> None:
         """Cut the run off: count the iterations completed by now, and a part of those under way."""
-
-    def _count_used_blocks(self) -> None:
-        self.peak_kv_blocks = max(self.peak_kv_blocks, self.used_kv_blocks)
 
     def _log_unfinished(self) -> None:
         for seq in (*self._running, *self._waiting):
@@ -271,7 +280,7 @@ class Replica(ABC):
                 self._log.first_token_s[seq.index] = now_s
             else:
                 gap_s = now_s - seq.last_token_s
-                batch.gaps.add(gap_s)
+                batch.log.add(gap_s)
                 self._log.itl_max_s[seq.index] = max(gap_s, self._log.itl_max_s[seq.index])
             if seq.generated_tokens == seq.output_tokens:
                 self._finish(seq, now_s)
@@ -289,7 +298,6 @@ class Replica(ABC):
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s
-        self._log.generated_tokens[seq.index] = seq.output_tokens
 
     # Blocks that requests share ---------------------------------------------------------------------------
 
@@ -325,6 +333,6 @@ class Replica(ABC):
 
     def _share(self, n_blocks: int, now_s: float) -> None:
         """Count the tokens of shared blocks once in the integral of tokens over time."""
-        self.kv_token_s -= self._shared_tokens * (now_s - self._shared_since_s)
+        self._kv_token_s -= self._shared_tokens * (now_s - self._shared_since_s)
         self._shared_since_s = now_s
         self._shared_tokens += n_blocks * self._block_tokens

@@ -22,6 +22,9 @@ from sim.kv_cache import stage_kv_bytes_per_token
 # 0.88 x group^-0.6 gives 0.38 and 0.25.
 MIXED_KV_EXPONENT = 0.6
 
+# Between nodes: the 5 Gbit/s Ethernet of arXiv:2502.00722.
+NETWORK_BANDWIDTH_BYTES_PER_S = 5e9 / 8
+
 
 class Chunk(NamedTuple):
     """A part of a prompt in an iteration: tokens computed now, and tokens of its sequence computed before."""
@@ -82,8 +85,7 @@ class CompactServiceTime:
         step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
             vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
         sequence_overhead_s: The part of that which grows with each sequence in the batch.
-        network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one; the
-            default is the 5 Gbit/s Ethernet of arXiv:2502.00722.
+        network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one.
 
     Attributes:
         n_extrapolated: Times outside of what a GPU type's coefficients were fitted on (`GpuCoefficients.domain`):
@@ -101,7 +103,7 @@ class CompactServiceTime:
         self,
         step_overhead_s: float = 0.0,
         sequence_overhead_s: float = 0.0,
-        network_bandwidth_bytes_per_s: float = 5e9 / 8,
+        network_bandwidth_bytes_per_s: float = NETWORK_BANDWIDTH_BYTES_PER_S,
     ) -> None:
         self.step_overhead_s = step_overhead_s
         self.sequence_overhead_s = sequence_overhead_s
@@ -118,7 +120,7 @@ class CompactServiceTime:
 
     def _stage_time(self, spec: ReplicaSpec, index: int) -> _CompactStageTime:
         is_last = index == spec.pp - 1
-        bandwidth = None if is_last else self._link_bandwidth(spec, index)
+        bandwidth = None if is_last else link_bandwidth(spec, index, self.network_bandwidth_bytes_per_s)
         return _CompactStageTime(
             self,
             spec.model,
@@ -131,12 +133,13 @@ class CompactServiceTime:
             sequence_overhead_s=self.sequence_overhead_s if is_last else 0.0,
         )
 
-    def _link_bandwidth(self, spec: ReplicaSpec, index: int) -> float:
-        """Bandwidth to the next stage: the node's link while the pipeline fits in one node, else the network."""
-        here, there = spec.stages[index].gpu_type, spec.stages[index + 1].gpu_type
-        if here == there and spec.n_gpus <= here.gpus_per_node:
-            return here.link_bandwidth_bytes_per_s
-        return self.network_bandwidth_bytes_per_s
+
+def link_bandwidth(spec: ReplicaSpec, index: int, network_bandwidth_bytes_per_s: float) -> float:
+    """Bandwidth from a stage to the next: the node's link while the pipeline fits in one node, else the network."""
+    here, there = spec.stages[index].gpu_type, spec.stages[index + 1].gpu_type
+    if here == there and spec.n_gpus <= here.gpus_per_node:
+        return here.link_bandwidth_bytes_per_s
+    return network_bandwidth_bytes_per_s
 
 
 class StageWork(NamedTuple):
@@ -269,12 +272,8 @@ class _CompactStageTime:
             pairs += new * (past + 0.5 * new)
         if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
             self._owner.n_extrapolated += 1
-        return (
-            self._batch_time(n_tokens, n_decode + len(chunks))
-            + self._mixed_kv_per_token * context_tokens
-            + self._kv_per_token * past_tokens
-            + self._attention_per_pair * pairs
-        )
+        time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
+        return time_s + self._kv_per_token * past_tokens + self._attention_per_pair * pairs
 
     def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
         """All but attention."""

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from sim.deployment import ReplicaSpec
 from sim.errors import DeploymentError, ProfileError
+from sim.monotone import DecodeLines, Floats, fit_nonnegative, line, segment
 from sim.profiles import REPLICA_COLUMNS, read_profile
 from sim.service_time import Chunk, StageTime
 
-Floats = NDArray[np.float64]
-
 # Share of the shortest measured time below which no time falls, however far it is extrapolated.
 FLOOR = 0.01
-# What counts as a fall rather than as rounding: half the rise of the squared relative error per relative change.
-ROUNDING = 1e-9
 
 
 class TableServiceTime:
@@ -130,15 +125,9 @@ class _Table:
         self.mixed_factor = self._mixed_factor(rows.filter(pl.col("phase") == "mixed"))
 
     def _fit_decode(self, rows: pl.DataFrame) -> None:
-        n, time_s = _floats(rows, "batch"), _floats(rows, "time_ms") / 1e3
-        context = n * _floats(rows, "context_tokens")
-        self.batches = [int(x) for x in np.unique(n)]
-        steps = (n[:, None] >= np.array(self.batches)).astype(np.float64)
-        # Unknowns: what each batch size adds to base and slope. None is negative, so neither falls.
-        added = self._solve(np.hstack([steps, steps * context[:, None]]), time_s)
-        base, slope = np.split(added, 2)
-        self.bases = np.cumsum(base).tolist()
-        self.slopes = np.cumsum(slope).tolist()
+        n = _floats(rows, "batch")
+        self.lines = DecodeLines.fit(n, n * _floats(rows, "context_tokens"), _floats(rows, "time_ms") / 1e3)
+        self.n_corrections += self.lines.n_held
 
     def _fit_chunks(self, rows: pl.DataFrame) -> None:
         batch, total = _floats(rows, "batch"), _floats(rows, "new_tokens")
@@ -148,26 +137,15 @@ class _Table:
         self.news = [float(x) for x in np.unique(new[has_past])]
         self.pasts = [0.0, *(float(x) for x in np.unique(past[has_past]))]
         steps = (total[:, None] >= np.array(self.tokens)).astype(np.float64)
-        # Likewise; the cost of a past grows along both axes, and faster for more new tokens.
+        # Unknowns: what each step adds. The cost of a past grows along both axes, and faster for more new tokens.
         cells = [(a, b) for a in self.news for b in self.pasts[1:]]
         grown = np.array([(new >= a) & (past >= b) for a, b in cells], np.float64).reshape(len(cells), len(new)).T
-        added = self._solve(np.hstack([steps, batch[:, None] * grown]), _floats(rows, "time_ms") / 1e3)
+        design = np.hstack([steps, batch[:, None] * grown])
+        added, n_held = fit_nonnegative(design, _floats(rows, "time_ms") / 1e3)
+        self.n_corrections += n_held
         self.prompts = np.cumsum(added[: len(self.tokens)]).tolist()
         cost = added[len(self.tokens) :].reshape(len(self.news), len(self.pasts) - 1).cumsum(axis=0).cumsum(axis=1)
         self.past_s = np.hstack([np.zeros((len(self.news), 1)), cost]).tolist()
-
-    def _solve(self, design: Floats, time_s: Floats) -> Floats:
-        """Least squares on relative errors over non-negative unknowns; counts those that are held at 0."""
-        from scipy.optimize import nnls
-
-        relative = design / time_s[:, None]
-        scale = np.maximum(np.abs(relative).max(axis=0, initial=0.0), 1e-300)
-        ones = np.ones_like(time_s)
-        found = nnls(relative / scale, ones, maxiter=100 * design.shape[1])[0]
-        # A held unknown would lower the error if it were negative.
-        pull = (relative / scale).T @ (ones - relative @ (found / scale))
-        self.n_corrections += int(((found == 0) & (pull < -ROUNDING)).sum())
-        return np.asarray(found / scale, dtype=np.float64)
 
     def _mixed_factor(self, rows: pl.DataFrame) -> float:
         if rows.is_empty():
@@ -184,27 +162,27 @@ class _Table:
 
     def decode(self, n: float) -> tuple[float, float]:
         """(base, slope) of n decodes."""
-        base, slope = _line(self.batches, self.bases, n), _line(self.batches, self.slopes, n)
+        base, slope = self.lines.at(n)
         return max(base, self.floor_s), max(slope, 0.0)
 
     def prompt_s(self, n_tokens: float) -> float:
         """Time of so many new tokens without a past."""
-        return max(_line(self.tokens, self.prompts, n_tokens), self.floor_s)
+        return max(line(self.tokens, self.prompts, n_tokens), self.floor_s)
 
     def past_cost_s(self, new: float, past: float) -> float:
         """What a past adds to a chunk."""
         if not self.news:
             return self.decode(1)[1] * past
         if len(self.news) == 1 or new <= self.news[0]:
-            return _line(self.pasts, self.past_s[0], past)
-        i = _segment(self.news, new)
+            return line(self.pasts, self.past_s[0], past)
+        i = segment(self.news, new)
         weight = (new - self.news[i]) / (self.news[i + 1] - self.news[i])
-        low, high = _line(self.pasts, self.past_s[i], past), _line(self.pasts, self.past_s[i + 1], past)
+        low, high = line(self.pasts, self.past_s[i], past), line(self.pasts, self.past_s[i + 1], past)
         return low + weight * (high - low)
 
     def covers_decode(self, n: int) -> bool:
         """Whether so many decodes were measured."""
-        return self.batches[0] <= n <= self.batches[-1]
+        return self.lines.batches[0] <= n <= self.lines.batches[-1]
 
 
 class _TableStageTime:
@@ -253,14 +231,3 @@ class _TableStageTime:
 
 def _floats(rows: pl.DataFrame, name: str) -> Floats:
     return rows[name].cast(pl.Float64).to_numpy()
-
-
-def _segment(knots: Sequence[float], x: float) -> int:
-    """The index of the knot from which a line leads to x; the first or last segment outside."""
-    return min(max(bisect_right(knots, x) - 1, 0), len(knots) - 2)
-
-
-def _line(knots: Sequence[float], values: Sequence[float], x: float) -> float:
-    """Linear between knots and beyond them."""
-    i = _segment(knots, x)
-    return values[i] + (values[i + 1] - values[i]) * (x - knots[i]) / (knots[i + 1] - knots[i])

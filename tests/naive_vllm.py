@@ -6,10 +6,15 @@ residues, no macro-steps. Quadratic and proud of it.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from sim import Chunk, StageTime
+import pytest
+
+from sim import Chunk, ReplicaSpec, ServiceTimeModel, SimulationResult
+from sim.itl import EDGES_S
 from tests.naive_blocks import NaivePool, block_keys
 from traces import Trace
 
@@ -23,36 +28,48 @@ class Request:
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
     keys: list[Hashable] = field(default_factory=list)
+    first_scheduled_s: float | None = None
     n_preempted: int = 0
+    n_recomputed: int = 0
     n_cached: int = 0  # prompt tokens that it hit when it was first admitted
     target: int = 0  # tokens of its prompt, and of what it had generated when it was last admitted
     times: list[float] = field(default_factory=list)
 
 
-def serve(
-    trace: Trace,
-    stage: StageTime,
-    *,
-    kv_blocks: int,
-    max_batched_tokens: int,
-    max_seqs: int,
-    reserve_whole_prompt: bool,
-    block_tokens: int = 16,
-    segment_tokens: int = 512,
-) -> list[Request]:
-    """Serve a trace on one replica, with prefix caching if it has hashes; `times` are those of the tokens."""
+@dataclass
+class Served:
+    """What a run must have recorded."""
+
+    requests: list[Request]
+    n_iterations: int = 0
+    busy_s: float = 0.0
+    kv_token_s: float = 0.0
+    peak_kv_blocks: int = 0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+    cached_tokens: int = 0
+
+
+def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segment_tokens: int = 512) -> Served:
+    """Serve a trace on one replica of so many KV blocks, with prefix caching if it has hashes."""
+    (stage,) = service_time.stage_times(spec)
+    kv_blocks, block_tokens = spec.limits.kv_blocks, spec.limits.block_tokens
+    assert kv_blocks is not None
+    reserve_whole_prompt = spec.limits.reserve_whole_prompt
     rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
     requests = [Request(*row) for row in rows]
     if "prefix_hashes" in trace.requests.columns:
         for request, hashes in zip(requests, trace.requests["prefix_hashes"].to_list(), strict=True):
             request.keys = block_keys(hashes or [], request.prompt, block_tokens, segment_tokens)
+            reserve_whole_prompt |= bool(hashes)
     pool = NaivePool(kv_blocks)
+    served = Served(requests)
     to_come, waiting, running = list(requests), [], []
     now = 0.0
     while to_come or waiting or running:
         while to_come and to_come[0].arrival_s <= now:
             waiting.append(to_come.pop(0))
-        budget, scheduled, preempted = max_batched_tokens, [], False
+        budget, scheduled, preempted = spec.max_batched_tokens, [], False
 
         position = 0
         while position < len(running) and budget > 0:
@@ -64,6 +81,7 @@ def serve(
                     break
                 victim = running.pop()
                 pool.give_back(victim.blocks)
+                victim.n_recomputed += victim.computed
                 victim.blocks, victim.computed = [], 0
                 victim.n_preempted += 1
                 waiting.insert(0, victim)
@@ -79,7 +97,7 @@ def serve(
             budget -= new
             position += 1
 
-        while not preempted and waiting and budget > 0 and len(running) < max_seqs:
+        while not preempted and waiting and budget > 0 and len(running) < spec.max_seqs:
             request = waiting[0]
             whole = request.prompt + request.generated
             hit = pool.find(request.keys, whole, block_tokens)
@@ -90,7 +108,9 @@ def serve(
             waiting.pop(0)
             pool.touch(hit)
             request.computed = len(hit) * block_tokens
+            served.cached_tokens += request.computed
             if request.n_preempted == 0:
+                request.first_scheduled_s = now
                 request.n_cached = request.computed
             request.target = whole
             request.blocks = hit + pool.take(-(-(request.computed + new) // block_tokens) - len(hit))
@@ -106,10 +126,19 @@ def serve(
         chunks = [Chunk(new, r.computed) for r, new in scheduled if r not in decodes]
         context = sum(r.prompt + r.generated for r in decodes)
         if chunks:
-            now += stage.mixed(len(decodes), context, chunks)
+            took_s = stage.mixed(len(decodes), context, chunks)
         else:
             base, slope = stage.decode(len(decodes))
-            now += base + slope * context
+            took_s = base + slope * context
+        now += took_s
+        held = sum(r.computed + new for r, new in scheduled)
+        held -= block_tokens * sum(n - 1 for n in pool.n_holders.values() if n > 1)
+        served.n_iterations += 1
+        served.busy_s += took_s
+        served.kv_token_s += held * took_s
+        served.peak_kv_blocks = max(served.peak_kv_blocks, kv_blocks - len(pool.free))
+        served.prefill_tokens += sum(chunk.new_tokens for chunk in chunks)
+        served.decode_tokens += len(decodes)
         for request, new in scheduled:
             request.computed += new
             if request.computed == request.prompt + request.generated:
@@ -119,4 +148,42 @@ def serve(
                     running.remove(request)
                     pool.give_back(request.blocks)
                     request.blocks = []
-    return requests
+    return served
+
+
+def assert_agrees(result: SimulationResult, served: Served) -> None:
+    """All facts that a run on one replica has recorded, of requests and of the replica, are those of its twin."""
+    requests, twins = result.requests, served.requests
+    assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
+    assert requests["recomputed_tokens"].to_list() == [twin.n_recomputed for twin in twins]
+    assert requests["cached_prompt_tokens"].to_list() == [twin.n_cached for twin in twins]
+    for name, times in (
+        ("first_scheduled_s", [twin.first_scheduled_s for twin in twins]),
+        ("first_token_s", [twin.times[0] for twin in twins]),
+        ("finish_s", [twin.times[-1] for twin in twins]),
+    ):
+        assert requests[name].to_list() == pytest.approx(times, rel=1e-9), name
+    replica = result.replicas.row(0, named=True)
+    for name in ("n_iterations", "peak_kv_blocks", "prefill_tokens", "decode_tokens", "cached_tokens"):
+        assert replica[name] == getattr(served, name), name
+    for name in ("busy_s", "kv_token_s"):
+        assert replica[name] == pytest.approx(getattr(served, name), rel=1e-9), name
+    assert replica["n_preemptions"] == sum(twin.n_preempted for twin in twins)
+    assert_same_gaps(result, [twin.times for twin in twins])
+
+
+def assert_same_gaps(result: SimulationResult, times: Iterable[list[float]]) -> None:
+    """The inter-token latencies of a run on one replica are those between the tokens of each request."""
+    gaps = [[after - before for before, after in pairwise(of_request)] for of_request in times]
+    longest = [max(of_request, default=None) for of_request in gaps]
+    # Of small differences of large times rounding leaves less than nine digits.
+    close = {"rel": 1e-9, "abs": 1e-12 * result.manifest["end_s"]}
+    assert [value is None for value in result.requests["itl_max_s"]] == [value is None for value in longest]
+    recorded = result.requests["itl_max_s"].drop_nulls().to_list()
+    assert recorded == pytest.approx([value for value in longest if value is not None], **close)
+    # It may also put a gap at the edge of a bin on the other side of it.
+    bins = sorted(bisect_right(EDGES_S, gap_s) for of_request in gaps for gap_s in of_request)
+    row = result.replicas.row(0, named=True)
+    recorded_bins = [i for i, n in zip(row["itl_bin"], row["itl_count"], strict=True) for _ in range(n)]
+    assert len(recorded_bins) == len(bins)
+    assert all(abs(i - j) <= 1 for i, j in zip(recorded_bins, bins, strict=True))

@@ -1,20 +1,25 @@
-"""Hypothesis strategies for deployments and service times, and what every run must satisfy."""
+"""Hypothesis strategies for deployments, service times and traces, and what every run must satisfy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import polars as pl
 from hypothesis import strategies as st
 
 from sim import (
+    LENGTH_PREDICTORS,
+    ROUTERS,
     CompactServiceTime,
     ConstantServiceTime,
     Deployment,
     ReplicaLimits,
     ReplicaSpec,
+    RoutingTable,
     ServiceTimeModel,
     SimulationResult,
+    Stage,
     StageTime,
     gpu_names,
     gpu_type,
@@ -23,11 +28,21 @@ from sim import (
     model_spec,
 )
 from sim.catalog import ModelSpec
+from sim.engine import Stepping
 from tests.strategies import traces
-from traces import Trace
+from traces import Trace, WorkloadGrid, WorkloadMix
 
 MODEL = model_spec("Llama-3-8B")
-MIN_KV_BLOCKS = 52  # 832 tokens
+MISTRAL = model_spec("Mistral-7B")
+GRID = WorkloadGrid((200, 20), (300, 30))
+SEGMENT_TOKENS = 64  # of prompts with prefix hashes
+MIN_KV_TOKENS = 832
+
+any_stepping = st.sampled_from(get_args(Stepping))
+any_router = st.sampled_from(sorted(ROUTERS))
+oblivious = st.sampled_from(["plan_weighted", "round_robin"])
+predictors = st.sampled_from(sorted(LENGTH_PREDICTORS))
+horizons = st.none() | st.floats(0.05, 8.0) | st.integers(1, 60).map(lambda tick: 0.1 * tick)
 
 FITTING_REPLICAS = [
     spec
@@ -41,11 +56,15 @@ FITTING_REPLICAS = [
 
 @st.composite
 def service_times(draw: st.DrawFn) -> ServiceTimeModel:
-    """The compact model, or constants with and without dependence on batch and context."""
-    if draw(st.booleans()):
+    """The compact model, or a constant, or constants with and without dependence on batch and context."""
+    kind = draw(st.sampled_from(["compact", "compact", "constant", "constants"]))
+    if kind == "compact":
         return CompactServiceTime()
+    iteration_s = draw(st.sampled_from([0.1, 0.05, 0.013]))
+    if kind == "constant":
+        return ConstantServiceTime(iteration_s)
     return ConstantServiceTime(
-        draw(st.sampled_from([0.1, 0.05, 0.013])),
+        iteration_s,
         per_prompt_token_s=draw(st.sampled_from([0.0, 1e-3])),
         per_decode_s=draw(st.sampled_from([0.0, 0.01])),
         per_context_token_s=draw(st.sampled_from([0.0, 1e-5])),
@@ -56,8 +75,10 @@ def service_times(draw: st.DrawFn) -> ServiceTimeModel:
 def limits(draw: st.DrawFn) -> ReplicaLimits:
     """Small token budgets, sequence limits and KV caches, so that each of them binds now and then."""
     budget = draw(st.sampled_from([16, 64, 256, 2048]))
+    block_tokens = draw(st.sampled_from([16, 16, 8, 64]))
     return ReplicaLimits(
-        kv_blocks=draw(st.integers(MIN_KV_BLOCKS, 120)),
+        block_tokens=block_tokens,
+        kv_blocks=draw(st.integers(MIN_KV_TOKENS, 1920)) // block_tokens,
         max_batched_tokens=budget,
         max_seqs=min(budget, draw(st.sampled_from([1, 2, 4, 16, 64]))),
         reserve_whole_prompt=draw(st.booleans()),
@@ -65,45 +86,100 @@ def limits(draw: st.DrawFn) -> ReplicaLimits:
 
 
 @st.composite
-def deployments(draw: st.DrawFn, model: ModelSpec = MODEL) -> Deployment:
-    """One to four replicas of two kinds, with one to four stages."""
-    entries = []
-    for _ in range(draw(st.integers(1, 2))):
-        gpu = gpu_type(draw(st.sampled_from(["A100-SXM-80GB", "H100-SXM", "L40"])))
-        pp = draw(st.sampled_from([1, 1, 2, 4]))
-        spec = ReplicaSpec.uniform(model, gpu, tp=1, pp=pp, limits=draw(limits()))
-        entries.append((spec, draw(st.integers(1, 2))))
-    return Deployment(tuple(entries))
+def stages(draw: st.DrawFn, n_layers: int, pp: int) -> tuple[Stage, ...]:
+    """Pipeline stages that differ in GPU type, tensor parallelism and number of layers, or in none of them."""
+    gpus = st.sampled_from(["A100-SXM-80GB", "H100-SXM", "L40"]).map(gpu_type)
+    first = Stage(draw(gpus), draw(st.sampled_from([1, 1, 2])), n_layers // pp)
+    if draw(st.booleans()):
+        return (replace(first, n_layers=first.n_layers + n_layers % pp), *[first] * (pp - 1))
+    others = [Stage(draw(gpus), draw(st.integers(1, 2)), draw(st.integers(1, 8))) for _ in range(pp - 1)]
+    return (replace(first, n_layers=n_layers - sum(stage.n_layers for stage in others)), *others)
+
+
+@st.composite
+def replica_specs(draw: st.DrawFn, model: ModelSpec = MODEL, pps: tuple[int, ...] = (1, 1, 2, 4)) -> ReplicaSpec:
+    """Replicas of any kind."""
+    return ReplicaSpec(model, draw(stages(model.n_layers, draw(st.sampled_from(pps)))), draw(limits()))
+
+
+@st.composite
+def deployments(draw: st.DrawFn) -> Deployment:
+    """One to four replicas of two kinds."""
+    specs = draw(st.lists(replica_specs(), min_size=1, max_size=2))
+    return Deployment(tuple((spec, draw(st.integers(1, 2))) for spec in specs))
+
+
+@st.composite
+def tables(draw: st.DrawFn, model: str, replicas: tuple[tuple[ReplicaSpec, int], ...]) -> tuple[str, RoutingTable]:
+    """Any fractions over the entries of the model."""
+    weight = st.integers(0, 4)
+    weights = [[draw(weight) if spec.model.name == model else 0 for _ in range(4)] for spec, _ in replicas]
+    sums = [sum(column) or 1 for column in zip(*weights, strict=True)]
+    fractions = tuple(tuple(w / s for w, s in zip(row, sums, strict=True)) for row in weights)
+    shares = draw(st.lists(st.integers(1, 5), min_size=4, max_size=4))
+    return model, RoutingTable(WorkloadMix.from_shares(GRID, [s / sum(shares) for s in shares]), fractions)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Deployment:
+    """Two models, one or two kinds of replicas of each, routing tables for none, one or both."""
+    entries = [
+        (draw(replica_specs(model)), draw(st.integers(1, 2)))
+        for model in (MODEL, MISTRAL)
+        for _ in range(draw(st.integers(1, 2)))
+    ]
+    replicas = tuple(draw(st.permutations(entries)))
+    with_table = [name for name in (MODEL.name, MISTRAL.name) if draw(st.booleans())]
+    return Deployment(replicas, tuple(draw(tables(name, replicas)) for name in with_table))
 
 
 def crowded_traces(max_size: int = 40) -> st.SearchStrategy[Trace]:
-    """Requests that fit a cache of `MIN_KV_BLOCKS`, but few of them at once; many arrive at the same time."""
-    return traces(
-        max_size=max_size, max_gap_s=1.0, max_prompt_tokens=300, max_output_tokens=500, models=(MODEL.name,)
-    ) | _traces_on_a_lattice(max_size)
+    """Requests that fit a cache of `MIN_KV_TOKENS`, but few of them at once."""
+    return _requests(max_size, max_prompt_tokens=300, max_output_tokens=500, models=(MODEL.name,))
 
 
-@st.composite
-def _traces_on_a_lattice(draw: st.DrawFn, max_size: int) -> Trace:
+def fleet_traces() -> st.SearchStrategy[Trace]:
+    """Requests of two models and of one that nobody serves; some fit nowhere."""
+    names = (MODEL.name, MODEL.name, MODEL.name, MISTRAL.name, MISTRAL.name, "Nobody")
+    return _requests(40, max_prompt_tokens=500, max_output_tokens=400, models=names)
+
+
+def _requests(max_size: int, **arguments: Any) -> st.SearchStrategy[Trace]:
+    """Many or few; they arrive together, one after the other or on a lattice.
+
+    Lists that are drawn are short, most of them, if nobody asks for more; then hardly anybody waits or is preempted.
+    """
+    return st.sampled_from([1, max_size // 3, 2 * max_size // 3, max_size]).flatmap(
+        lambda min_size: st.one_of(
+            traces(min_size=min_size, max_size=max_size, max_gap_s=0.02, **arguments),
+            traces(min_size=min_size, max_size=max_size, max_gap_s=1.0, **arguments),
+            traces(min_size=min_size, max_size=max_size, max_gap_s=1.0, **arguments).map(_on_a_lattice),
+        )
+    )
+
+
+def _on_a_lattice(trace: Trace) -> Trace:
     """Arrivals at multiples of 0.1 s, which meet ends of iterations of constant service times."""
-    ticks = sorted(draw(st.lists(st.integers(0, 40), min_size=1, max_size=max_size)))
-    lengths = st.tuples(st.integers(1, 200), st.integers(1, 200))
-    pairs = [draw(lengths) for _ in ticks]
-    prompts, outputs = [p for p, _ in pairs], [o for _, o in pairs]
-    return Trace.from_columns([0.1 * t for t in ticks], prompts, outputs, model=MODEL.name, source="lattice")
+    ticks = (4 * pl.col("arrival_s")).floor()
+    return Trace(trace.requests.with_columns(arrival_s=0.1 * ticks), "lattice")
 
 
 @st.composite
-def traces_with_prefixes(draw: st.DrawFn, segment_tokens: int, max_size: int = 40) -> Trace:
-    """Crowded traces whose prompts often begin alike: three ids, known for all of a prompt or for less of it."""
-    trace = draw(crowded_traces(max_size))
-    n_segments = 300 // segment_tokens + 1
+def with_prefixes(draw: st.DrawFn, plain: st.SearchStrategy[Trace]) -> Trace:
+    """Traces whose prompts often begin alike: three ids, known for all of a prompt or for less of it."""
+    trace = draw(plain)
+    n_segments = 300 // SEGMENT_TOKENS + 1
     ids = st.lists(st.integers(0, 1) | st.integers(0, 2), max_size=n_segments)
     hashes = [draw(st.none() | ids | st.just([0] * n_segments)) for _ in range(len(trace))]
     prompts = trace.requests["prompt_tokens"]
-    cut = [row and row[: -(-prompt // segment_tokens)] for row, prompt in zip(hashes, prompts, strict=True)]
+    cut = [row and row[: -(-prompt // SEGMENT_TOKENS)] for row, prompt in zip(hashes, prompts, strict=True)]
     column = pl.Series("prefix_hashes", cut, dtype=pl.List(pl.Int64))
     return Trace(trace.requests.with_columns(column), trace.source)
+
+
+def horizon_after(trace: Trace, horizon_s: float | None) -> float | None:
+    """A horizon so much later than the first arrival."""
+    return None if horizon_s is None else float(trace.requests["arrival_s"][0]) + horizon_s
 
 
 def with_kv_blocks(spec: ReplicaSpec, kv_blocks: int) -> ReplicaSpec:

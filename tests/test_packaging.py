@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sim.aiconfigurator_service_time import REQUIREMENT
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,3 +32,8 @@ def test_metadata_lists_every_package_and_data_file() -> None:
         for pattern in patterns:
             assert list((ROOT / package).glob(pattern)), f"{package}: {pattern}"
     assert version("hetserve") == project["project"]["version"]
+
+
+def test_the_extra_is_what_the_error_says() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["aiconfigurator"] == [REQUIREMENT]

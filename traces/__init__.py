@@ -1,5 +1,19 @@
-"""Data in: request traces read from files or drawn at random, and the workload types in them."""
+"""Data in: request traces and timelines of the market, from files or drawn at random, and workload types."""
 
+from traces.availability import AvailabilityTimeline, Offer
+from traces.availability_readers import (
+    read_alibaba_spot_gpu,
+    read_availability_csv,
+    read_gpu_market,
+    read_spot_trace,
+)
+from traces.availability_synth import (
+    constant_availability,
+    correlated_drops,
+    diurnal_availability,
+    markov_availability,
+    scheduled_drops,
+)
 from traces.errors import TraceError, nearest
 from traces.readers import (
     READERS,
@@ -10,7 +24,7 @@ from traces.readers import (
     read_mooncake,
     read_parquet,
 )
-from traces.schema import REQUEST_SCHEMA, Column, validate_requests
+from traces.schema import AVAILABILITY_SCHEMA, REQUEST_SCHEMA, Column, validate_availability, validate_requests
 from traces.synth import (
     AllAtOnce,
     ArrivalProcess,
@@ -29,11 +43,13 @@ from traces.trace import Trace
 from traces.workload import PAPER_GRID, WorkloadGrid, WorkloadMix, WorkloadType
 
 __all__ = [
+    "AVAILABILITY_SCHEMA",
     "PAPER_GRID",
     "READERS",
     "REQUEST_SCHEMA",
     "AllAtOnce",
     "ArrivalProcess",
+    "AvailabilityTimeline",
     "Column",
     "DiurnalArrivals",
     "FixedTypes",
@@ -41,6 +57,7 @@ __all__ = [
     "HistogramLengths",
     "LengthSampler",
     "LogNormalLengths",
+    "Offer",
     "PiecewiseArrivals",
     "PoissonArrivals",
     "Trace",
@@ -49,13 +66,23 @@ __all__ = [
     "WorkloadMix",
     "WorkloadType",
     "azure_conv_like",
+    "constant_availability",
+    "correlated_drops",
+    "diurnal_availability",
+    "markov_availability",
     "nearest",
     "read",
+    "read_alibaba_spot_gpu",
+    "read_availability_csv",
     "read_azure_2023",
     "read_csv",
+    "read_gpu_market",
     "read_jsonl",
     "read_mooncake",
     "read_parquet",
+    "read_spot_trace",
+    "scheduled_drops",
     "synthesize",
+    "validate_availability",
     "validate_requests",
 ]

@@ -45,7 +45,7 @@ def read_azure_2023(path: PathLike, *, model: str = "default", slo_class: str = 
     Raises:
         TraceError: The file cannot be read, or does not hold valid requests.
     """
-    frame = _rename(_read_csv(path), _AZURE_COLUMNS, path)
+    frame = _rename(read_cells(path), _AZURE_COLUMNS, path)
     text = frame["arrival_s"]
     time = text.str.strip_chars().str.to_datetime(AZURE_TIME_FORMAT, time_unit="ns", strict=False)
     bad = time.is_null().arg_true()
@@ -81,7 +81,7 @@ def read_mooncake(
         if "hash_ids" in frame.columns:
             columns["prefix_hashes"] = "hash_ids"
     else:
-        frame = _read_csv(path)
+        frame = read_cells(path)
         columns["arrival_s"] = "timestamp_ms"
     frame = _rename(frame, columns, path)
     trace = _trace(frame, path, "mooncake", columns, model=model, slo_class=slo_class, time_unit="ms")
@@ -119,7 +119,7 @@ def read_csv(
     Raises:
         TraceError: The file cannot be read, an argument is wrong, or requests are not valid.
     """
-    frame = _rename(_read_csv(path), columns, path)
+    frame = _rename(read_cells(path), columns, path)
     return _trace(frame, path, "csv", columns, model, slo_class, time_unit, sort=sort, rebase=rebase)
 
 
@@ -219,8 +219,12 @@ def _read_bytes(path: PathLike) -> bytes:
     return data
 
 
-def _read_csv(path: PathLike) -> pl.DataFrame:
-    """Read all cells as text, so that the check of the values can name row and value."""
+def read_cells(path: PathLike) -> pl.DataFrame:
+    """Read a CSV file with all cells as text, so that the check of the values can name row and value.
+
+    Raises:
+        TraceError: The file cannot be read, or has only a header.
+    """
     data = _read_bytes(path)
     try:
         frame = pl.read_csv(data, infer_schema=False)
@@ -234,7 +238,7 @@ def _read_csv(path: PathLike) -> pl.DataFrame:
                     raise TraceError(msg) from None
         raise _unreadable(path, "CSV", error) from None
     if frame.is_empty():
-        msg = f"{path}: has no requests, only a header"
+        msg = f"{path}: has only a header"
         raise TraceError(msg)
     return frame
 

@@ -1,4 +1,4 @@
-"""What a request table is: its columns, and the check that every trace passes."""
+"""What a request table and a timeline of the market are: their columns, and the checks that all of them pass."""
 
 from __future__ import annotations
 
@@ -37,6 +37,16 @@ REQUEST_SCHEMA: tuple[Column, ...] = (
         False,
         "ids of the prompt's leading blocks: two prompts with equal leading ids share that prefix",
     ),
+)
+
+MARKETS = ("on_demand", "spot")
+
+AVAILABILITY_SCHEMA: tuple[Column, ...] = (
+    Column("t_s", pl.Float64(), "s", True, "when the market changes, from the start of the timeline; finite", 0),
+    Column("gpu_type", pl.String(), "1", True, "GPU type that changes"),
+    Column("market", pl.String(), "1", True, f"where it is rented: {' or '.join(MARKETS)}"),
+    Column("count", pl.Int32(), "GPUs", True, "GPUs of this type that can be rented from then on", 0),
+    Column("usd_per_h", pl.Float64(), "US$/h", False, "price of one from then on; null: the catalog's", 0),
 )
 
 
@@ -119,6 +129,62 @@ def validate_requests(
         head = f"{where}: not a valid request table (rows are counted from 0, after any header)"
         raise TraceError("\n  ".join([head, *problems]))
     return pl.DataFrame(columns).sort("arrival_s", "request_id")
+
+
+def validate_availability(frame: pl.DataFrame, where: str) -> pl.DataFrame:
+    """Turn a frame into a table of market changes, or say everything that is wrong with it.
+
+    Each GPU type on each market is a step function: its first row is at time 0, and its times increase.
+
+    Args:
+        frame: Changes, one a row, in order of time for each GPU type and market.
+        where: Name of the file or of the origin, for messages.
+
+    Returns:
+        The columns of `AVAILABILITY_SCHEMA` with its types, sorted by time, GPU type and market.
+
+    Raises:
+        TraceError: One error for all problems, each with its first row (counted from 0) and value.
+
+    >>> rows = {"t_s": [0.0, 9.0], "gpu_type": ["L40S", "L40S"], "market": ["spot", "spot"], "count": [4, -1]}
+    >>> validate_availability(pl.DataFrame(rows), "a.csv")
+    Traceback (most recent call last):
+    ...
+    traces.errors.TraceError: a.csv: not a valid timeline (rows are counted from 0, after any header)
+      count: row 1: -1 is not a whole number from 0 to 2147483647
+    """
+    if frame.is_empty():
+        msg = f"{where}: has no rows"
+        raise TraceError(msg)
+    columns: dict[str, pl.Series] = {}
+    problems: list[str] = []
+    for column in AVAILABILITY_SCHEMA:
+        if column.name in frame.columns:
+            columns[column.name], problem = _convert(frame[column.name], column)
+            if not problem and column.name == "market":
+                market = columns[column.name]
+                problem = _first(market, ~market.is_in(MARKETS), f"is no market; known: {', '.join(MARKETS)}")
+            problems += [f"{column.name}: {problem}"] if problem else []
+        elif column.required:
+            hint = nearest(column.name, frame.columns)
+            problems.append(f"{column.name}: column is missing{hint and '; ' + hint}")
+        else:
+            columns[column.name] = pl.Series(column.name, [None], dtype=column.dtype).new_from_index(0, frame.height)
+    if not problems:
+        before = pl.DataFrame(columns).select(pl.col("t_s").shift(1).over("gpu_type", "market"))["t_s"]
+        t_s = columns["t_s"]
+        checks = {
+            "is the first time of its GPU type on this market; what is there from 0 on must be said": (
+                before.is_null() & (t_s > 0)
+            ),
+            "is earlier than the row before it, of the same GPU type and market": t_s < before,
+            "stands there twice for the same GPU type and market": t_s == before,
+        }
+        problems += [f"t_s: {problem}" for what, bad in checks.items() if (problem := _first(t_s, bad, what))]
+    if problems:
+        head = f"{where}: not a valid timeline (rows are counted from 0, after any header)"
+        raise TraceError("\n  ".join([head, *problems]))
+    return pl.DataFrame(list(columns.values())).sort("t_s", "gpu_type", "market")
 
 
 def _first(raw: pl.Series, bad: pl.Series, what: str) -> str:

@@ -47,7 +47,8 @@ def _require(owner: object, condition: bool, problem: str) -> None:
         raise TraceError(msg)
 
 
-def _generator(seed: int, stream: int) -> np.random.Generator:
+def generator(seed: int, stream: int) -> np.random.Generator:
+    """A generator of its own for each seed and stream."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy=seed, spawn_key=(stream,))))
 
 
@@ -299,8 +300,8 @@ def synthesize(
     """
     _require("synthesize", n_requests >= 1, f"n_requests is {n_requests!r}; allowed: >= 1")
     _require("synthesize", seed >= 0, f"seed is {seed!r}; allowed: >= 0")
-    arrival_s = arrivals.sample(n_requests, _generator(seed, ARRIVALS_STREAM))
-    prompt, output = lengths.sample(n_requests, _generator(seed, LENGTHS_STREAM))
+    arrival_s = arrivals.sample(n_requests, generator(seed, ARRIVALS_STREAM))
+    prompt, output = lengths.sample(n_requests, generator(seed, LENGTHS_STREAM))
     source = source or f"synthesize({arrivals!r}, {lengths!r}, {n_requests}, seed={seed})"
     return Trace.from_columns(arrival_s, prompt, output, model=model, slo_class=slo_class, source=source)
 

@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from scenarios.run import Watcher
 
 PATIENCE_S = 1.0
+LOG_EVERY_S = 10.0
 
 
 class ProgressBar(Watcher):
-    """A line on stderr that says what is being done; it appears after a second, and leaves nothing behind."""
+    """Says what is being done, and of a simulation how many requests have arrived, how fast, and what is left.
 
-    def __init__(self, *, is_quiet: bool = False) -> None:
-        console = Console(stderr=True, quiet=is_quiet)
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=None)
-        self._started_s = time.monotonic()
-        self._is_shown = False
+    On a terminal it appears after a second, and leaves nothing behind. Elsewhere, in a log, it says something only if
+    that is wanted: what begins, and every ten seconds how far the simulation is.
+
+    Args:
+        is_wanted: None: if stderr is a terminal.
+    """
+
+    def __init__(self, *, is_wanted: bool | None = None) -> None:
+        self._console = console = Console(stderr=True)
+        self._is_wanted = console.is_terminal if is_wanted is None else is_wanted
+        self._stages = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._requests = Progress(_Figures(), TimeRemainingColumn(), TextColumn("left"))
+        self._live = Live(Group(self._stages, self._requests), console=console, transient=True)
+        self._show_at_s = time.monotonic() + PATIENCE_S
 
     def __enter__(self) -> Self:
         return self
@@ -31,19 +50,43 @@ class ProgressBar(Watcher):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
 
     def stage(self, description: str, n_requests: int | None = None) -> None:
         """Say what begins."""
-        self._show_if_slow()
-        self._bar.update(self._task, description=description, completed=0, total=n_requests)
+        for part in (self._stages, self._requests):
+            for task in part.task_ids:
+                part.remove_task(task)
+        self._stages.add_task(description)
+        if n_requests is not None:
+            self._requests.add_task("", total=n_requests, simulated_s=0.0)
+        if self._console.is_terminal:
+            self._show()
+        elif self._is_wanted:
+            self._console.print(description, soft_wrap=True)
 
     def progress(self, simulated_s: float, n_arrived: int) -> None:
-        """Move the bar."""
-        self._show_if_slow()
-        self._bar.update(self._task, completed=n_arrived)
+        """Say how far the simulation is."""
+        for task in self._requests.task_ids:
+            self._requests.update(task, completed=n_arrived, simulated_s=simulated_s)
+        self._show()
 
-    def _show_if_slow(self) -> None:
-        if not self._is_shown and time.monotonic() - self._started_s > PATIENCE_S:
-            self._is_shown = True
-            self._bar.start()
+    def _show(self) -> None:
+        now_s = time.monotonic()
+        if not self._is_wanted or now_s < self._show_at_s:
+            return
+        if self._console.is_terminal:
+            self._live.start()  # it goes on by itself
+        else:
+            self._console.print(self._requests)
+        self._show_at_s = now_s + LOG_EVERY_S
+
+
+class _Figures(ProgressColumn):
+    """Requests, requests per second, and the simulated time."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        rate = "" if speed is None else f", {speed:,.0f}/s"
+        simulated = timedelta(seconds=int(task.fields["simulated_s"]))
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f} requests{rate}, simulated {simulated}")

@@ -21,8 +21,10 @@ NOTHING = "-"
 
 def fleet_table(comparison: Comparison) -> Table:
     """What each planner rents and promises."""
-    table = _table("What to rent")
-    _columns(table, [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised", "right")])
+    table = make_table("What to rent")
+    make_columns(
+        table, [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised", "right")]
+    )
     for row in comparison.rows:
         plan = row.plan
         if row.status != "ok":
@@ -32,7 +34,7 @@ def fleet_table(comparison: Comparison) -> Table:
         fleet = ", ".join(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ())) or plan["planner"]
         gpus = ", ".join(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
         promised = NOTHING if row.promised_rps is None else f"{row.promised_rps:.2f} req/s"
-        table.add_row(_name(comparison, row), fleet, gpus, _number(plan.get("usd_per_h"), 2), promised)
+        table.add_row(_name(comparison, row), fleet, gpus, number(plan.get("usd_per_h"), 2), promised)
     return table
 
 
@@ -40,10 +42,10 @@ def results_table(comparison: Comparison) -> Table:
     """What the simulation delivered."""
     offered = next((row.offered_rps for row in comparison.rows if row.offered_rps is not None), None)
     title = "What it delivers" if offered is None else f"What it delivers, of {offered:.2f} req/s offered"
-    table = _table(title)
+    table = make_table(title)
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     left, right = ("left", "right")
-    _columns(
+    make_columns(
         table,
         [
             ("planner", left),
@@ -62,23 +64,23 @@ def results_table(comparison: Comparison) -> Table:
         m = row.metrics
         table.add_row(
             _name(comparison, row),
-            _number(m.get("throughput_rps"), 2),
+            number(m.get("throughput_rps"), 2),
             _change(comparison.change(row, "throughput_rps")),
-            _share(row.kept_promise),
-            f"{_number(m.get('ttft_s_p50'), 2)} / {_number(m.get('ttft_s_p99'), 2)}",
-            f"{_number(m.get('tpot_s_p50'), 0, 1e3)} / {_number(m.get('tpot_s_p99'), 0, 1e3)}",
-            _share(m.get("slo_attainment")),
-            _number(m.get("usd_per_million_output_tokens"), 2),
+            share(row.kept_promise),
+            f"{number(m.get('ttft_s_p50'), 2)} / {number(m.get('ttft_s_p99'), 2)}",
+            f"{number(m.get('tpot_s_p50'), 0, 1e3)} / {number(m.get('tpot_s_p99'), 0, 1e3)}",
+            share(m.get("slo_attainment")),
+            number(m.get("usd_per_million_output_tokens"), 2),
             _change(comparison.change(row, "usd_per_million_output_tokens")),
-            _number(m.get("makespan_s"), 0),
+            number(m.get("makespan_s"), 0),
         )
     return table
 
 
 def metrics_table(row: Row) -> Table:
     """All metrics of one run."""
-    table = _table(f"{row.scenario}, {row.planner}, seed {row.seed}")
-    _columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
+    table = make_table(f"{row.scenario}, {row.planner}, seed {row.seed}")
+    make_columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
     for name, value in row.metrics.items():
         metric = METRICS[name]
         shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
@@ -88,13 +90,13 @@ def metrics_table(row: Row) -> Table:
 
 def validation_table(comparison: pl.DataFrame, title: str) -> Table:
     """Simulated against measured."""
-    table = _table(title)
-    _columns(
+    table = make_table(title)
+    make_columns(
         table, [("figure", "left"), ("simulated", "right"), ("real", "right"), ("unit", "left"), ("error", "right")]
     )
     for figure, unit, simulated, real, error in comparison.iter_rows():
         if figure.endswith("_largest_gap"):
-            table.add_row(figure, _share(simulated), NOTHING, "", NOTHING)
+            table.add_row(figure, share(simulated), NOTHING, "", NOTHING)
         else:
             table.add_row(figure, f"{simulated:,.4g}", f"{real:,.4g}", unit, _change(error))
     return table
@@ -102,17 +104,19 @@ def validation_table(comparison: pl.DataFrame, title: str) -> Table:
 
 def plan_tables(plan: dict[str, Any]) -> list[Table]:
     """A plan: what to rent, and which requests go where."""
-    fleet = _table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h")
-    _columns(fleet, [("replica", "left"), ("model", "left"), ("count", "right"), ("GPUs", "left"), ("$/h", "right")])
+    fleet = make_table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h")
+    make_columns(
+        fleet, [("replica", "left"), ("model", "left"), ("count", "right"), ("GPUs", "left"), ("$/h", "right")]
+    )
     for entry in plan["fleet"]:
         gpus = ", ".join(f"{n * entry['count']} {name}" for name, n in entry["gpus"].items())
-        fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, _number(entry["usd_per_h"], 2))
-    assignment = _table("Who serves what")
+        fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, number(entry["usd_per_h"], 2))
+    assignment = make_table("Who serves what")
     names = [entry["name"] for entry in plan["fleet"]]
-    _columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in names)])
+    make_columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in names)])
     for entry in plan["assignment"]:
         shares = (entry["share_by_replica"].get(name) for name in names)
-        assignment.add_row(entry["model"], entry["type"], *(_share(share) for share in shares))
+        assignment.add_row(entry["model"], entry["type"], *(share(x) for x in shares))
     return [fleet, assignment]
 
 
@@ -134,11 +138,13 @@ def to_markdown(tables: Iterable[Table]) -> str:
     return "\n".join(parts)
 
 
-def _table(title: str) -> Table:
+def make_table(title: str) -> Table:
+    """An empty table in our style."""
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
+def make_columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
+    """Add columns of a header and `left` or `right`."""
     for header, justify in columns:
         table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
 
@@ -153,11 +159,13 @@ def _name(comparison: Comparison, row: Row) -> str:
     return ", ".join(parts)
 
 
-def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
+def number(value: float | None, digits: int, factor: float = 1.0) -> str:
+    """A number with so many digits."""
     return NOTHING if value is None else f"{factor * value:,.{digits}f}"
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share in per cent."""
     return NOTHING if value is None else f"{100 * value:.1f} %"
 
 

@@ -1,10 +1,14 @@
+"""The engine against itself without macro-steps, and against a naive twin."""
+
 from __future__ import annotations
 
-from bisect import bisect_right
+from math import inf, nextafter
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -14,70 +18,135 @@ from sim import (
     ReplicaLimits,
     ReplicaSpec,
     ServiceTimeModel,
+    SimulationResult,
+    compute_metrics,
     gpu_type,
-    kv_blocks,
     simulate,
 )
-from sim.itl import EDGES_S
-from tests.naive_vllm import serve
-from tests.strategies_sim import MODEL, assert_conserved, crowded_traces, deployments, service_times
+from tests.naive_vllm import assert_agrees, serve
+from tests.strategies_sim import (
+    MODEL,
+    SEGMENT_TOKENS,
+    any_router,
+    any_stepping,
+    assert_conserved,
+    crowded_traces,
+    deployments,
+    fleet_traces,
+    fleets,
+    horizon_after,
+    horizons,
+    predictors,
+    replica_specs,
+    service_times,
+    with_prefixes,
+)
 from traces import Trace
 
-horizons = st.none() | st.floats(0.05, 8.0) | st.integers(1, 60).map(lambda tick: 0.1 * tick)
 
-
-@given(deployments(), crowded_traces(), service_times(), st.sampled_from(["round_robin", "least_loaded"]), horizons)
-def test_macro_steps_change_nothing(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
-) -> None:
-    if horizon_s is not None:
-        horizon_s += float(trace.requests["arrival_s"][0])
+def assert_macro_steps_change_nothing(deployment: Deployment, trace: Trace, **settings: Any) -> SimulationResult:
+    """Each record of each request to the last bit; what is summed up over a replica to 1e-9; each metric."""
     macro, iteration = (
-        simulate(deployment, trace, service_time=service_time, router=router, stepping=stepping, horizon_s=horizon_s)
+        simulate(deployment, trace, stepping=stepping, prefix_segment_tokens=SEGMENT_TOKENS, **settings)
         for stepping in ("macro", "iteration")
     )
     assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
     assert_frame_equal(macro.replicas, iteration.replicas, rel_tol=1e-9, abs_tol=1e-9)
+    of_the_method = {"stepping": "", "n_events": 0, "n_steps": 0}
+    assert macro.manifest | of_the_method == iteration.manifest | of_the_method
+    end_s = macro.manifest["end_s"]
+    metrics = [
+        pl.DataFrame(compute_metrics(run, warmup_s=end_s / 4, cooldown_s=end_s / 8)) for run in (macro, iteration)
+    ]
+    assert_frame_equal(*metrics, rel_tol=1e-9, abs_tol=1e-9)
+    return macro
 
 
-@given(deployments(), crowded_traces(), service_times(), st.sampled_from(["round_robin", "least_loaded"]))
+@given(fleets(), fleet_traces() | with_prefixes(fleet_traces()), service_times(), any_router, predictors, horizons)
+def test_macro_steps_change_nothing(
+    fleet: Deployment,
+    trace: Trace,
+    service_time: ServiceTimeModel,
+    router: str,
+    length_predictor: str,
+    horizon_s: float | None,
+) -> None:
+    """Several models and kinds of replicas, ties, rejections, prefixes, horizons."""
+    assert_macro_steps_change_nothing(
+        fleet,
+        trace,
+        service_time=service_time,
+        router=router,
+        length_predictor=length_predictor,
+        horizon_s=horizon_after(trace, horizon_s),
+    )
+
+
+@given(deployments(), crowded_traces() | with_prefixes(crowded_traces()), service_times(), any_router, horizons)
+def test_macro_steps_change_nothing_in_a_crowd(
+    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
+) -> None:
+    """One model and nobody rejected: more requests meet on a replica."""
+    assert_macro_steps_change_nothing(
+        deployment, trace, service_time=service_time, router=router, horizon_s=horizon_after(trace, horizon_s)
+    )
+
+
+@given(replica_specs(), crowded_traces(20), service_times(), any_router, st.sampled_from([-inf, None, inf]), st.data())
+def test_macro_steps_meet_what_comes_at_the_end_of_an_iteration(
+    spec: ReplicaSpec,
+    trace: Trace,
+    service_time: ServiceTimeModel,
+    router: str,
+    towards: float | None,
+    data: st.DataObject,
+) -> None:
+    """An arrival or the horizon at the time of any token, or at a float beside it.
+
+    A request whose answer ended with the token would finish at that time, and until then it makes no difference.
+    """
+    deployment = Deployment(((spec, 1),))
+    requests = trace.requests
+    index = data.draw(st.integers(0, len(trace) - 1), label="index")
+    token = data.draw(st.integers(1, requests["output_tokens"][index]), label="token")
+    is_it = pl.int_range(pl.len()) == index
+    cut = requests.with_columns(output_tokens=pl.when(is_it).then(pl.lit(token, pl.Int32)).otherwise("output_tokens"))
+    settings = {"service_time": service_time, "router": router}
+    time_s = simulate(deployment, Trace(cut, "cut"), **settings).requests["finish_s"][index]
+    time_s = time_s if towards is None else nextafter(time_s, towards)
+    assume(time_s > requests["arrival_s"][0])
+    assert_macro_steps_change_nothing(deployment, trace, **settings, horizon_s=time_s)
+    newcomer = requests[:1].with_columns(request_id=pl.lit(len(trace), pl.Int64), arrival_s=pl.lit(time_s))
+    longer = pl.concat([requests, newcomer]).sort("arrival_s", "request_id")
+    assert_macro_steps_change_nothing(deployment, Trace(longer, "longer"), **settings)
+
+
+@given(
+    deployments(),
+    crowded_traces() | with_prefixes(crowded_traces()),
+    service_times(),
+    any_router,
+    any_stepping,
+)
 def test_requests_tokens_and_blocks_are_conserved(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
+    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, stepping: Any
 ) -> None:
-    assert_conserved(simulate(deployment, trace, service_time=service_time, router=router), trace)
+    result = simulate(
+        deployment,
+        trace,
+        service_time=service_time,
+        router=router,
+        stepping=stepping,
+        prefix_segment_tokens=SEGMENT_TOKENS,
+    )
+    assert_conserved(result, trace)
 
 
-@given(deployments(), crowded_traces(), service_times())
-def test_one_stage_agrees_with_a_naive_twin(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel
-) -> None:
-    spec = next((spec for spec, _ in deployment.replicas if spec.pp == 1), None)
-    if spec is None:
-        return
+@given(replica_specs(pps=(1,)), crowded_traces(), service_times())
+def test_one_stage_agrees_with_a_naive_twin(spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel) -> None:
     trace = trace.scale_rate(1.0123456789)  # the twin adds up times one by one: no ties with sums of iterations
     result = simulate(Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin")
-    requests = result.requests
-    twins = serve(
-        trace,
-        service_time.stage_times(spec)[0],
-        kv_blocks=kv_blocks(spec),
-        max_batched_tokens=spec.max_batched_tokens,
-        max_seqs=spec.max_seqs,
-        reserve_whole_prompt=spec.limits.reserve_whole_prompt,
-    )
-    assert requests["first_token_s"].to_list() == pytest.approx([twin.times[0] for twin in twins], rel=1e-9)
-    assert requests["finish_s"].to_list() == pytest.approx([twin.times[-1] for twin in twins], rel=1e-9)
-    assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
-    gaps_s = [np.diff(twin.times) for twin in twins]
-    assert requests["itl_max_s"].to_list() == [
-        pytest.approx(gaps.max(), rel=1e-9) if gaps.size else None for gaps in gaps_s
-    ]
-    # Rounding may put a gap at the edge of a bin on the other side of it.
-    twin_bins = sorted(bisect_right(EDGES_S, gap_s) for gap_s in np.concatenate(gaps_s))
-    row = result.replicas.row(0, named=True)
-    bins = [i for i, n in zip(row["itl_bin"], row["itl_count"], strict=True) for _ in range(n)]
-    assert len(bins) == len(twin_bins)
-    assert all(abs(i - j) <= 1 for i, j in zip(bins, twin_bins, strict=True))
+    assert_agrees(result, serve(trace, spec, service_time))
 
 
 @pytest.mark.parametrize("seed", [20, 106, 136, 196])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,70 +14,39 @@ from polars.testing import assert_frame_equal
 
 from sim import (
     ROUTERS,
+    Chunk,
     ConstantServiceTime,
     Deployment,
     ReplicaLimits,
     ReplicaSpec,
-    RoutingTable,
     ServiceTimeModel,
     SimulationResult,
+    StageTime,
     compute_metrics,
     gpu_type,
-    model_spec,
     simulate,
 )
 from sim.router import LeastLoaded, PlanWeighted, RoundRobin
-from tests.strategies import traces
-from tests.strategies_sim import MODEL, assert_conserved, crowded_traces, deployments, limits, service_times
-from traces import Trace, WorkloadGrid, WorkloadMix
-
-MISTRAL = model_spec("Mistral-7B")
-GRID = WorkloadGrid((200, 20), (300, 30))
-
-oblivious = st.sampled_from(["plan_weighted", "round_robin"])
-any_router = st.sampled_from(sorted(ROUTERS))
-horizons = st.none() | st.floats(0.05, 8.0)
-
-
-@st.composite
-def tables(draw: st.DrawFn, model: str, replicas: tuple[tuple[ReplicaSpec, int], ...]) -> tuple[str, RoutingTable]:
-    """Any fractions over the entries of the model."""
-    weight = st.integers(0, 4)
-    weights = [[draw(weight) if spec.model.name == model else 0 for _ in range(4)] for spec, _ in replicas]
-    sums = [sum(column) or 1 for column in zip(*weights, strict=True)]
-    fractions = tuple(tuple(w / s for w, s in zip(row, sums, strict=True)) for row in weights)
-    shares = draw(st.lists(st.integers(1, 5), min_size=4, max_size=4))
-    return model, RoutingTable(WorkloadMix.from_shares(GRID, [s / sum(shares) for s in shares]), fractions)
-
-
-@st.composite
-def fleets(draw: st.DrawFn) -> Deployment:
-    """Two models, several kinds of replicas with one to four stages, routing tables for none, one or both."""
-    entries = []
-    for model in (MODEL, MISTRAL):
-        for _ in range(draw(st.integers(1, 2))):
-            gpu = gpu_type(draw(st.sampled_from(["A100-SXM-80GB", "H100-SXM", "L40"])))
-            spec = ReplicaSpec.uniform(model, gpu, pp=draw(st.sampled_from([1, 2, 4])), limits=draw(limits()))
-            entries.append((spec, draw(st.integers(1, 2))))
-    replicas = tuple(draw(st.permutations(entries)))
-    with_table = [name for name in (MODEL.name, MISTRAL.name) if draw(st.booleans())]
-    return Deployment(replicas, tuple(draw(tables(name, replicas)) for name in with_table))
-
-
-fleet_traces = traces(
-    max_size=40,
-    max_gap_s=0.5,
-    max_prompt_tokens=500,
-    max_output_tokens=400,
-    models=(MODEL.name, MODEL.name, MISTRAL.name, "Nobody"),
+from tests.strategies_sim import (
+    MODEL,
+    any_router,
+    any_stepping,
+    assert_conserved,
+    crowded_traces,
+    deployments,
+    fleet_traces,
+    fleets,
+    horizon_after,
+    horizons,
+    limits,
+    oblivious,
+    predictors,
+    service_times,
 )
+from traces import Trace
 
 
-def horizon_after(trace: Trace, horizon_s: float | None) -> float | None:
-    return None if horizon_s is None else float(trace.requests["arrival_s"][0]) + horizon_s
-
-
-@given(fleets(), fleet_traces, service_times(), oblivious, st.sampled_from(["oracle", "prompt_only"]), horizons)
+@given(fleets(), fleet_traces(), service_times(), oblivious, predictors, horizons)
 def test_replicas_on_their_own_clocks_do_what_they_do_on_one(
     fleet: Deployment,
     trace: Trace,
@@ -84,33 +55,28 @@ def test_replicas_on_their_own_clocks_do_what_they_do_on_one(
     length_predictor: str,
     horizon_s: float | None,
 ) -> None:
-    """Three ways: each replica alone; all on one clock with macro-steps; all on one clock, iteration by iteration."""
-
-    def run(stepping: Any = "macro") -> SimulationResult:
+    def run() -> SimulationResult:
         return simulate(
             fleet,
             trace,
             service_time=service_time,
             router=router,
             length_predictor=length_predictor,
-            stepping=stepping,
             horizon_s=horizon_after(trace, horizon_s),
         )
 
     apart = run()
-    by_iteration = run("iteration")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RoundRobin, "is_load_oblivious", False)
         patch.setattr(PlanWeighted, "is_load_oblivious", False)
         together = run()
-    for other in (together, by_iteration):
-        assert_frame_equal(apart.requests, other.requests, check_exact=True)
-        assert_frame_equal(apart.replicas, other.replicas, rel_tol=1e-9, abs_tol=1e-9)
+    assert_frame_equal(apart.requests, together.requests, check_exact=True)
+    assert_frame_equal(apart.replicas, together.replicas, rel_tol=1e-9, abs_tol=1e-9)
     if horizon_s is None:
         assert_conserved(apart, trace)
 
 
-@given(fleets(), fleet_traces, service_times(), oblivious)
+@given(fleets(), fleet_traces(), service_times(), oblivious)
 def test_a_run_can_be_split_by_replica(
     fleet: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
 ) -> None:
@@ -129,19 +95,114 @@ def test_a_run_can_be_split_by_replica(
         assert_frame_equal(alone.replicas.drop("replica_id"), theirs.drop("replica_id"), check_exact=True)
 
 
-@given(deployments(), crowded_traces(), any_router, st.sampled_from([0.125, 0.5, 2.0, 1024.0]))
-def test_time_scales(deployment: Deployment, trace: Trace, router: str, k: float) -> None:
-    """All times of the input by k are all times of the output by k: to the last bit for powers of two."""
-    constants = {"iteration_s": 0.05, "per_prompt_token_s": 1e-3, "per_decode_s": 0.01, "per_context_token_s": 1e-5}
-    results = []
-    for scale in (1.0, k):
-        scaled = Trace(trace.requests.with_columns(pl.col("arrival_s") * scale), "scaled")
-        service_time = ConstantServiceTime(**{name: scale * value for name, value in constants.items()})
-        results.append(simulate(deployment, scaled, service_time=service_time, router=router))
+# Units and names ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SlowerStage:
+    stage: StageTime
+    k: float
+
+    def decode(self, n_decode: int) -> tuple[float, float]:
+        base, slope = self.stage.decode(n_decode)
+        return self.k * base, self.k * slope
+
+    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+        return self.k * self.stage.mixed(n_decode, context_tokens, chunks)
+
+
+@dataclass(frozen=True)
+class Slower:
+    """All iterations take k times as long."""
+
+    model: ServiceTimeModel
+    k: float
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        return tuple(SlowerStage(stage, self.k) for stage in self.model.stage_times(spec))
+
+
+def scaled_runs(
+    k: float, deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
+) -> list[SimulationResult]:
+    """A run with all its times multiplied by k, and one with all times of its input multiplied by k."""
+    end_s = horizon_after(trace, horizon_s)
     times = cs.ends_with("_s")
-    assert_frame_equal(results[0].requests.with_columns(times * k), results[1].requests, check_exact=True)
-    replicas = [result.replicas.drop("itl_bin", "itl_count", strict=False) for result in results]  # bins are absolute
-    assert_frame_equal(replicas[0].with_columns(times * k), replicas[1], rel_tol=1e-12)
+    scaled = Trace(trace.requests.with_columns(times * k), "scaled")
+    before = simulate(deployment, trace, service_time=service_time, router=router, horizon_s=end_s)
+    after = simulate(
+        deployment,
+        scaled,
+        service_time=Slower(service_time, k),
+        router=router,
+        horizon_s=None if end_s is None else end_s * k,
+    )
+    # The bins of inter-token latencies stay where they are.
+    runs = [
+        (before.requests.with_columns(times * k), before.replicas.with_columns(times * k)),
+        (after.requests, after.replicas),
+    ]
+    return [SimulationResult(requests, replicas.drop("itl_bin", "itl_count"), {}) for requests, replicas in runs]
+
+
+@given(
+    deployments(),
+    crowded_traces(),
+    service_times(),
+    any_router,
+    horizons,
+    st.sampled_from([2.0**-20, 0.5, 2.0, 2.0**10]),
+)
+def test_time_scales_by_powers_of_two_to_the_last_bit(
+    deployment: Deployment,
+    trace: Trace,
+    service_time: ServiceTimeModel,
+    router: str,
+    horizon_s: float | None,
+    k: float,
+) -> None:
+    before, after = scaled_runs(k, deployment, trace, service_time, router, horizon_s)
+    assert_frame_equal(before.requests, after.requests, check_exact=True)
+    assert_frame_equal(before.replicas, after.replicas, check_exact=True)
+
+
+@given(deployments(), crowded_traces(), service_times(), oblivious, horizons, st.sampled_from([0.1, 3.0, 60.0]))
+def test_time_scales_by_any_factor(
+    deployment: Deployment,
+    trace: Trace,
+    service_time: ServiceTimeModel,
+    router: str,
+    horizon_s: float | None,
+    k: float,
+) -> None:
+    odd = 1.0123456789  # nothing comes at the end of an iteration, where rounding would decide
+    trace, horizon_s = trace.scale_rate(1 / odd), horizon_s and odd * horizon_s
+    before, after = scaled_runs(k, deployment, trace, service_time, router, horizon_s)
+    assert_frame_equal(before.requests, after.requests, rel_tol=1e-9)
+    assert_frame_equal(before.replicas, after.replicas, rel_tol=1e-9)
+
+
+@given(fleets(), fleet_traces(), service_times(), any_router)
+def test_renaming_gpu_types_changes_nothing_but_names(
+    fleet: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
+) -> None:
+    """Other names sort in another order, and may be those of other types before."""
+    names = {"A100-SXM-80GB": "zebra", "H100-SXM": "L40", "L40": "aardvark"}
+
+    def renamed(spec: ReplicaSpec) -> ReplicaSpec:
+        gpus = [replace(stage.gpu_type, name=names[stage.gpu_type.name]) for stage in spec.stages]
+        stages = [replace(stage, gpu_type=gpu) for stage, gpu in zip(spec.stages, gpus, strict=True)]
+        return replace(spec, stages=tuple(stages))
+
+    other = replace(fleet, replicas=tuple((renamed(spec), count) for spec, count in fleet.replicas))
+    before, after = (simulate(f, trace, service_time=service_time, router=router) for f in (fleet, other))
+    assert before.requests.equals(after.requests)
+    named = ["name", "gpu_types"]
+    assert before.replicas.drop(named).equals(after.replicas.drop(named))
+    for old, new in zip(before.replicas["gpu_types"], after.replicas["gpu_types"], strict=True):
+        assert sorted(names[name] for name in old.split("+")) == new.split("+")
+    assert {names[name]: n for name, n in before.manifest["gpus"].items()} == after.manifest["gpus"]
+    assert compute_metrics(before) == compute_metrics(after)
 
 
 @given(deployments(), st.lists(st.integers(0, 200), min_size=1, max_size=30), any_router, st.integers(1, 1000))
@@ -186,7 +247,7 @@ class Watching(LeastLoaded):
         return super().choose(kind, tokens)
 
 
-@given(deployments(), crowded_traces(), service_times(), st.sampled_from(["macro", "iteration"]))
+@given(deployments(), crowded_traces(), service_times(), any_stepping)
 def test_littles_law(deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, stepping: Any) -> None:
     """The requests that a replica has, as it counts them itself, are those that came and have not ended.
 
@@ -234,24 +295,41 @@ def test_a_replica_works_exactly_while_somebody_is_there(
         assert 0 < value <= 1 + 1e-9, name
 
 
-@given(crowded_traces(), st.sampled_from([1, 2, 4]))
-def test_tokens_in_the_cache_over_time_are_those_of_each_request(trace: Trace, pp: int) -> None:
-    """One request at a time: prompt in one iteration, then one token more in each, all of a second."""
-    slot = ReplicaLimits(max_seqs=1, kv_blocks=1_000, max_batched_tokens=2_048)
-    one = ReplicaSpec.uniform(MODEL, gpu_type("L40"), pp=pp, limits=slot)
-    result = simulate(Deployment(((one, 1),)), trace, service_time=ConstantServiceTime(1.0), router="round_robin")
+@given(
+    crowded_traces(),
+    st.sampled_from([(1, 1), (1, 2), (1, 4), (3, 1), (64, 1)]),
+    any_stepping,
+)
+def test_tokens_in_the_cache_over_time_are_those_of_each_request(
+    trace: Trace, slots_and_stages: tuple[int, int], stepping: Any
+) -> None:
+    """Little's law for tokens, with room for all and iterations of a second: prompt, then one token more in each.
+
+    Pipelines serve one request at a time: several batches would wait for one another at the stages.
+    """
+    max_seqs, pp = slots_and_stages
+    slots = ReplicaLimits(max_seqs=max_seqs, kv_blocks=10**5, max_batched_tokens=10**5)
+    one = ReplicaSpec.uniform(MODEL, gpu_type("L40"), pp=pp, limits=slots)
+    result = simulate(
+        Deployment(((one, 1),)),
+        trace,
+        service_time=ConstantServiceTime(1.0),
+        router="round_robin",
+        stepping=stepping,
+    )
     expected = sum(
         prompt + sum(prompt + i for i in range(1, output))
         for prompt, output in trace.requests.select("prompt_tokens", "output_tokens").iter_rows()
     )
     assert result.replicas["kv_token_s"][0] == pytest.approx(expected, rel=1e-9)
-    assert result.replicas["n_iterations"][0] == trace.requests["output_tokens"].sum()
+    if max_seqs == 1:
+        assert result.replicas["n_iterations"][0] == trace.requests["output_tokens"].sum()
 
 
 # The horizon ----------------------------------------------------------------------------------------------------
 
 
-@given(fleets(), fleet_traces, service_times(), any_router, st.floats(0.05, 8.0))
+@given(fleets(), fleet_traces(), service_times(), any_router, st.floats(0.05, 8.0))
 def test_nothing_happens_after_the_horizon(
     fleet: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float
 ) -> None:

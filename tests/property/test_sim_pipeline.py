@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from sim import Chunk, Deployment, ReplicaLimits, ReplicaSpec, ServiceTimeModel, compute_metrics, gpu_type, simulate
 from sim import kv_blocks as blocks_of
 from sim.kv_cache import blocks_for
-from tests.strategies_sim import MODEL, FixedStageTimes, assert_conserved, crowded_traces, limits, service_times
+from tests.naive_vllm import assert_same_gaps
+from tests.strategies_sim import (
+    MODEL,
+    FixedStageTimes,
+    any_stepping,
+    assert_conserved,
+    crowded_traces,
+    replica_specs,
+    service_times,
+)
 from traces import Trace
 
 
@@ -23,7 +33,9 @@ class Request:
     computed: int = 0  # tokens with keys and values, those under way included
     blocks: int = 0
     is_decoding: bool = False
+    first_scheduled_s: float | None = None
     n_preempted: int = 0
+    n_recomputed: int = 0
     times: list[float] = field(default_factory=list)
 
 
@@ -42,6 +54,12 @@ class NaivePipeline:
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self.under_way: deque[tuple[float, list[tuple[Request, int]]]] = deque()
+        # Facts for the replica's record.
+        self.n_iterations = 0
+        self.prefill_tokens = 0
+        self.decode_tokens = 0
+        self.peak_kv_blocks = 0
+        self.busy_s = 0.0
         self.kv_token_s = 0.0
 
     def serve(self, trace: Trace) -> list[Request]:
@@ -69,6 +87,7 @@ class NaivePipeline:
     def preempt(self) -> Request:
         victim = self.running.pop()
         self.free += victim.blocks
+        victim.n_recomputed += victim.prompt + victim.generated - 1 if victim.is_decoding else victim.computed
         victim.blocks = victim.computed = 0
         victim.is_decoding = False
         victim.n_preempted += 1
@@ -97,11 +116,14 @@ class NaivePipeline:
             reserved = whole if self.spec.limits.reserve_whole_prompt else new
             if blocks_for(reserved, self.spec.limits.block_tokens) > self.free:
                 break
+            if request.first_scheduled_s is None:
+                request.first_scheduled_s = now_s
             self.running.append(self.waiting.popleft())
             self.take(request, new, blocks_for(new, self.spec.limits.block_tokens), batch)
             budget -= new
         if not batch:
             return False
+        self.peak_kv_blocks = max(self.peak_kv_blocks, blocks_of(self.spec) - self.free)
         self.send(now_s, batch)
         return True
 
@@ -115,11 +137,13 @@ class NaivePipeline:
         decodes = [request for request, _ in batch if request.is_decoding]
         context = sum(request.prompt + request.generated for request in decodes)
         chunks = [Chunk(new, request.computed - new) for request, new in batch if not request.is_decoding]
+        self.prefill_tokens += sum(chunk.new_tokens for chunk in chunks)
         end_s = now_s
         for index, stage in enumerate(self.stages):
             base, slope = stage.decode(len(decodes))
             time_s = stage.mixed(len(decodes), context, chunks) if chunks else base + slope * context
             end_s = self.free_s[index] = max(end_s, self.free_s[index]) + time_s
+            self.busy_s += time_s * self.spec.stages[index].tp / self.spec.n_gpus
         complete = [
             (request, request.n_preempted)
             for request, _ in batch
@@ -128,9 +152,11 @@ class NaivePipeline:
         self.under_way.append((end_s, complete))
 
     def complete(self, now_s: float, batch: list[tuple[Request, int]]) -> None:
+        self.n_iterations += 1
         for request, n_preempted in batch:
             if request.n_preempted > n_preempted:
                 continue
+            self.decode_tokens += request.is_decoding
             request.generated += 1
             request.is_decoding = True
             request.times.append(now_s)
@@ -139,26 +165,26 @@ class NaivePipeline:
                 self.free += request.blocks
 
 
-@st.composite
-def pipelines(draw: st.DrawFn) -> ReplicaSpec:
-    pp = draw(st.integers(2, 4))
-    return ReplicaSpec.uniform(MODEL, gpu_type("L40"), pp=pp, limits=draw(limits()))
-
-
-@given(pipelines(), crowded_traces(25), service_times(), st.sampled_from(["macro", "iteration"]))
+@given(replica_specs(pps=(2, 3, 4)), crowded_traces(25), service_times(), any_stepping)
 def test_pipelines_agree_with_a_naive_twin(
-    spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel, stepping: str
+    spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel, stepping: Any
 ) -> None:
     result = simulate(
         Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin", stepping=stepping
     )
     naive = NaivePipeline(spec, service_time)
     twins = naive.serve(trace)
-    requests = result.requests
+    requests, replica = result.requests, result.replicas.row(0, named=True)
     assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
+    assert requests["recomputed_tokens"].to_list() == [twin.n_recomputed for twin in twins]
+    assert requests["first_scheduled_s"].to_list() == [twin.first_scheduled_s for twin in twins]
     assert requests["first_token_s"].to_list() == [twin.times[0] for twin in twins]
     assert requests["finish_s"].to_list() == [twin.times[-1] for twin in twins]
-    assert result.replicas["kv_token_s"][0] == pytest.approx(naive.kv_token_s, rel=1e-9)
+    assert_same_gaps(result, [twin.times for twin in twins])
+    for name in ("n_iterations", "prefill_tokens", "decode_tokens", "peak_kv_blocks"):
+        assert replica[name] == getattr(naive, name), name
+    for name in ("busy_s", "kv_token_s"):
+        assert replica[name] == pytest.approx(getattr(naive, name), rel=1e-9), name
     occupancy = compute_metrics(result)["kv_occupancy"]
     assert occupancy is not None
     assert 0 < occupancy <= 1 + 1e-9

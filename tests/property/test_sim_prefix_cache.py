@@ -1,63 +1,47 @@
-"""Prefix caching: the pool against its twin, and runs against the naive twin, iteration stepping, conservation."""
+"""Prefix caching: the pool against its twin, and runs against the naive twin."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
-from hypothesis import assume, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from polars.testing import assert_frame_equal
 
-from sim import ConstantServiceTime, Deployment, ServiceTimeModel, kv_blocks, simulate
+from sim import (
+    ConstantServiceTime,
+    Deployment,
+    ReplicaLimits,
+    ReplicaSpec,
+    ServiceTimeModel,
+    gpu_type,
+    simulate,
+)
 from sim.batching import Sequence
 from sim.kv_cache import blocks_for
 from sim.prefix_cache import PrefixCache, Prefixes
 from tests.naive_blocks import NaivePool, block_keys
-from tests.naive_vllm import serve
-from tests.property.test_engine import horizons
-from tests.strategies_sim import assert_conserved, deployments, service_times, traces_with_prefixes
+from tests.naive_vllm import assert_agrees, serve
+from tests.strategies_sim import (
+    MODEL,
+    SEGMENT_TOKENS,
+    any_router,
+    crowded_traces,
+    deployments,
+    replica_specs,
+    service_times,
+    with_prefixes,
+)
 from traces import Trace
 
 BLOCK = 16
-SEGMENT = 64
-any_router = st.sampled_from(["round_robin", "least_loaded"])
-any_trace = traces_with_prefixes(SEGMENT)
+any_trace = with_prefixes(crowded_traces())
 
 
 # Runs -----------------------------------------------------------------------------------------------------------
-
-
-@given(deployments(), any_trace, service_times(), any_router, horizons)
-def test_macro_steps_change_nothing(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
-) -> None:
-    if horizon_s is not None:
-        horizon_s += float(trace.requests["arrival_s"][0])
-    macro, iteration = (
-        simulate(
-            deployment,
-            trace,
-            service_time=service_time,
-            router=router,
-            stepping=stepping,
-            horizon_s=horizon_s,
-            prefix_segment_tokens=SEGMENT,
-        )
-        for stepping in ("macro", "iteration")
-    )
-    assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
-    assert_frame_equal(macro.replicas, iteration.replicas, rel_tol=1e-9, abs_tol=1e-9)
-
-
-@given(deployments(), any_trace, service_times(), any_router)
-def test_requests_tokens_and_blocks_are_conserved(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
-) -> None:
-    result = simulate(deployment, trace, service_time=service_time, router=router, prefix_segment_tokens=SEGMENT)
-    assert_conserved(result, trace)
 
 
 @st.composite
@@ -71,31 +55,23 @@ def exact_service_times(draw: st.DrawFn) -> ServiceTimeModel:
     )
 
 
-@given(deployments(), any_trace, exact_service_times())
-def test_one_stage_agrees_with_a_naive_twin(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel
-) -> None:
-    spec = next((spec for spec, _ in deployment.replicas if spec.pp == 1), None)
-    assume(spec is not None)
-    assert spec is not None
+NO_HASHES = Trace.from_columns([0.0, 0.0], [1, 11], [433, 407], model=MODEL.name)
+CHUNKED = ReplicaLimits(kv_blocks=52, max_batched_tokens=16, max_seqs=2, reserve_whole_prompt=False)
+
+
+# Without hashes nothing is cached, and a chunk may be enough to be admitted.
+@example(ReplicaSpec.uniform(MODEL, gpu_type("L40"), limits=CHUNKED), NO_HASHES, ConstantServiceTime(0.125))
+@given(replica_specs(pps=(1,)), any_trace, exact_service_times())
+def test_one_stage_agrees_with_a_naive_twin(spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel) -> None:
     trace = Trace(trace.requests.with_columns(arrival_s=(8 * pl.col("arrival_s")).round() / 8), trace.source)
-    fleet = Deployment(((spec, 1),))
-    requests = simulate(
-        fleet, trace, service_time=service_time, router="round_robin", prefix_segment_tokens=SEGMENT
-    ).requests
-    twins = serve(
+    result = simulate(
+        Deployment(((spec, 1),)),
         trace,
-        service_time.stage_times(spec)[0],
-        kv_blocks=kv_blocks(spec),
-        max_batched_tokens=spec.max_batched_tokens,
-        max_seqs=spec.max_seqs,
-        reserve_whole_prompt=True,
-        segment_tokens=SEGMENT,
+        service_time=service_time,
+        router="round_robin",
+        prefix_segment_tokens=SEGMENT_TOKENS,
     )
-    assert requests["cached_prompt_tokens"].to_list() == [twin.n_cached for twin in twins]
-    assert requests["n_preempted"].to_list() == [twin.n_preempted for twin in twins]
-    assert requests["first_token_s"].to_list() == [twin.times[0] for twin in twins]
-    assert requests["finish_s"].to_list() == [twin.times[-1] for twin in twins]
+    assert_agrees(result, serve(trace, spec, service_time, SEGMENT_TOKENS))
 
 
 @given(deployments(), any_trace, service_times(), any_router)
@@ -103,10 +79,13 @@ def test_prompts_that_have_nothing_in_common_hit_nothing(
     deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str
 ) -> None:
     """Only what preemption lost can come back; where nobody is preempted, caching changes nothing."""
-    requests = trace.requests.with_columns(
-        prefix_hashes=trace.requests.select("request_id").to_series().map_elements(lambda n: [n], return_dtype=None)
+    deployment = Deployment(
+        tuple(
+            (replace(spec, limits=replace(spec.limits, reserve_whole_prompt=True)), count)
+            for spec, count in deployment.replicas
+        )
     )
-    apart = Trace(requests, trace.source)
+    apart = Trace(trace.requests.with_columns(prefix_hashes=pl.concat_list("request_id")), trace.source)
     with_cache, without = (
         simulate(
             deployment,
@@ -114,7 +93,7 @@ def test_prompts_that_have_nothing_in_common_hit_nothing(
             service_time=service_time,
             router=router,
             prefix_caching=prefix_caching,
-            prefix_segment_tokens=SEGMENT,
+            prefix_segment_tokens=SEGMENT_TOKENS,
         )
         for prefix_caching in (None, False)
     )
@@ -142,7 +121,7 @@ class PoolMachine(RuleBasedStateMachine):
     def start(self, n_blocks: int) -> None:
         self.hashes: list[list[int]] = []
         self.n_blocks = self.n_free = n_blocks
-        self.cache = PrefixCache(Prefixes(self.hashes, SEGMENT), n_blocks, BLOCK)
+        self.cache = PrefixCache(Prefixes(self.hashes, SEGMENT_TOKENS), n_blocks, BLOCK)
         self.pool = NaivePool(n_blocks)
         self.running: list[Running] = []
         self.partial: Running | None = None
@@ -157,7 +136,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.hashes.append(hashes)
         seq = Sequence(len(self.hashes) - 1, prompt, 10**6)
         seq.target_tokens = prompt + generated
-        keys = block_keys(hashes, prompt, BLOCK, SEGMENT)
+        keys = block_keys(hashes, prompt, BLOCK, SEGMENT_TOKENS)
         hit = self.pool.find(keys, seq.target_tokens, BLOCK)
         n_held = self.pool.n_held(hit)
         assert self.cache.n_held_by_others(seq) == n_held
@@ -215,11 +194,11 @@ class PoolMachine(RuleBasedStateMachine):
         cached: dict[Hashable, bool] = {}
         segments = [((key,), segment) for key, segment in self.cache._root.children.items()]
         for path, segment in segments:
-            first = SEGMENT // BLOCK * (len(path) - 1)
+            first = SEGMENT_TOKENS // BLOCK * (len(path) - 1)
             for n in range(segment.n_cached):
                 cached[path, first + n] = n < segment.n_held
             assert segment.n_cached > 0
-            assert segment.n_cached == SEGMENT // BLOCK or not segment.children
+            assert segment.n_cached == SEGMENT_TOKENS // BLOCK or not segment.children
             segments += [((*path, key), child) for key, child in segment.children.items()]
         assert cached == {key: self.pool.n_holders[block] > 0 for key, block in self.pool.block_of.items()}
         n_in_runs = sum(run.stop - run.start for run in self.cache._runs)

@@ -89,7 +89,7 @@ def test_replicas_unknown_to_the_service_time_are_left_out() -> None:
 
 def test_no_replica_known_to_the_service_time() -> None:
     unknown = dataclasses.replace(gpu_type("A40"), coefficients=None)
-    with pytest.raises(PlannerError, match="the service-time model knows none of its 9 replicas on A40"):
+    with pytest.raises(PlannerError, match="knows none of its 9 replicas on A40: GPU type 'A40' has no service"):
         problem(available={"A40": 8}, gpu_types={"A40": unknown})
 
 

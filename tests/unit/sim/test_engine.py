@@ -262,34 +262,6 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
             assert elsewhere == [here] * 3, (router, name)
 
 
-# Names ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("router", sorted(ROUTERS))
-def test_renaming_gpu_types_changes_nothing_but_names(router: str) -> None:
-    """With limits that are given: vLLM's defaults look at the name of the A100."""
-    limits = ReplicaLimits(max_batched_tokens=512, max_seqs=64, kv_blocks=400)
-    trace = azure_conv_like(n_requests=200, rate_rps=10.0, seed=1).with_model(MODEL.name)
-
-    def run(names: dict[str, str]) -> SimulationResult:
-        gpus = [replace(gpu_type(name), name=new) for name, new in names.items()]
-        specs = [ReplicaSpec.uniform(MODEL, gpu, pp=1 + i, limits=limits) for i, gpu in enumerate(gpus)]
-        mixed = ReplicaSpec(MODEL, (Stage(gpus[0], 1, 10), Stage(gpus[1], 2, 22)), limits)
-        deployment = Deployment(((specs[0], 2), (specs[1], 1), (mixed, 1)))
-        return simulate(deployment, trace, service_time=CompactServiceTime(), router=router)
-
-    before = run({"A100-SXM-80GB": "A100-SXM-80GB", "L40": "L40"})
-    after = run({"A100-SXM-80GB": "zebra", "L40": "aardvark"})
-    assert before.requests.equals(after.requests)
-    named = ["name", "gpu_types"]
-    assert before.replicas.drop(named).equals(after.replicas.drop(named))
-    assert before.replicas["gpu_types"].to_list() == ["A100-SXM-80GB"] * 2 + ["L40", "A100-SXM-80GB+L40"]
-    assert after.replicas["gpu_types"].to_list() == ["zebra"] * 2 + ["aardvark", "aardvark+zebra"]
-    assert before.manifest["gpus"] == {"A100-SXM-80GB": 3, "L40": 4}
-    assert after.manifest["gpus"] == {"zebra": 3, "aardvark": 4}
-    assert compute_metrics(before) == compute_metrics(after)
-
-
 # Queues ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from sim import CompactServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
-from traces import azure_conv_like
+from sim import CompactServiceTime, Deployment, ReplicaSpec, fleet, gpu_type, model_spec, simulate
+from traces import Trace, azure_conv_like
 
 MODEL = model_spec("Llama-3-8B")
 FLEET = Deployment(
@@ -15,16 +16,20 @@ FLEET = Deployment(
 )
 
 
-@pytest.mark.parametrize("horizon_s", [None, 15.0])
-def test_two_processes_give_the_records_of_one(horizon_s: float | None) -> None:
+@pytest.mark.parametrize(("horizon_s", "has_prefixes"), [(None, True), (15.0, False)])
+def test_two_processes_give_the_records_of_one(horizon_s: float | None, has_prefixes: bool) -> None:
     """Some prompts fit nowhere; an odd number of replicas."""
     trace = azure_conv_like(400, seed=4, rate_rps=20, model=MODEL.name)
+    if has_prefixes:
+        hashes = [[n % 7, 10 + n % 7, 100 + n] for n in range(len(trace))]
+        trace = Trace(trace.requests.with_columns(prefix_hashes=pl.Series(hashes)), trace.source)
     one, two = (
         simulate(FLEET, trace, service_time=CompactServiceTime(), horizon_s=horizon_s, n_jobs=n) for n in (1, 2)
     )
     assert_frame_equal(one.requests, two.requests, check_exact=True)
     assert_frame_equal(one.replicas, two.replicas, check_exact=True)
     assert one.manifest == two.manifest
+    assert (one.replicas["cached_tokens"] > 0).all() == has_prefixes
 
 
 def test_replicas_that_influence_one_another_stay_together() -> None:
@@ -33,3 +38,12 @@ def test_replicas_that_influence_one_another_stay_together() -> None:
         simulate(FLEET, trace, service_time=CompactServiceTime(), router="least_loaded", n_jobs=n) for n in (1, 2)
     )
     assert_frame_equal(one.requests, two.requests, check_exact=True)
+
+
+def test_progress_counts_what_other_processes_have_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_PROGRESS_EVERY", 1)
+    trace = azure_conv_like(400, seed=4, rate_rps=20, model=MODEL.name)
+    arrived: list[int] = []
+    simulate(FLEET, trace, service_time=CompactServiceTime(), n_jobs=2, progress=lambda _, n: arrived.append(n))
+    assert arrived == sorted(arrived)
+    assert arrived[-1] <= len(trace)

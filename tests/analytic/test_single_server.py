@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy.stats import t
 
 from sim import ConstantServiceTime, Deployment, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
+from tests.analytic.queueing import Floats, assert_mean
 from traces import Trace
-
-Floats = npt.NDArray[np.float64]
 
 MODEL = model_spec("Llama-3-8B")
 ONE_AT_A_TIME = ReplicaLimits(max_seqs=1, max_batched_tokens=10**9, max_context_tokens=10**9, kv_blocks=10**8)
@@ -60,6 +58,4 @@ def test_mean_waits_of_mm1_and_md1(service: str, theory: float) -> None:
             prompt_tokens = np.full(n_customers, int(TOKENS_PER_S))
         # A vanishing fixed time: a request of one token may not take none.
         means[seed] = waits(arrival_s, prompt_tokens, 1e-9, 1 / TOKENS_PER_S).mean()
-    half_width = t.ppf(0.9995, n_seeds - 1) * means.std(ddof=1) / n_seeds**0.5
-    assert half_width < 0.1 * theory
-    assert abs(means.mean() - theory) < half_width
+    assert_mean(means, theory, half_width=0.1)

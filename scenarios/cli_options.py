@@ -1,0 +1,99 @@
+"""What several commands have in common: options, and how they print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scenarios.compare import Row
+
+
+class NoPlan(click.ClickException):
+    """No planner found a fleet: the reasons."""
+
+    exit_code = 3
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__("\n  ".join(["no feasible plan", *reasons]))
+
+
+Command = Callable[..., None]
+
+
+def scenario_options(command: Command) -> Command:
+    """Which scenario: FILE, --scenario and --set."""
+    for option in (
+        click.argument("file", metavar="FILE"),
+        click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides)."),
+        click.option(
+            "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field, e.g. sim.horizon_s=600."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
+                            help="Processes to split a simulation over.")  # fmt: skip
+progress_option = click.option(
+    "--progress/--quiet", " /-q", default=None, help="Say on stderr how far it is; by default on a terminal.",
+)  # fmt: skip
+force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
+out_option = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+    help="Where results are kept.",
+)  # fmt: skip
+
+
+def print_tables(*tables: Table) -> None:
+    """Print tables to standard output."""
+    from rich.console import Console
+
+    console = Console()
+    # In a pipe there is no terminal to fit into.
+    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    for table in tables:
+        console.print(table)
+
+
+def print_json(data: Any) -> None:
+    """Print JSON to standard output."""
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
+    """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
+
+    Raises:
+        NoPlan: No row has a run.
+    """
+    from scenarios.compare import Comparison
+    from scenarios.report.summary import standings_table
+    from scenarios.report.tables import fleet_table, results_table, to_markdown
+    from scenarios.summary import standings
+
+    comparison = Comparison.of(rows, baseline)
+    if style == "json":
+        print_json(comparison.to_dict())
+    else:
+        if len({row.scenario for row in rows}) > 1:
+            tables = [standings_table(standings(comparison), comparison.baseline)]
+        else:
+            tables = [fleet_table(comparison)]
+            if any(row.metrics for row in rows):
+                tables.append(results_table(comparison))
+        if style == "md":
+            click.echo(to_markdown(tables), nl=False)
+        else:
+            print_tables(*tables)
+    if not any(row.status == "ok" for row in rows):
+        raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Hetserve
+
+MATRIX = """\
+matrix:
+  budget: [poor, rich]
+  arrivals: [calm, bursty]
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture
+def grid(small: Path) -> Path:
+    """Two budgets times two kinds of arrivals; the poor one affords one RTX4090."""
+    text = small.read_text().replace(
+        "  rich:", "  calm: {workload.chat.arrivals: {kind: poisson, rate_rps: 5}}\n  rich:"
+    )
+    path = small.with_name("grid.yaml")
+    path.write_text(text + MATRIX)
+    return path
+
+
+def test_a_matrix_is_run_with_all_combinations(hetserve: Hetserve, grid: Path) -> None:
+    result = hetserve("compare", grid, "--out", "one", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    names = [f"small+{budget}-{arrivals}" for budget in ("poor", "rich") for arrivals in ("calm", "bursty")]
+    assert [(row["scenario"], row["seed"], row["planner"]) for row in rows] == [
+        (name, seed, planner) for name in names for seed in (0, 1) for planner in ("homogeneous", "milp")
+    ]
+    spread = hetserve("compare", grid, "--out", "two", "--format", "json", "--jobs", "2")
+    assert [row["metrics"] for row in json.loads(spread.stdout)["rows"]] == [row["metrics"] for row in rows]
+
+
+def test_of_several_scenarios_the_table_says_what_the_baseline_gains(hetserve: Hetserve, grid: Path) -> None:
+    assert hetserve("batch", grid, "--out", "out").stdout == "16 ok: out\n"
+    table = hetserve("compare", "out", "--baseline", "milp").stdout
+    assert "What milp gains" in table
+    line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
+    assert line.split()[1] == "4"  # scenarios
+
+
+def test_resume_makes_the_missing_runs_only(hetserve: Hetserve, grid: Path, tmp_path: Path) -> None:
+    hetserve("batch", grid, "--out", "out")
+    directories = sorted((tmp_path / "out").glob("*/*/*"))
+    manifests = [directory / "manifest.json" for directory in directories]
+    written = [path.stat().st_mtime_ns for path in manifests]
+    contents = [path.read_bytes() for path in manifests]
+    assert "--resume" in hetserve("batch", grid, "--out", "out").stderr  # says how to go on
+    manifests[3].unlink()
+    assert hetserve("batch", grid, "--out", "out", "--resume").stdout == "16 ok: out\n"
+    again = [path.stat().st_mtime_ns for path in manifests]
+    assert [new != old for new, old in zip(again, written, strict=True)] == [i == 3 for i in range(16)]
+    for path, old in zip(manifests, contents, strict=True):
+        new, before = json.loads(path.read_bytes()), json.loads(old)
+        for manifest in (new, before):
+            del manifest["plan"]["solve_s"]
+        assert new == before
+
+
+def test_resume_refuses_runs_of_another_version_of_the_scenario(hetserve: Hetserve, grid: Path) -> None:
+    hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out")
+    grid.write_text(grid.read_text().replace("ttft_s: 1", "ttft_s: 2"))
+    result = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
+    assert result.exit_code == 2
+    assert "another version of the scenario" in result.stderr
+
+
+def test_what_fails_does_not_stop_the_rest(hetserve: Hetserve, grid: Path) -> None:
+    text = grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{sim.limits.max_context_tokens: 100}")
+    grid.write_text(text)
+    result = hetserve("batch", grid, "--out", "out")
+    assert result.exit_code == 5
+    assert result.stdout == "8 failed, 8 ok: out\n"
+    assert "small+poor-calm, homogeneous, seed 0: Llama-3-8B serves prompt and output of 100 tokens" in result.stderr
+
+
+def test_an_unknown_override_in_a_matrix_is_located(hetserve: Hetserve, grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("[calm, bursty]", "[calm, busty]"))
+    result = hetserve("compare", grid)
+    assert result.exit_code == 2
+    line = next(n for n, text in enumerate(grid.read_text().splitlines(), start=1) if "busty" in text)
+    assert f"grid.yaml:{line} matrix.arrivals" in result.stderr
+    assert "did you mean 'bursty'?" in result.stderr

@@ -1,0 +1,131 @@
+"""Block accounting of a replica while requests are admitted, grow, are preempted and finish."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sim import ReplicaSpec, ServiceTimeModel, kv_blocks
+from sim.batching import Sequence
+from sim.clock import Clock, Order
+from sim.kv_cache import blocks_for
+from sim.pipeline import PipelineReplica
+from sim.prefix_cache import PrefixCache, Prefixes
+from sim.records import RequestLog
+from sim.replica import Replica
+from sim.single_stage import SingleStageReplica
+from tests.strategies_sim import SEGMENT_TOKENS, replica_specs, service_times
+
+MAX_REQUESTS = 400
+requests = st.tuples(st.integers(1, 300), st.integers(1, 500), st.lists(st.integers(0, 1), max_size=5))
+
+
+class Subject:
+    """A replica on its clock, and its log."""
+
+    def __init__(
+        self, spec: ReplicaSpec, service_time: ServiceTimeModel, prefixes: Prefixes | None, *, is_macro: bool
+    ) -> None:
+        make = SingleStageReplica if spec.pp == 1 else PipelineReplica
+        self.clock = Clock()
+        self.log = RequestLog(MAX_REQUESTS)
+        self.replica: Replica = make(0, spec, service_time, self.log, is_macro=is_macro, prefixes=prefixes)
+        self.replica.start(self.clock, iter(()))
+
+    def submit(self, time_s: float, sequences: list[Sequence]) -> None:
+        for seq in sequences:
+            self.clock.at(time_s, Order.ARRIVAL, lambda _, seq=seq: self.replica.submit(seq, time_s))
+        self.run_until(time_s)
+
+    def run_until(self, time_s: float) -> None:
+        self.clock.run(until=self.clock.at(time_s, Order.HORIZON, lambda _: None))
+
+    def blocks_by_request(self) -> dict[Sequence, int]:
+        """Blocks that each running request needs for its tokens, that of the iteration under way included."""
+        blocks = {}
+        for seq in self.replica._running:
+            tokens = seq.computed_tokens
+            if seq.is_decoding:
+                assert seq.batch is not None
+                tokens = seq.prompt_tokens + seq.batch.generated_tokens(seq) - 1 + (seq.batch.n_iterations > 0)
+            blocks[seq] = blocks_for(tokens, self.replica.spec.limits.block_tokens)
+        return blocks
+
+    def facts(self) -> list[object]:
+        log, replica = self.log, self.replica
+        records = [getattr(log, name).tolist() for name in ("n_preempted", "recomputed_tokens", "cached_prompt_tokens")]
+        # Times that never came are nan.
+        times = [list(map(str, column)) for column in (log.first_scheduled_s, log.first_token_s, log.finish_s)]
+        return [records, times, replica.peak_kv_blocks, replica.prefill_tokens, replica.cached_tokens]
+
+
+class BlockAccounting(RuleBasedStateMachine):
+    """Two replicas get the same requests, one with macro-steps, one without."""
+
+    @initialize(spec=replica_specs(), service_time=service_times(), is_caching=st.booleans())
+    def start(self, spec: ReplicaSpec, service_time: ServiceTimeModel, is_caching: bool) -> None:
+        self.hashes: list[list[int]] = []
+        self.now_s = 0.0
+        prefixes = Prefixes(self.hashes, SEGMENT_TOKENS) if is_caching else None
+        self.subjects = [Subject(spec, service_time, prefixes, is_macro=is_macro) for is_macro in (True, False)]
+
+    @rule(
+        gap_s=st.floats(1e-3, 2.0) | st.integers(1, 20).map(lambda tick: 0.1 * tick),
+        together=st.lists(requests, min_size=1, max_size=8),
+    )
+    def submit(self, gap_s: float, together: list[tuple[int, int, list[int]]]) -> None:
+        self.now_s += gap_s
+        first = len(self.hashes)
+        self.hashes += [hashes for _, _, hashes in together]
+        for subject in self.subjects:
+            lengths = [(prompt, output) for prompt, output, _ in together]
+            subject.submit(self.now_s, [Sequence(first + n, *pair) for n, pair in enumerate(lengths)])
+
+    @rule(gap_s=st.floats(1e-3, 20.0))
+    def wait(self, gap_s: float) -> None:
+        self.now_s += gap_s
+        for subject in self.subjects:
+            subject.run_until(self.now_s)
+
+    @invariant()
+    def used_blocks_are_those_that_running_requests_need(self) -> None:
+        for subject in getattr(self, "subjects", ()):
+            replica, blocks = subject.replica, subject.blocks_by_request()
+            cache = replica._prefix_cache
+            n_needed = sum(blocks.values()) if cache is None else n_distinct(cache, blocks)
+            assert replica.used_kv_blocks == n_needed
+            assert n_needed <= replica.peak_kv_blocks <= kv_blocks(replica.spec)
+
+    @invariant()
+    def whoever_waits_has_nothing(self) -> None:
+        for subject in getattr(self, "subjects", ()):
+            replica = subject.replica
+            assert replica.n_outstanding == len(replica._running) + len(replica._waiting)
+            assert len(replica._running) <= replica.spec.max_seqs
+            admissions = [seq.admission for seq in replica._running]
+            assert admissions == sorted(admissions)
+            assert replica._partial is None or replica._partial is list(replica._running)[-1]
+            assert all(seq.batch is None and seq.computed_tokens == 0 for seq in replica._waiting)
+
+    def teardown(self) -> None:
+        for subject in getattr(self, "subjects", ()):
+            subject.clock.run()
+            assert subject.replica.n_outstanding == subject.replica.used_kv_blocks == 0
+        if hasattr(self, "subjects"):
+            macro, iteration = self.subjects
+            assert macro.facts() == iteration.facts()
+
+
+def n_distinct(cache: PrefixCache, blocks: dict[Sequence, int]) -> int:
+    """Blocks of all requests; those that several share count once."""
+    n_blocks = sum(n - cache._holdings[seq.index].n_blocks for seq, n in blocks.items())
+    segments = list(cache._root.children.values())
+    for segment in segments:
+        n_blocks += segment.n_held
+        segments += segment.children.values()
+    return n_blocks
+
+
+TestBlockAccounting = BlockAccounting.TestCase
+TestBlockAccounting.settings = settings(stateful_step_count=20)
