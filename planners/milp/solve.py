@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pulp
@@ -16,6 +14,7 @@ from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
+from planners.quiet import no_output
 
 _TOLERANCE = 1e-9  # a thousandth of HiGHS's default, so that its error is far below the gap
 
@@ -103,22 +102,9 @@ def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -
         primal_feasibility_tolerance=_TOLERANCE,
         mip_feasibility_tolerance=_TOLERANCE,
     )
-    with _no_output():
+    with no_output():
         formulation.lp.solve(solver)
     return extract(formulation)
-
-
-@contextlib.contextmanager
-def _no_output() -> Iterator[None]:
-    """Drop what goes to standard output below Python: HiGHS 1.16 writes its name there before it can be silenced."""
-    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
-        os.close(nowhere)
 
 
 def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:

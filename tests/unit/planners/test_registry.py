@@ -55,7 +55,7 @@ def test_every_planner_keeps_to_the_protocol(name: str) -> None:
 def test_unknown_planner_names_the_nearest() -> None:
     with pytest.raises(UnknownPlannerError, match="unknown planner 'homogenous': did you mean 'homogeneous'"):
         get_planner("homogenous")
-    with pytest.raises(PlannerError, match="unknown planner 'xyz': known: greedy"):
+    with pytest.raises(PlannerError, match="unknown planner 'xyz': known: adaptive_greedy"):
         get_planner("xyz:1")
 
 
