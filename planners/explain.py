@@ -71,7 +71,7 @@ class Limit:
 
     Attributes:
         name: `budget`, or the GPU type.
-        used: What the plan takes of it; 0 without a plan.
+        used: What the plan takes of it; None without a plan.
         limit: What there is.
         one_more: With 1 USD/h or one GPU more.
         unlimited: With as much of it as one likes; None where the answer would be: any pace.
@@ -79,16 +79,16 @@ class Limit:
     """
 
     name: str
-    used: float
+    used: float | None
     limit: float
     one_more: WhatIf
     unlimited: WhatIf | None
     without: WhatIf | None
 
     @property
-    def left(self) -> float:
+    def left(self) -> float | None:
         """What the plan leaves unused."""
-        return self.limit - self.used
+        return None if self.used is None else self.limit - self.used
 
     @property
     def binds(self) -> bool:
@@ -160,7 +160,9 @@ class Configuration:
         name: Name of the candidate.
         usd_per_h: Its price.
         fate: Why.
-        detail: More of it in words, perhaps empty; if it is dominated, by what.
+        detail: More of it in words, perhaps empty.
+        dominated_by: Name and number of the replicas that make one of it superfluous, if that is why: together they
+            take no more GPUs of any type, cost no more, and serve no less of any workload type.
         what_if: The best plan with at least one replica of it; None if it was not forced.
     """
 
@@ -168,6 +170,7 @@ class Configuration:
     usd_per_h: float
     fate: Fate
     detail: str
+    dominated_by: tuple[str, int] | None
     what_if: WhatIf | None
 
 
@@ -312,7 +315,8 @@ class _Explainer:
                 unlimited = self._relaxed(replace(problem, budget_usd_per_h=math.inf), "no budget")
                 richer = replace(problem, budget_usd_per_h=budget + MORE_USD_PER_H)
                 one_more = self._step(unlimited, richer, f"{MORE_USD_PER_H:g} $/h more")
-            limits.append(Limit(BUDGET, self.plan.usd_per_h(problem), budget, one_more, unlimited, None))
+            price = self.plan.usd_per_h(problem) if has_plan else None
+            limits.append(Limit(BUDGET, price, budget, one_more, unlimited, None))
         taken = problem.gpus(self.plan.counts)
         for gpu, count in problem.available:
             most = most_rentable(problem, gpu)
@@ -325,7 +329,7 @@ class _Explainer:
             if has_plan:
                 used = gpu in taken
                 without = self._changed(with_gpus(problem, gpu, 0), f"no {gpu}") if used else self._same
-            limits.append(Limit(gpu, taken.get(gpu, 0), count, one_more, unbounded, without))
+            limits.append(Limit(gpu, taken.get(gpu, 0) if has_plan else None, count, one_more, unbounded, without))
         return tuple(limits)
 
     def demands(self) -> tuple[MoreDemand, ...]:
@@ -373,21 +377,18 @@ class _Explainer:
         """See `explain`."""
         candidates = self.problem.candidates
         asked = [c for c in range(len(candidates)) if not names or candidates[c].name in names]
-        fates = {c: self._fate(c, why_unable) for c in asked}
-        possible = {Fate.NOT_EXAMINED, Fate.DOMINATED} if names else {Fate.NOT_EXAMINED}
-        forced = [c for c, (fate, _) in fates.items() if fate in possible]
+        found = {c: self._why_not(c, why_unable) for c in asked}
         if not names:
-            forced = sorted(forced, key=self._usd_per_rps)[:n_configurations]
-        found = []
-        for c, (fate, detail) in fates.items():
-            if fate is Fate.CHOSEN and not names:
-                continue
-            what_if = None
-            if c in forced:
-                what_if = self._changed(with_replica(self.problem, c), f"with {candidates[c].name}")
-                fate = Fate.FORCED if fate is Fate.NOT_EXAMINED else fate
-            found.append(Configuration(candidates[c].name, candidates[c].usd_per_h, fate, detail, what_if))
-        return tuple(found)
+            found = {c: why_not for c, why_not in found.items() if why_not.fate is not Fate.CHOSEN}
+        possible = {Fate.NOT_EXAMINED, Fate.DOMINATED} if names else {Fate.NOT_EXAMINED}
+        forced = [c for c, why_not in found.items() if why_not.fate in possible]
+        if not names:
+            forced = self._by_price(forced)[:n_configurations]
+        for c in forced:
+            fate = Fate.FORCED if found[c].fate is Fate.NOT_EXAMINED else found[c].fate
+            what_if = self._changed(with_replica(self.problem, c), f"with {candidates[c].name}")
+            found[c] = replace(found[c], fate=fate, what_if=what_if)
+        return tuple(found.values())
 
     # One question each -----------------------------------------------------------------------------------------------
 
@@ -442,27 +443,53 @@ class _Explainer:
         pace = objective if problem.objective is Objective.THROUGHPUT else 1 / objective
         return self._solve(with_rates(problem, pace * (1 + BETTER)), "the next better fleet").objective
 
-    def _fate(self, c: int, why_unable: Callable[[Candidate], str] | None) -> tuple[Fate, str]:
+    def _why_not(self, c: int, why_unable: Callable[[Candidate], str] | None) -> Configuration:
+        """Why candidate `c` is not rented, as far as nothing needs to be solved."""
         problem, candidate = self.problem, self.problem.candidates[c]
-        if self.plan.counts[c] > 0:
-            return Fate.CHOSEN, f"rented {self.plan.counts[c]} times"
-        if c not in self._able():
-            return Fate.NO_CAPACITY, "" if why_unable is None else why_unable(candidate)
         available = dict(problem.available)
-        for gpu, n in candidate.gpus:
-            if n > available[gpu]:
-                return Fate.UNAVAILABLE, f"needs {n} {gpu}, there are {available[gpu]}"
-        if not problem.is_affordable(candidate.usd_per_h):
-            return Fate.TOO_EXPENSIVE, f"costs {candidate.usd_per_h:g} $/h, more than the budget"
-        for i, other in enumerate(problem.candidates):
-            copies = replaced_by(other, candidate)
-            if i != c and copies > 0 and (i < c or replaced_by(candidate, other) == 0):
-                return Fate.DOMINATED, f"{copies} x {other.name}"
-        return Fate.NOT_EXAMINED, ""
+        missing = [(gpu, n) for gpu, n in candidate.gpus if n > available[gpu]]
+        fate, detail, dominated_by = Fate.NOT_EXAMINED, "", None
+        if self.plan.counts[c] > 0:
+            fate, detail = Fate.CHOSEN, f"the plan rents {self.plan.counts[c]} of it"
+        elif c not in self._able():
+            fate, detail = Fate.NO_CAPACITY, "" if why_unable is None else why_unable(candidate)
+        elif missing:
+            gpu, n = missing[0]
+            fate, detail = Fate.UNAVAILABLE, f"needs {n} {gpu}, there are {available[gpu]}"
+        elif not problem.is_affordable(candidate.usd_per_h):
+            fate, detail = Fate.TOO_EXPENSIVE, f"costs {candidate.usd_per_h:g} $/h, more than the budget"
+        else:
+            better = (i for i in self._dominating(c) if not self._dominating(i))  # one of them is not dominated itself
+            best = next(better, None)
+            if best is not None:
+                other = problem.candidates[best]
+                fate, dominated_by = Fate.DOMINATED, (other.name, replaced_by(other, candidate))
+        return Configuration(candidate.name, candidate.usd_per_h, fate, detail, dominated_by, None)
+
+    def _dominating(self, c: int) -> list[int]:
+        """Candidates that make a candidate superfluous; of equals a rented one or the first stays."""
+        candidates, counts = self.problem.candidates, self.plan.counts
+        better = (i for i in range(len(candidates)) if i != c and replaced_by(candidates[i], candidates[c]) > 0)
+        return [
+            i
+            for i in better
+            if replaced_by(candidates[c], candidates[i]) == 0 or (counts[i] == 0, i) < (counts[c] == 0, c)
+        ]
 
     def _able(self) -> list[int]:
         """Candidates that can serve something that is demanded."""
         return [c for c in range(len(self.problem.candidates)) if mix_capacity_rps(self.problem, c) > 0]
 
-    def _usd_per_rps(self, c: int) -> float:
-        return self.problem.candidates[c].usd_per_h / mix_capacity_rps(self.problem, c)
+    def _by_price(self, candidates: Sequence[int]) -> list[int]:
+        """Candidates by their price per request/s, relative to the least of their model."""
+        price = {c: self.problem.candidates[c].usd_per_h / mix_capacity_rps(self.problem, c) for c in self._able()}
+        least: dict[str, float] = {}
+        for c, usd_per_rps in price.items():
+            model = self.problem.candidates[c].model
+            least[model] = min(usd_per_rps, least.get(model, math.inf))
+
+        def relative(c: int) -> float:
+            unit = least[self.problem.candidates[c].model]
+            return price[c] / unit if unit > 0 else price[c]
+
+        return sorted(candidates, key=relative)

@@ -101,6 +101,9 @@ def _report(explanation: Explanation, job: Job, *, is_complete: bool) -> None:
         _say(report.remarks_on_demands(explanation))
     if explanation.configurations:
         print_tables(report.configurations_table(explanation, is_complete=is_complete))
+        dominated = None if is_complete else report.dominated_table(explanation)
+        if dominated is not None:
+            print_tables(dominated)
     _say(report.remarks_on_configurations(explanation, is_complete=is_complete))
 
 

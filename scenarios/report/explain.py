@@ -16,12 +16,12 @@ _QUANTITY = {
     Objective.THROUGHPUT: "the multiple of the offered requests that is carried; more is better",
     Objective.COST: "the price in $/h; less is better",
 }
-_UNIT = {Objective.MAKESPAN: "s", Objective.THROUGHPUT: "x the offered requests", Objective.COST: "$/h"}
+_UNIT = {Objective.MAKESPAN: "s", Objective.THROUGHPUT: "x the offered requests"}
 _ORDER = (Fate.CHOSEN, Fate.FORCED, Fate.DOMINATED, Fate.NO_CAPACITY, Fate.UNAVAILABLE, Fate.TOO_EXPENSIVE)
 _COUNTED = {
-    Fate.UNAVAILABLE: "need more GPUs than there are",
-    Fate.TOO_EXPENSIVE: "cost more than the budget",
-    Fate.NOT_EXAMINED: "were not tried (--most tries more, --configuration one of them)",
+    Fate.UNAVAILABLE: "that need more GPUs than there are",
+    Fate.TOO_EXPENSIVE: "that cost more than the budget",
+    Fate.NOT_EXAMINED: "not tried (--most tries more, --configuration a certain one)",
 }
 
 
@@ -32,10 +32,10 @@ def headline(explanation: Explanation, problem: PlanningProblem) -> str:
     if plan.objective is None:
         return f"{plan.planner} has no plan. {figures}"
     fleet = " + ".join(f"{row.count} x {row.candidate.name}" for row in plan.fleet(problem))
-    unit = _UNIT[plan.objective_name]
-    return (
-        f"{plan.planner} rents {fleet} for {plan.usd_per_h(problem):.2f} $/h: {plan.objective:.4g} {unit}.\n{figures}"
-    )
+    price = f"{plan.usd_per_h(problem):.2f} $/h"
+    if plan.objective_name is not Objective.COST:
+        price += f": {plan.objective:.4g} {_UNIT[plan.objective_name]}"
+    return f"{plan.planner} rents {fleet} for {price}.\n{figures}"
 
 
 def limits_table(explanation: Explanation) -> Table:
@@ -47,7 +47,7 @@ def limits_table(explanation: Explanation) -> Table:
         digits = 2 if limit.name == BUDGET else 0
         table.add_row(
             "budget, $/h" if limit.name == BUDGET else limit.name,
-            *(f"{value:,.{digits}f}" for value in (limit.used, limit.limit, limit.left)),
+            *("-" if value is None else f"{value:,.{digits}f}" for value in (limit.used, limit.limit, limit.left)),
             "yes" if limit.binds else "no",
             *(_cell(explanation, what_if) for what_if in (limit.one_more, limit.unlimited, limit.without)),
         )
@@ -91,12 +91,27 @@ def remarks_on_limits(explanation: Explanation) -> list[str]:
     binding = ", ".join(limit.name for limit in explanation.limits if limit.binds)
     if explanation.plan.objective is None:
         return [
-            f"Any one of these limits, if it were not there, would make a plan possible: {binding}."
+            f"There would be a plan without the limit of any one of these: {binding}."
             if binding
             else "No limit alone is the reason: without any one of them there would be no plan either."
         ]
-    limited = f"Limited by: {binding}." if binding else "No limit alone keeps the plan from being better."
+    limited = f"Limited by: {binding}." if binding else "No limit alone stands in the way of a better plan."
     return [limited, *_remarks_on_spare(explanation)]
+
+
+def dominated_table(explanation: Explanation) -> Table | None:
+    """Configurations that others make superfluous, by what does it; None if there are none."""
+    by: dict[str, list[str]] = {}
+    for configuration in explanation.configurations:
+        if configuration.dominated_by is not None:
+            by.setdefault(configuration.dominated_by[0], []).append(configuration.name)
+    if not by:
+        return None
+    table = make_table("Dominated: replicas for the same money on the same GPUs serve no less of anything")
+    make_columns(table, [("replicas of", "left"), ("are no worse than one of", "left")])
+    for name in sorted(by):
+        table.add_row(name, ", ".join(by[name]))
+    return table
 
 
 def remarks_on_configurations(explanation: Explanation, *, is_complete: bool) -> list[str]:
@@ -104,9 +119,7 @@ def remarks_on_configurations(explanation: Explanation, *, is_complete: bool) ->
     shown = _shown(explanation, is_complete)
     counts = Counter(c.fate for c in explanation.configurations if c not in shown)
     rest = [f"{counts[fate]} {text}" for fate, text in _COUNTED.items() if counts[fate]]
-    remarks = [f"Other configurations: {'; '.join(rest)}."] if rest else []
-    if any(c.fate is Fate.DOMINATED for c in shown):
-        remarks.append("Dominated: those replicas together serve no less of anything, for no more money and GPUs.")
+    remarks = [f"Not in the table: {', '.join(rest)}."] if rest else []
     return [*remarks, f"Everything was asked of {explanation.plan.planner}, in {explanation.n_solves} re-solves."]
 
 
@@ -126,7 +139,7 @@ def _remarks_on_spare(explanation: Explanation) -> list[str]:
         )
     elif spare.with_replica.effect is Effect.BETTER:
         cell = _cell(explanation, spare.with_replica)
-        remarks.append(f"With what is left, {plan.planner} could rent {spare.replica} as well: {cell}.")
+        remarks.append(f"{spare.replica} would fit into what is left, and the plan would be better with it: {cell}.")
     else:
         remarks.append(f"{spare.replica} would fit into what is left, but would make nothing better.")
     if spare.better_usd_per_h is not None:
@@ -151,12 +164,13 @@ def _cell(explanation: Explanation, what_if: WhatIf | None) -> str:
     old = explanation.plan.objective
     if what_if.change is None or not old:
         return shown
-    return f"{shown} ({100 * what_if.change / old:+.1f} %)"
+    percent = 100 * what_if.change / old
+    return f"{shown} ({percent:+.{1 if abs(percent) >= 0.1 else 2}f} %)"
 
 
 def _shown(explanation: Explanation, is_complete: bool) -> list[Configuration]:
     """Those that deserve a line."""
-    return [c for c in explanation.configurations if is_complete or c.fate not in _COUNTED]
+    return [c for c in explanation.configurations if is_complete or c.fate not in (*_COUNTED, Fate.DOMINATED)]
 
 
 def _rank(explanation: Explanation, configuration: Configuration) -> tuple[int, float, str]:
@@ -174,7 +188,8 @@ def _why(explanation: Explanation, configuration: Configuration) -> str:
         case Fate.NO_CAPACITY:
             parts.append("no capacity" + (f": {configuration.detail}" if configuration.detail else ""))
         case Fate.DOMINATED:
-            parts.append(f"dominated by {configuration.detail}")
+            name, copies = configuration.dominated_by or ("", 0)
+            parts.append(f"dominated by {copies} x {name}")
         case _ if configuration.detail:
             parts.append(configuration.detail)
     if configuration.what_if is not None:
