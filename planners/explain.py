@@ -206,7 +206,7 @@ class Explanation:
         }
 
 
-def explain(
+def explain_plan(
     problem: PlanningProblem,
     planner: Planner,
     plan: Plan | None = None,
@@ -240,7 +240,7 @@ def explain(
     >>> from planners.milp import MilpPlanner
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> two = Candidate("a", "m", (("L40", 2),), 2.0, (4.0,)), Candidate("b", "m", (("L4", 1),), 1.0, (1.0,))
-    >>> found = explain(PlanningProblem((demand,), two, (("L4", 1), ("L40", 3)), 3.0), MilpPlanner())
+    >>> found = explain_plan(PlanningProblem((demand,), two, (("L4", 1), ("L40", 3)), 3.0), MilpPlanner())
     >>> found.plan.objective, [(limit.name, limit.left, limit.binds) for limit in found.limits]
     (20.0, [('budget', 0.0, False), ('L4', 0, False), ('L40', 1, False)])
     """
@@ -374,7 +374,7 @@ class _Explainer:
     def configurations(
         self, names: Sequence[str], n_configurations: int, why_unable: Callable[[Candidate], str] | None
     ) -> tuple[Configuration, ...]:
-        """See `explain`."""
+        """See `explain_plan`."""
         candidates = self.problem.candidates
         asked = [c for c in range(len(candidates)) if not names or candidates[c].name in names]
         found = {c: self._why_not(c, why_unable) for c in asked}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FrontierPoint:
     """The plan of one planner for one budget.
 
     Attributes:
@@ -50,12 +50,12 @@ class Point:
         return 1e6 / 3600 * self.usd_per_h / self.promised_tokens_per_s
 
 
-def frontier(
+def plan_frontier(
     problem: PlanningProblem,
     planners: Mapping[str, Planner],
     budgets_usd_per_h: Iterable[float],
     watch: Callable[[str], None] | None = None,
-) -> tuple[Point, ...]:
+) -> tuple[FrontierPoint, ...]:
     """Plan for each budget with each planner.
 
     With a planner that proves its plans, more money is never worse, by more than the gap at which it stops.
@@ -73,7 +73,8 @@ def frontier(
     >>> from planners.greedy import GreedyPlanner
     >>> demand, one = Demand("m", None, ("chat",), (100.0,)), Candidate("a", "m", (("L40", 1),), 0.9, (2.0,))
     >>> problem = PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=0.0)
-    >>> [(point.usd_per_h, point.promised_rps) for point in frontier(problem, {"greedy": GreedyPlanner()}, [1, 2, 3])]
+    >>> points = plan_frontier(problem, {"greedy": GreedyPlanner()}, [1, 2, 3])
+    >>> [(point.usd_per_h, point.promised_rps) for point in points]
     [(0.9, 2.0), (1.8, 4.0), (2.7, 6.0)]
     """
     points = []
@@ -86,10 +87,10 @@ def frontier(
     return tuple(points)
 
 
-def _point(name: str, problem: PlanningProblem, plan: Plan) -> Point:
+def _point(name: str, problem: PlanningProblem, plan: Plan) -> FrontierPoint:
     has_plan = plan.objective is not None
     promised = plan.promised_rps(problem)
-    return Point(
+    return FrontierPoint(
         planner=name,
         budget_usd_per_h=problem.budget_usd_per_h,
         status=plan.status.value,

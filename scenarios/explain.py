@@ -101,7 +101,7 @@ def plan_of(kept: KeptPlan, problem: PlanningProblem, where: Path) -> Plan:
 
 
 def why_unable(job: Job) -> Callable[[Candidate], str]:
-    """What keeps a replica from serving anything that is demanded: memory, or a goal of the SLO."""
+    """Which goals of the SLO keep a replica from serving anything that is demanded; candidates hold all of it."""
     slo = make_slo(job.loaded.scenario)
     service_time = make_service_time(job.loaded)
 
@@ -109,19 +109,13 @@ def why_unable(job: Job) -> Callable[[Candidate], str]:
         demand = job.problem.demand(candidate.model)
         if candidate.spec is None or demand.mix is None:
             return "its capacities are given as 0"
-        reasons: dict[str, None] = {}
+        reasons = []
         lengths = zip(demand.amounts, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens, strict=True)
         for amount, prompt, output in lengths:
-            if amount == 0:
-                continue
-            if capacity_rps(candidate.spec, service_time, prompt, output) == 0:
-                reasons["too little memory for such requests"] = None
-            elif slo.ttft_s is not None and (
-                capacity_rps(candidate.spec, service_time, prompt, output, SLO(ttft_s=slo.ttft_s)) == 0
-            ):
-                reasons[f"too slow for a TTFT of {slo.ttft_s:g} s"] = None
-            else:
-                reasons[f"too slow for a TPOT of {slo.tpot_s:g} s"] = None
-        return ", or ".join(reasons)
+            if amount > 0:
+                rps = capacity_rps(candidate.spec, service_time, prompt, output, SLO(ttft_s=slo.ttft_s))
+                goal = f"TTFT of {slo.ttft_s:g} s" if rps == 0 else f"TPOT of {slo.tpot_s:g} s"
+                reasons.append(f"too slow for a {goal}")
+        return ", or ".join(dict.fromkeys(reasons))
 
     return why

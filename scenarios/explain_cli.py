@@ -23,7 +23,7 @@ from scenarios.errors import RunError
 
 if TYPE_CHECKING:
     from planners.explain import Explanation
-    from planners.frontier import Point
+    from planners.frontier import FrontierPoint
     from scenarios.run import Job
 
 MAX_BUDGETS = 1000
@@ -53,8 +53,7 @@ def explain(
     Every answer comes from planning again with the same planner.
     """
     from planners import get_planner
-    from planners.explain import N_CONFIGURATIONS
-    from planners.explain import explain as explain_plan
+    from planners.explain import N_CONFIGURATIONS, explain_plan
     from scenarios.explain import plan_of, prepare_wide, read_kept_plan, why_unable
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
@@ -161,7 +160,7 @@ def frontier(
     FILE is a scenario file, or the name of a scenario of the library.
     """
     from planners import get_planner
-    from planners.frontier import frontier as find_frontier
+    from planners.frontier import plan_frontier
     from scenarios.explain import prepare_for_budget
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
@@ -180,14 +179,14 @@ def frontier(
         bar.stage("requests and capacities")
         job = prepare_for_budget(loaded, loaded.scenario.seeds[0] if seed is None else seed, budgets[-1])
         planners = {choice.label: get_planner(choice.name, choice.options) for choice in choices}
-        points = find_frontier(job.problem, planners, budgets, lambda what: bar.stage(f"planning: {what}"))
+        points = plan_frontier(job.problem, planners, budgets, lambda what: bar.stage(f"planning: {what}"))
     _report_frontier(points, job, csv_file, plot_file, as_json=as_json)
     if not any(point.objective is not None for point in points):
         raise NoPlan(dict.fromkeys(f"{point.planner}: {reason}" for point in points for reason in point.reasons))
 
 
 def _report_frontier(
-    points: Sequence[Point], job: Job, csv_file: Path | None, plot_file: Path | None, *, as_json: bool
+    points: Sequence[FrontierPoint], job: Job, csv_file: Path | None, plot_file: Path | None, *, as_json: bool
 ) -> None:
     from scenarios.report import frontier as report
 

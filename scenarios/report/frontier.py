@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 
 from planners.base import Objective
-from planners.frontier import Point
+from planners.frontier import FrontierPoint
 from scenarios.errors import RunError
 from scenarios.report.tables import make_columns, make_table
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 PLOT_ENDINGS = (".svg", ".png")
+
+_PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python"}  # the extra `report`
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Can be told apart by colour-blind people: Okabe and Ito, Color Universal Design, 2008."""
@@ -36,7 +38,7 @@ class _Panel(NamedTuple):
     title: str
     axis: str
     digits: int
-    value: Callable[[Point], float | None]
+    value: Callable[[FrontierPoint], float | None]
 
 
 _THROUGHPUT = _Panel("Throughput promised, requests/s", "requests/s promised", 2, lambda point: point.promised_rps)
@@ -54,12 +56,12 @@ _IN_PLOTS = _IN_TABLES | {Objective.MAKESPAN: _THROUGHPUT}
 """The makespan of a small budget would leave the others at the bottom; the throughput is the requests over it."""
 
 
-def frontier_tables(points: Sequence[Point], objective: Objective) -> list[Table]:
+def frontier_tables(points: Sequence[FrontierPoint], objective: Objective) -> list[Table]:
     """What each planner promises for each budget, and what its output tokens cost."""
     return [_table(points, panel) for panel in _panels(points, _IN_TABLES[objective])]
 
 
-def without_plan(points: Sequence[Point]) -> list[str]:
+def without_plan(points: Sequence[FrontierPoint]) -> list[str]:
     """Who has no plan for which budgets, and why for the largest of them."""
     lines = []
     for name in _planners(points):
@@ -71,13 +73,13 @@ def without_plan(points: Sequence[Point]) -> list[str]:
     return lines
 
 
-def to_dicts(points: Sequence[Point]) -> list[dict[str, Any]]:
+def to_dicts(points: Sequence[FrontierPoint]) -> list[dict[str, Any]]:
     """As `frontier --json` prints it."""
     price = "usd_per_million_output_tokens"
     return [asdict(point) | {price: point.usd_per_million_output_tokens} for point in points]
 
 
-def to_frame(points: Sequence[Point]) -> pl.DataFrame:
+def to_frame(points: Sequence[FrontierPoint]) -> pl.DataFrame:
     """As `frontier --csv` writes it: a row for each point; reasons are joined."""
     import polars as pl
 
@@ -96,18 +98,18 @@ def check_can_plot(path: Path) -> None:
     if path.suffix not in PLOT_ENDINGS:
         msg = f"{path}: a plot is written as {' or '.join(PLOT_ENDINGS)}, by the ending of its name"
         raise RunError(msg)
-    missing = [name for name in ("altair", "vl_convert") if importlib.util.find_spec(name) is None]
+    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
-        msg = f"plots need the packages of the extra 'report': pip install 'hetserve[report]' (no {missing[0]} here)"
+        msg = f"plots need the optional package {missing[0]}: pip install {' '.join(_PACKAGES.values())}"
         raise RunError(msg)
 
 
-def save_plot(points: Sequence[Point], objective: Objective, title: str, path: Path) -> None:
+def save_plot(points: Sequence[FrontierPoint], objective: Objective, title: str, path: Path) -> None:
     """Write `plot` to an SVG or PNG."""
     plot(points, objective, title).save(path, scale_factor=_PNG_SCALE if path.suffix == ".png" else 1)
 
 
-def plot(points: Sequence[Point], objective: Objective, title: str) -> alt.HConcatChart:
+def plot(points: Sequence[FrontierPoint], objective: Objective, title: str) -> alt.HConcatChart:
     """A panel for each table, with the throughput instead of the makespan; lines are labelled where they end."""
     import altair as alt
 
@@ -123,18 +125,18 @@ def plot(points: Sequence[Point], objective: Objective, title: str) -> alt.HConc
     return alt.HConcatChart(hconcat=panels, spacing=40, title=heading, config=config)
 
 
-def _panels(points: Sequence[Point], first: _Panel) -> list[_Panel]:
+def _panels(points: Sequence[FrontierPoint], first: _Panel) -> list[_Panel]:
     panels = [first]
     if any(point.usd_per_million_output_tokens is not None for point in points):
         panels.append(_PER_TOKEN)
     return panels
 
 
-def _planners(points: Sequence[Point]) -> list[str]:
+def _planners(points: Sequence[FrontierPoint]) -> list[str]:
     return list(dict.fromkeys(point.planner for point in points))
 
 
-def _table(points: Sequence[Point], panel: _Panel) -> Table:
+def _table(points: Sequence[FrontierPoint], panel: _Panel) -> Table:
     names = _planners(points)
     table = make_table(panel.title)
     make_columns(table, [("budget $/h", "right"), *((name, "right") for name in names)])
@@ -145,7 +147,7 @@ def _table(points: Sequence[Point], panel: _Panel) -> Table:
     return table
 
 
-def _draw(points: Sequence[Point], names: Sequence[str], panel: _Panel) -> alt.LayerChart:
+def _draw(points: Sequence[FrontierPoint], names: Sequence[str], panel: _Panel) -> alt.LayerChart:
     import altair as alt
 
     found = [(point, value) for point in points if (value := panel.value(point)) is not None]
@@ -173,7 +175,7 @@ def _draw(points: Sequence[Point], names: Sequence[str], panel: _Panel) -> alt.L
     )
 
 
-def _rows(values: Iterable[tuple[Point, float]]) -> alt.InlineData:
+def _rows(values: Iterable[tuple[FrontierPoint, float]]) -> alt.InlineData:
     import altair as alt
 
     rows = [{"budget": point.budget_usd_per_h, "value": value, "planner": point.planner} for point, value in values]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, best_assignment, get_planner
 from planners.assignment import objective_of, value_of
-from planners.explain import BUDGET, MORE_USD_PER_H, Effect, Fate, WhatIf, explain, replaced_by
-from planners.frontier import frontier
+from planners.explain import BUDGET, MORE_USD_PER_H, Effect, Fate, WhatIf, explain_plan, replaced_by
+from planners.frontier import plan_frontier
 from planners.what_if import with_demand, with_gpus
 from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
@@ -36,7 +36,7 @@ def value(problem: PlanningProblem, what_if: WhatIf | Plan) -> float:
 
 @given(SMALL)
 def test_every_what_if_is_what_enumeration_finds(problem: PlanningProblem) -> None:
-    found = explain(problem, get_planner("milp", EXACT), n_configurations=0)
+    found = explain_plan(problem, get_planner("milp", EXACT), n_configurations=0)
     assert same(value(problem, found.plan), least_value(problem))
     for limit in found.limits:
         if limit.name == BUDGET:
@@ -57,7 +57,7 @@ def test_every_what_if_is_what_enumeration_finds(problem: PlanningProblem) -> No
 @given(SMALL)
 def test_the_best_plan_with_a_replica_is_what_enumeration_finds(problem: PlanningProblem) -> None:
     names = [candidate.name for candidate in problem.candidates]
-    found = explain(problem, get_planner("milp", EXACT), names=names)
+    found = explain_plan(problem, get_planner("milp", EXACT), names=names)
     assume(found.plan.objective is not None)
     for configuration in found.configurations:
         if configuration.what_if is None:
@@ -74,7 +74,7 @@ def test_the_best_plan_with_a_replica_is_what_enumeration_finds(problem: Plannin
 
 @given(problems())
 def test_explanations_do_not_contradict_themselves(problem: PlanningProblem) -> None:
-    found = explain(problem, get_planner("milp", EXACT))
+    found = explain_plan(problem, get_planner("milp", EXACT))
     for limit in found.limits:
         assert limit.one_more.effect is not Effect.WORSE
         if limit.unlimited is not None:
@@ -92,7 +92,7 @@ def test_explanations_do_not_contradict_themselves(problem: PlanningProblem) -> 
 
 @given(problems())
 def test_nothing_is_lost_without_dominated_candidates(problem: PlanningProblem) -> None:
-    found = explain(problem, get_planner("milp", EXACT), n_configurations=0)
+    found = explain_plan(problem, get_planner("milp", EXACT), n_configurations=0)
     by_name = {candidate.name: candidate for candidate in problem.candidates}
     dominated = set()
     for configuration in found.configurations:
@@ -108,7 +108,7 @@ def test_nothing_is_lost_without_dominated_candidates(problem: PlanningProblem) 
 @given(problem=problems(), budgets=st.lists(st.integers(0, 60), min_size=2, max_size=5, unique=True))
 def test_an_exact_frontier_never_falls(name: str, problem: PlanningProblem, budgets: list[int]) -> None:
     planner = get_planner(name, EXACT)
-    points = frontier(problem, {name: planner}, [budget / 2 for budget in sorted(budgets)])
+    points = plan_frontier(problem, {name: planner}, [budget / 2 for budget in sorted(budgets)])
     values = [math.inf if p.objective is None else objective_of(problem.objective, p.objective) for p in points]
     assert all(richer <= poorer * (1 + 1e-6) for poorer, richer in itertools.pairwise(values))
     for point in points:

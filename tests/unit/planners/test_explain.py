@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from planners import Candidate, Demand, Objective, Plan, PlannerError, PlanningProblem, get_planner
-from planners.explain import BUDGET, Configuration, Effect, Explanation, Fate, Limit, explain, replaced_by
+from planners.explain import BUDGET, Configuration, Effect, Explanation, Fate, Limit, explain_plan, replaced_by
 from planners.milp import MilpPlanner
 from tests.planning import worked_example
 
@@ -48,7 +48,7 @@ class Counting(MilpPlanner):
 
 
 def test_a_budget_that_binds() -> None:
-    found = explain(one_type(), get_planner("milp"))
+    found = explain_plan(one_type(), get_planner("milp"))
     budget = of(found, BUDGET)
     assert (budget.used, budget.left, budget.binds) == (4.0, 0.0, True)
     assert budget.one_more.objective == pytest.approx(10.0)
@@ -64,7 +64,7 @@ def test_a_budget_that_binds() -> None:
 
 def test_gpus_that_bind_only_in_pairs() -> None:
     problem = pairs()
-    found = explain(problem, get_planner("milp"))
+    found = explain_plan(problem, get_planner("milp"))
     assert found.plan.objective == pytest.approx(20.0)
     gpus = of(found, "L40")
     assert (gpus.left, gpus.binds) == (1, True)
@@ -72,7 +72,7 @@ def test_gpus_that_bind_only_in_pairs() -> None:
     assert gpus.unlimited is not None
     assert gpus.unlimited.objective == pytest.approx(5.0)  # four pairs for 8 of 9 $/h
     assert not of(found, BUDGET).binds
-    four = of(explain(replace(problem, available=(("L40", 4),)), get_planner("milp")), "L40")
+    four = of(explain_plan(replace(problem, available=(("L40", 4),)), get_planner("milp")), "L40")
     assert (four.left, four.binds, four.one_more.effect) == (0, True, Effect.SAME)
 
 
@@ -85,30 +85,30 @@ def test_gpus_that_bind_only_in_pairs() -> None:
     ],
 )
 def test_one_more_request_per_second(objective: Objective, expected: float) -> None:
-    (demand,) = explain(one_type(objective), get_planner("milp")).demands
+    (demand,) = explain_plan(one_type(objective), get_planner("milp")).demands
     assert demand.what_if.objective == pytest.approx(expected)
     assert demand.what_if.effect is (Effect.SAME if objective is Objective.COST else Effect.WORSE)
 
 
 def test_each_more_request_per_second_beyond_what_is_spare_costs_a_replica() -> None:
     problem = replace(one_type(Objective.COST, budget_usd_per_h=9.0), demands=(replace(CHAT, amounts=(6.0,)),))
-    found = explain(problem, get_planner("milp"))
+    found = explain_plan(problem, get_planner("milp"))
     (demand,) = found.demands
     assert (demand.what_if.objective, demand.what_if.change) == (4.0, 1.0)
     assert found.spare is not None
     assert found.spare.carried == pytest.approx(1.0)
-    dear = explain(replace(problem, budget_usd_per_h=3.5), get_planner("milp")).demands[0]
+    dear = explain_plan(replace(problem, budget_usd_per_h=3.5), get_planner("milp")).demands[0]
     assert dear.what_if.effect is Effect.NO_PLAN
 
 
 def test_what_is_left_and_why_nothing_fits() -> None:
-    found = explain(one_type(budget_usd_per_h=4.6), get_planner("milp")).spare
+    found = explain_plan(one_type(budget_usd_per_h=4.6), get_planner("milp")).spare
     assert found is not None
     assert found.usd_per_h == pytest.approx(0.6)
     assert found.gpus == (("L40", 4),)
     assert (found.replica, found.replica_usd_per_h, found.with_replica) == ("single", 1.0, None)
     assert found.better_usd_per_h == pytest.approx(5.0)
-    no_gpus = explain(pairs(), get_planner("milp")).spare
+    no_gpus = explain_plan(pairs(), get_planner("milp")).spare
     assert no_gpus is not None
     assert (no_gpus.replica, no_gpus.with_replica, no_gpus.better_usd_per_h) == (None, None, None)
 
@@ -116,7 +116,7 @@ def test_what_is_left_and_why_nothing_fits() -> None:
 def test_a_plan_that_leaves_something_useful_is_found_out() -> None:
     problem = one_type()
     poor = get_planner("milp").plan(replace(problem, budget_usd_per_h=2.0))
-    found = explain(problem, get_planner("milp"), poor)
+    found = explain_plan(problem, get_planner("milp"), poor)
     assert found.plan is poor
     assert found.spare is not None
     assert (found.spare.replica, found.spare.usd_per_h) == ("single", 2.0)
@@ -126,7 +126,7 @@ def test_a_plan_that_leaves_something_useful_is_found_out() -> None:
 
 
 def test_the_worked_example() -> None:
-    found = explain(worked_example(), get_planner("milp"))
+    found = explain_plan(worked_example(), get_planner("milp"))
     assert {limit.name: (limit.used, limit.left, limit.binds) for limit in found.limits} == {
         BUDGET: (8.0, 0.0, True),
         "t1": (1, 1, False),
@@ -161,7 +161,7 @@ def test_configurations_out_of_reach() -> None:
         (("A40", 1), ("L40", 8)),
         budget_usd_per_h=4.0,
     )
-    found = explain(problem, get_planner("milp"), why_unable=lambda candidate: f"{candidate.name} is too small")
+    found = explain_plan(problem, get_planner("milp"), why_unable=lambda candidate: f"{candidate.name} is too small")
     assert {c.name: (c.fate, c.detail, c.dominated_by) for c in found.configurations} == {
         "unable": (Fate.NO_CAPACITY, "unable is too small", None),
         "many": (Fate.UNAVAILABLE, "needs 16 L40, there are 8", None),
@@ -172,7 +172,7 @@ def test_configurations_out_of_reach() -> None:
     fast = why_not(found, "fast").what_if
     assert fast is not None
     assert fast.objective == pytest.approx(100 / 7.9)
-    named = explain(problem, get_planner("milp"), names=["slow pair", "single", "many"]).configurations
+    named = explain_plan(problem, get_planner("milp"), names=["slow pair", "single", "many"]).configurations
     assert [(c.name, c.fate) for c in named] == [
         ("single", Fate.CHOSEN),
         ("many", Fate.UNAVAILABLE),
@@ -180,10 +180,10 @@ def test_configurations_out_of_reach() -> None:
     ]
     assert named[2].what_if is not None
     assert named[2].what_if.objective == pytest.approx(100 / 7.5)
-    none = explain(problem, get_planner("milp"), n_configurations=0)
+    none = explain_plan(problem, get_planner("milp"), n_configurations=0)
     assert why_not(none, "fast").fate is Fate.NOT_EXAMINED
     with pytest.raises(PlannerError, match="unknown configuration 'fats': did you mean 'fast'"):
-        explain(problem, get_planner("milp"), names=["fats"])
+        explain_plan(problem, get_planner("milp"), names=["fats"])
 
 
 def test_of_equals_the_rented_one_makes_the_other_superfluous() -> None:
@@ -194,7 +194,7 @@ def test_of_equals_the_rented_one_makes_the_other_superfluous() -> None:
         plan = replace(
             get_planner("milp").plan(problem), counts=counts, assignment=tuple((count / 4,) for count in counts)
         )
-        (found,) = explain(replace(problem, candidates=twins), get_planner("milp"), plan).configurations
+        (found,) = explain_plan(replace(problem, candidates=twins), get_planner("milp"), plan).configurations
         assert (found.name, found.fate, found.dominated_by) == (other, Fate.DOMINATED, (rented, 1))
 
 
@@ -210,7 +210,7 @@ def test_the_cheapest_of_each_model_are_tried_first() -> None:
         (("A40", 4), ("L40", 4), ("T4", 4)),
         budget_usd_per_h=3.0,
     )
-    found = explain(problem, get_planner("milp"), n_configurations=2)
+    found = explain_plan(problem, get_planner("milp"), n_configurations=2)
     assert {c.name for c in found.configurations if c.fate is Fate.FORCED} == {"large on L40", "small on L40"}
 
 
@@ -226,7 +226,7 @@ def test_dominance_needs_the_same_gpus_and_model() -> None:
 
 def test_no_plan_names_the_limits_that_are_to_blame() -> None:
     problem = one_type(Objective.COST, budget_usd_per_h=2.5)
-    found = explain(problem, get_planner("milp"))
+    found = explain_plan(problem, get_planner("milp"))
     budget = of(found, BUDGET)
     assert (budget.used, budget.left, budget.binds) == (None, None, True)
     assert budget.unlimited is not None
@@ -237,7 +237,7 @@ def test_no_plan_names_the_limits_that_are_to_blame() -> None:
 
 
 def test_without_a_budget_there_is_no_row_for_it() -> None:
-    found = explain(one_type(budget_usd_per_h=math.inf), get_planner("milp"))
+    found = explain_plan(one_type(budget_usd_per_h=math.inf), get_planner("milp"))
     (gpus,) = found.limits
     assert (gpus.left, gpus.binds, gpus.unlimited) == (0, True, None)
     assert gpus.one_more.objective == pytest.approx(100 / 18)
@@ -248,24 +248,24 @@ def test_without_a_budget_there_is_no_row_for_it() -> None:
 def test_solves_are_counted_and_none_is_wasted() -> None:
     planner = Counting()
     told: list[str] = []
-    found = explain(worked_example(), planner, watch=told.append)
+    found = explain_plan(worked_example(), planner, watch=told.append)
     assert planner.n_asked == found.n_solves + 1 == len(told)
     # Budget: without, +1; t1: without (2 are all that 8 $/h could rent); t2: any, +1, without; t3: any; the next
     # better fleet; two types; two configurations.
     assert found.n_solves == 2 + 1 + 3 + 1 + 1 + 2 + 2
-    again = explain(worked_example(), planner)
+    again = explain_plan(worked_example(), planner)
     assert replace(again, plan=replace(again.plan, solve_s=0)) == replace(found, plan=replace(found.plan, solve_s=0))
 
 
 def test_a_heuristic_is_asked_where_nothing_is_proved() -> None:
-    found = explain(one_type(), get_planner("greedy"))
+    found = explain_plan(one_type(), get_planner("greedy"))
     assert of(found, BUDGET).one_more.objective == pytest.approx(10.0)
     assert found.plan.bound is None
 
 
 def test_json() -> None:
     problem = worked_example()
-    data = explain(problem, get_planner("milp")).to_dict(problem)
+    data = explain_plan(problem, get_planner("milp")).to_dict(problem)
     assert json.loads(json.dumps(data, allow_nan=False)).keys() == {
         "plan", "limits", "demands", "spare", "configurations", "n_solves",
     }  # fmt: skip

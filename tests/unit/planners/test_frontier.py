@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from planners import Candidate, Demand, Objective, PlanningProblem, get_planner
-from planners.frontier import frontier
+from planners.frontier import plan_frontier
 from tests.planning import worked_example
 from traces.workload import WorkloadGrid, WorkloadMix
 
@@ -13,7 +13,7 @@ from traces.workload import WorkloadGrid, WorkloadMix
 def test_points_of_the_worked_example() -> None:
     planners = {"best": get_planner("milp"), "one type": get_planner("homogeneous")}
     told: list[str] = []
-    points = frontier(worked_example(), planners, [1.0, 8.0], told.append)
+    points = plan_frontier(worked_example(), planners, [1.0, 8.0], told.append)
     assert told == ["best at 1 $/h", "one type at 1 $/h", "best at 8 $/h", "one type at 8 $/h"]
     poor, best = points[0], points[2]
     assert (poor.planner, poor.status, poor.objective, poor.usd_per_h) == ("best", "infeasible", None, None)
@@ -33,9 +33,9 @@ def test_price_of_tokens() -> None:
     nothing = Demand("n", None, ("w",), (0.0,))
     one = Candidate("a", "m", (("L40", 1),), 0.9, (2.0, 2.0))
     problem = PlanningProblem((demand, nothing), (one,), (("L40", 2),), 9.0, Objective.THROUGHPUT)
-    (point,) = frontier(problem, {"greedy": get_planner("greedy")}, [2.0])
+    (point,) = plan_frontier(problem, {"greedy": get_planner("greedy")}, [2.0])
     assert point.promised_rps == pytest.approx(4.0)
     assert point.promised_tokens_per_s == pytest.approx(800.0)
     assert point.usd_per_million_output_tokens == pytest.approx(1.8 / 2.88)
     unknown = dataclasses.replace(problem, demands=(dataclasses.replace(demand, mix=None), nothing))
-    assert frontier(unknown, {"g": get_planner("greedy")}, [2.0])[0].usd_per_million_output_tokens is None
+    assert plan_frontier(unknown, {"g": get_planner("greedy")}, [2.0])[0].usd_per_million_output_tokens is None
