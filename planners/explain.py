@@ -292,10 +292,11 @@ class _Explainer:
         self.n_solves = 0
         self._planner = planner
         self._watch = watch
-        self._is_exact = Feature.BOUND in planner.features
         if plan is None and watch is not None:
             watch("the plan")
         self.plan = planner.plan(problem) if plan is None else plan
+        is_open = self.plan.termination in {Termination.TIME_LIMIT, Termination.HEURISTIC}
+        self._is_exact = Feature.BOUND in planner.features and not is_open
         self._same = WhatIf(
             self.plan.objective,
             None if self.plan.objective is None else 0.0,

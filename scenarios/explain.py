@@ -104,6 +104,12 @@ def why_unable(job: Job) -> Callable[[Candidate], str]:
     """Which goals of the SLO keep a replica from serving anything that is demanded; candidates hold all of it."""
     slo = make_slo(job.loaded.scenario)
     service_time = make_service_time(job.loaded)
+    limits = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s}
+    alone = {
+        f"the {field.removesuffix('_s').upper()} goal of {limit:g} s": SLO(**{field: limit}, attainment=slo.attainment)
+        for field, limit in limits.items()
+        if limit is not None
+    }
 
     def why(candidate: Candidate) -> str:
         demand = job.problem.demand(candidate.model)
@@ -113,9 +119,12 @@ def why_unable(job: Job) -> Callable[[Candidate], str]:
         lengths = zip(demand.amounts, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens, strict=True)
         for amount, prompt, output in lengths:
             if amount > 0:
-                rps = capacity_rps(candidate.spec, service_time, prompt, output, SLO(ttft_s=slo.ttft_s))
-                goal = f"TTFT of {slo.ttft_s:g} s" if rps == 0 else f"TPOT of {slo.tpot_s:g} s"
-                reasons.append(f"too slow for a {goal}")
+                missed = (
+                    goal
+                    for goal, slo_of_it in alone.items()
+                    if capacity_rps(candidate.spec, service_time, prompt, output, slo_of_it) == 0
+                )
+                reasons.append(f"too slow for {next(missed, 'the SLO')}")
         return ", or ".join(dict.fromkeys(reasons))
 
     return why
