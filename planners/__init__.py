@@ -28,13 +28,17 @@ if TYPE_CHECKING:
     from planners.candidates import build_problem
     from planners.capacity import capacity_rps
     from planners.check import Violation, check_plan
+    from planners.explain import Explanation, explain_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
+    from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
     from planners.testing import check_planner
 
 _LAZY = {
     "Assignment": "planners.assignment",
+    "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
+    "FrontierPoint": "planners.frontier",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
@@ -44,6 +48,8 @@ _LAZY = {
     "check_plan": "planners.check",
     "check_planner": "planners.testing",
     "evaluate": "planners.assignment",
+    "explain_plan": "planners.explain",
+    "plan_frontier": "planners.frontier",
     "write_lp": "planners.milp",
 }
 
@@ -51,9 +57,11 @@ __all__ = [
     "Assignment",
     "Candidate",
     "Demand",
+    "Explanation",
     "Feature",
     "FleetRow",
     "FleetSearch",
+    "FrontierPoint",
     "Objective",
     "Plan",
     "PlanStatus",
@@ -72,7 +80,9 @@ __all__ = [
     "check_plan",
     "check_planner",
     "evaluate",
+    "explain_plan",
     "get_planner",
+    "plan_frontier",
     "planner_classes",
     "planner_names",
     "write_lp",
