@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
     from planners.milp import write_lp
     from planners.testing import check_planner
+    from planners.trial import Trial
 
 _LAZY = {
     "Assignment": "planners.assignment",
     "FleetSearch": "planners.fleet",
+    "Trial": "planners.trial",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
@@ -62,6 +64,7 @@ __all__ = [
     "PlannerOptionsError",
     "PlanningProblem",
     "Termination",
+    "Trial",
     "UnknownPlannerError",
     "Violation",
     "best_assignment",

@@ -23,6 +23,7 @@ BUILT_IN: Mapping[str, str] = {
     "greedy": "planners.greedy:GreedyPlanner",
     "homogeneous": "planners.homogeneous:HomogeneousPlanner",
     "milp": "planners.milp:MilpPlanner",
+    "milp_refined": "planners.milp:RefinedPlanner",
     "uniform": "planners.uniform:UniformPlanner",
 }
 """Our planners, as "module:class": imported when asked for, since solvers take long to import."""
