@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
     from planners.candidates import build_problem
     from planners.capacity import capacity_rps
+    from planners.cases import Case
     from planners.check import Violation, check_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
     from planners.milp import write_lp
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Assignment": "planners.assignment",
+    "Case": "planners.cases",
     "FleetSearch": "planners.fleet",
     "Trial": "planners.trial",
     "Violation": "planners.check",
@@ -52,6 +54,7 @@ _LAZY = {
 __all__ = [
     "Assignment",
     "Candidate",
+    "Case",
     "Demand",
     "Feature",
     "FleetRow",

@@ -45,22 +45,28 @@ class Drafting:
         *,
         bound: float | None = None,
         diagnostics: Sequence[str] = (),
+        keeps_idle: bool = False,
     ) -> Plan:
         """The plan of a fleet: the best assignment, checked.
 
         Args:
-            counts: Replicas of each candidate. Those that the best assignment leaves idle are given back.
+            counts: Replicas of each candidate.
             termination: Why the planner stopped.
             bound: A value that no fleet beats (see `planners.assignment`): a makespan T, or for `cost` a price in
                 USD/h; None if the planner has none.
             diagnostics: What the user should know.
+            keeps_idle: Whether candidates that the best assignment leaves idle are kept; else they are given back.
 
         Returns:
             The plan; an infeasible one if the fleet cannot serve the demand; a failed one with the violations if
             it does not pass `check_plan`.
         """
         problem = self._problem
-        kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
+        kept = tuple(counts)
+        if keeps_idle:
+            makespan, fractions = best_assignment(problem, kept)
+        else:
+            kept, (makespan, fractions) = _without_idle(problem, kept)
         value = value_of(problem, kept, makespan) if makespan > 0 else math.inf
         if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))

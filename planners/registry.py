@@ -24,6 +24,7 @@ BUILT_IN: Mapping[str, str] = {
     "homogeneous": "planners.homogeneous:HomogeneousPlanner",
     "milp": "planners.milp:MilpPlanner",
     "milp_refined": "planners.milp:RefinedPlanner",
+    "milp_robust": "planners.milp:RobustPlanner",
     "uniform": "planners.uniform:UniformPlanner",
 }
 """Our planners, as "module:class": imported when asked for, since solvers take long to import."""
