@@ -27,18 +27,22 @@ if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
     from planners.candidates import build_problem
     from planners.capacity import capacity_rps
+    from planners.cases import Case
     from planners.check import Violation, check_plan
     from planners.explain import Explanation, explain_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
     from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
     from planners.testing import check_planner
+    from planners.trial import Trial
 
 _LAZY = {
     "Assignment": "planners.assignment",
+    "Case": "planners.cases",
     "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
     "FrontierPoint": "planners.frontier",
+    "Trial": "planners.trial",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
@@ -56,6 +60,7 @@ _LAZY = {
 __all__ = [
     "Assignment",
     "Candidate",
+    "Case",
     "Demand",
     "Explanation",
     "Feature",
@@ -70,6 +75,7 @@ __all__ = [
     "PlannerOptionsError",
     "PlanningProblem",
     "Termination",
+    "Trial",
     "UnknownPlannerError",
     "Violation",
     "best_assignment",

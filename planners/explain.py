@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from planners.assignment import best_assignment, objective_of, value_of
 from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.blind import mix_capacity_rps
 from planners.errors import PlannerError
-from planners.fill import mix_capacity_rps
 from planners.fleet import PROVED_GAP
 from planners.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
 
