@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
     from planners.testing import check_planner
+    from planners.trial import Trial
 
 _LAZY = {
     "Assignment": "planners.assignment",
     "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
     "FrontierPoint": "planners.frontier",
+    "Trial": "planners.trial",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
@@ -70,6 +72,7 @@ __all__ = [
     "PlannerOptionsError",
     "PlanningProblem",
     "Termination",
+    "Trial",
     "UnknownPlannerError",
     "Violation",
     "best_assignment",

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 RANDOM_STREAM = 301  # numbers of the random streams; 300 to 399 are this package's
 ADAPTIVE_GREEDY_STREAM = 302
 HEXGEN_STREAM = 303
+TRIAL_ORDER_STREAM = 304
+TRIAL_ARRIVALS_STREAM = 305
 
 
 def generator(seed: int, stream: int) -> np.random.Generator:

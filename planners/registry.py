@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, str] = {
     "homogeneous": "planners.homogeneous:HomogeneousPlanner",
     "melange": "planners.melange:MelangePlanner",
     "milp": "planners.milp:MilpPlanner",
+    "milp_refined": "planners.milp:RefinedPlanner",
     "random": "planners.random_fleet:RandomPlanner",
     "uniform": "planners.uniform:UniformPlanner",
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from planners import Candidate, Demand, Objective, PlanningProblem, build_problem
+from planners import Candidate, Demand, Objective, PlanningProblem, Trial, build_problem
 from scenarios import schema
 from scenarios.load import LoadedScenario
 from sim import (
@@ -43,6 +43,9 @@ from traces import (
     read,
     synthesize,
 )
+
+SAMPLE_STREAM = 401
+"""Number of the random stream that gives requests to planners; 400 to 499 are this package's."""
 
 
 def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
@@ -217,12 +220,13 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         else:
             demands.append(Demand.from_rate(model, mix, trace.rate_rps * n_requests[model] / len(trace)))
     models = make_models(scenario)
-    return build_problem(
+    service_time = make_service_time(loaded)
+    problem = build_problem(
         [models[model] for model in trace.models],
         demands,
         available,
         gpu_types,
-        make_service_time(loaded),
+        service_time,
         planning.budget_usd_per_h,
         objective,
         limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
@@ -230,3 +234,15 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )
+    sample = _make_sample(loaded, trace, seed)
+    return replace(
+        problem,
+        trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
+    )
+
+
+def _make_sample(loaded: LoadedScenario, trace: Trace, seed: int) -> Trace:
+    """What planners may know of the requests: the same streams with another seed. Files have no other requests."""
+    if all(isinstance(stream, schema.TraceFile) for stream in loaded.scenario.workload.values()):
+        return trace
+    return make_trace(loaded, _stream_seed(seed, SAMPLE_STREAM))
