@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
     from planners.candidates import build_problem
     from planners.capacity import capacity_rps
+    from planners.cases import Case
     from planners.check import Violation, check_plan
     from planners.explain import Explanation, explain_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Assignment": "planners.assignment",
+    "Case": "planners.cases",
     "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
     "FrontierPoint": "planners.frontier",
@@ -58,6 +60,7 @@ _LAZY = {
 __all__ = [
     "Assignment",
     "Candidate",
+    "Case",
     "Demand",
     "Explanation",
     "Feature",

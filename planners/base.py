@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from planners.cases import Case, problems_of
 from planners.errors import PlannerError
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class PlanningProblem:
         time_limit_s: Most time that a planner should take.
         seed: For planners that draw random numbers.
         trial: What planners may simulate with; None if they cannot.
+        cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
 
     Raises:
         PlannerError: The parts contradict each other; the message lists all that is wrong.
@@ -170,9 +172,11 @@ class PlanningProblem:
     time_limit_s: float = 60.0
     seed: int = 0
     trial: Trial | None = None
+    cases: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*self._problems_of_limits(), *self._problems_of_demands(), *self._problems_of_candidates()]
+        problems = problems or list(problems_of(self.cases, self))
         if problems:
             raise PlannerError("\n  ".join(["the planning problem is not valid:", *problems]))
 

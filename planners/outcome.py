@@ -46,27 +46,32 @@ class Drafting:
         bound: float | None = None,
         assignment: Fractions | None = None,
         diagnostics: Sequence[str] = (),
+        keeps_idle: bool = False,
     ) -> Plan:
         """The plan of a fleet, checked.
 
         Args:
-            counts: Replicas of each candidate. Those that the assignment leaves idle are given back.
+            counts: Replicas of each candidate.
             termination: Why the planner stopped.
             bound: A value that no fleet beats (see `planners.assignment`): a makespan T, or for `cost` a price in
                 USD/h; None if the planner has none.
             assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
+            keeps_idle: Whether candidates that the best assignment leaves idle are kept; else idle ones are given back.
 
         Returns:
             The plan; an infeasible one if the fleet cannot serve the demand; a failed one with the violations if
             it does not pass `check_plan`.
         """
         problem = self._problem
-        if assignment is None:
-            kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
-        else:
-            kept = tuple(count if any(row) else 0 for count, row in zip(counts, assignment, strict=True))
+        kept = tuple(counts)
+        if assignment is not None:
+            kept = tuple(count if any(row) else 0 for count, row in zip(kept, assignment, strict=True))
             makespan, fractions = evaluate(problem, kept, assignment), assignment
+        elif keeps_idle:
+            makespan, fractions = best_assignment(problem, kept)
+        else:
+            kept, (makespan, fractions) = _without_idle(problem, kept)
         value = value_of(problem, kept, makespan) if makespan > 0 else math.inf
         if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))

@@ -30,6 +30,7 @@ BUILT_IN: Mapping[str, str] = {
     "melange": "planners.melange:MelangePlanner",
     "milp": "planners.milp:MilpPlanner",
     "milp_refined": "planners.milp:RefinedPlanner",
+    "milp_robust": "planners.milp:RobustPlanner",
     "random": "planners.random_fleet:RandomPlanner",
     "uniform": "planners.uniform:UniformPlanner",
 }

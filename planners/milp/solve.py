@@ -92,6 +92,11 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: 
 
 
 def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -> Found:
+    run_highs(formulation.lp, gap, time_limit_s, seed)
+    return extract(formulation)
+
+
+def run_highs(lp: pulp.LpProblem, gap: float, time_limit_s: float, seed: int) -> None:
     """One call of HiGHS: one thread, fixed seed, silent."""
     solver = pulp.HiGHS(
         msg=False,
@@ -103,8 +108,7 @@ def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -
         mip_feasibility_tolerance=_TOLERANCE,
     )
     with no_output():
-        formulation.lp.solve(solver)
-    return extract(formulation)
+        lp.solve(solver)
 
 
 def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
