@@ -136,7 +136,7 @@ def test_cases_that_no_fleet_of_now_covers_are_infeasible() -> None:
 
 
 def test_weight_of_an_unknown_case() -> None:
-    with pytest.raises(PlannerError, match="weight is given for 'shrt', which is no case .*: did you mean 'short'"):
+    with pytest.raises(PlannerError, match=r"weight is given for 'shrt', which is no case .*: did you mean 'short'"):
         get_planner("milp_robust", {"weights": {"shrt": 2}}).plan(problem_with(SHORT))
     with pytest.raises(PlannerOptionsError, match=r"weights.now' is 0"):
         get_planner("milp_robust", {"weights": {"now": 0}})
