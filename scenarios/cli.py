@@ -190,6 +190,7 @@ def plan(
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
 

@@ -77,7 +77,11 @@ def test_argument_that_the_planner_does_not_take() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("milp", {"gab": 0.1}, "planner 'milp': unknown option 'gab': did you mean 'gap'? known: assignment, composition, deployment, gap, method"),
+        (
+            "milp",
+            {"gab": 0.1},
+            "planner 'milp': unknown option 'gab': did you mean 'gap'? known: assignment, composition, deployment, gap, method",
+        ),
         ("greedy", {"gap": 0.1}, "planner 'greedy': unknown option 'gap': it has none"),
         ("milp", {"gap": 2}, "option 'gap' is 2: Input should be less than 1"),
         ("milp:magic", {}, "option 'method' is 'magic': Input should be 'direct' or 'bisection'"),
