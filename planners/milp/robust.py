@@ -78,7 +78,8 @@ class RobustPlanner:
         best = {name: alone.plan(case) for name, case in cases.items()}
         for name, plan in best.items():
             if plan.status is not PlanStatus.OK:
-                return drafting.none(plan.termination, [f"{name}: {reason}" for reason in plan.diagnostics])
+                where = f"{name}: " if problem.cases else ""
+                return drafting.none(plan.termination, [where + reason for reason in plan.diagnostics])
         paces = {name: 1.0 / best_assignment(cases[name], plan.counts).makespan for name, plan in best.items()}
         if problem.objective is Objective.COST:
             paces = dict.fromkeys(cases, 1.0)

@@ -80,7 +80,7 @@ def test_argument_that_the_planner_does_not_take() -> None:
         (
             "milp",
             {"gab": 0.1},
-            "planner 'milp': unknown option 'gab': did you mean 'gap'? known: assignment, composition, deployment, gap, method",
+            "planner 'milp': unknown option 'gab': did you mean 'gap'? known: assignment, composition, deployment, gap",
         ),
         ("greedy", {"gap": 0.1}, "planner 'greedy': unknown option 'gap': it has none"),
         ("milp", {"gap": 2}, "option 'gap' is 2: Input should be less than 1"),
