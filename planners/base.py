@@ -449,6 +449,11 @@ class Plan:
             ],
             "promised_rps": self.promised_rps(problem),
             "assignment": assignment,
+            "corrected_capacity_rps": {
+                candidate.name: list(rps)
+                for candidate, rps in zip(problem.candidates, self.capacities or (), strict=self.capacities is not None)
+                if rps != candidate.capacity_rps
+            },
             "diagnostics": list(self.diagnostics),
         }
 

@@ -297,6 +297,8 @@ class _Explainer:
         self.plan = planner.plan(problem) if plan is None else plan
         is_open = self.plan.termination in {Termination.TIME_LIMIT, Termination.HEURISTIC}
         self._is_exact = Feature.BOUND in planner.features and not is_open
+        # What the plan promises is by these capacities.
+        self._promised = problem if self.plan.capacities is None else problem.with_capacities(self.plan.capacities)
         self._same = WhatIf(
             self.plan.objective,
             None if self.plan.objective is None else 0.0,
@@ -361,7 +363,7 @@ class _Explainer:
             best = min(useful, key=lambda c: problem.candidates[c].usd_per_h, default=None)
         carried = None
         if problem.objective is Objective.COST:
-            carried = 1 / best_assignment(problem, plan.counts).makespan
+            carried = 1 / best_assignment(self._promised, plan.counts).makespan
         return Spare(
             usd_per_h=problem.budget_usd_per_h - price if problem.budget_usd_per_h < math.inf else None,
             gpus=tuple(left.items()),
@@ -387,7 +389,7 @@ class _Explainer:
             forced = self._by_price(forced)[:n_configurations]
         for c in forced:
             fate = Fate.FORCED if found[c].fate is Fate.NOT_EXAMINED else found[c].fate
-            what_if = self._changed(with_replica(self.problem, c), f"with {candidates[c].name}")
+            what_if = self._changed(with_replica(self._promised, c), f"with {candidates[c].name}")
             found[c] = replace(found[c], fate=fate, what_if=what_if)
         return tuple(found.values())
 
@@ -432,7 +434,7 @@ class _Explainer:
     def _with_added(self, c: int) -> tuple[float, WhatIf]:
         """Value, and what it means, of the plan with one more replica."""
         counts = tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
-        value = value_of(self.problem, counts, best_assignment(self.problem, counts).makespan)
+        value = value_of(self.problem, counts, best_assignment(self._promised, counts).makespan)
         objective = objective_of(self.problem.objective, value)
         change = objective - (self.plan.objective or 0.0)
         return value, WhatIf(objective, change, self._effect(objective, PROVED_GAP), Termination.HEURISTIC)

@@ -15,13 +15,13 @@ _SPEED = 1e3
 
 
 def with_gpus(problem: PlanningProblem, gpu: str, count: int) -> PlanningProblem:
-    """The problem with another number of GPUs of a type."""
+    """The problem with another number of GPUs of a type, now; its cases stay as they are."""
     available = tuple((name, count if name == gpu else n) for name, n in problem.available)
     return replace(problem, available=available)
 
 
 def with_demand(problem: PlanningProblem, model: str, w: int, amount: float) -> PlanningProblem:
-    """The problem with another amount of one workload type of a model."""
+    """The problem with another amount of one workload type of a model, now; its cases stay as they are."""
     demands = tuple(
         replace(demand, amounts=(*demand.amounts[:w], amount, *demand.amounts[w + 1 :]))
         if demand.model == model
@@ -53,17 +53,23 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
     [(2.0, 0.0), (3.0, 3000.0)]
     """
     forced = problem.candidates[c]
+
+    def with_trace(amounts: tuple[float, ...], model: str) -> tuple[float, ...]:
+        return (*amounts, _TRACE * math.fsum(amounts)) if model == forced.model else amounts
+
     demands = tuple(
         replace(
             demand,
             mix=None,
             type_names=(*demand.type_names, f"held by {forced.name}"),
-            amounts=(*demand.amounts, _TRACE * demand.total),
+            amounts=with_trace(demand.amounts, demand.model),
         )
         if demand.model == forced.model
         else demand
         for demand in problem.demands
     )
+    models = [demand.model for demand in problem.demands]
+    cases = tuple(replace(case, amounts=tuple(map(with_trace, case.amounts, models))) for case in problem.cases)
     fastest = _SPEED * max(forced.capacity_rps)
     candidates = tuple(
         replace(candidate, capacity_rps=(*candidate.capacity_rps, fastest if i == c else 0.0))
@@ -71,7 +77,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
         else candidate
         for i, candidate in enumerate(problem.candidates)
     )
-    return replace(problem, demands=demands, candidates=candidates)
+    return replace(problem, demands=demands, candidates=candidates, cases=cases)
 
 
 def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:

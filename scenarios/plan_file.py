@@ -102,6 +102,8 @@ def read_promise(data: Mapping[str, Any], problem: PlanningProblem, where: Path)
             for entry in data["assignment"]
             for name, share in entry["share_by_replica"].items()
         }
+        corrected = {name: tuple(rps) for name, rps in data.get("corrected_capacity_rps", {}).items()}
+        capacities = tuple(corrected.get(one.name, one.capacity_rps) for one in problem.candidates)
         plan = Plan(
             planner=data["planner"],
             status=PlanStatus(data["status"]),
@@ -121,6 +123,7 @@ def read_promise(data: Mapping[str, Any], problem: PlanningProblem, where: Path)
             ),
             options=tuple(sorted(data["options"].items())),
             diagnostics=tuple(data["diagnostics"]),
+            capacities=capacities if corrected else None,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         msg = f"{where} is not a plans.json that a run wrote: {error}"

@@ -41,11 +41,15 @@ def test_explain_the_published_example(hetserve: Hetserve) -> None:
     assert data["n_solves"] == 12
 
 
-def test_explain_a_kept_plan_as_its_scenario(hetserve: Hetserve, small: Path, plans: Path) -> None:
-    """The plan is read, not made again; what it is compared with is the same."""
+@pytest.mark.parametrize("planner", ["milp", "milp_refined"])
+def test_explain_a_kept_plan_as_its_scenario(hetserve: Hetserve, small: Path, planner: str) -> None:
+    """The plan is read, not made again, with the capacities that it counts on; what it is compared with is the same."""
+    assert hetserve("run", small, "--planner", planner, "--out", "out").exit_code == 0
+    plans = Path(f"out/scenario=small/planner={planner}/seed=0/plans.json")
     kept = json.loads(hetserve("explain", plans, "--json").stdout)
-    made = json.loads(hetserve("explain", small, "--json").stdout)
+    made = json.loads(hetserve("explain", small, "--planner", planner, "--json").stdout)
     assert kept["plan"] == json.loads(plans.read_text())[0]["plan"]
+    assert bool(kept["plan"]["corrected_capacity_rps"]) == (planner == "milp_refined")
     for explanation in (kept, made):
         explanation["plan"]["solve_s"] = 0
     assert kept == made

@@ -263,6 +263,23 @@ def test_a_heuristic_is_asked_where_nothing_is_proved() -> None:
     assert found.plan.bound is None
 
 
+def test_what_a_plan_counts_on_is_what_it_is_compared_with() -> None:
+    """A planner that found replicas half as fast as the problem says: so is the one that is added or forced."""
+    other = Candidate("other", "m", (("A40", 1),), 1.0, (2.0,))
+    problem = replace(one_type(), candidates=(*one_type().candidates, other), available=(("A40", 2), ("L40", 8)))
+    poor = get_planner("milp").plan(replace(problem, budget_usd_per_h=2.0))
+    plan = replace(poor, objective=50.0, bound=None, gap=None, counts=(2, 0), assignment=((1.0,), (0.0,)),
+                   capacities=((1.0,), (1.5,)))  # fmt: skip
+    found = explain_plan(problem, get_planner("milp"), plan, names=["other"])
+    assert found.spare is not None
+    assert found.spare.with_replica is not None
+    assert found.spare.replica == "other"
+    assert found.spare.with_replica.objective == pytest.approx(100 / 3.5)
+    forced = found.configurations[0].what_if
+    assert forced is not None
+    assert forced.objective == pytest.approx(100 / 5)  # two of each
+
+
 def test_json() -> None:
     problem = worked_example()
     data = explain_plan(problem, get_planner("milp")).to_dict(problem)

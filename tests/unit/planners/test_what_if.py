@@ -6,6 +6,7 @@ import math
 import pytest
 
 from planners import Objective, check_plan, get_planner
+from planners.cases import Case
 from planners.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
 from tests.planning import two_models, worked_example
 
@@ -47,6 +48,14 @@ def test_the_replica_takes_no_time_for_what_only_it_can_serve() -> None:
     free = get_planner("milp").plan(problem)
     assert forced.counts == free.counts
     assert forced.objective == pytest.approx(free.objective, rel=1e-7)
+
+
+def test_a_replica_is_held_in_all_cases() -> None:
+    problem = two_models()
+    case = Case("later", (("t1", 2), ("t2", 4)), ((10.0, 10.0), (100.0, 100.0, 100.0)))
+    forced = with_replica(dataclasses.replace(problem, cases=(case,)), 3)
+    assert [len(amounts) for amounts in forced.cases[0].amounts] == [2, 4]
+    assert get_planner("milp_robust").plan(forced).counts[3] >= 1
 
 
 def test_what_the_budget_could_rent() -> None:
