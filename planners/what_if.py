@@ -44,6 +44,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
 
     Its model gets one more workload type, which only replicas of `c` can serve. It takes no time worth mentioning,
     less than a millionth, but somebody must be there to serve it: so every planner that serves everything rents `c`.
+    In other cases of the problem nothing of it is demanded: there the replica may be lost.
 
     >>> from planners.base import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (100.0,))
@@ -53,23 +54,28 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
     [(2.0, 0.0), (3.0, 3000.0)]
     """
     forced = problem.candidates[c]
-
-    def with_trace(amounts: tuple[float, ...], model: str) -> tuple[float, ...]:
-        return (*amounts, _TRACE * math.fsum(amounts)) if model == forced.model else amounts
-
     demands = tuple(
         replace(
             demand,
             mix=None,
             type_names=(*demand.type_names, f"held by {forced.name}"),
-            amounts=with_trace(demand.amounts, demand.model),
+            amounts=(*demand.amounts, _TRACE * demand.total),
         )
         if demand.model == forced.model
         else demand
         for demand in problem.demands
     )
     models = [demand.model for demand in problem.demands]
-    cases = tuple(replace(case, amounts=tuple(map(with_trace, case.amounts, models))) for case in problem.cases)
+    cases = tuple(
+        replace(
+            case,
+            amounts=tuple(
+                (*amounts, 0.0) if model == forced.model else amounts
+                for model, amounts in zip(models, case.amounts, strict=True)
+            ),
+        )
+        for case in problem.cases
+    )
     fastest = _SPEED * max(forced.capacity_rps)
     candidates = tuple(
         replace(candidate, capacity_rps=(*candidate.capacity_rps, fastest if i == c else 0.0))

@@ -50,12 +50,12 @@ def test_the_replica_takes_no_time_for_what_only_it_can_serve() -> None:
     assert forced.objective == pytest.approx(free.objective, rel=1e-7)
 
 
-def test_a_replica_is_held_in_all_cases() -> None:
-    problem = two_models()
-    case = Case("later", (("t1", 2), ("t2", 4)), ((10.0, 10.0), (100.0, 100.0, 100.0)))
-    forced = with_replica(dataclasses.replace(problem, cases=(case,)), 3)
-    assert [len(amounts) for amounts in forced.cases[0].amounts] == [2, 4]
-    assert get_planner("milp_robust").plan(forced).counts[3] >= 1
+def test_a_replica_that_is_held_now_may_be_lost_in_another_case() -> None:
+    problem = worked_example()
+    case = Case("no t3", (("t1", 2), ("t2", 2), ("t3", 0)), ((10.0, 10.0),))
+    forced = with_replica(dataclasses.replace(problem, cases=(case,)), 2)
+    assert forced.cases[0].amounts == ((10.0, 10.0, 0.0),)
+    assert get_planner("milp_robust").plan(forced).counts[2] >= 1
 
 
 def test_what_the_budget_could_rent() -> None:
