@@ -147,7 +147,7 @@ def _remarks_on_spare(explanation: Explanation) -> list[str]:
         budget = next(limit.limit for limit in explanation.limits if limit.name == BUDGET)
         above = spare.better_usd_per_h - budget
         remarks.append(
-            f"{least}, {above:.2f} above the budget." if above > 0 else f"{least}: {plan.planner} missed it."
+            f"{least}, {above:.2f} above the budget." if above > 0 else f"{least}: {plan.planner} did not choose it."
         )
     return remarks
 
@@ -202,5 +202,5 @@ def _why(explanation: Explanation, configuration: Configuration) -> str:
             case Effect.WORSE:
                 parts.append(f"the best plan that holds one: {cell}")
             case Effect.BETTER:
-                parts.append(f"{explanation.plan.planner} missed a plan that holds one: {cell}")
+                parts.append(f"a plan that holds one is better, {explanation.plan.planner} did not choose it: {cell}")
     return "; ".join(parts)
