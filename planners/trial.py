@@ -103,7 +103,8 @@ def _at_once(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: 
 
 
 def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
-    fills = {c: _FILLS * _most_running(problem, plan, c) + _AND_MORE for c in _rented(plan)}
+    busy = [c for c in _rented(plan) if any(_amounts(problem, plan, c))]
+    fills = {c: _FILLS * _most_running(problem, plan, c) + _AND_MORE for c in busy}
     order = generator(problem.seed, TRIAL_ORDER_STREAM)
     sample = _sample(problem, trial, _enough(problem, plan, fills, most_requests), order)
     served = _serve(problem, plan, trial, sample, np.zeros(sample.height))

@@ -59,6 +59,14 @@ def test_pace_under_load_is_what_slots_serve(objective: Objective) -> None:
     }
 
 
+@pytest.mark.parametrize("objective", [Objective.MAKESPAN, Objective.THROUGHPUT])
+def test_idle_replicas_have_no_pace(objective: Objective) -> None:
+    problem = slots_problem((4, 8), TRUE, (10, 20), objective=objective)
+    plan = get_planner("milp").plan(problem)
+    idle = dataclasses.replace(plan, counts=(1, 1), assignment=((0.0, 0.0), (1.0, 1.0)))
+    assert list(paces(problem, idle)) == [1]
+
+
 def test_pace_within_an_slo_is_less_than_under_load() -> None:
     """At full load the queue grows without end: the shorter the wait may be, the less the load."""
     problem = slots_problem((4,), TRUE, (0.05, 0.2), objective=Objective.THROUGHPUT, available=(1,))
