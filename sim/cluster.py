@@ -188,18 +188,24 @@ class Cluster:
         self._on_change([lease.replica for lease in self.leases if lease.is_open])
 
     def bill(self, end_s: float) -> dict[int, dict[str, float | None]]:
-        """For each replica by its number: when it was rented and served, and what it cost until the end of the run."""
+        """For each replica by its number: when it was rented and served, and what it cost until the end of the run.
+
+        What happened after the end, while the clock ran on, is left out.
+        """
         prices = Prices(self._market, end_s)
-        return {
-            lease.replica.replica_id: {
-                "rented_s": lease.rented_s,
-                "open_s": lease.open_s,
-                "notice_s": lease.notice_s,
-                "released_s": lease.released_s,
-                "usd": prices.usd(
-                    lease.replica.spec, lease.rented_s, end_s if lease.released_s is None else lease.released_s
-                ),
-            }
-            for lease in self.leases
-            if lease.rented_s < end_s
-        }
+
+        def by_then(time_s: float | None) -> float | None:
+            return None if time_s is None or time_s > end_s else time_s
+
+        bill = {}
+        for lease in self.leases:
+            released_s = by_then(lease.released_s)
+            if lease.rented_s < end_s:
+                bill[lease.replica.replica_id] = {
+                    "rented_s": lease.rented_s,
+                    "open_s": by_then(lease.open_s),
+                    "notice_s": by_then(lease.notice_s),
+                    "released_s": released_s,
+                    "usd": prices.usd(lease.replica.spec, lease.rented_s, end_s if released_s is None else released_s),
+                }
+        return bill

@@ -171,6 +171,7 @@ class Replica(ABC):
             lost. They are as if preempted: with their tokens so far, and nothing in the cache.
         """
         self._cut(now_s)
+        self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
         self._alarm = None
         lost = {}
         while self._running:
