@@ -348,7 +348,7 @@ class Replica(ABC):
         tokens = n_blocks * self._block_tokens
         seq.computed_tokens = tokens
         self.cached_tokens += tokens
-        if self._log.n_preempted[seq.index] == 0:
+        if self._log.n_preempted[seq.index] == self._log.n_interrupted[seq.index] == 0:
             self._log.cached_prompt_tokens[seq.index] = tokens
 
     def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
