@@ -27,14 +27,22 @@ if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
     from planners.candidates import build_problem
     from planners.capacity import capacity_rps
+    from planners.cases import Case
     from planners.check import Violation, check_plan
+    from planners.explain import Explanation, explain_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
+    from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
     from planners.testing import check_planner
+    from planners.trial import Trial
 
 _LAZY = {
     "Assignment": "planners.assignment",
+    "Case": "planners.cases",
+    "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
+    "FrontierPoint": "planners.frontier",
+    "Trial": "planners.trial",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
@@ -44,16 +52,21 @@ _LAZY = {
     "check_plan": "planners.check",
     "check_planner": "planners.testing",
     "evaluate": "planners.assignment",
+    "explain_plan": "planners.explain",
+    "plan_frontier": "planners.frontier",
     "write_lp": "planners.milp",
 }
 
 __all__ = [
     "Assignment",
     "Candidate",
+    "Case",
     "Demand",
+    "Explanation",
     "Feature",
     "FleetRow",
     "FleetSearch",
+    "FrontierPoint",
     "Objective",
     "Plan",
     "PlanStatus",
@@ -62,6 +75,7 @@ __all__ = [
     "PlannerOptionsError",
     "PlanningProblem",
     "Termination",
+    "Trial",
     "UnknownPlannerError",
     "Violation",
     "best_assignment",
@@ -72,7 +86,9 @@ __all__ = [
     "check_plan",
     "check_planner",
     "evaluate",
+    "explain_plan",
     "get_planner",
+    "plan_frontier",
     "planner_classes",
     "planner_names",
     "write_lp",

@@ -83,7 +83,6 @@ def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequen
     >>> round(evaluate(problem, (1, 1), ((0.15, 1.0), (0.85, 0.0))), 2)  # printed in arXiv:2502.00722
     28.67
     """
-    busy = [0.0] * len(problem.candidates)
     for demand in problem.demands:
         mine = problem.candidates_of(demand.model)
         for w, amount in enumerate(demand.amounts):
@@ -91,13 +90,27 @@ def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequen
                 continue
             if math.fsum(assignment[c][w] for c in mine) < 1 - SHARE_TOLERANCE:
                 return math.inf
-            for c in mine:
-                if assignment[c][w] > 0:
-                    capacity = problem.candidates[c].capacity_rps[w]
-                    if counts[c] == 0 or capacity == 0:
-                        return math.inf
-                    busy[c] += assignment[c][w] * amount / capacity
-    return max((time / count for time, count in zip(busy, counts, strict=True) if count > 0), default=0.0)
+            if any(
+                assignment[c][w] > 0 and (counts[c] == 0 or problem.candidates[c].capacity_rps[w] == 0) for c in mine
+            ):
+                return math.inf
+    return max(replica_times(problem, counts, assignment), default=0.0)
+
+
+def replica_times(
+    problem: PlanningProblem, counts: Sequence[int], assignment: Sequence[Sequence[float]]
+) -> tuple[float, ...]:
+    """Of each candidate, how long a replica is busy with what is assigned to it; 0 if none is rented.
+
+    The arguments are those of `evaluate`; shares of types that a candidate cannot serve do not count.
+    """
+    times = []
+    for candidate, count, shares in zip(problem.candidates, counts, assignment, strict=True):
+        amounts = problem.demand(candidate.model).amounts
+        parts = zip(shares, amounts, candidate.capacity_rps, strict=True)
+        busy = math.fsum(x * f / h for x, f, h in parts if x > 0 and h > 0)
+        times.append(busy / count if count > 0 else 0.0)
+    return tuple(times)
 
 
 def best_assignment(problem: PlanningProblem, counts: Sequence[int]) -> Assignment:

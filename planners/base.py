@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from planners.cases import Case, problems_of
 from planners.errors import PlannerError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from planners.trial import Trial
     from sim.deployment import Deployment, ReplicaSpec, RoutingTable
     from traces.workload import WorkloadMix
 
@@ -21,6 +23,9 @@ BUDGET_TOLERANCE = 1e-6
 
 Fractions = tuple[tuple[float, ...], ...]
 """`fractions[c][w]`: the share of type w, of the model of candidate c, that the replicas of c serve together."""
+
+Capacities = tuple[tuple[float, ...], ...]
+"""`capacities[c][w]`: requests/s of type w that a replica of candidate c serves."""
 
 
 class PlanStatus(StrEnum):
@@ -152,6 +157,8 @@ class PlanningProblem:
         objective: What to make best.
         time_limit_s: Most time that a planner should take.
         seed: For planners that draw random numbers.
+        trial: What planners may simulate with; None if they cannot.
+        cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
 
     Raises:
         PlannerError: The parts contradict each other; the message lists all that is wrong.
@@ -164,9 +171,12 @@ class PlanningProblem:
     objective: Objective = Objective.MAKESPAN
     time_limit_s: float = 60.0
     seed: int = 0
+    trial: Trial | None = None
+    cases: tuple[Case, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*self._problems_of_limits(), *self._problems_of_demands(), *self._problems_of_candidates()]
+        problems = problems or list(problems_of(self.cases, self))
         if problems:
             raise PlannerError("\n  ".join(["the planning problem is not valid:", *problems]))
 
@@ -247,6 +257,11 @@ class PlanningProblem:
         msg = f"no demand for model {model!r}: {_nearest(model, [d.model for d in self.demands])}"
         raise PlannerError(msg)
 
+    def with_capacities(self, capacities: Capacities) -> Self:
+        """The problem with other capacities, by candidate and workload type."""
+        pairs = zip(self.candidates, capacities, strict=True)
+        return replace(self, candidates=tuple(replace(one, capacity_rps=rps) for one, rps in pairs))
+
     def candidates_of(self, model: str) -> tuple[int, ...]:
         """Positions of the candidates that serve a model."""
         return tuple(c for c, candidate in enumerate(self.candidates) if candidate.model == model)
@@ -312,6 +327,8 @@ class Plan:
             to 1; a type of which nothing is demanded and which no rented replica can serve has only zeros.
         options: Pairs of an option of the planner and its value.
         diagnostics: What the user should know; without a plan, the reasons.
+        capacities: What the planner counts on, if not on the capacities of the candidates; the objective is that of the
+            assignment with these.
     """
 
     planner: str
@@ -326,6 +343,7 @@ class Plan:
     assignment: Fractions
     options: tuple[tuple[str, Any], ...] = ()
     diagnostics: tuple[str, ...] = ()
+    capacities: Capacities | None = None
 
     def fleet(self, problem: PlanningProblem) -> tuple[FleetRow, ...]:
         """What is rented."""
@@ -431,6 +449,11 @@ class Plan:
             ],
             "promised_rps": self.promised_rps(problem),
             "assignment": assignment,
+            "corrected_capacity_rps": {
+                candidate.name: list(rps)
+                for candidate, rps in zip(problem.candidates, self.capacities or (), strict=self.capacities is not None)
+                if rps != candidate.capacity_rps
+            },
             "diagnostics": list(self.diagnostics),
         }
 

@@ -40,7 +40,8 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
 
     Counts are whole and not negative, the fleet keeps to budget and availability, each type that is demanded is
     assigned in full, to rented replicas that can serve it, for the objective `cost` in time, and the objective is the
-    one that the assignment has, to a relative 1e-6. A plan without a fleet must say why.
+    one that the assignment has, to a relative 1e-6. A plan with capacities of its own is judged by these. A plan
+    without a fleet must say why.
 
     >>> from planners.base import Candidate, Demand, Objective, Termination
     >>> demand = Demand("m", None, ("chat",), (100.0,))
@@ -58,6 +59,7 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
         return [Violation(Rule.REASON, f"the plan is {plan.status} and does not say why")]
     violations = list(_shape(problem, plan))
     if not violations:
+        problem = problem if plan.capacities is None else problem.with_capacities(plan.capacities)
         violations = [*_fleet(problem, plan), *_assignment(problem, plan)]
         violations += _objective(problem, plan)
     return violations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from planners.assignment import best_assignment, value_of
 from planners.base import Objective
+from planners.blind import mix_capacity_rps
 from planners.fleet import cheapest_fleet
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Filling:
 
     Attributes:
         counts: Replicas rented of each candidate.
-        mix_rps: Of each candidate, the requests/s of the mix demanded that a replica serves (see `mix_capacity_rps`).
+        mix_rps: Of each candidate, the requests/s of the mix demanded that a replica serves (see `planners.blind`).
     """
 
     def __init__(self, problem: PlanningProblem, counts: Sequence[int]) -> None:
@@ -64,27 +65,6 @@ class Filling:
         usd_per_h = self.problem.candidates[c].usd_per_h
         rps = self.mix_rps[c]
         return (rps / usd_per_h if usd_per_h > 0 else math.inf, rps)
-
-
-def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
-    """Requests/s of the mix demanded of its model that one replica of a candidate serves.
-
-    The replica divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If
-    it cannot serve some types, it is the rate at which it serves the rest, times their share.
-
-    >>> from planners.base import Candidate, Demand, PlanningProblem
-    >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0))
-    >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (1.0, 3.0))
-    >>> mix_capacity_rps(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), 0)
-    1.5
-    """
-    candidate = problem.candidates[c]
-    demand = problem.demand(candidate.model)
-    able = [(f, h) for f, h in zip(demand.amounts, candidate.capacity_rps, strict=True) if f > 0 and h > 0]
-    if not able:
-        return 0.0
-    served = math.fsum(f for f, _ in able)
-    return served / math.fsum(f / h for f, h in able) * served / demand.total
 
 
 def fill(problem: PlanningProblem, rule: RentingRule) -> tuple[tuple[int, ...], tuple[str, ...]] | None:
@@ -132,4 +112,20 @@ def by_value(filling: Filling) -> int | None:
         best = filling.best_value(filling.problem.candidates_of(model))
         if best is not None:
             return best
+    return None
+
+
+def in_proportion(filling: Filling) -> int | None:
+    """The rule of `uniform`: on the GPU type furthest behind, for the least served model that can get one there."""
+    problem = filling.problem
+    taken = problem.gpus(filling.counts)
+    stock = [(taken.get(gpu, 0) / count, gpu) for gpu, count in problem.available if count > 0]
+    for _, gpu in sorted(stock):
+        for model in filling.models():
+            mine = [
+                c for c in problem.candidates_of(model) if [name for name, _ in problem.candidates[c].gpus] == [gpu]
+            ]
+            best = filling.best_value(mine)
+            if best is not None:
+                return best
     return None

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from planners.assignment import best_assignment, value_of
 from planners.base import Fractions, Objective, Termination
 from planners.bounds import pace_bound, value_bound
+from planners.rows import Rows
 
 if TYPE_CHECKING:
-    from scipy.optimize import LinearConstraint
-
     from planners.base import PlanningProblem
 
 PROVED_GAP = 1e-6
@@ -64,8 +63,9 @@ def best_fleet(
     pace = 1.0 if is_cost else pace_bound(problem, allowed)
     index = {c: i for i, c in enumerate(allowed)}
     demands = [(d.model, w, f) for d in problem.demands for w, f in enumerate(d.amounts) if f > 0]
-    rows = _Rows(len(allowed))
-    _add_limits(rows, problem, index)
+    rows = Rows(len(allowed))
+    rows.add_limits(problem, index)
+    rows.add_cover(problem, index)
     column_of_z = rows.add_column()
     rows.add({column_of_z: 1.0}, lower=1.0 if is_cost else 0.0, upper=1.0)
     busy: list[dict[int, float]] = [{i: -1.0} for i in range(len(allowed))]
@@ -73,7 +73,6 @@ def best_fleet(
         able = [
             c for c in allowed if problem.candidates[c].model == model and problem.candidates[c].capacity_rps[w] > 0
         ]
-        rows.add({index[c]: 1.0 for c in able}, lower=1.0)
         unit = max(problem.candidates[c].capacity_rps[w] for c in able)
         served = {column_of_z: -amount * pace / unit}
         for c in able:
@@ -112,30 +111,14 @@ def cheapest_fleet(problem: PlanningProblem, *, within_budget: bool = True) -> t
     if not problem.candidates:
         return None
     index = {c: c for c in range(len(problem.candidates))}
-    rows = _Rows(len(index))
-    _add_limits(rows, problem, index, within_budget=within_budget)
-    for demand in problem.demands:
-        for w, amount in enumerate(demand.amounts):
-            if amount > 0:
-                mine = problem.candidates_of(demand.model)
-                able = [c for c in mine if problem.candidates[c].capacity_rps[w] > 0]
-                rows.add(dict.fromkeys(able, 1.0), lower=1.0)
+    rows = Rows(len(index))
+    rows.add_limits(problem, index, within_budget=within_budget)
+    rows.add_cover(problem, index)
     prices = {c: candidate.usd_per_h for c, candidate in enumerate(problem.candidates)}
     # One replica per type is enough, and the fleet is small: this takes milliseconds.
     n_types = sum(len(demand.amounts) for demand in problem.demands)
     solved = rows.solve(prices, [n_types] * len(index), gap=0.0, time_limit_s=problem.time_limit_s)
     return None if solved.x is None else _counts(problem, index, solved.x)
-
-
-def _add_limits(rows: _Rows, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True) -> None:
-    budget = problem.budget_usd_per_h
-    if within_budget and 0 < budget < math.inf:
-        rows.add({i: problem.candidates[c].usd_per_h / budget for c, i in index.items()}, upper=1.0)
-    elif within_budget and budget == 0:
-        rows.add({i: 1.0 for c, i in index.items() if problem.candidates[c].usd_per_h > 0}, upper=0.0)
-    for gpu, count in problem.available:
-        taken = {i: float(dict(problem.candidates[c].gpus).get(gpu, 0)) for c, i in index.items()}
-        rows.add(taken, upper=count)
 
 
 def _counts(problem: PlanningProblem, index: Mapping[int, int], x: Sequence[float]) -> tuple[int, ...]:
@@ -146,55 +129,3 @@ def _none(problem: PlanningProblem, termination: Termination, bound: float = mat
     counts = (0,) * len(problem.candidates)
     fractions = tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates)
     return FleetSearch(counts, math.inf, fractions, bound, termination)
-
-
-class _Rows:
-    """A MILP under construction; its first columns are whole numbers, all are 0 or more."""
-
-    def __init__(self, n_counts: int) -> None:
-        self._n_counts = n_counts
-        self._n_columns = n_counts
-        self._rows: list[dict[int, float]] = []
-        self._lower: list[float] = []
-        self._upper: list[float] = []
-
-    def add_column(self) -> int:
-        """A new continuous variable."""
-        self._n_columns += 1
-        return self._n_columns - 1
-
-    def add(self, row: dict[int, float], lower: float = -math.inf, upper: float = math.inf) -> None:
-        """A new constraint: lower <= row <= upper."""
-        self._rows.append(row)
-        self._lower.append(lower)
-        self._upper.append(upper)
-
-    def solve(self, cost: Mapping[int, float], most: Sequence[int], gap: float, time_limit_s: float) -> Any:
-        """Minimise the cost with SciPy; `most` are the upper bounds of the whole numbers."""
-        import numpy as np
-        from scipy.optimize import Bounds, milp
-
-        c = np.zeros(self._n_columns)
-        for column, value in cost.items():
-            c[column] = value
-        upper = np.full(self._n_columns, np.inf)
-        upper[: self._n_counts] = most
-        integrality = np.zeros(self._n_columns, dtype=np.int64)
-        integrality[: self._n_counts] = 1
-        return milp(
-            c,
-            integrality=integrality,
-            bounds=Bounds(np.zeros(self._n_columns), upper),
-            constraints=self._constraint(),
-            options={"mip_rel_gap": gap, "time_limit": time_limit_s},
-        )
-
-    def _constraint(self) -> LinearConstraint:
-        from scipy.optimize import LinearConstraint
-        from scipy.sparse import csr_array
-
-        entries = [(r, column, value) for r, row in enumerate(self._rows) for column, value in sorted(row.items())]
-        values = [value for _, _, value in entries]
-        places = ([r for r, _, _ in entries], [column for _, column, _ in entries])
-        matrix = csr_array((values, places), shape=(len(self._rows), self._n_columns))
-        return LinearConstraint(matrix, self._lower, self._upper)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, objective_of, value_of
-from planners.base import Objective, Plan, PlanningProblem, PlanStatus, Termination
+from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, objective_of, value_of
+from planners.base import Fractions, Objective, Plan, PlanningProblem, PlanStatus, Termination
 from planners.check import check_plan
 from planners.fleet import best_fleet, cheapest_fleet
 
@@ -44,23 +44,34 @@ class Drafting:
         termination: Termination,
         *,
         bound: float | None = None,
+        assignment: Fractions | None = None,
         diagnostics: Sequence[str] = (),
+        keeps_idle: bool = False,
     ) -> Plan:
-        """The plan of a fleet: the best assignment, checked.
+        """The plan of a fleet, checked.
 
         Args:
-            counts: Replicas of each candidate. Those that the best assignment leaves idle are given back.
+            counts: Replicas of each candidate.
             termination: Why the planner stopped.
             bound: A value that no fleet beats (see `planners.assignment`): a makespan T, or for `cost` a price in
                 USD/h; None if the planner has none.
+            assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
+            keeps_idle: Whether candidates that the best assignment leaves idle are kept; otherwise they are given back.
 
         Returns:
             The plan; an infeasible one if the fleet cannot serve the demand; a failed one with the violations if
             it does not pass `check_plan`.
         """
         problem = self._problem
-        kept, (makespan, fractions) = _without_idle(problem, tuple(counts))
+        kept = tuple(counts)
+        if assignment is not None:
+            kept = tuple(count if any(row) else 0 for count, row in zip(kept, assignment, strict=True))
+            makespan, fractions = evaluate(problem, kept, assignment), assignment
+        elif keeps_idle:
+            makespan, fractions = best_assignment(problem, kept)
+        else:
+            kept, (makespan, fractions) = _without_idle(problem, kept)
         value = value_of(problem, kept, makespan) if makespan > 0 else math.inf
         if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))

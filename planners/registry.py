@@ -20,9 +20,18 @@ if TYPE_CHECKING:
 GROUP = "hetserve.planners"
 
 BUILT_IN: Mapping[str, str] = {
+    "adaptive_greedy": "planners.adaptive_greedy:AdaptiveGreedyPlanner",
+    "coral": "planners.coral:CoralPlanner",
     "greedy": "planners.greedy:GreedyPlanner",
+    "greedy_lp": "planners.greedy_lp:GreedyLpPlanner",
+    "helix": "planners.helix:HelixPlanner",
+    "hexgen": "planners.hexgen:HexGenPlanner",
     "homogeneous": "planners.homogeneous:HomogeneousPlanner",
+    "melange": "planners.melange:MelangePlanner",
     "milp": "planners.milp:MilpPlanner",
+    "milp_refined": "planners.milp:RefinedPlanner",
+    "milp_robust": "planners.milp:RobustPlanner",
+    "random": "planners.random_fleet:RandomPlanner",
     "uniform": "planners.uniform:UniformPlanner",
 }
 """Our planners, as "module:class": imported when asked for, since solvers take long to import."""
@@ -64,7 +73,7 @@ def get_planner(name: str, options: Mapping[str, Any] | None = None) -> Planner:
     'homogeneous:L40'
     >>> get_planner("gredy")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    planners.errors.UnknownPlannerError: unknown planner 'gredy': did you mean 'greedy'? known: greedy, ...
+    planners.errors.UnknownPlannerError: unknown planner 'gredy': did you mean 'greedy'? known: adaptive_greedy, ...
     """
     base, colon, argument = name.partition(":")
     names = planner_names()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from planners.base import Feature, Plan, PlanningProblem, Termination
-from planners.fill import Filling, fill
+from planners.fill import fill, in_proportion
 from planners.outcome import Drafting
 
 
@@ -33,24 +33,8 @@ class UniformPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         drafting = Drafting(problem, self.name, self.options)
-        filled = fill(problem, _in_proportion)
+        filled = fill(problem, in_proportion)
         if filled is None:
             return drafting.none(Termination.INFEASIBLE)
         counts, diagnostics = filled
         return drafting.plan(counts, Termination.HEURISTIC, diagnostics=diagnostics)
-
-
-def _in_proportion(filling: Filling) -> int | None:
-    """A replica on the GPU type that is furthest behind, for the least served model that can get one there."""
-    problem = filling.problem
-    taken = problem.gpus(filling.counts)
-    stock = [(taken.get(gpu, 0) / count, gpu) for gpu, count in problem.available if count > 0]
-    for _, gpu in sorted(stock):
-        for model in filling.models():
-            mine = [
-                c for c in problem.candidates_of(model) if [name for name, _ in problem.candidates[c].gpus] == [gpu]
-            ]
-            best = filling.best_value(mine)
-            if best is not None:
-                return best
-    return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from planners import Candidate, Demand, Objective, PlanningProblem, build_problem
+from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Trial, build_problem
 from scenarios import schema
 from scenarios.load import LoadedScenario
 from sim import (
@@ -43,6 +44,9 @@ from traces import (
     read,
     synthesize,
 )
+
+SAMPLE_STREAM = 401
+"""Number of the random stream that gives requests to planners; 400 to 499 are this package's."""
 
 
 def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
@@ -181,9 +185,9 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
     planning = scenario.planning
     objective = Objective(planning.objective)
     gpu_types = make_gpu_types(scenario)
-    available = {name: offer.available for name, offer in scenario.cluster.gpus.items()}
+    demands = _make_demands(scenario, trace)
+    cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
     if isinstance(planning.capacity, schema.GivenCapacity):
-        demand = Demand("given", None, tuple(planning.capacity.requests), tuple(planning.capacity.requests.values()))
         candidates = tuple(
             Candidate(
                 name=name,
@@ -195,14 +199,54 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
             for name, candidate in planning.capacity.candidates.items()
         )
         return PlanningProblem(
-            demands=(demand,),
+            demands=demands,
             candidates=candidates,
-            available=tuple(sorted(available.items())),
+            available=_available(scenario),
             budget_usd_per_h=planning.budget_usd_per_h,
             objective=objective,
             time_limit_s=planning.time_limit_s,
             seed=seed,
+            cases=cases,
         )
+    if trace is None:
+        msg = "a planning problem needs a trace or given capacities"
+        raise ValueError(msg)
+    models = make_models(scenario)
+    service_time = make_service_time(loaded)
+    # Candidates are those for all that is asked for in any case, on the largest market.
+    problem = build_problem(
+        [models[demand.model] for demand in demands],
+        [_with_most(demand, (case.amounts[m] for case in cases)) for m, demand in enumerate(demands)],
+        {gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in _available(scenario)},
+        gpu_types,
+        service_time,
+        planning.budget_usd_per_h,
+        objective,
+        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
+        slo=make_slo(scenario),
+        time_limit_s=planning.time_limit_s,
+        seed=seed,
+    )
+    sample = _make_sample(loaded, trace, seed)
+    return replace(
+        problem,
+        demands=demands,
+        available=_available(scenario),
+        cases=cases,
+        trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
+    )
+
+
+def _available(scenario: schema.Scenario) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted((name, offer.available) for name, offer in scenario.cluster.gpus.items()))
+
+
+def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
+    """What is asked of each model: the file's numbers, or the mix and rate of a trace."""
+    planning = scenario.planning
+    if isinstance(planning.capacity, schema.GivenCapacity):
+        requests = planning.capacity.requests
+        return (Demand("given", None, tuple(requests), tuple(requests.values())),)
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
@@ -212,21 +256,34 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
     demands = []
     for model in trace.models:
         mix = WorkloadMix.from_trace(trace, grid, model)
-        if objective is Objective.MAKESPAN:
+        if planning.objective == "makespan":
             demands.append(Demand.from_requests(model, mix, n_requests[model]))
         else:
             demands.append(Demand.from_rate(model, mix, trace.rate_rps * n_requests[model] / len(trace)))
-    models = make_models(scenario)
-    return build_problem(
-        [models[model] for model in trace.models],
-        demands,
-        available,
-        gpu_types,
-        make_service_time(loaded),
-        planning.budget_usd_per_h,
-        objective,
-        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
-        slo=make_slo(scenario),
-        time_limit_s=planning.time_limit_s,
-        seed=seed,
-    )
+    return tuple(demands)
+
+
+def _make_case(
+    loaded: LoadedScenario, name: str, case: schema.Scenario, trace: Trace | None, demands: Sequence[Demand], seed: int
+) -> Case:
+    """What is available, and asked of the models of the scenario, in a case of it."""
+    if case.workload != loaded.scenario.workload:
+        trace = make_trace(replace(loaded, scenario=case), seed)
+    amounts = {demand.model: demand.amounts for demand in _make_demands(case, trace)}
+    models = [demand.model for demand in demands]
+    if sorted(amounts) != sorted(models):
+        msg = f"case {name!r} has requests for {', '.join(amounts)}, the scenario for {', '.join(models)}"
+        raise PlannerError(msg)
+    return Case(name, _available(case), tuple(amounts[model] for model in models))
+
+
+def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:
+    """A demand for the most of each type that is asked for in any case."""
+    return replace(demand, amounts=tuple(map(max, zip(demand.amounts, *amounts, strict=True))))
+
+
+def _make_sample(loaded: LoadedScenario, trace: Trace, seed: int) -> Trace:
+    """What planners may know of the requests: the same streams with another seed. Files have no other requests."""
+    if all(isinstance(stream, schema.TraceFile) for stream in loaded.scenario.workload.values()):
+        return trace
+    return make_trace(loaded, _stream_seed(seed, SAMPLE_STREAM))

@@ -148,3 +148,20 @@ def _check_overrides(scenario: Scenario) -> Iterator[Finding]:
             if override not in scenario.overrides:
                 hint = nearest(override, scenario.overrides)
                 yield ("scenarios", name, index), f"unknown override {override!r}: {hint}"
+    for index, override in enumerate(scenario.planning.cases):
+        path: FieldPath = ("planning", "cases", index)
+        if override not in scenario.overrides:
+            yield path, f"unknown override {override!r}: {nearest(override, scenario.overrides)}"
+        elif override in scenario.planning.cases[:index]:
+            yield path, f"{override!r} is named twice"
+        for field in scenario.overrides.get(override, {}):
+            if not _is_of_a_case(field):
+                message = "a case may change workload, cluster.gpus.*.available and planning.capacity.requests only"
+                yield ("overrides", override, field), message
+
+
+def _is_of_a_case(field: str) -> bool:
+    match field.split("."):
+        case ["workload", *_] | ["planning", "capacity", "requests", *_] | ["cluster", "gpus", _, "available"]:
+            return True
+    return False

@@ -18,6 +18,7 @@ from scenarios.cli_options import (
     jobs_option,
     json_option,
     out_option,
+    planner_choice,
     print_json,
     print_tables,
     progress_option,
@@ -27,6 +28,7 @@ from scenarios.cli_options import (
 )
 from scenarios.compare_cli import batch, compare
 from scenarios.errors import Problem, RunError, ScenarioError
+from scenarios.explain_cli import explain, frontier
 from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
@@ -179,7 +181,7 @@ def plan(
 
             write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
-        found = job.plan(_choice(loaded, planner))
+        found = job.plan(planner_choice(loaded, planner))
     data = found.to_dict(job.problem)
     if as_json:
         print_json(data)
@@ -188,6 +190,7 @@ def plan(
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
 
@@ -260,7 +263,7 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
 
     loaded = load(file, None, sets)
     job = Job.prepare(loaded, loaded.scenario.seeds[0])
-    plan_found = job.plan(_choice(loaded, planner))
+    plan_found = job.plan(planner_choice(loaded, planner))
     deployment = job.deployment(plan_found)
     if deployment is None:
         raise NoPlan(plan_found.diagnostics)
@@ -298,7 +301,7 @@ def list_(what: str) -> None:
     print_tables(catalog_table(what))
 
 
-for _command in (batch, compare, profile):
+for _command in (batch, compare, explain, frontier, profile):
     main.add_command(_command)
 
 
@@ -330,14 +333,6 @@ def _seeds(loaded: LoadedScenario, seed: int | None) -> tuple[int, ...]:
     return loaded.scenario.seeds if seed is None else (seed,)
 
 
-def _choice(loaded: LoadedScenario, planner: str) -> Any:
-    """The planner with the options that the scenario gives it, if it does."""
-    from scenarios.schema import PlannerChoice
-
-    named = {choice.label: choice for choice in loaded.scenario.planners}
-    return named.get(planner, PlannerChoice(name=planner))
-
-
 def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
     force: bool = False, jobs: int = 1, progress: bool | None = None,
@@ -345,7 +340,7 @@ def _run(
     from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
 
-    planners = None if planner is None else [_choice(loaded, planner)]
+    planners = None if planner is None else [planner_choice(loaded, planner)]
     with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar

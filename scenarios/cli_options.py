@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from scenarios.compare import Row
+    from scenarios.load import LoadedScenario
+    from scenarios.schema import PlannerChoice
 
 
 class NoPlan(click.ClickException):
@@ -68,6 +70,14 @@ def print_tables(*tables: Table) -> None:
 def print_json(data: Any) -> None:
     """Print JSON to standard output."""
     click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
+    """The planner with the options that the scenario gives it, if it does."""
+    from scenarios.schema import PlannerChoice
+
+    named = {choice.label: choice for choice in loaded.scenario.planners}
+    return named.get(planner, PlannerChoice(name=planner))
 
 
 def report(rows: Sequence[Row], baseline: str | None, style: str) -> None:

@@ -31,6 +31,7 @@ class LoadedScenario:
         label: Name of the file's scenario, and after a plus sign which of its scenarios.
         folder: Where relative paths start.
         changes: What overrides and `--set` changed, as `path: old -> new`.
+        cases: The scenario in other circumstances, by the name of the override that makes them.
     """
 
     scenario: Scenario
@@ -38,14 +39,24 @@ class LoadedScenario:
     label: str
     folder: Path
     changes: tuple[str, ...]
+    cases: tuple[tuple[str, Scenario], ...] = ()
 
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
-        data = self.scenario.model_dump(mode="json", exclude={"overrides", "scenarios", "matrix"})
+        data = self.scenario.model_dump(mode="json", exclude={"scenarios", "matrix"})
+        overrides = {name: data["overrides"][name] for name, _ in self.cases}
+        data["overrides"] = overrides
         for part in (*data["workload"].values(), data["sim"]["service_time"]):
             if "path" in part:
-                part["path"] = str((self.folder / part["path"]).resolve())
+                part["path"] = self._absolute(part["path"])
+        for override in overrides.values():
+            for field, value in override.items():
+                if field.endswith(".path"):
+                    override[field] = self._absolute(value)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+    def _absolute(self, path: str) -> str:
+        return str((self.folder / path).resolve())
 
 
 def library_names() -> tuple[str, ...]:
@@ -147,6 +158,17 @@ def _load(
                 return place
         return document.where(path)
 
+    scenario = _checked(data, folder, where, problems)
+    cases = [(case, _case(document, folder, data, case, where)) for case in scenario.planning.cases]
+    label = scenario.name if name is None else f"{scenario.name}+{name}"
+    return LoadedScenario(scenario, name, label, folder, tuple(changes), tuple(cases))
+
+
+def _checked(
+    data: dict[str, Any], folder: Path, where: Callable[[FieldPath], str], problems: Iterable[Problem] = ()
+) -> Scenario:
+    """The scenario of some data, if there are no problems."""
+    problems = list(problems)
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
@@ -155,8 +177,24 @@ def _load(
     problems += [Problem(where(path), _dotted(path), message) for path, message in check_references(scenario, folder)]
     if problems:
         raise ScenarioError(_by_line(problems))
-    label = scenario.name if name is None else f"{scenario.name}+{name}"
-    return LoadedScenario(scenario, name, label, folder, tuple(changes))
+    return scenario
+
+
+def _case(
+    document: Document, folder: Path, data: dict[str, Any], override: str, where: Callable[[FieldPath], str]
+) -> Scenario:
+    """The scenario of some data in the circumstances that an override makes."""
+    data = copy.deepcopy(data)
+    places: dict[FieldPath, str] = {}
+    for field, value in data["overrides"][override].items():
+        patch = _Patch(tuple(field.split(".")), value, document.where(("overrides", override, field)))
+        problem = _apply(data, patch, [])
+        if problem is not None:
+            raise ScenarioError([problem])
+        places[patch.path] = patch.where
+    return _checked(
+        data, folder, lambda path: next((at for patch, at in places.items() if _overlap(patch, path)), where(path))
+    )
 
 
 # Overrides -----------------------------------------------------------------------------------------------------------

@@ -231,6 +231,8 @@ class Planning(_Part):
     grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
     """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
     capacity: Capacity = ClosedFormCapacity()
+    cases: tuple[str, ...] = ()
+    """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
     time_limit_s: PositiveFloat = 60.0
 
 

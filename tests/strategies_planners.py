@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from planners import Candidate, Demand, Objective, PlanningProblem
+from planners import Candidate, Case, Demand, Objective, PlanningProblem
 
 PRICES = st.integers(0, 16).map(lambda quarters: quarters / 4)
 # One in ten is 0: a few things that cannot be served make interesting problems, many leave none with a plan.
@@ -47,4 +47,34 @@ def problems(
         available=tuple((gpu, draw(st.sampled_from(range(max_gpus, -1, -1)))) for gpu in gpus),
         budget_usd_per_h=draw(st.integers(0, 120).map(lambda quarters: 30 - quarters / 4)),
         objective=objective,
+    )
+
+
+@st.composite
+def problems_with_cases(draw: st.DrawFn) -> PlanningProblem:
+    """Small problems with cases: other markets, other amounts or both. Most have a plan."""
+    objective = draw(st.sampled_from(tuple(Objective)))
+    gpus = ("t1", "t2")
+    names = ("w1", "w2")
+    rates = st.integers(0, 20).map(lambda n: n / 8 if objective is Objective.COST else 10.0 * n)
+    amounts = st.tuples(rates, rates).filter(any)
+    # The first candidate serves all types on one GPU, so that little is hopeless.
+    candidates = [Candidate("c1", "m", (("t1", 1),), 1.0, (draw(st.integers(1, 8)) / 2, draw(st.integers(1, 8)) / 2))]
+    for c in range(draw(st.integers(1, 3))):
+        taken = draw(st.dictionaries(st.sampled_from(gpus), st.integers(1, 2), min_size=1))
+        capacity_rps = tuple(draw(st.integers(0, 30)) / 2 for _ in names)
+        price = draw(st.integers(1, 12)) / 4
+        candidates.append(Candidate(f"c{c + 2}", "m", tuple(sorted(taken.items())), price, capacity_rps))
+
+    def market() -> tuple[tuple[str, int], ...]:
+        return tuple((gpu, draw(st.sampled_from((3, 2, 1, 4, 0)))) for gpu in gpus)
+
+    cases = [Case(f"case {k + 1}", market(), (draw(amounts),)) for k in range(draw(st.integers(1, 2)))]
+    return PlanningProblem(
+        demands=(Demand("m", None, names, draw(amounts)),),
+        candidates=tuple(candidates),
+        available=market(),
+        budget_usd_per_h=draw(st.sampled_from((4.0, 6.0, 3.0, 2.25, 1.0))),
+        objective=objective,
+        cases=tuple(cases),
     )

@@ -17,9 +17,16 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
         ("aiconfigurator_core", {"sim/aiconfigurator_service_time.py"}),
+        ("altair", {"scenarios/report/"}),
         (
             "click",
-            {"scenarios/cli.py", "scenarios/cli_options.py", "scenarios/compare_cli.py", "scenarios/profile_cli.py"},
+            {
+                "scenarios/cli.py",
+                "scenarios/cli_options.py",
+                "scenarios/compare_cli.py",
+                "scenarios/explain_cli.py",
+                "scenarios/profile_cli.py",
+            },
         ),
         ("rich", {"scenarios/cli_options.py", "scenarios/report/"}),
     ],

@@ -41,14 +41,19 @@ class Found:
 
 def extract(formulation: Formulation) -> Found:
     """Read the result of a solved formulation."""
-    lp = formulation.lp
+    finding, bound, solver_status = read_finding(formulation.lp)
+    if formulation.problem.objective is not Objective.COST:
+        pace = bound * formulation.scale
+        bound = 1.0 / pace if pace > 0 else math.inf
+    counts = read_counts(formulation) if finding in {Finding.OPTIMAL, Finding.FEASIBLE} else None
+    return Found(finding, counts, max(0.0, bound), solver_status)
+
+
+def read_finding(lp: pulp.LpProblem) -> tuple[Finding, float, str]:
+    """What the solver says of a solved MILP, the bound of its objective, and HiGHS's own word."""
     highs: highspy.Highs = lp.solverModel
     status = highs.getModelStatus()
-    info = highs.getInfo()
-    bound = info.mip_dual_bound
-    if formulation.problem.objective is not Objective.COST:
-        pace = -bound * formulation.scale  # PuLP has HiGHS minimise -z
-        bound = 1.0 / pace if pace > 0 else math.inf
+    bound = highs.getInfo().mip_dual_bound * lp.sense  # PuLP has HiGHS minimise the negative of what is maximised
     if lp.sol_status == pulp.LpSolutionOptimal and status == highspy.HighsModelStatus.kOptimal:
         finding = Finding.OPTIMAL
     elif lp.sol_status == pulp.LpSolutionIntegerFeasible:
@@ -57,9 +62,10 @@ def extract(formulation: Formulation) -> Found:
         finding = Finding.INFEASIBLE
     else:
         finding = Finding.UNKNOWN
-    counts = None
-    if finding in {Finding.OPTIMAL, Finding.FEASIBLE}:
-        n = len(formulation.problem.candidates)
-        values = {c: variable.varValue or 0.0 for c, variable in formulation.counts.items()}
-        counts = tuple(round(values.get(c, 0.0)) for c in range(n))
-    return Found(finding, counts, max(0.0, bound), highs.modelStatusToString(status))
+    return finding, bound, highs.modelStatusToString(status)
+
+
+def read_counts(formulation: Formulation) -> tuple[int, ...]:
+    """Replicas of each candidate in the solution."""
+    values = {c: variable.varValue or 0.0 for c, variable in formulation.counts.items()}
+    return tuple(round(values.get(c, 0.0)) for c in range(len(formulation.problem.candidates)))

@@ -45,6 +45,7 @@ class Formulation:
         counts: y by candidate; absent where no replica can be rented.
         labels: Names of the candidates, fit for an LP file.
         type_labels: Names of the workload types by model, fit for an LP file.
+        prefix: What the names of variables and rows begin with.
     """
 
     problem: PlanningProblem
@@ -55,6 +56,7 @@ class Formulation:
     counts: dict[int, pulp.LpVariable]
     labels: tuple[str, ...]
     type_labels: dict[str, tuple[str, ...]]
+    prefix: str = ""
 
     def demanded(self) -> Iterable[tuple[str, int, list[int]]]:
         """Each type with a demand: a name fit for an LP file, its number, and the candidates that can serve it."""
@@ -154,32 +156,43 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
 """The objectives and the families of constraints; `tests/golden/lp` has a file for each."""
 
 
-def formulate(problem: PlanningProblem, scale: float = 1.0, families: Iterable[str] = tuple(FAMILIES)) -> Formulation:
+def formulate(
+    problem: PlanningProblem,
+    scale: float = 1.0,
+    families: Iterable[str] = tuple(FAMILIES),
+    *,
+    lp: pulp.LpProblem | None = None,
+    prefix: str = "",
+) -> Formulation:
     """Formulate a problem.
 
     Args:
         problem: The problem.
         scale: Z, about the pace that can be reached; 1 for a problem of numbers near 1.
-        families: Which keys of `FAMILIES` to take; all but in tests.
+        families: Which keys of `FAMILIES` to take.
+        lp: The MILP to add it to; a new one if None.
+        prefix: What the names of variables and rows begin with.
     """
     is_cost = problem.objective is Objective.COST
     most_pace = 1.0 if is_cost else pace_bound(problem, range(len(problem.candidates)))
-    lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
+    if lp is None:
+        lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
     labels = _labels([candidate.name for candidate in problem.candidates])
     type_labels = {demand.model: _labels(demand.type_names) for demand in problem.demands}
     counts = {}
     shares = {}
     for c, candidate in enumerate(problem.candidates):
-        most = problem.max_count(c)
-        if most == 0:
+        max_count = problem.max_count(c)
+        if max_count == 0:
             continue
-        counts[c] = lp.add_variable(f"y_{labels[c]}", 0, most, pulp.LpInteger)
+        counts[c] = lp.add_variable(f"{prefix}y_{labels[c]}", 0, max_count, pulp.LpInteger)
         demand = problem.demand(candidate.model)
         for w, (label, amount) in enumerate(zip(type_labels[candidate.model], demand.amounts, strict=True)):
             if amount > 0 and candidate.capacity_rps[w] > 0:
-                shares[c, w] = lp.add_variable(f"x_{labels[c]}_{label}", 0)
-    pace = lp.add_variable("z", 1.0 / scale if is_cost else 0, most_pace / scale if most_pace < math.inf else None)
-    formulation = Formulation(problem, scale, lp, pace, shares, counts, labels, type_labels)
+                shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
+    most = most_pace / scale if most_pace < math.inf else None
+    pace = lp.add_variable(f"{prefix}z", 1.0 / scale if is_cost else 0, most)
+    formulation = Formulation(problem, scale, lp, pace, shares, counts, labels, type_labels, prefix)
     for family in families:
         FAMILIES[family](formulation)
     return formulation
@@ -192,7 +205,7 @@ def _price(f: Formulation) -> pulp.LpAffineExpression:
 def _add(f: Formulation, row: pulp.LpAffineExpression | pulp.LpConstraint, name: str) -> None:
     """Add a named constraint, or the objective if the row compares nothing."""
     lp = f.lp
-    lp += (row, name)
+    lp += (row, f.prefix + name)
 
 
 def _labels(names: Sequence[str]) -> tuple[str, ...]:

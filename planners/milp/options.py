@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from planners.milp.ablations import AssignmentRule, Part
+
 
 class MilpOptions(BaseModel):
     """Options of the planner `milp`."""
@@ -18,3 +20,10 @@ class MilpOptions(BaseModel):
     """Relative gap at which to stop; bisection stops at 1e-6 at the latest."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """Most time that the solver may take; the problem's limit if None."""
+    composition: Part = "best"
+    """`uniform` rents GPUs in proportion to what is available, up to the budget, instead of choosing them."""
+    deployment: Part = "best"
+    """`uniform` gives all replicas the same tp and pp, the best ones for all."""
+    assignment: AssignmentRule = "best"
+    """`equal_share` sends each replica as many requests, `capacity_weighted` as many as it can serve of the mix; both
+    do not look at the types."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -9,9 +11,10 @@ from pydantic import BaseModel
 from planners.assignment import best_assignment
 from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.fill import by_value, fill
+from planners.milp.ablations import assign, with_uniform_composition, with_uniform_deployment
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
-from planners.milp.solve import solve_bisection, solve_direct
+from planners.milp.solve import Solved, solve_bisection, solve_direct
 from planners.outcome import Drafting
 
 _METHODS = {"direct": solve_direct, "bisection": solve_bisection}
@@ -23,6 +26,9 @@ class MilpPlanner:
     Composition of the fleet, configuration of the replicas and assignment of requests are chosen together, as in
     arXiv:2502.00722. Only the counts are taken from the solver: the assignment is optimised again for them, and
     the plan goes through `check_plan`. If the time limit comes first, the plan is the best fleet known, with its gap.
+
+    Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
+    with the best assignment.
     """
 
     name = "milp"
@@ -39,18 +45,31 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
-        drafting = Drafting(problem, self.name, self.options)
-        filled = fill(problem, by_value)
-        if filled is None and problem.objective is not Objective.COST:
-            return drafting.none(Termination.INFEASIBLE)
-        start = None if filled is None else filled[0]
-        limit_s = self.options.time_limit_s
-        solved = _METHODS[self.options.method](
-            problem, start, self.options.gap, problem.time_limit_s if limit_s is None else limit_s
-        )
+        options = self.options
+        drafting = Drafting(problem, self.name, options)
+        solve = self._solve
+        if options.deployment == "uniform":
+            solve = partial(with_uniform_deployment, solve=solve)
+        if options.composition == "uniform":
+            solve = partial(with_uniform_composition, solve=solve)
+        solved = solve(problem)
         if solved.counts is None:
             return drafting.none(solved.termination, solved.diagnostics)
-        return drafting.plan(solved.counts, solved.termination, bound=solved.bound, diagnostics=solved.diagnostics)
+        return drafting.plan(
+            solved.counts,
+            solved.termination,
+            bound=solved.bound,
+            assignment=assign(problem, solved.counts, options.assignment),
+            diagnostics=solved.diagnostics,
+        )
+
+    def _solve(self, problem: PlanningProblem) -> Solved:
+        filled = fill(problem, by_value)
+        if filled is None and problem.objective is not Objective.COST:
+            return Solved(None, math.inf, Termination.INFEASIBLE)
+        options = self.options
+        limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
+        return _METHODS[options.method](problem, None if filled is None else filled[0], options.gap, limit_s)
 
 
 def write_lp(problem: PlanningProblem, path: str | Path) -> None:

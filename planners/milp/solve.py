@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pulp
@@ -16,6 +14,7 @@ from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
+from planners.quiet import no_output
 
 _TOLERANCE = 1e-9  # a thousandth of HiGHS's default, so that its error is far below the gap
 
@@ -93,6 +92,11 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: 
 
 
 def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -> Found:
+    run_highs(formulation.lp, gap, time_limit_s, seed)
+    return extract(formulation)
+
+
+def run_highs(lp: pulp.LpProblem, gap: float, time_limit_s: float, seed: int) -> None:
     """One call of HiGHS: one thread, fixed seed, silent."""
     solver = pulp.HiGHS(
         msg=False,
@@ -103,22 +107,8 @@ def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -
         primal_feasibility_tolerance=_TOLERANCE,
         mip_feasibility_tolerance=_TOLERANCE,
     )
-    with _no_output():
-        formulation.lp.solve(solver)
-    return extract(formulation)
-
-
-@contextlib.contextmanager
-def _no_output() -> Iterator[None]:
-    """Drop what goes to standard output below Python: HiGHS 1.16 writes its name there before it can be silenced."""
-    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
-        os.close(nowhere)
+    with no_output():
+        lp.solve(solver)
 
 
 def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from planners import Objective
-from planners.milp import FAMILIES, formulate
-from tests.planning import two_models
+from planners import Case, Objective
+from planners.milp import FAMILIES, ROBUST_FAMILIES, formulate, formulate_robust
+from tests.planning import two_models, worked_example
 
 LP_FOLDER = Path(__file__).parent / "lp"
 
@@ -21,13 +21,29 @@ def write_family(family: str, path: Path) -> None:
     formulate(problem, scale=0.01, families=families).lp.writeLP(str(path))
 
 
+def write_robust_family(family: str, path: Path) -> None:
+    """Write one family of those that join cases: the worked example, and a smaller market with other amounts."""
+    now = worked_example()
+    case = Case("later", (("t1", 1), ("t2", 2), ("t3", 0)), ((20.0, 80.0),)).problem(now)
+    objective = "mean" if family == "mean" else "level"
+    families = tuple(dict.fromkeys([objective, family]))
+    formulate_robust([now, case], [0.04, 0.02], "worst", [1.0, 3.0], families).lp.writeLP(str(path))
+
+
+def write_all(folder: Path) -> None:
+    """Write all families."""
+    for family in FAMILIES:
+        write_family(family, folder / f"{family}.lp")
+    for family in ROBUST_FAMILIES:
+        write_robust_family(family, folder / f"robust_{family}.lp")
+
+
 def main() -> None:
     """Rewrite all."""
     LP_FOLDER.mkdir(exist_ok=True)
     for old in LP_FOLDER.glob("*.lp"):
         old.unlink()
-    for family in FAMILIES:
-        write_family(family, LP_FOLDER / f"{family}.lp")
+    write_all(LP_FOLDER)
 
 
 if __name__ == "__main__":

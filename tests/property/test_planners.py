@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from planners import (
     Objective,
+    Planner,
     PlanningProblem,
     PlanStatus,
     Termination,
@@ -22,6 +23,7 @@ from planners import (
     check_planner,
     evaluate,
     get_planner,
+    planner_names,
 )
 from planners.assignment import objective_of
 from planners.bounds import pace_bound
@@ -29,14 +31,27 @@ from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
 
 EXACT = {"gap": 0.0}
-ALL_PLANNERS = ("greedy", "homogeneous", "homogeneous:t1", "milp", "milp:bisection", "uniform")
+ALL_PLANNERS = (*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection")
+OPTIONS: dict[str, dict[str, float]] = {
+    "adaptive_greedy": {"n_starts": 4, "n_paces": 10},
+    "hexgen": {"population": 8, "generations": 10},
+    "homogeneous": EXACT,
+    "milp": EXACT,
+}
+# These serve everything wherever that is possible.
+HEURISTICS = ("adaptive_greedy", "greedy", "greedy_lp", "helix", "hexgen", "random", "uniform")
 MAKESPAN = problems(objectives=(Objective.MAKESPAN,))
 FACTORS = st.sampled_from([0.001, 0.1, 3.0, 1000.0])
 
 
+def planner(name: str) -> Planner:
+    """A planner that is exact, or takes little effort."""
+    return get_planner(name, OPTIONS.get(name.partition(":")[0]))
+
+
 def value_by(problem: PlanningProblem, name: str = "milp") -> float:
     """The value that a planner finds, see `planners.assignment`; infinite without a plan."""
-    plan = get_planner(name, EXACT if name.startswith(("milp", "homogeneous")) else None).plan(problem)
+    plan = planner(name).plan(problem)
     assert plan.status is not PlanStatus.FAILED
     return math.inf if plan.objective is None else objective_of(problem.objective, plan.objective)
 
@@ -69,24 +84,24 @@ def test_milp_of_one_gpu_type_is_homogeneous(problem: PlanningProblem) -> None:
 @given(problems())
 def test_milp_is_never_worse_than_another_planner(problem: PlanningProblem) -> None:
     best = value_by(problem)
-    for name in ("greedy", "homogeneous", "uniform"):
-        assert value_by(problem, name) >= best * (1 - 1e-9)
+    for name in ALL_PLANNERS:
+        assert value_by(problem, name) >= best * (1 - 1e-9), name
 
 
 @given(problems())
 def test_heuristics_serve_everything_wherever_that_is_possible(problem: PlanningProblem) -> None:
     """For `cost` they may fail to carry the rates: finding out whether some fleet does is the whole problem."""
     possible = value_by(problem) < math.inf
-    for name in ("greedy", "uniform"):
+    for name in HEURISTICS:
         found = value_by(problem, name) < math.inf
-        assert found <= possible if problem.objective is Objective.COST else found == possible
+        assert found <= possible if problem.objective is Objective.COST else found == possible, name
 
 
 @pytest.mark.parametrize("name", ALL_PLANNERS)
 @given(data=st.data())
 def test_every_plan_is_feasible_and_pure(name: str, data: st.DataObject) -> None:
     small = problems(max_gpus=2, max_candidates=3)
-    check_planner(get_planner(name), [data.draw(small)])
+    check_planner(planner(name), [data.draw(small)])
 
 
 @given(problems(), st.data())
@@ -113,7 +128,7 @@ def test_bound_holds_and_gap_is_consistent(problem: PlanningProblem) -> None:
     assert plan.termination in {Termination.OPTIMAL, Termination.GAP_REACHED}
 
 
-@given(problems())
+@given(MAKESPAN)
 def test_no_fleet_beats_the_closed_form_bound(problem: PlanningProblem) -> None:
     bound = pace_bound(problem, range(len(problem.candidates)))
     best = least_value(problem)
@@ -186,8 +201,8 @@ def test_no_assignment_is_faster_than_the_best(problem: PlanningProblem, data: s
 
 @given(problems())
 def test_idle_replicas_are_given_back(problem: PlanningProblem) -> None:
-    for name in ("greedy", "milp", "uniform"):
-        plan = get_planner(name).plan(problem)
+    for name in ALL_PLANNERS:
+        plan = planner(name).plan(problem)
         assert check_plan(problem, plan) == []
         for count, row in zip(plan.counts, plan.assignment, strict=True):
             assert (count > 0) == any(row)

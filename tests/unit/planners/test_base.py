@@ -112,7 +112,8 @@ def test_plan_to_dict_is_json() -> None:
     assert shown["status"] == "ok"
     assert shown["termination"] == "optimal"
     assert shown["objective_name"] == "makespan"
-    assert shown["options"] == {"gap": 1e-4, "method": "direct", "time_limit_s": None}
+    choices = dict.fromkeys(("assignment", "composition", "deployment"), "best")
+    assert shown["options"] == {"gap": 1e-4, "method": "direct", "time_limit_s": None, **choices}
     assert shown["usd_per_h"] == sum(row["usd_per_h"] for row in shown["fleet"]) <= problem.budget_usd_per_h
     assert shown["gpus"] == problem.gpus(plan.counts)
     assert [(row["model"], row["type"]) for row in shown["assignment"]] == [

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from planners import Termination, best_fleet, cheapest_fleet
-from planners.fill import STARTED_FROM_CHEAPEST, Filling, by_value, fill, mix_capacity_rps
+from planners.fill import STARTED_FROM_CHEAPEST, Filling, by_value, fill
 from planners.fleet import termination_at
 from tests.planning import hard_problem, two_models, worked_example
 
@@ -65,14 +65,6 @@ def test_cheapest_fleet_of_nothing() -> None:
     problem = two_models()
     assert cheapest_fleet(dataclasses.replace(problem, candidates=())) is None
     assert cheapest_fleet(dataclasses.replace(problem, available=(("t1", 0), ("t2", 4)))) is None
-
-
-def test_capacity_on_the_mix_counts_types_that_cannot_be_served() -> None:
-    problem = two_models()
-    assert mix_capacity_rps(problem, 0) == pytest.approx(50 / (40 / 1.5 + 10 / 0.5))
-    assert mix_capacity_rps(problem, 1) == pytest.approx(0.4 * 40 / 50)
-    nobody = dataclasses.replace(problem.candidates[0], capacity_rps=(0.0, 0.0))
-    assert mix_capacity_rps(dataclasses.replace(problem, candidates=(nobody,)), 0) == 0.0
 
 
 def test_the_least_served_model_comes_first() -> None:

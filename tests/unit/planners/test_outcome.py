@@ -37,6 +37,20 @@ def test_bound_within_the_solvers_rounding_is_the_objective() -> None:
     assert plan.gap == 0.0
 
 
+def test_given_shares_are_kept_and_replicas_without_any_are_given_back() -> None:
+    shares = ((0.15, 1.0), (0.0, 0.0), (0.0, 0.0), (0.85, 0.0))
+    plan = drafting().plan((1, 1, 0, 1), Termination.HEURISTIC, assignment=shares)
+    assert plan.counts == (1, 0, 0, 1)
+    assert plan.assignment == shares
+    assert plan.objective == pytest.approx(28.67, abs=0.005)
+
+
+def test_given_shares_that_leave_something_out_make_no_plan() -> None:
+    shares = ((0.15, 1.0), (0.0, 0.0), (0.0, 0.0), (0.8, 0.0))
+    plan = drafting().plan((1, 0, 0, 1), Termination.HEURISTIC, assignment=shares)
+    assert plan.status is PlanStatus.INFEASIBLE
+
+
 def test_fleet_beyond_the_limits_is_a_failed_plan_that_says_why() -> None:
     plan = drafting().plan((2, 0, 0, 1), Termination.OPTIMAL)
     assert plan.status is PlanStatus.FAILED

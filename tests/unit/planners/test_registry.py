@@ -55,7 +55,7 @@ def test_every_planner_keeps_to_the_protocol(name: str) -> None:
 def test_unknown_planner_names_the_nearest() -> None:
     with pytest.raises(UnknownPlannerError, match="unknown planner 'homogenous': did you mean 'homogeneous'"):
         get_planner("homogenous")
-    with pytest.raises(PlannerError, match="unknown planner 'xyz': known: greedy"):
+    with pytest.raises(PlannerError, match="unknown planner 'xyz': known: adaptive_greedy"):
         get_planner("xyz:1")
 
 
@@ -77,7 +77,11 @@ def test_argument_that_the_planner_does_not_take() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("milp", {"gab": 0.1}, "planner 'milp': unknown option 'gab': did you mean 'gap'? known: gap, method"),
+        (
+            "milp",
+            {"gab": 0.1},
+            "planner 'milp': unknown option 'gab': did you mean 'gap'? known: assignment, composition, deployment, gap",
+        ),
         ("greedy", {"gap": 0.1}, "planner 'greedy': unknown option 'gap': it has none"),
         ("milp", {"gap": 2}, "option 'gap' is 2: Input should be less than 1"),
         ("milp:magic", {}, "option 'method' is 'magic': Input should be 'direct' or 'bisection'"),

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from planners import Objective, Plan, PlanningProblem, PlanStatus, Termination, check_planner, get_planner
+from planners import (
+    Objective,
+    Plan,
+    PlanningProblem,
+    PlanStatus,
+    Termination,
+    check_planner,
+    get_planner,
+    planner_names,
+)
 from planners.greedy import GreedyOptions, GreedyPlanner
 from tests.planning import two_models, worked_example
 
@@ -18,7 +27,7 @@ PROBLEMS = (
 )
 
 
-@pytest.mark.parametrize("name", ["greedy", "homogeneous", "homogeneous:t1", "milp", "milp:bisection", "uniform"])
+@pytest.mark.parametrize("name", [*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection"])
 def test_our_planners_conform(name: str) -> None:
     plans = check_planner(get_planner(name), PROBLEMS)
     assert [plan.status for plan in plans][-1] is PlanStatus.INFEASIBLE

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from scenarios.load import load
+from scenarios.run import Job
+
+
+def test_planners_see_other_requests_than_those_to_be_served() -> None:
+    """They know the generators, not what they will give."""
+    loaded = load("quickstart", None, ["sim.router=least_loaded"])
+    job = Job.prepare(loaded, 0)
+    trial = job.problem.trial
+    assert trial is not None
+    assert job.trace is not None
+    columns = ["prompt_tokens", "output_tokens"]
+    assert len(trial.requests) == len(job.trace)
+    assert not trial.requests.requests[columns].equals(job.trace.requests[columns])
+    assert trial.requests == Job.prepare(loaded, 0).problem.trial.requests  # type: ignore[union-attr]
+    assert (trial.router, trial.length_predictor) == ("least_loaded", "oracle")
+    assert trial.slo is not None
+    assert trial.slo.ttft_s == 2
+
+
+def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
+    """A file has no other requests."""
+    (tmp_path / "trace.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,900,200\n1,300,50\n")
+    stream = f"{{kind: trace, model: Llama-3-8B, path: {tmp_path / 'trace.csv'}, reader: csv}}"
+    job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
+    assert job.problem.trial is not None
+    assert job.problem.trial.requests == job.trace
