@@ -245,7 +245,7 @@ def compute_metrics(
         finished_tokens=pl.col("output_tokens").cast(pl.Int64).sum(),
         n_good=pl.col("is_good").sum(),
         window_s=pl.lit(max(last_s - warmup_s, 0.0)),
-        usd_per_h=pl.lit(result.replicas["usd"].sum() / end_s * HOUR_S if end_s > 0 else None, pl.Float64),
+        usd_per_h=pl.lit(float(result.replicas["usd"].sum()) / end_s * HOUR_S if end_s > 0 else None, pl.Float64),
     )
     arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
     replicas = result.replicas.with_columns(end_s=pl.lit(end_s))
