@@ -6,6 +6,7 @@ from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable,
 from sim.engine import simulate
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.market import Market
 from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
 from sim.predictors import LENGTH_PREDICTORS
 from sim.records import Status
@@ -26,6 +27,7 @@ __all__ = [
     "Deployment",
     "DeploymentError",
     "GpuType",
+    "Market",
     "Metric",
     "ModelSpec",
     "ProfileError",

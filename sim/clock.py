@@ -14,9 +14,10 @@ class Order(IntEnum):
     """Which of two events at the same time comes first; events of one kind keep the order they were made in."""
 
     COMPLETION = 0
-    ARRIVAL = 1
-    SCHEDULING = 2
-    HORIZON = 3
+    AVAILABILITY = 1
+    ARRIVAL = 2
+    SCHEDULING = 3
+    HORIZON = 4
 
 
 class Alarm(simpy.Event):

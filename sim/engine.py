@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,18 +13,23 @@ import polars as pl
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
+from sim.cluster import Cluster
 from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet, Meter, Progress, Requests, Rows, Setting
+from sim.kv_cache import max_context_tokens
 from sim.parallel import Processes
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.records import INTERRUPTED, NAN
 from sim.result import SimulationResult
 from sim.router import ROUTERS, Router, make_router
+from sim.units import HOUR_S
 
 if TYPE_CHECKING:
     import simpy
 
     from sim.deployment import Deployment
+    from sim.market import Market
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
     from traces.trace import Trace
@@ -43,6 +48,7 @@ def simulate(
     horizon_s: float | None = None,
     prefix_caching: bool | None = None,
     prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
+    market: Market | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
 ) -> SimulationResult:
@@ -60,6 +66,8 @@ def simulate(
         prefix_caching: Whether requests share the KV blocks of what their prompts have in common, as the trace's
             `prefix_hashes` say. None: if the trace has any; without them nothing is known to be shared.
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
+        market: What can be rented over time, and what happens when it is taken back. The replicas that it allows at
+            time 0 are up then. None: all are there all the time.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
         n_jobs: Processes to split the run over, by replica, where the router does not look at the load; the records
             are the same. A script that uses it needs `if __name__ == "__main__":`.
@@ -84,6 +92,9 @@ def simulate(
     check_name("router", router, ROUTERS)
     check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
     check_name("stepping", stepping, get_args(Stepping))
+    if market is not None and market.timeline.outside == "wrap" and horizon_s is None:
+        msg = "a timeline of the market that repeats has no end: give a horizon_s"
+        raise SettingsError(msg)
     trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
     settings: dict[str, Any] = {
         "service_time": service_time,
@@ -92,6 +103,7 @@ def simulate(
         "stepping": stepping,
         "horizon_s": horizon_s,
         "prefixes": None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
+        "market": market,
     }
     return _Simulation(deployment, trace, progress=progress, **settings).run(n_jobs)
 
@@ -115,12 +127,13 @@ class _Simulation:
         stepping: Stepping,
         horizon_s: float | None,
         prefixes: Prefixes | None,
+        market: Market | None,
         progress: Progress | None,
     ) -> None:
         self._deployment = deployment
         self._trace = trace
         self._names = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
-        self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes)
+        self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes, market)
         self._fleet = Fleet(self._setting, len(trace))
         self._progress = progress
         self._log = self._fleet.records.log
@@ -132,22 +145,47 @@ class _Simulation:
         models = list(trace.models)
         codes = columns.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
         self._model = array("i", codes["model"].to_numpy().tobytes())
-        self._routers: list[Router | None] = []
+        self._models = models
         self._kinds: list[list[int] | bytes] = []
+        self._probabilities: list[list[list[float]]] = []
         for model in models:
-            served = [r for r in self._fleet.replicas.values() if r.spec.model.name == model]
-            entries = [self._fleet.entries[r.replica_id] for r in served]
             table = deployment.routing_table(model)
             kinds: list[int] | bytes = bytes(len(trace))
             probabilities = [[1.0]]
             if table is not None:
                 kinds, probabilities = predict_kinds(length_predictor, trace, table.mix)
             self._kinds.append(kinds)
-            self._routers.append(make_router(router, served, entries, table, probabilities) if served else None)
+            self._probabilities.append(probabilities)
+        self._routers: list[Router | None] = []
+        self._cluster: Cluster | None = None
+        self._open: list[Replica] = []
+        self._connect(self._fleet.replicas.values())
+        # Requests for which there is no replica now, but there may be one later.
+        self._held: list[Sequence] = []
+        self._longest_tokens = [
+            max(
+                (max_context_tokens(spec) for spec, count in deployment.replicas if count and spec.model.name == model),
+                default=0,
+            )
+            for model in (models if market is not None else ())
+        ]
+
+    def _connect(self, replicas: Iterable[Replica]) -> None:
+        """Make the routers, for these replicas."""
+        self._routers = []
+        replicas = list(replicas)
+        for model, probabilities in zip(self._models, self._probabilities, strict=True):
+            served = [r for r in replicas if r.spec.model.name == model]
+            entries = [self._fleet.entries[r.replica_id] for r in served]
+            table = self._deployment.routing_table(model)
+            router = make_router(self._names["router"], served, entries, table, probabilities) if served else None
+            self._routers.append(router)
 
     def run(self, n_jobs: int) -> SimulationResult:
         """Run it."""
-        if self._setting.is_macro and all(router is None or router.is_load_oblivious for router in self._routers):
+        if self._setting.market is not None:
+            self._run_on_market(self._setting.market)
+        elif self._setting.is_macro and all(router is None or router.is_load_oblivious for router in self._routers):
             meter = Meter(self._progress)
             with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
                 rows = self._route_all()
@@ -155,10 +193,12 @@ class _Simulation:
                 processes.serve(self._fleet, self._setting, self._requests, rows, meter)
         else:
             clock = Clock()
-            everybody = self._requests.sequences(np.arange(len(self._trace)))
-            self._wait_for_next(Meter(self._progress).watch(everybody), clock)
+            self._wait_for_next(self._everybody(), clock)
             self._fleet.serve(clock, self._fleet.replicas.values())
         return self._result()
+
+    def _everybody(self) -> Iterator[tuple[float, Sequence]]:
+        return Meter(self._progress).watch(self._requests.sequences(np.arange(len(self._trace))))
 
     def _route_all(self) -> list[Rows]:
         """Route all requests beforehand: for each replica, the rows of those that come to it."""
@@ -178,18 +218,27 @@ class _Simulation:
 
         def arrive(_: simpy.Event) -> None:
             self._wait_for_next(arrivals, clock)
-            replica = self._route(seq.index, seq.prompt_tokens + seq.output_tokens)
-            if replica is not None:
-                replica.submit(seq, arrival_s)
+            self._send(seq, arrival_s)
 
         clock.at(arrival_s, Order.ARRIVAL, arrive)
+
+    def _send(self, seq: Sequence, now_s: float) -> None:
+        """Send a request to a replica, or hold it until there is one that it fits on."""
+        tokens = seq.prompt_tokens + seq.output_tokens
+        if self._setting.market is not None and self._must_wait(seq, tokens):
+            self._held.append(seq)
+            return
+        replica = self._route(seq.index, tokens)
+        if replica is not None:
+            replica.submit(seq, now_s)
 
     def _route(self, row: int, tokens: int) -> Replica | None:
         """The replica that a request goes to, or None if it is rejected."""
         model = self._model[row]
         router = self._routers[model]
         if router is None:
-            self._log.reason[row] = "no_replica_of_model"
+            is_served = self._models[model] in self._deployment.models
+            self._log.reason[row] = "exceeds_context" if is_served else "no_replica_of_model"
             return None
         replica = router.choose(self._kinds[model][row], tokens)
         if replica is None:
@@ -198,12 +247,66 @@ class _Simulation:
         self._log.replica_id[row] = replica.replica_id
         return replica
 
+    # Replicas that come and go ----------------------------------------------------------------------------
+
+    def _run_on_market(self, market: Market) -> None:
+        clock = Clock()
+        horizon_s = self._setting.horizon_s
+        until_s = market.timeline.end_s if horizon_s is None else horizon_s
+
+        def on_change(replicas: list[Replica]) -> None:
+            self._open = replicas
+            self._connect(replicas)
+            held, self._held = self._held, []
+            for seq in held:
+                self._send(seq, clock.now)
+
+        self._cluster = cluster = Cluster(market, self._fleet, clock, until_s, on_change, self._lose)
+        self._wait_for_next(self._everybody(), clock)
+        self._fleet.run(clock)
+        gone = {lease.replica for lease in cluster.leases if lease.released_s is not None}
+        self._fleet.close(self._fleet.replicas.values(), clock, gone)
+        for seq in self._held:
+            self._log.generated_tokens[seq.index] = seq.generated_tokens
+
+    def _must_wait(self, seq: Sequence, tokens: int) -> bool:
+        """Whether a request fits on a replica of the deployment, but on none of those that are there."""
+        model = self._model[seq.index]
+        if tokens > self._longest_tokens[model]:
+            return False
+        name = self._models[model]
+        return all(tokens > r.max_context_tokens for r in self._open if r.spec.model.name == name)
+
+    def _lose(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
+        """Requests of a replica that is gone: dropped, or sent elsewhere."""
+        assert self._setting.market is not None
+        rule, log = self._setting.market.interrupted, self._log
+        for seq, computed in lost:
+            row = seq.index
+            if seq.admission >= 0:  # it had begun
+                log.n_interrupted[row] += 1
+                log.recomputed_tokens[row] += 0 if rule == "drop" else computed
+                if rule == "drop":
+                    log.reason[row] = INTERRUPTED
+                    log.generated_tokens[row] = seq.generated_tokens
+                    continue
+                if rule == "restart":
+                    seq.generated_tokens = 0
+                    seq.target_tokens = seq.prompt_tokens
+                    log.first_token_s[row] = NAN
+            self._send(seq, now_s)
+
     def _result(self) -> SimulationResult:
-        records = self._fleet.records
+        records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
-        end_s = self._setting.horizon_s
-        if end_s is None:
-            end_s = requests.select(pl.max_horizontal(pl.col("arrival_s", "finish_s").max())).item()
+        last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "finish_s").max())).item()
+        end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
+        if self._cluster is not None:
+            bill = self._cluster.bill(end_s)
+            records.facts = {i: facts | bill[i] for i, facts in records.facts.items() if i in bill}
+        else:
+            for facts in records.facts.values():
+                facts["usd"] = facts["usd_per_h"] * end_s / HOUR_S
         return SimulationResult(
             requests=requests,
             replicas=records.replica_frame(),
@@ -219,5 +322,6 @@ class _Simulation:
                 "n_extrapolated": records.n_extrapolated,
                 "usd_per_h": self._deployment.usd_per_h,
                 "gpus": self._deployment.gpus,
+                "market": None if market is None else str(market.timeline.source),
             },
         )

@@ -17,7 +17,8 @@ from sim.records import RequestLog
 from sim.single_stage import SingleStageReplica
 
 if TYPE_CHECKING:
-    from sim.deployment import Deployment
+    from sim.deployment import Deployment, ReplicaSpec
+    from sim.market import Market
     from sim.prefix_cache import Prefixes
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
@@ -38,6 +39,7 @@ class Setting(NamedTuple):
         is_macro: Whether replicas may jump over iterations in which nothing changes.
         horizon_s: When the simulation ends; None: when all requests have.
         prefixes: What is known of the prompts' beginnings; None without prefix caching.
+        market: What can be rented over time; None: all replicas are there all the time.
     """
 
     deployment: Deployment
@@ -45,6 +47,7 @@ class Setting(NamedTuple):
     is_macro: bool
     horizon_s: float | None
     prefixes: Prefixes | None
+    market: Market | None = None
 
 
 class Requests(NamedTuple):
@@ -143,26 +146,40 @@ class Fleet:
     """
 
     def __init__(self, setting: Setting, n_requests: int, only: Container[int] | None = None) -> None:
+        self._setting = setting
         self._horizon_s = setting.horizon_s
         self._service_time = setting.service_time
         self._n_extrapolated_before = _n_extrapolated(setting.service_time)
         self.records = Records(RequestLog(n_requests))
         self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
-        for entry, (spec, count) in enumerate(setting.deployment.replicas):
-            make = SingleStageReplica if spec.pp == 1 else PipelineReplica
-            for _ in range(count):
-                replica_id = len(self.entries)
-                self.entries.append(entry)
-                if only is None or replica_id in only:
-                    self.replicas[replica_id] = make(
-                        replica_id,
-                        spec,
-                        setting.service_time,
-                        self.records.log,
-                        is_macro=setting.is_macro,
-                        prefixes=setting.prefixes,
-                    )
+        for entry, (_, count) in enumerate(setting.deployment.replicas):
+            for _ in range(0 if setting.market is not None else count):
+                if only is None or len(self.entries) in only:
+                    self.add(entry)
+                else:
+                    self.entries.append(entry)
+
+    @property
+    def wanted(self) -> tuple[tuple[ReplicaSpec, int], ...]:
+        """The deployment's replicas and their counts."""
+        return self._setting.deployment.replicas
+
+    def add(self, entry: int) -> Replica:
+        """Make one more replica of an entry of the deployment."""
+        setting, spec = self._setting, self.wanted[entry][0]
+        make = SingleStageReplica if spec.pp == 1 else PipelineReplica
+        replica = make(
+            len(self.entries),
+            spec,
+            setting.service_time,
+            self.records.log,
+            is_macro=setting.is_macro,
+            prefixes=setting.prefixes,
+        )
+        self.entries.append(entry)
+        self.replicas[replica.replica_id] = replica
+        return replica
 
     def serve_apart(self, requests: Requests, rows: Mapping[int, Rows], meter: Meter) -> None:
         """Run some replicas, each on a clock of its own.
@@ -185,13 +202,27 @@ class Fleet:
             replicas: The replicas.
             arrivals: Requests that are known to come, if there is only one replica.
         """
-        records, horizon_s = self.records, self._horizon_s
-        end = None if horizon_s is None else clock.at(horizon_s, Order.HORIZON, lambda _: None)
         for replica in replicas:
             replica.start(clock, iter(arrivals))
-        clock.run(until=end)
+        self.run(clock)
+        self.close(replicas, clock)
+
+    def run(self, clock: Clock) -> None:
+        """Let time pass to the end."""
+        horizon_s = self._horizon_s
+        clock.run(until=None if horizon_s is None else clock.at(horizon_s, Order.HORIZON, lambda _: None))
+
+    def close(self, replicas: Collection[Replica], clock: Clock, gone: Container[Replica] = ()) -> None:
+        """Record what replicas did, once.
+
+        Args:
+            replicas: The replicas.
+            clock: Their clock.
+            gone: Those of them that were there no more at the end.
+        """
+        records, horizon_s = self.records, self._horizon_s
         for replica in replicas:
-            if horizon_s is not None:
+            if horizon_s is not None and replica not in gone:
                 replica.stop(horizon_s)
             for batch in replica.batches:
                 records.log.add_gaps(*batch.log.longest_of_requests())
@@ -231,6 +262,8 @@ def _facts(replica: Replica, work: Work) -> dict[str, Any]:
         "itl_bin": np.flatnonzero(itl_counts).tolist(),
         "itl_count": itl_counts[itl_counts > 0].tolist(),
         "cached_tokens": replica.cached_tokens,
+        "rented_s": 0.0,
+        "open_s": 0.0,
     }
 
 
@@ -255,4 +288,9 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "itl_bin": pl.List(pl.Int32),
     "itl_count": pl.List(pl.Int64),
     "cached_tokens": pl.Int64,
+    "rented_s": pl.Float64,
+    "open_s": pl.Float64,
+    "notice_s": pl.Float64,
+    "released_s": pl.Float64,
+    "usd": pl.Float64,
 }

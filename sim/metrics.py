@@ -110,9 +110,16 @@ REQUEST_METRICS: tuple[Metric, ...] = (
         pl.col("n_preempted").cast(pl.Int64).sum(),
     ),
     Metric(
+        "n_interruptions",
+        "interruptions",
+        "Times that the replica of a request was taken away while it had begun.",
+        False,
+        pl.col("n_interrupted").cast(pl.Int64).sum(),
+    ),
+    Metric(
         "recomputed_tokens",
         "tokens",
-        "Tokens whose keys and values were lost to preemptions.",
+        "Tokens whose keys and values were lost to preemptions and interruptions.",
         False,
         pl.col("recomputed_tokens").sum(),
     ),
@@ -150,8 +157,8 @@ RATE_METRICS: tuple[Metric, ...] = (
         True,
         pl.col("n_good") / pl.col("window_s"),
     ),
-    Metric("usd_per_h", "$/h", "Price of the fleet.", False, pl.col("usd_per_h")),
-    Metric("cost_usd", "$", "Price of the fleet x length of the window.", False, _cost_usd),
+    Metric("usd_per_h", "$/h", "Price of what is rented, mean over the whole run.", False, pl.col("usd_per_h")),
+    Metric("cost_usd", "$", "Price of what is rented x length of the window.", False, _cost_usd),
     Metric(
         "usd_per_1k_requests",
         "$",
@@ -175,20 +182,22 @@ RATE_METRICS: tuple[Metric, ...] = (
     ),
 )
 
+_rented_s = pl.col("released_s").fill_null(pl.col("end_s")) - pl.col("rented_s")
+
 REPLICA_METRICS: tuple[Metric, ...] = (
     Metric(
         "gpu_utilization",
         "share",
         "Share of rented GPU time spent in iterations, over the whole run.",
         None,
-        (pl.col("busy_s") * pl.col("n_gpus")).sum() / (pl.col("end_s").first() * pl.col("n_gpus").sum()),
+        (pl.col("busy_s") * pl.col("n_gpus")).sum() / (_rented_s * pl.col("n_gpus")).sum(),
     ),
     Metric(
         "kv_occupancy",
         "share",
         "Tokens in KV blocks of running requests / token capacity, mean over time and over the whole run.",
         None,
-        pl.col("kv_token_s").sum() / (pl.col("end_s").first() * (pl.col("kv_blocks") * pl.col("block_tokens")).sum()),
+        pl.col("kv_token_s").sum() / (_rented_s * pl.col("kv_blocks") * pl.col("block_tokens")).sum(),
     ),
     Metric(
         "kv_occupancy_peak",
@@ -236,7 +245,7 @@ def compute_metrics(
         finished_tokens=pl.col("output_tokens").cast(pl.Int64).sum(),
         n_good=pl.col("is_good").sum(),
         window_s=pl.lit(max(last_s - warmup_s, 0.0)),
-        usd_per_h=pl.lit(float(result.manifest["usd_per_h"])),
+        usd_per_h=pl.lit(float(result.replicas["usd"].sum()) / end_s * HOUR_S if end_s > 0 else None, pl.Float64),
     )
     arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
     replicas = result.replicas.with_columns(end_s=pl.lit(end_s))

@@ -163,10 +163,10 @@ class PipelineReplica(Replica):
         self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
         super()._finish(seq, now_s)
 
-    def _preempt_last(self, now_s: float) -> tuple[Sequence, int]:
-        seq, held_tokens = super()._preempt_last(now_s)
-        self._hold(-held_tokens, now_s)
-        return seq, held_tokens
+    def _evict_last(self, now_s: float) -> tuple[Sequence, int, int]:
+        seq, computed, held = super()._evict_last(now_s)
+        self._hold(-held, now_s)
+        return seq, computed, held
 
     # Macro-steps ------------------------------------------------------------------------------------------
 
@@ -210,11 +210,8 @@ class PipelineReplica(Replica):
         if self._idle:
             self._wake_at(now_s, Order.SCHEDULING)
 
-    def stop(self, now_s: float) -> None:
-        """Cut the run off: count a part of the iterations under way."""
+    def _cut(self, now_s: float) -> None:
         for batch in self._under_way:
             elapsed_s = now_s - batch.start_s
             self._busy_s += batch.work_s * elapsed_s / (batch.end_s - batch.start_s)
         self._hold(0, now_s)
-        self._share(0, now_s)
-        self._log_unfinished()

@@ -11,6 +11,9 @@ import polars as pl
 
 NAN = float("nan")
 
+INTERRUPTED = "interrupted"
+"""The reason of requests that were dropped because their replica was taken away."""
+
 
 class Status(StrEnum):
     """How a request ended."""
@@ -30,6 +33,7 @@ _OF_REPLICAS = (
     "first_token_s",
     "generated_tokens",
     "itl_max_s",
+    "n_interrupted",
     "n_preempted",
     "recomputed_tokens",
 )
@@ -48,6 +52,7 @@ class RequestLog:
         "first_token_s",
         "generated_tokens",
         "itl_max_s",
+        "n_interrupted",
         "n_preempted",
         "reason",
         "recomputed_tokens",
@@ -62,6 +67,7 @@ class RequestLog:
         self.replica_id = array("i", [-1]) * n_requests
         self.generated_tokens = array("i", [0]) * n_requests
         self.n_preempted = array("i", [0]) * n_requests
+        self.n_interrupted = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.cached_prompt_tokens = array("i", [0]) * n_requests
         self.reason: dict[int, str] = {}
@@ -89,6 +95,8 @@ class RequestLog:
         status = (
             pl.when(pl.col("finish_s").is_not_null())
             .then(pl.lit(Status.COMPLETED.value))
+            .when(pl.col("reason") == INTERRUPTED)
+            .then(pl.lit(Status.DROPPED.value))
             .when(pl.col("reason").is_not_null())
             .then(pl.lit(Status.REJECTED.value))
             .otherwise(pl.lit(Status.UNFINISHED.value))
@@ -101,6 +109,7 @@ class RequestLog:
             generated_tokens=pl.when(is_finished).then(pl.col("output_tokens")).otherwise(generated_tokens),
             replica_id=replica_id.set(replica_id < 0, None),
             n_preempted=self._pop("n_preempted", pl.Int32),
+            n_interrupted=self._pop("n_interrupted", pl.Int32),
             recomputed_tokens=self._pop("recomputed_tokens", pl.Int64),
             cached_prompt_tokens=self._pop("cached_prompt_tokens", pl.Int32),
             reason=reason,

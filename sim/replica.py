@@ -157,9 +157,32 @@ class Replica(ABC):
     def _on_submit(self, seq: Sequence, now_s: float) -> None:
         """Wake up if the new request can change what happens next."""
 
-    @abstractmethod
     def stop(self, now_s: float) -> None:
         """Cut the run off: count the iterations completed by now, and a part of those under way."""
+        self._cut(now_s)
+        self._share(0, now_s)
+        self._log_unfinished()
+
+    def reclaim(self, now_s: float) -> list[tuple[Sequence, int]]:
+        """Take the replica away, for good.
+
+        Returns:
+            Its requests, those that run by admission and then those that wait, each with its computed tokens that are
+            lost. They are as if preempted: with their tokens so far, and nothing in the cache.
+        """
+        self._cut(now_s)
+        self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
+        self._alarm = None
+        lost = {}
+        while self._running:
+            seq, computed, _ = self._evict_last(now_s)
+            lost[seq] = computed
+        self._share(0, now_s)
+        return [(seq, lost.get(seq, 0)) for seq in self._waiting]
+
+    @abstractmethod
+    def _cut(self, now_s: float) -> None:
+        """Count the iterations completed by now, and a part of those under way."""
 
     def _log_unfinished(self) -> None:
         for seq in (*self._running, *self._waiting):
@@ -233,16 +256,23 @@ class Replica(ABC):
             if (seq.prompt_tokens + batch.generated_tokens(seq) - 1) % self._block_tokens:
                 continue
             while self._free_blocks == 0:
-                victim, _ = self._preempt_last(now_s)
-                if victim is seq:
+                if self._preempt_last(now_s) is seq:
                     return
             self._free_blocks -= 1
 
-    def _preempt_last(self, now_s: float) -> tuple[Sequence, int]:
-        """Preempt the last admitted request: free its blocks and put it at the head of the queue.
+    def _preempt_last(self, now_s: float) -> Sequence:
+        """Preempt the last admitted request: free its blocks and put it at the head of the queue."""
+        seq, computed, _ = self._evict_last(now_s)
+        self.n_preemptions += 1
+        self._log.n_preempted[seq.index] += 1
+        self._log.recomputed_tokens[seq.index] += computed
+        return seq
+
+    def _evict_last(self, now_s: float) -> tuple[Sequence, int, int]:
+        """Take the blocks of the last admitted request, and put it at the head of the queue.
 
         Returns:
-            The request, and how many tokens of it were in the cache.
+            The request, how many tokens of it had been computed, and of how many it had blocks.
         """
         seq, _ = self._running.popitem()
         if seq.is_decoding and seq.batch is not None:
@@ -262,10 +292,7 @@ class Replica(ABC):
         seq.target_tokens = seq.prompt_tokens + seq.generated_tokens
         seq.computed_tokens = 0
         self._waiting.appendleft(seq)
-        self.n_preemptions += 1
-        self._log.n_preempted[seq.index] += 1
-        self._log.recomputed_tokens[seq.index] += computed
-        return seq, held
+        return seq, computed, held
 
     # The end of an iteration ------------------------------------------------------------------------------
 
@@ -321,7 +348,7 @@ class Replica(ABC):
         tokens = n_blocks * self._block_tokens
         seq.computed_tokens = tokens
         self.cached_tokens += tokens
-        if self._log.n_preempted[seq.index] == 0:
+        if self._log.n_preempted[seq.index] == self._log.n_interrupted[seq.index] == 0:
             self._log.cached_prompt_tokens[seq.index] = tokens
 
     def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:

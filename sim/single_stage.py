@@ -222,8 +222,7 @@ class SingleStageReplica(Replica):
 
     # The end ----------------------------------------------------------------------------------------------
 
-    def stop(self, now_s: float) -> None:
-        """Cut the run off: count the iterations completed by now, and a part of the one under way."""
+    def _cut(self, now_s: float) -> None:
         batch, steady = self._batch, self._steady
         if batch.n_iterations > 1:
             iteration = steady.iteration_at(now_s)
@@ -243,5 +242,3 @@ class SingleStageReplica(Replica):
             elapsed_s = now_s - batch.start_s
             self._busy_s += elapsed_s
             self._kv_token_s += batch.held_tokens * elapsed_s
-        self._share(0, now_s)
-        self._log_unfinished()

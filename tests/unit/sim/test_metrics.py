@@ -32,6 +32,7 @@ REQUESTS = pl.DataFrame(
         "output_tokens": [5, 1, 9, 9, 3],
         "generated_tokens": [5, 1, 0, 3, 3],
         "n_preempted": [0, 0, 0, 0, 1],
+        "n_interrupted": [0, 0, 0, 1, 1],
         "recomputed_tokens": [0, 0, 0, 0, 7],
         "prompt_tokens": [10, 20, 30, 40, 50],
         "cached_prompt_tokens": [0, 16, 0, 32, 0],
@@ -51,6 +52,9 @@ REPLICAS = pl.DataFrame(
         "itl_max_s": [0.5, None],
         "itl_bin": [[600, 700], []],
         "itl_count": [[9, 1], []],
+        "rented_s": [0.0, 0.0],
+        "released_s": pl.Series([None, None], dtype=pl.Float64),
+        "usd": [0.5, 1.5],
     }
 )
 RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "usd_per_h": 360.0})  # 0.1 $/s
@@ -84,6 +88,7 @@ BY_HAND = {
     "queue_s_p99": 0.5 + 0.98 * 2.5,
     "makespan_s": 12.0,
     "n_preemptions": 1,
+    "n_interruptions": 2,
     "recomputed_tokens": 7,
     "prefix_hit_rate": 48 / 120,  # the rejected one was never scheduled
     "itl_s_p50": middle_s(600),

@@ -1,0 +1,95 @@
+"""What can be rented while a deployment runs, and what happens when it is taken back."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Literal, get_args
+
+from sim.errors import SettingsError, check_name
+from sim.units import HOUR_S
+
+if TYPE_CHECKING:
+    from sim.deployment import ReplicaSpec
+    from traces.availability import AvailabilityTimeline
+
+Victims = Literal["newest", "cheapest", "random"]
+Interrupted = Literal["restart", "resume", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """What can be rented over time, and the rules of taking it back.
+
+    When fewer GPUs of a type can be had than are rented, replicas on it get notice, in the order of a rule, until the
+    others fit. From then on they get no requests, and `timeline.notice_s` later they are gone. When there are enough
+    again, the replicas that the deployment lacks are rented anew, in its order; they take requests after
+    `timeline.boot_s` and the time that it takes to load the weights of their fullest GPU.
+
+    Attributes:
+        timeline: GPUs and prices by type; types that it does not name are always there, at the catalog's price.
+        kind: The market on which all GPUs are rented: `on_demand` or `spot`.
+        victims: Who gets notice first: the `newest` replicas, the `cheapest`, or `random` ones.
+        interrupted: What becomes of requests that were running on a replica that is gone. `restart`: they begin again
+            on another one, and what they had generated is lost; `resume`: they go on there after their prompt and what
+            they had generated has been computed again; `drop`: they end. Those that had not begun are sent elsewhere.
+        load_bandwidth_bytes_per_s: At which weights are loaded. The default is 2 GB/s: about what an NVMe disk reads.
+        seed: For `random`.
+
+    Raises:
+        SettingsError: A rule is unknown, or the bandwidth is not above 0.
+    """
+
+    timeline: AvailabilityTimeline
+    kind: str = "on_demand"
+    victims: Victims = "newest"
+    interrupted: Interrupted = "restart"
+    load_bandwidth_bytes_per_s: float = 2e9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("victim rule", self.victims, get_args(Victims))
+        check_name("rule for interrupted requests", self.interrupted, get_args(Interrupted))
+        if not self.load_bandwidth_bytes_per_s > 0:
+            msg = f"load_bandwidth_bytes_per_s is {self.load_bandwidth_bytes_per_s}; it must be more than 0"
+            raise SettingsError(msg)
+
+    def boot_s(self, spec: ReplicaSpec) -> float:
+        """Time from renting a replica until it takes requests."""
+        from sim.kv_cache import stage_weight_bytes
+
+        fullest_bytes = max(stage_weight_bytes(spec, index) for index in range(spec.pp))
+        return self.timeline.boot_s + fullest_bytes / self.load_bandwidth_bytes_per_s
+
+
+class Prices:
+    """What GPUs cost over time.
+
+    Args:
+        market: The market.
+        horizon_s: Until when prices are asked for.
+    """
+
+    def __init__(self, market: Market, horizon_s: float) -> None:
+        self._steps: dict[str, tuple[list[float], list[float | None]]] = {}
+        changes = market.timeline.until(horizon_s)
+        for t_s, gpu, kind, _, usd_per_h in changes.iter_rows():
+            if kind == market.kind:
+                times, prices = self._steps.setdefault(gpu, ([], []))
+                times.append(t_s)
+                prices.append(usd_per_h)
+
+    def usd(self, spec: ReplicaSpec, start_s: float, end_s: float) -> float:
+        """Price of a replica that is rented from one time to another: the integral of its GPUs' prices."""
+        total = 0.0
+        for stage in spec.stages:
+            times, prices = self._steps.get(stage.gpu_type.name, ([0.0], [None]))
+            index = max(0, bisect_right(times, start_s) - 1)
+            at_s = start_s
+            while at_s < end_s:
+                next_s = min(end_s, times[index + 1] if index + 1 < len(times) else inf)
+                price = prices[index]
+                total += stage.tp * (stage.gpu_type.usd_per_h if price is None else price) * (next_s - at_s)
+                at_s, index = next_s, index + 1
+        return total / HOUR_S
