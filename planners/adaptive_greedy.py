@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SMALL = 1e-9  # parts of a replica, or of what is asked of a type, that are rounding
 _N_HALVINGS = 20  # of the pace, in search of one that can be kept
 _N_PASSES = 3  # of relocation and consolidation
+_OVERSPENDING = 1.25  # times the budget that a fleet may cost before it is consolidated
 
 
 class AdaptiveGreedyOptions(BaseModel):
@@ -115,6 +116,10 @@ class AdaptiveGreedyPlanner:
         return orders[: self.options.n_starts]
 
 
+_Tier = tuple[str, tuple[str, ...]]
+"""A model and the GPU types that serve it, without their numbers."""
+
+
 class _Type(NamedTuple):
     """A workload type that is demanded of a model."""
 
@@ -134,9 +139,15 @@ class _Market:
         self.able = [[c for c in rentable if self.rates[c][t] > 0] for t in range(len(self.types))]
         self.tier = [(one.model, tuple(gpu for gpu, _ in one.gpus)) for one in problem.candidates]
         self.usd = [one.usd_per_h for one in problem.candidates]
-        self.by_price = [
-            sorted(able, key=lambda c: (self.usd[c], -self.rates[c][t])) for t, able in enumerate(self.able)
-        ]
+        self.gpus = [one.gpus for one in problem.candidates]
+        self.tiers = [self._by_tier(able, t) for t, able in enumerate(self.able)]
+
+    def _by_tier(self, able: Sequence[int], t: int) -> dict[_Tier, list[int]]:
+        """Those who can serve a type, by model and set of GPU types, the cheapest first."""
+        tiers: dict[_Tier, list[int]] = {}
+        for c in sorted(able, key=lambda c: (self.usd[c], -self.rates[c][t])):
+            tiers.setdefault(self.tier[c], []).append(c)
+        return tiers
 
     @staticmethod
     def _rate(candidate: Candidate, kind: _Type) -> float:
@@ -164,6 +175,7 @@ class _Fleet:
         counts: Replicas rented of each candidate.
         work: Requests/s of each type that the replicas of a candidate serve, by candidate and type.
         busy: Replicas of each candidate that this keeps busy.
+        usd_per_h: Price of the replicas.
     """
 
     def __init__(self, market: _Market, counts: Sequence[int]) -> None:
@@ -171,20 +183,24 @@ class _Fleet:
         self.counts = list(counts)
         self.work: dict[int, dict[int, float]] = {c: {} for c, count in enumerate(counts) if count > 0}
         self.busy = [0.0] * len(counts)
+        self.usd_per_h = market.problem.usd_per_h(counts)
         taken = market.problem.gpus(counts)
         self.left = {gpu: count - taken.get(gpu, 0) for gpu, count in market.problem.available}
 
     def copy(self) -> _Fleet:
         """A fleet of its own with the same replicas and work."""
-        other = _Fleet(self.market, self.counts)
+        other = _Fleet.__new__(_Fleet)
+        other.market, other.counts, other.left = self.market, list(self.counts), dict(self.left)
         other.work = {c: dict(of_candidate) for c, of_candidate in self.work.items()}
         other.busy = list(self.busy)
+        other.usd_per_h = self.usd_per_h
         return other
 
     def change(self, c: int, n: int) -> None:
         """Rent n replicas more; fewer if negative."""
         self.counts[c] += n
-        for gpu, count in self.market.problem.candidates[c].gpus:
+        self.usd_per_h += n * self.market.usd[c]
+        for gpu, count in self.market.gpus[c]:
             self.left[gpu] -= n * count
         if self.counts[c] > 0:
             self.work.setdefault(c, {})
@@ -192,9 +208,11 @@ class _Fleet:
             self.work.pop(c)
 
     def fits(self, new: int, old: int) -> bool:
-        """Whether there are GPUs for a replica if another is given back (-1: none is)."""
-        back = {} if old < 0 else dict(self.market.problem.candidates[old].gpus)
-        return all(n <= self.left[gpu] + back.get(gpu, 0) for gpu, n in self.market.problem.candidates[new].gpus)
+        """Whether there are GPUs for a replica if one on the same GPU types is given back (-1: none is)."""
+        if old < 0:
+            return all(n <= self.left[gpu] for gpu, n in self.market.gpus[new])
+        both = zip(self.market.gpus[new], self.market.gpus[old], strict=True)  # in the same order: the same GPU types
+        return all(n <= self.left[gpu] + back for (gpu, n), (_, back) in both)
 
     def add(self, c: int, t: int, rps: float) -> None:
         """Give a candidate's replicas work; take it away if negative."""
@@ -218,19 +236,18 @@ class _Fleet:
 
     def _rentals(self, t: int, rps: float) -> Iterable[_Step]:
         """Of each set of GPU types the cheapest configuration that can serve the type."""
-        seen = set()
-        for c in self.market.by_price[t]:
-            if self.market.tier[c] not in seen and self.fits(c, -1):
-                seen.add(self.market.tier[c])
+        for tier in self.market.tiers[t].values():
+            c = next((c for c in tier if self.fits(c, -1)), None)
+            if c is not None:
                 covered = min(rps, self.market.rates[c][t])
                 yield _Step(self.market.usd[c] / covered, -covered, c, -1)
 
     def _upgrades(self, t: int, rps: float) -> Iterable[_Step]:
         market = self.market
         for old in self.work:
-            for new in market.able[t]:
+            for new in market.tiers[t].get(market.tier[old], ()):
                 usd = market.usd[new] - market.usd[old]
-                if market.tier[new] == market.tier[old] and usd > 0 and self.fits(new, old):
+                if usd > 0 and self.fits(new, old):
                     covered = min(rps, (1 - self._taken_over(old, new)) * market.rates[new][t])
                     if covered > _SMALL * rps:
                         yield _Step(usd / covered, -covered, new, old)
@@ -300,18 +317,18 @@ def _first(
 def _fleet_at(market: _Market, pace: float, order: Sequence[int], start: Sequence[int]) -> tuple[int, ...] | None:
     """A fleet that serves all types at a pace, within the budget; None if the heuristic finds none."""
     fleet = _Fleet(market, start)
+    asked = [pace * kind.amount for kind in market.types]
     for t in order:
         if not any(market.rates[c][t] > 0 for c in fleet.work):
-            step = fleet.best_step(t, pace * market.types[t].amount)
+            step = fleet.best_step(t, asked[t])
             if step is None:
                 return None
             fleet.take(step)
     for t in order:
-        asked = pace * market.types[t].amount
-        left = fleet.serve(t, asked)
-        while left > _SMALL * asked:
+        left = fleet.serve(t, asked[t])
+        while left > _SMALL * asked[t]:
             step = fleet.best_step(t, left)
-            if step is None:
+            if step is None or not market.problem.is_affordable(fleet.usd_per_h / _OVERSPENDING):
                 return None
             fleet.take(step)
             left = fleet.serve(t, left)

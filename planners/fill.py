@@ -37,15 +37,24 @@ class Filling:
         self.problem = problem
         self.counts = list(counts)
         self.mix_rps = tuple(mix_capacity_rps(problem, c) for c in range(len(problem.candidates)))
+        taken = problem.gpus(counts)
+        self._left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
+        self._usd_per_h = problem.usd_per_h(counts)
+
+    def rent(self, c: int) -> None:
+        """Rent one more replica of a candidate."""
+        self.counts[c] += 1
+        candidate = self.problem.candidates[c]
+        for gpu, n in candidate.gpus:
+            self._left[gpu] -= n
+        self._usd_per_h += candidate.usd_per_h
 
     def fits(self, c: int) -> bool:
         """Whether one more replica of a candidate keeps to budget and availability."""
-        counts = self.counts.copy()
-        counts[c] += 1
-        taken = self.problem.gpus(counts)
-        if any(taken.get(gpu, 0) > count for gpu, count in self.problem.available):
+        candidate = self.problem.candidates[c]
+        if any(n > self._left[gpu] for gpu, n in candidate.gpus):
             return False
-        return self.problem.is_affordable(self.problem.usd_per_h(counts))
+        return self.problem.is_affordable(self._usd_per_h + candidate.usd_per_h)
 
     def models(self) -> list[str]:
         """Models with a demand, the least served first: by the pace at which the fleet serves their mix."""
@@ -92,7 +101,7 @@ def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -
     filling = Filling(problem, start)
     fleets = [tuple(start)]
     while (c := rule(filling)) is not None:
-        filling.counts[c] += 1
+        filling.rent(c)
         fleets.append(tuple(filling.counts))
     if not _serves(problem, fleets[-1]):
         return None

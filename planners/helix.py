@@ -46,7 +46,8 @@ class HelixPlanner:
     - Links are not part of the problem: inside a region they do not limit the flow, and capacities know what they cost.
       Nodes do not compute a part of their layers only.
     - Nodes of one kind are counted, not told apart, and a flow is divided over the candidates as its paths. Without a
-      binary variable for each link the bound is tight, where the paper's formulation ends with large gaps.
+      binary variable for each link the bound is tight, where the paper's program takes hours (4 h for 24 nodes, by
+      arXiv:2605.04357, section 4.1).
     - Requests find their own way through the nodes in Helix, so that one node may serve several pipelines. Replicas do
       not share GPUs here. The placement is cut into as many replicas as it has room for, which can lose flow; the bound
       of the plan is that of the flow.

@@ -129,4 +129,4 @@ def _rentable_part(problem: PlanningProblem, wanted: Sequence[int]) -> tuple[int
         short = [c for c, count in enumerate(wanted) if filling.counts[c] < count and filling.fits(c)]
         if not short:
             return tuple(filling.counts)
-        filling.counts[min(short, key=lambda c: filling.counts[c] / wanted[c])] += 1
+        filling.rent(min(short, key=lambda c: filling.counts[c] / wanted[c]))

@@ -70,7 +70,7 @@ def test_cheapest_fleet_of_nothing() -> None:
 def test_the_least_served_model_comes_first() -> None:
     filling = Filling(two_models(), (0, 0, 0, 0, 0))
     assert filling.models() == ["large", "small"]  # a tie: in the order of the demands
-    filling.counts[0] = 1
+    filling.rent(0)
     assert filling.models() == ["small", "large"]
 
 
