@@ -269,7 +269,7 @@ class PlanningProblem:
     def usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of a fleet with so many replicas of each candidate."""
         pairs = zip(self.candidates, counts, strict=True)
-        return math.fsum(candidate.usd_per_h * count for candidate, count in pairs)
+        return math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
 
     def is_affordable(self, usd_per_h: float) -> bool:
         """Whether the budget allows this price."""
@@ -279,8 +279,9 @@ class PlanningProblem:
         """GPUs by type that such a fleet takes, sorted by name; types that it does not take are left out."""
         taken: dict[str, int] = {}
         for candidate, count in zip(self.candidates, counts, strict=True):
-            for gpu, n in candidate.gpus:
-                taken[gpu] = taken.get(gpu, 0) + n * count
+            if count:
+                for gpu, n in candidate.gpus:
+                    taken[gpu] = taken.get(gpu, 0) + n * count
         return {gpu: n for gpu, n in sorted(taken.items()) if n != 0}
 
     def max_count(self, c: int) -> int:

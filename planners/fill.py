@@ -67,8 +67,8 @@ class Filling:
 
     def best_value(self, candidates: Iterable[int]) -> int | None:
         """Of the candidates that fit, the one with the most capacity on the mix per dollar, then the most capacity."""
-        useful = [c for c in candidates if self.mix_rps[c] > 0 and self.fits(c)]
-        return max(useful, key=self._value, default=None)
+        useful = [c for c in candidates if self.mix_rps[c] > 0]
+        return next((c for c in sorted(useful, key=self._value, reverse=True) if self.fits(c)), None)
 
     def _value(self, c: int) -> tuple[float, float]:
         usd_per_h = self.problem.candidates[c].usd_per_h

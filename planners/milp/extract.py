@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 import highspy
 import pulp
 
-from planners.base import Objective
 from planners.milp.formulation import Formulation
 
 
@@ -42,11 +40,8 @@ class Found:
 def extract(formulation: Formulation) -> Found:
     """Read the result of a solved formulation."""
     finding, bound, solver_status = read_finding(formulation.lp)
-    if formulation.problem.objective is not Objective.COST:
-        pace = bound * formulation.scale
-        bound = 1.0 / pace if pace > 0 else math.inf
     counts = read_counts(formulation) if finding in {Finding.OPTIMAL, Finding.FEASIBLE} else None
-    return Found(finding, counts, max(0.0, bound), solver_status)
+    return Found(finding, counts, formulation.value(bound * formulation.lp.sense), solver_status)
 
 
 def read_finding(lp: pulp.LpProblem) -> tuple[Finding, float, str]:

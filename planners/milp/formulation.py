@@ -58,6 +58,23 @@ class Formulation:
     type_labels: dict[str, tuple[str, ...]]
     prefix: str = ""
 
+    def load(self, c: int, w: int) -> float:
+        """Z f / h: how many replicas of candidate c the whole of type w keeps busy at the pace Z."""
+        candidate = self.problem.candidates[c]
+        return self.scale * self.problem.demand(candidate.model).amounts[w] / candidate.capacity_rps[w]
+
+    def loss(self, value: float) -> float:
+        """What HiGHS minimises, for a value (see `planners.assignment`): -z / Z, or for `cost` the price."""
+        if self.problem.objective is Objective.COST:
+            return value
+        return -1.0 / (value * self.scale) if value > 0 else -math.inf
+
+    def value(self, loss: float) -> float:
+        """The value for what HiGHS minimises; never less than 0."""
+        if self.problem.objective is Objective.COST:
+            return max(0.0, loss)
+        return -1.0 / (loss * self.scale) if loss < 0 else math.inf
+
     def demanded(self) -> Iterable[tuple[str, int, list[int]]]:
         """Each type with a demand: a name fit for an LP file, its number, and the candidates that can serve it."""
         model_labels = _labels([demand.model for demand in self.problem.demands])
@@ -102,13 +119,8 @@ def keep_within_capacity(f: Formulation) -> None:
     .. math:: \sum_w x'_{c,w} f_w / h_{c,w} \le y_c \quad \forall c
     """
     for c, count in f.counts.items():
-        candidate = f.problem.candidates[c]
-        amounts = f.problem.demand(candidate.model).amounts
-        busy = [
-            f.scale * amount / candidate.capacity_rps[w] * f.shares[c, w]
-            for w, amount in enumerate(amounts)
-            if (c, w) in f.shares
-        ]
+        n_types = len(f.problem.candidates[c].capacity_rps)
+        busy = [f.load(c, w) * f.shares[c, w] for w in range(n_types) if (c, w) in f.shares]
         _add(f, pulp.lpSum(busy) <= count, f"capacity_{f.labels[c]}")
 
 

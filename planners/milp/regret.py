@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from planners.assignment import RATE_TOLERANCE, best_assignment
 from planners.base import Objective, PlanningProblem
+from planners.milp.core import run_highs
 from planners.milp.extract import extract
 from planners.milp.formulation import formulate
 from planners.milp.robust_formulation import OF_EACH_CASE, Criterion
-from planners.milp.solve import run_highs
 
 Counts = tuple[int, ...]
 

@@ -22,9 +22,9 @@ from typing import Literal, NamedTuple
 import pulp
 
 from planners.base import Objective, PlanningProblem
+from planners.milp.core import run_highs
 from planners.milp.extract import Finding, read_counts, read_finding
 from planners.milp.formulation import FAMILIES, Formulation, formulate
-from planners.milp.solve import run_highs
 
 Criterion = Literal["worst", "mean", "regret"]
 

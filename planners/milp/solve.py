@@ -6,17 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pulp
-
 from planners.assignment import best_assignment, value_of
 from planners.base import Objective, PlanningProblem, Termination
 from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
+from planners.milp.core import Search, run_highs
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
-from planners.quiet import no_output
-
-_TOLERANCE = 1e-9  # a thousandth of HiGHS's default, so that its error is far below the gap
 
 
 class Solved(NamedTuple):
@@ -29,7 +25,7 @@ class Solved(NamedTuple):
 
 
 def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
-    """Solve the MILP in z, or for `cost` in the price.
+    """Solve the MILP in z, or for `cost` in the price: for the core, and then for the others that could do better.
 
     Args:
         problem: A problem; for `makespan` and `throughput` it has a plan.
@@ -41,21 +37,29 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, gap: flo
     least = value_bound(problem, range(len(problem.candidates)))
     if least == math.inf:
         return Solved(None, least, Termination.INFEASIBLE)
-    known = None if start is None else tuple(start)
-    scale = 1.0 if problem.objective is Objective.COST else 1.0 / _value(problem, known)
-    found = _run(formulate(problem, scale), gap, time_limit_s, problem.seed)
-    counts, value = _better(problem, known, found.counts)
-    bound = min(max(found.value_bound, least), value)
-    if found.finding is Finding.OPTIMAL:
-        return Solved(counts, bound, termination_at(value, bound))
-    if found.finding is Finding.FEASIBLE:
+    counts = None if start is None else tuple(start)
+    value = _value(problem, counts)
+    search = Search(formulate(problem, 1.0 if problem.objective is Objective.COST else 1.0 / value), gap, time_limit_s)
+    looked_at = search.core()
+    steps = [search.step(looked_at)]
+    counts, value = _better(problem, counts, steps[0].counts)
+    others = search.others(looked_at, value)
+    if others and steps[0].is_decided:
+        looked_at |= others
+        steps.append(search.step(looked_at, one_of=others, better_than=value))
+        counts, value = _better(problem, counts, steps[1].counts)
+    bound = min(search.bound_without(looked_at), *(step.bound for step in steps))
+    bound = min(max(bound, least), value)
+    if all(step.is_decided for step in steps):
+        return Solved(counts, bound, Termination.INFEASIBLE if counts is None else termination_at(value, bound))
+    if any(step.counts is not None for step in steps):
         return Solved(counts, bound, Termination.TIME_LIMIT)
-    is_open = found.finding is Finding.UNKNOWN
+    status = steps[-1].solver_status
     if counts is None:
-        message = f"no fleet was found in time, nor was it shown that there is none (HiGHS: {found.solver_status})"
-        return Solved(None, bound, Termination.TIME_LIMIT if is_open else Termination.INFEASIBLE, (message,) * is_open)
-    message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {found.solver_status})"
-    return Solved(counts, bound, Termination.TIME_LIMIT if is_open else Termination.HEURISTIC, (message,))
+        message = f"no fleet was found in time, nor was it shown that there is none (HiGHS: {status})"
+    else:
+        message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {status})"
+    return Solved(counts, bound, Termination.TIME_LIMIT, (message,))
 
 
 def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
@@ -94,21 +98,6 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: 
 def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -> Found:
     run_highs(formulation.lp, gap, time_limit_s, seed)
     return extract(formulation)
-
-
-def run_highs(lp: pulp.LpProblem, gap: float, time_limit_s: float, seed: int) -> None:
-    """One call of HiGHS: one thread, fixed seed, silent."""
-    solver = pulp.HiGHS(
-        msg=False,
-        threads=1,
-        gapRel=gap,
-        timeLimit=time_limit_s,
-        random_seed=seed % 2**31,
-        primal_feasibility_tolerance=_TOLERANCE,
-        mip_feasibility_tolerance=_TOLERANCE,
-    )
-    with no_output():
-        lp.solve(solver)
 
 
 def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:

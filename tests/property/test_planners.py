@@ -27,6 +27,7 @@ from planners import (
 )
 from planners.assignment import objective_of
 from planners.bounds import pace_bound
+from planners.milp import core
 from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
 
@@ -63,6 +64,14 @@ def same(one: float, other: float, tolerance: float = 1e-6) -> bool:
 @given(problems())
 def test_milp_finds_what_enumeration_finds(problem: PlanningProblem) -> None:
     assert same(value_by(problem), least_value(problem))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+@given(problem=problems())
+def test_the_core_leaves_no_better_fleet_out(size: int, problem: PlanningProblem) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(core, "CORE_SIZE", size)
+        assert same(value_by(problem), least_value(problem))
 
 
 @given(problems(max_gpus=2, max_candidates=4))

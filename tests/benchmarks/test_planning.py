@@ -1,0 +1,39 @@
+"""Times are CPU seconds; what they should be is about twice what they are (docs/reference/benchmarks.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from planners import Termination, check_plan
+from tests.benchmarks.planning import CASES, PlanningCase, timed_plan
+
+LIMIT_S = {(300, 1): 3.0, (1000, 1): 10.0, (100, 3): 20.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _import_once() -> None:
+    timed_plan(PlanningCase(10))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case.seed > 0 else ()) for case in CASES],
+    ids=lambda case: case.name,
+)
+def test_milp_proves_its_plan_in_time(case: PlanningCase) -> None:
+    plan, cpu_s = timed_plan(case)
+    assert check_plan(case.problem(), plan) == []
+    assert plan.termination in {Termination.OPTIMAL, Termination.GAP_REACHED}
+    assert plan.gap is not None
+    assert plan.gap <= 1e-4 * (1 + 1e-6)
+    assert cpu_s < LIMIT_S[case.n_candidates, case.n_models]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_one_milp_is_faster_than_bisection_and_agrees_with_it() -> None:
+    case = CASES[3]
+    assert case.n_candidates == 1000
+    (direct, direct_s), (halved, halved_s) = timed_plan(case), timed_plan(case, "bisection")
+    assert direct.objective == pytest.approx(halved.objective, rel=1e-4)
+    assert halved_s > 5 * direct_s
