@@ -26,13 +26,15 @@ from planners.registry import get_planner, planner_classes, planner_names
 if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
     from planners.candidates import build_problem
-    from planners.capacity import capacity_rps
+    from planners.capacity import capacity_of_mix_rps, capacity_rps
     from planners.cases import Case
     from planners.check import Violation, check_plan
     from planners.explain import Explanation, explain_plan
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
     from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
+    from planners.simulated import SimulatedCapacity
+    from planners.steady_state import Kind
     from planners.testing import check_planner
     from planners.trial import Trial
 
@@ -42,11 +44,14 @@ _LAZY = {
     "Explanation": "planners.explain",
     "FleetSearch": "planners.fleet",
     "FrontierPoint": "planners.frontier",
+    "Kind": "planners.steady_state",
+    "SimulatedCapacity": "planners.simulated",
     "Trial": "planners.trial",
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
     "build_problem": "planners.candidates",
+    "capacity_of_mix_rps": "planners.capacity",
     "capacity_rps": "planners.capacity",
     "cheapest_fleet": "planners.fleet",
     "check_plan": "planners.check",
@@ -67,6 +72,7 @@ __all__ = [
     "FleetRow",
     "FleetSearch",
     "FrontierPoint",
+    "Kind",
     "Objective",
     "Plan",
     "PlanStatus",
@@ -74,6 +80,7 @@ __all__ = [
     "PlannerError",
     "PlannerOptionsError",
     "PlanningProblem",
+    "SimulatedCapacity",
     "Termination",
     "Trial",
     "UnknownPlannerError",
@@ -81,6 +88,7 @@ __all__ = [
     "best_assignment",
     "best_fleet",
     "build_problem",
+    "capacity_of_mix_rps",
     "capacity_rps",
     "cheapest_fleet",
     "check_plan",

@@ -81,7 +81,7 @@ class Candidate:
         model: Name of the model it serves.
         gpus: Pairs of a GPU type and how many of it a replica takes, sorted by name.
         usd_per_h: Price of a replica.
-        capacity_rps: Requests/s of each workload type of its model that a replica serves if it serves no other;
+        capacity_rps: Requests/s of each workload type of its model that a replica serves if all its time is theirs;
             0 where it cannot serve the type.
         spec: The replica, for the simulator; None where capacities come from a file.
     """
@@ -159,6 +159,8 @@ class PlanningProblem:
         seed: For planners that draw random numbers.
         trial: What planners may simulate with; None if they cannot.
         cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
+        left_out: Pairs of a rule and how many configurations it kept from being candidates; for the user, not for
+            planners.
 
     Raises:
         PlannerError: The parts contradict each other; the message lists all that is wrong.
@@ -173,6 +175,7 @@ class PlanningProblem:
     seed: int = 0
     trial: Trial | None = None
     cases: tuple[Case, ...] = ()
+    left_out: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*self._problems_of_limits(), *self._problems_of_demands(), *self._problems_of_candidates()]

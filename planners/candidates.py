@@ -1,13 +1,18 @@
-"""Replica configurations worth considering, and the planning problem that they make."""
+"""The planning problem of serving models on a market: the candidates, and the capacity of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from planners.base import Candidate, Demand, Objective, PlanningProblem
-from planners.capacity import capacity_rps
+from planners.capacity import capacities_rps, rps_of
+from planners.dominance import without_dominated
 from planners.errors import PlannerError
+from planners.pipelines import mixed_pipelines, uniform_replicas
+from planners.steady_state import Kind, ReplicaFacts
 from sim.catalog import GpuType, ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec
 from sim.errors import DeploymentError
@@ -16,8 +21,8 @@ from sim.metrics import SLO
 from sim.service_time import ServiceTimeModel
 from sim.units import GIB
 
-TP = (1, 2, 4, 8)
-PP = (1, 2, 4)
+Measure = Callable[[ReplicaSpec, Sequence[Kind]], float]
+"""Requests/s of a mix that a replica sustains."""
 
 
 def build_problem(
@@ -31,14 +36,17 @@ def build_problem(
     *,
     limits: ReplicaLimits | None = None,
     slo: SLO | None = None,
+    measure: Measure | None = None,
+    beside_mix: bool = True,
     time_limit_s: float = 60.0,
     seed: int = 0,
 ) -> PlanningProblem:
     """The planning problem of serving models on GPUs: candidates, and the capacity of each for each workload type.
 
-    Candidates of a model are its replicas on one GPU type with tp of 1, 2, 4, 8 (within a node) and pp of 1, 2, 4 that
-    hold the longest workload type demanded, that the service-time model knows, and that availability and budget allow.
-    If these leave a model without a candidate, all that hold it are kept, so that planners can say what is missing.
+    Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold the longest
+    workload type demanded, that the service-time model knows, that availability and budget allow, and that no other
+    one dominates (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a
+    model without a candidate, all of one GPU type that hold it are kept, so that planners can say what is missing.
 
     Args:
         models: The models, in any order.
@@ -50,6 +58,9 @@ def build_problem(
         objective: What to make best.
         limits: Limits of all replicas.
         slo: What requests should meet; capacities are within it.
+        measure: Gives the rate of a type alone instead of the closed form, for the candidates that this one leaves; how
+            much the SLO and the other types lower it is still the closed form's.
+        beside_mix: Whether capacities allow for the other types on a replica; False: each type as if alone there.
         time_limit_s: Most time that a planner should take.
         seed: For planners that draw random numbers.
 
@@ -66,14 +77,11 @@ def build_problem(
     if missing:
         msg = f"GPU types without a description: {', '.join(missing)}; described: {', '.join(sorted(gpu_types))}"
         raise PlannerError(msg)
+    search = _Search(service_time, limits, slo, measure, beside_mix, available, gpu_types, budget_usd_per_h)
     candidates: list[Candidate] = []
     for demand in demands:
-        model = by_name[demand.model]
-        longest = _longest_tokens(demand)
-        specs = replicas(model, [gpu_types[gpu] for gpu in sorted(available)], service_time, longest, limits)
-        allowed = [spec for spec in specs if _is_allowed(spec, available, budget_usd_per_h)]
-        prefix = f"{model.name} on " if len(demands) > 1 else ""
-        candidates += [_candidate(spec, demand, service_time, slo, prefix) for spec in allowed or specs]
+        prefix = f"{demand.model} on " if len(demands) > 1 else ""
+        candidates += search.candidates(by_name[demand.model], demand, prefix)
     return PlanningProblem(
         demands=tuple(demands),
         candidates=tuple(candidates),
@@ -82,78 +90,110 @@ def build_problem(
         objective=objective,
         time_limit_s=time_limit_s,
         seed=seed,
+        left_out=tuple((rule, n) for rule, n in search.left_out.items() if n > 0),
     )
 
 
-def replicas(
-    model: ModelSpec,
-    gpu_types: Iterable[GpuType],
-    service_time: ServiceTimeModel,
-    longest_tokens: float,
-    limits: ReplicaLimits | None = None,
-) -> tuple[ReplicaSpec, ...]:
-    """All replicas of a model on one of these GPU types that hold a request of the longest length.
+@dataclass(slots=True)
+class _Search:
+    """Finds the candidates of each model, and counts what it leaves out by the reason."""
 
-    Args:
-        model: The model.
-        gpu_types: The GPU types, in the order of the result.
-        service_time: Replicas that it knows nothing about are left out.
-        longest_tokens: Prompt plus output of the longest request.
-        limits: Limits of the replicas.
+    service_time: ServiceTimeModel
+    limits: ReplicaLimits | None
+    slo: SLO | None
+    measure: Measure | None
+    beside_mix: bool
+    available: Mapping[str, int]
+    gpu_types: Mapping[str, GpuType]
+    budget_usd_per_h: float
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def candidates(self, model: ModelSpec, demand: Demand, prefix: str) -> tuple[Candidate, ...]:
+        """The candidates of a model, their names after a prefix.
+
+        Raises:
+            PlannerError: There is none; the message says what is missing.
+        """
+        kinds = kinds_of(demand)
+        demanded = [kind for kind in kinds if kind.share > 0]
+        longest_tokens = max(kind.prompt_tokens + kind.output_tokens for kind in demanded)
+        gpus = [self.gpu_types[gpu] for gpu in sorted(self.available)]
+        uniform = self._uniform(model, gpus, longest_tokens)
+        specs = [spec for spec in uniform if self._is_allowed(spec)]
+        for pipeline in mixed_pipelines(model, gpus, self.limits):
+            spec = pipeline.by_memory()
+            if self._holds(spec, longest_tokens) and self._is_known(spec) and self._is_allowed(spec):
+                specs.append(pipeline.best(self.service_time, demanded))
+        made = [self._candidate(spec, kinds, prefix) for spec in specs or uniform]
+        kept = without_dominated(made)
+        self.left_out["dominance"] += len(made) - len(kept)
+        return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
+
+    def _uniform(self, model: ModelSpec, gpus: Sequence[GpuType], longest_tokens: float) -> list[ReplicaSpec]:
+        tried = uniform_replicas(model, gpus, self.limits)
+        large_enough = [spec for spec in tried if self._holds(spec, longest_tokens)]
+        if not large_enough:
+            raise PlannerError(_why_too_small(model, tried, longest_tokens))
+        known = [spec for spec in large_enough if self._is_known(spec)]
+        if not known:
+            msg = f"{model.name}: the service-time model knows none of its {len(large_enough)} replicas on "
+            msg += f"{', '.join(gpu.name for gpu in gpus)}: {self._why_unknown(large_enough[0])}"
+            raise PlannerError(msg)
+        return known
+
+    def _holds(self, spec: ReplicaSpec, longest_tokens: float) -> bool:
+        return self._count("memory", max_context_tokens(spec) >= longest_tokens)
+
+    def _is_known(self, spec: ReplicaSpec) -> bool:
+        return self._count("service time", self._why_unknown(spec) is None)
+
+    def _why_unknown(self, spec: ReplicaSpec) -> str | None:
+        try:
+            self.service_time.stage_times(spec)
+        except DeploymentError as error:
+            return str(error)
+        return None
+
+    def _is_allowed(self, spec: ReplicaSpec) -> bool:
+        is_available = all(n <= self.available[gpu] for gpu, n in spec.gpus.items())
+        return self._count("availability", is_available) and self._count(
+            "budget", spec.usd_per_h <= self.budget_usd_per_h
+        )
+
+    def _count(self, rule: str, is_kept: bool) -> bool:
+        self.left_out[rule] += not is_kept
+        return is_kept
+
+    def _candidate(self, spec: ReplicaSpec, kinds: Sequence[Kind], prefix: str) -> Candidate:
+        facts = ReplicaFacts.of(spec, self.service_time)
+        capacities = capacities_rps(facts, kinds, self.slo, beside_mix=self.beside_mix)
+        return Candidate.from_spec(spec, capacities, prefix + spec.name)
+
+    def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:
+        spec, measure = candidate.spec, self.measure
+        if spec is None or measure is None:
+            return candidate
+        facts = ReplicaFacts.of(spec, self.service_time)
+        alone = [[kind._replace(share=1.0)] for kind in kinds]
+        rates = (
+            measure(spec, kind) * capacity / rps_of(facts, kind) if capacity > 0 else 0.0
+            for kind, capacity in zip(alone, candidate.capacity_rps, strict=True)
+        )
+        return replace(candidate, capacity_rps=tuple(rates))
+
+
+def kinds_of(demand: Demand) -> list[Kind]:
+    """Share and mean lengths of each type; all types have equal shares if nothing is demanded.
 
     Raises:
-        PlannerError: There is none; the message says what is missing.
+        PlannerError: The demand has no mix.
     """
-    gpus = tuple(gpu_types)
-    tried = [
-        ReplicaSpec.uniform(model, gpu, tp, pp, limits)
-        for gpu in gpus
-        for pp in PP
-        for tp in TP
-        if tp <= gpu.gpus_per_node and model.n_heads % tp == 0 and pp <= model.n_layers
-    ]
-    large_enough = [spec for spec in tried if max_context_tokens(spec) >= longest_tokens]
-    if not large_enough:
-        raise PlannerError(_why_too_small(model, tried, longest_tokens))
-    known, reasons = [], []
-    for spec in large_enough:
-        try:
-            service_time.stage_times(spec)
-            known.append(spec)
-        except DeploymentError as error:
-            reasons.append(str(error))
-    if not known:
-        msg = f"{model.name}: the service-time model knows none of its {len(large_enough)} replicas on "
-        msg += f"{', '.join(gpu.name for gpu in gpus)}: {reasons[0]}"
-        raise PlannerError(msg)
-    return tuple(known)
-
-
-def _is_allowed(spec: ReplicaSpec, available: Mapping[str, int], budget_usd_per_h: float) -> bool:
-    return spec.usd_per_h <= budget_usd_per_h and all(n <= available[gpu] for gpu, n in spec.gpus.items())
-
-
-def _candidate(
-    spec: ReplicaSpec, demand: Demand, service_time: ServiceTimeModel, slo: SLO | None, prefix: str
-) -> Candidate:
-    lengths = _lengths(demand)
-    capacities = (capacity_rps(spec, service_time, prompt, output, slo) for prompt, output in lengths)
-    return Candidate.from_spec(spec, capacities, prefix + spec.name)
-
-
-def _lengths(demand: Demand) -> list[tuple[float, float]]:
-    """Mean prompt and output tokens of each type."""
     if demand.mix is None:
         msg = f"demand for {demand.model!r} has no mix; without the lengths of its requests there are no capacities"
         raise PlannerError(msg)
-    return list(zip(demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens, strict=True))
-
-
-def _longest_tokens(demand: Demand) -> float:
-    """Prompt plus output of the longest type that is demanded; of all types if nothing is."""
-    lengths = [prompt + output for prompt, output in _lengths(demand)]
-    asked = [tokens for tokens, amount in zip(lengths, demand.amounts, strict=True) if amount > 0]
-    return max(asked or lengths)
+    n_types = len(demand.amounts)
+    shares = [amount / demand.total for amount in demand.amounts] if demand.total > 0 else [1 / n_types] * n_types
+    return list(map(Kind, shares, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens))
 
 
 def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_tokens: float) -> str:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Trial, build_problem
+from planners import (
+    Candidate,
+    Case,
+    Demand,
+    Objective,
+    PlannerError,
+    PlanningProblem,
+    SimulatedCapacity,
+    Trial,
+    build_problem,
+)
 from scenarios import schema
 from scenarios.load import LoadedScenario
 from sim import (
@@ -168,6 +180,26 @@ def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
             )
 
 
+def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
+    """Measures capacities with the scenario's service times, and keeps them in the user's cache directory.
+
+    Raises:
+        ProfileError: A table of service times cannot be used.
+        SettingsError: A package for service times is not installed.
+    """
+    from platformdirs import user_cache_path
+
+    service_time = make_service_time(loaded)
+    settings = loaded.scenario.sim.service_time
+    key = settings.model_dump_json()
+    match settings:
+        case schema.TableTimes():
+            key += sha256((loaded.folder / settings.path).read_bytes()).hexdigest()
+        case schema.AiconfiguratorTimes():
+            key += version("aiconfigurator-core")
+    return SimulatedCapacity(service_time, key, user_cache_path("hetserve") / "capacities")
+
+
 def make_slo(scenario: schema.Scenario) -> SLO:
     """The service-level objective."""
     return SLO(**scenario.slo.model_dump())
@@ -213,6 +245,7 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         raise ValueError(msg)
     models = make_models(scenario)
     service_time = make_service_time(loaded)
+    is_simulated = isinstance(planning.capacity, schema.SimulatedCapacity)
     # Candidates are those for all that is asked for in any case, on the largest market.
     problem = build_problem(
         [models[demand.model] for demand in demands],
@@ -224,6 +257,8 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         objective,
         limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
         slo=make_slo(scenario),
+        measure=make_simulated_capacity(loaded).rps if is_simulated else None,
+        beside_mix=planning.capacity.beside_mix,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )

@@ -184,15 +184,46 @@ def plan(
         found = job.plan(planner_choice(loaded, planner))
     data = found.to_dict(job.problem)
     if as_json:
-        print_json(data)
+        print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
     elif found.objective is not None:
         print_tables(*plan_tables(data))
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
         click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
+        left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
+        click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
+
+
+@main.command()
+@scenario_options
+@seed_option
+@json_option
+@progress_option
+def capacity(
+    file: str, scenario: str | None, sets: Sequence[str], seed: int | None, as_json: bool, progress: bool | None
+) -> None:
+    """Say how far the capacities that planners reckon with are from the simulator's.
+
+    Each candidate is simulated with each workload type and with the mix. That takes a while the first time: what was
+    measured is kept in the user's cache directory.
+    """
+    from scenarios.capacities import compare_capacities, to_dict
+    from scenarios.load import load
+    from scenarios.report.capacity import capacity_tables
+    from scenarios.report.progress import ProgressBar
+    from scenarios.run import Job
+
+    loaded = load(file, scenario, sets)
+    with ProgressBar(is_wanted=progress) as bar:
+        bar.stage("requests and candidates")
+        rows = compare_capacities(Job.prepare(loaded, _seeds(loaded, seed)[0]), bar)
+    if as_json:
+        print_json(to_dict(rows))
+    else:
+        print_tables(*capacity_tables(rows))
 
 
 @main.command()

@@ -216,9 +216,25 @@ class ClosedFormCapacity(_Part):
     """Capacities from the service-time model: the steady state of a batch that memory limits, in closed form."""
 
     kind: Literal["closed_form"] = "closed_form"
+    beside_mix: bool = True
+    """Whether they allow for the other types on a replica; false: as if each type were alone, as arXiv:2502.00722."""
 
 
-Capacity = Annotated[GivenCapacity | ClosedFormCapacity, Field(discriminator="kind")]
+class SimulatedCapacity(_Part):
+    """Capacities measured in the simulator, and kept for the next time."""
+
+    kind: Literal["simulated"]
+    beside_mix: bool = True
+    """As for the closed form."""
+
+
+def _from_kind(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Capacity = Annotated[
+    GivenCapacity | ClosedFormCapacity | SimulatedCapacity, Field(discriminator="kind"), BeforeValidator(_from_kind)
+]
 
 
 class Planning(_Part):

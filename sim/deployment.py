@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from sim.catalog import GpuType, ModelSpec
 from sim.errors import DeploymentError
@@ -137,12 +138,13 @@ class ReplicaSpec:
 
     @property
     def name(self) -> str:
-        """Short name: GPU type, tp and pp; a mixed pipeline lists its stages."""
-        if len({(stage.gpu_type.name, stage.tp) for stage in self.stages}) == 1:
-            first = self.stages[0]
-            pipeline = f" pp{self.pp}" if self.pp > 1 else ""
-            return f"{first.gpu_type.name} tp{first.tp}{pipeline}"
-        return " + ".join(f"{s.gpu_type.name} tp{s.tp} ({s.n_layers} layers)" for s in self.stages)
+        """Short name: GPU type, tp and pp; a pipeline of several parts lists them with their layers."""
+        parts = [list(part) for _, part in groupby(self.stages, lambda stage: (stage.gpu_type.name, stage.tp))]
+        names = [f"{part[0].gpu_type.name} tp{part[0].tp}" + f" pp{len(part)}" * (len(part) > 1) for part in parts]
+        if len(parts) == 1:
+            return names[0]
+        n_layers = (sum(stage.n_layers for stage in part) for part in parts)
+        return " + ".join(f"{name} ({n} layers)" for name, n in zip(names, n_layers, strict=True))
 
     @property
     def max_batched_tokens(self) -> int:

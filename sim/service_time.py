@@ -135,9 +135,9 @@ class CompactServiceTime:
 
 
 def link_bandwidth(spec: ReplicaSpec, index: int, network_bandwidth_bytes_per_s: float) -> float:
-    """Bandwidth from a stage to the next: the node's link while the pipeline fits in one node, else the network."""
+    """Bandwidth from a stage to the next: the node's link if all GPUs of the type fit in one node, else the network."""
     here, there = spec.stages[index].gpu_type, spec.stages[index + 1].gpu_type
-    if here == there and spec.n_gpus <= here.gpus_per_node:
+    if here == there and spec.gpus[here.name] <= here.gpus_per_node:
         return here.link_bandwidth_bytes_per_s
     return network_bandwidth_bytes_per_s
 

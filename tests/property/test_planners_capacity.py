@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from random import Random
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from planners import capacity_rps
-from sim import CompactServiceTime, ConstantServiceTime, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
+from planners import Kind, capacity_of_mix_rps, capacity_rps
+from planners.capacity import capacities_rps, rps_of
+from planners.steady_state import ReplicaFacts
+from sim import SLO, CompactServiceTime, ConstantServiceTime, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
 
 LLAMA = model_spec("Llama-3-8B")
 PROMPTS = st.integers(1, 4000)
@@ -69,3 +72,56 @@ def test_no_rate_beats_the_limits(spec: ReplicaSpec, prompt: int, output: int) -
     assume(rate > 0)
     assert rate <= spec.max_seqs / (output * 0.010) * (1 + 1e-9)
     assert rate <= spec.pp * spec.max_batched_tokens / (prompt + output - 1) / 0.010 * (1 + 1e-9)
+
+
+@st.composite
+def mixes(draw: st.DrawFn) -> list[Kind]:
+    weights = draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+    return [Kind(weight / sum(weights), draw(PROMPTS), draw(OUTPUTS)) for weight in weights]
+
+
+@given(replicas(), mixes(), st.randoms(use_true_random=False), st.floats(0.1, 0.9))
+def test_a_mix_is_the_same_in_any_order_and_with_any_kind_in_two_parts(
+    spec: ReplicaSpec, kinds: list[Kind], random: Random, part: float
+) -> None:
+    rate = capacity_of_mix_rps(spec, constants(), kinds)
+    first, *others = kinds
+    parts = [first._replace(share=part * first.share), *others, first._replace(share=(1 - part) * first.share)]
+    random.shuffle(parts)
+    assert capacity_of_mix_rps(spec, constants(), parts) == pytest.approx(rate, rel=ROUNDING)
+
+
+@given(replicas(), PROMPTS, OUTPUTS)
+def test_a_mix_of_one_type_is_that_type(spec: ReplicaSpec, prompt: int, output: int) -> None:
+    alone = capacity_rps(spec, constants(), prompt, output)
+    two = [Kind(0.3, prompt, output), Kind(0.7, prompt, output), Kind(0.0, 4 * prompt, output)]
+    assert capacity_of_mix_rps(spec, constants(), two) == pytest.approx(alone, rel=ROUNDING)
+
+
+@given(replicas(), mixes(), st.sampled_from([0.01, 3.0, 100.0]))
+def test_k_times_slower_iterations_serve_a_kth_of_a_mix_within_k_times_the_goals(
+    spec: ReplicaSpec, kinds: list[Kind], k: float
+) -> None:
+    slo = SLO(ttft_s=5.0, tpot_s=0.1)
+    slow = SLO(ttft_s=k * 5.0, tpot_s=k * 0.1)
+    rate = capacity_of_mix_rps(spec, constants(), kinds, slo)
+    assert capacity_of_mix_rps(spec, constants(k * 1e-3), kinds, slow) == pytest.approx(rate / k, rel=ROUNDING)
+
+
+@given(replicas(), mixes(), st.floats(0.05, 20.0), st.floats(0.01, 1.0), st.floats(1.0, 5.0))
+def test_goals_only_lower_it_and_looser_ones_less(
+    spec: ReplicaSpec, kinds: list[Kind], ttft_s: float, tpot_s: float, looser: float
+) -> None:
+    rates = [
+        capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
+        for slo in (SLO(ttft_s=ttft_s, tpot_s=tpot_s), SLO(ttft_s=looser * ttft_s, tpot_s=looser * tpot_s), None)
+    ]
+    assert rates == sorted(rates)
+
+
+@given(replicas(), mixes())
+def test_planners_never_get_more_than_a_type_alone(spec: ReplicaSpec, kinds: list[Kind]) -> None:
+    facts = ReplicaFacts.of(spec, CompactServiceTime())
+    alone = capacities_rps(facts, kinds, beside_mix=False)
+    assert alone == tuple(rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds)
+    assert all(beside <= most for beside, most in zip(capacities_rps(facts, kinds), alone, strict=True))

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from planners import capacity_rps
-from planners.capacity import _largest_of
+from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
+from planners.capacity import _beside_s, capacities_rps, rps_of
+from planners.goals import most_running
+from planners.steady_state import ReplicaFacts, _largest_of
 from sim import (
     SLO,
     CompactServiceTime,
@@ -167,18 +170,121 @@ def test_an_slo_bounds_the_capacity() -> None:
     assert rates[-1] == capacity_rps(spec, CompactServiceTime(), 824, 253)
 
 
-def test_a_tpot_goal_is_kept_at_the_rate_that_it_gives() -> None:
-    spec = ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type("H100-SXM"), tp=4)
-    rate = capacity_rps(spec, CompactServiceTime(), 824, 253, SLO(tpot_s=0.06))
-    n = 4000
-    arrival_s = np.cumsum(np.random.default_rng(0).exponential(1 / rate, n))
-    trace = Trace.from_columns(arrival_s, [824] * n, [253] * n, model="Llama-3-70B")
-    result = simulate(Deployment(((spec, 1),)), trace, service_time=CompactServiceTime(), router="round_robin")
-    assert compute_metrics(result)["tpot_s_p50"] == pytest.approx(0.06, rel=0.1)
-
-
 def test_a_prompt_that_takes_too_long_leaves_no_capacity() -> None:
     spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090"))
     service_time = ConstantServiceTime(0.1, per_prompt_token_s=1e-3)
     assert capacity_rps(spec, service_time, 1000, 10, SLO(ttft_s=1.0)) == 0.0
     assert capacity_rps(spec, service_time, 1000, 10, SLO(ttft_s=1.2)) > 0.0
+
+
+MIX = [Kind(0.4, 824, 253), Kind(0.3, 2455, 100), Kind(0.3, 496, 18)]
+
+
+def test_a_mix_of_everything_in_the_batch() -> None:
+    """With 64 slots: means over the requests of decodes, of their context and of prompt tokens."""
+    service_time = ConstantServiceTime(0.02, per_prompt_token_s=1e-5, per_decode_s=1e-4, per_context_token_s=1e-7)
+    kinds = [Kind(0.25, 200, 101), Kind(0.75, 400, 21)]
+    starts = 64 / (0.25 * 101 + 0.75 * 21)  # per iteration
+    decodes = starts * (0.25 * 100 + 0.75 * 20)
+    context = starts * (0.25 * 100 * 250.5 + 0.75 * 20 * 410.5)
+    iteration_s = 0.02 + starts * 350 * 1e-5 + decodes * 1e-4 + context * 1e-7
+    assert capacity_of_mix_rps(replica(), service_time, kinds) == pytest.approx(starts / iteration_s, rel=1e-4)
+
+
+def test_a_mix_with_a_kind_that_does_not_fit_has_no_capacity() -> None:
+    small = replica(kv_blocks=60)
+    service_time = ConstantServiceTime(0.1)
+    assert capacity_of_mix_rps(small, service_time, [Kind(0.5, 100, 10), Kind(0.5, 900, 100)]) == 0.0
+    assert capacity_of_mix_rps(small, service_time, [Kind(1.0, 100, 10), Kind(0.0, 900, 100)]) > 0.0
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "tp", "pp", "tolerance"),
+    [
+        ("RTX4090", "Llama-3-8B", 1, 1, 0.03),
+        ("H100-SXM", "Llama-3-70B", 4, 1, 0.03),
+        ("L40", "Llama-3-70B", 2, 2, 0.1),
+        ("A40", "Llama-3-70B", 1, 4, 0.1),
+    ],
+)
+def test_capacity_of_a_mix_is_that_of_the_simulator(gpu: str, model: str, tp: int, pp: int, tolerance: float) -> None:
+    spec = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), tp=tp, pp=pp)
+    simulated_rps = SimulatedCapacity(CompactServiceTime()).rps(spec, MIX)
+    assert capacity_of_mix_rps(spec, CompactServiceTime(), MIX) == pytest.approx(simulated_rps, rel=tolerance)
+
+
+@pytest.mark.parametrize(("gpu", "tp", "pp"), [("H100-SXM", 4, 1), ("L40", 2, 2), ("A40", 1, 6)])
+def test_times_beside_the_mix_add_up_to_the_time_of_the_mix(gpu: str, tp: int, pp: int) -> None:
+    """Euler's law of homogeneous functions, with which the times are made to agree."""
+    facts = ReplicaFacts.of(ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type(gpu), tp, pp), CompactServiceTime())
+    kinds = [*MIX, Kind(0.0, 100, 100)]
+    alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]
+    times_s = _beside_s(facts, kinds, alone)
+    assert sum(kind.share * time_s for kind, time_s in zip(kinds, times_s, strict=True)) == pytest.approx(
+        1 / rps_of(facts, kinds)
+    )
+    rates = capacities_rps(facts, kinds)
+    assert rates == pytest.approx([rps / max(1, rps * time_s) for rps, time_s in zip(alone, times_s, strict=True)])
+    assert capacities_rps(facts, kinds, beside_mix=False) == pytest.approx(alone)
+
+
+def test_one_kind_has_nothing_beside_it() -> None:
+    facts = ReplicaFacts.of(replica(pp=2), CompactServiceTime())
+    assert capacities_rps(facts, [Kind(1.0, 824, 253)]) == pytest.approx([rps_of(facts, [Kind(1.0, 824, 253)])])
+
+
+ONE_KIND = [[Kind(1.0, 824, 253)], [Kind(1.0, 2455, 18)]]
+
+
+@pytest.mark.parametrize(
+    ("slo", "kinds", "shortfall"),
+    [
+        *itertools.product([SLO(ttft_s=2.0), SLO(ttft_s=5.0, attainment=0.9)], [*ONE_KIND, MIX], [0.01]),
+        *itertools.product([SLO(tpot_s=0.1), SLO(tpot_s=0.06), SLO(e2e_s=20.0)], ONE_KIND, [0.17]),
+    ],
+)
+@pytest.mark.parametrize(("gpu", "model", "tp"), [("RTX4090", "Llama-3-8B", 1), ("H100-SXM", "Llama-3-70B", 4)])
+def test_goals_are_met_at_the_rate_that_they_leave(
+    gpu: str, model: str, tp: int, slo: SLO, kinds: list[Kind], shortfall: float
+) -> None:
+    """By the share of requests asked for, or nearly: Poisson arrivals, with an end-to-end goal of equal lengths."""
+    spec = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), tp=tp)
+    rate = capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
+    assert 0.4 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
+    n, spread = 4000, 0.3 if slo.e2e_s is None else 0.0
+    generator = np.random.default_rng(0)
+    kind = generator.choice(len(kinds), n, p=[kind.share for kind in kinds])
+    prompts, outputs = (
+        np.maximum(1, np.round(np.array(means)[kind] * generator.uniform(1 - spread, 1 + spread, n))).astype(int)
+        for means in ([kind.prompt_tokens for kind in kinds], [kind.output_tokens for kind in kinds])
+    )
+    arrival_s = np.cumsum(generator.exponential(1 / rate, n))
+    trace = Trace.from_columns(arrival_s, prompts, outputs, model=model)
+    result = simulate(Deployment(((spec, 1),)), trace, service_time=CompactServiceTime(), router="round_robin")
+    attained = compute_metrics(result, slo, warmup_s=0.1 * arrival_s[-1])["slo_attainment"]
+    assert attained is not None
+    assert attained >= slo.attainment - shortfall
+
+
+@pytest.mark.parametrize("growth", [0.02, 0.3, 0.8])
+def test_as_many_requests_run_as_at_a_shared_processor(growth: float) -> None:
+    """Birth and death: arrivals at a constant rate, departures at N / (a + b N); 90 % of the time."""
+    n_running = 20.0
+    a, b = 1 - growth, growth / n_running
+    weight, weights = 1.0, [1.0]
+    for n in range(1, 4000):
+        weight *= n_running * (a + b * n) / n  # (arrivals per a + b N at the mean) / departures
+        weights.append(weight)
+    distribution = np.cumsum(weights) / np.sum(weights)
+    mean = float(np.dot(np.arange(4000), weights) / np.sum(weights))
+    assert mean == pytest.approx(n_running + growth / (1 - growth))  # those who come find one less than there are
+    assert most_running(mean, growth, 0.9) == pytest.approx(np.searchsorted(distribution, 0.9), rel=0.06, abs=1)
+
+
+def test_what_is_not_asked_for_takes_nothing() -> None:
+    for spec in (replica(), replica(pp=4, max_seqs=2)):
+        full = capacity_of_mix_rps(spec, CompactServiceTime(), MIX)
+        assert capacity_of_mix_rps(spec, CompactServiceTime(), MIX, SLO()) == full
+        easy = SLO(tpot_s=1e3)
+        assert capacity_of_mix_rps(spec, CompactServiceTime(), MIX, easy) == full
+        assert capacity_of_mix_rps(spec, CompactServiceTime(), MIX, SLO(ttft_s=1e6)) == pytest.approx(full, rel=1e-3)

@@ -1,0 +1,294 @@
+"""A closed form of the steady state of a replica that always has work.
+
+The replica has continuous batching with chunked prefill, and serves requests of one kind or of a mix of kinds. Kind w
+has the share s of the requests, P prompt and O output tokens; E is the mean over the requests, E[x] = sum_w s x.
+Let L be the requests that one batch starts per iteration. A request computes its prompt, which gives its first token,
+and decodes O - 1 times, so an iteration of that batch holds on average
+
+    D = L E[O - 1] decodes with L E[(O - 1)(P + O / 2)] tokens of context, and Q = L (E[P] + R) new tokens of prompts.
+
+R are tokens computed again. When KV blocks are the limit, requests are admitted as soon as the blocks of their prompts
+are free. The running ones then grow into blocks of those that end in the same iteration; if nobody ends, which has the
+probability exp(-L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they take. So
+R = E[O] exp(-L) there, and 0 elsewhere.
+
+A prompt is computed in chunks of S = min(P, max_batched_tokens - D) tokens, K = max(1, P / S) of them per prompt. L is
+the largest value that keeps to the limits (n is the number of batches under way, pp at most):
+
+    D + Q <= max_batched_tokens                          per batch
+    n L E[O - 1 + K] <= max_seqs                         requests running
+    n L E[(O - 1) blocks(P + O / 2) + K blocks((P + S) / 2)] <= KV blocks,   blocks(t) = t / block_tokens + 1/2
+
+with half a block for rounding up. An iteration holds Q / S chunks on average. Their number is taken as binomial, with
+as many trials as chunks fit beside the decodes, or as requests run; without any it is an iteration of pure decode. All
+chunks are taken to be alike: S = E[P] / E[K] tokens that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do
+together. A batch goes through the stages in sum_s t_s, and no batch overtakes another, so that n batches go round once
+in the time of the slowest of them, the one with the most decodes and chunks. A request stays in its batch, so sizes
+wander. The largest of n batches has D decodes after an even split, and H_n D on average after a random one, with H_n =
+1 + 1/2 + ... + 1/n (the longest of n pieces of a broken stick). The simulator lies between the two, the nearer to a
+random split the more lengths vary; the mean of both is taken. (Where slots are the limit, the slot of one that ends is
+taken in the same batch, and sizes stay what they once were: even if many requests came at once, uneven if they came one
+after the other.) The chunks of one prompt follow each other through the pipeline, so that of K chunks only
+1 + (K - 1) / n make a round slow. A round takes n times the mean time of the busiest stage at least. The capacity is
+n L over the mean time of a round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+from sim.deployment import ReplicaSpec
+from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.service_time import Chunk, ServiceTimeModel, StageTime
+
+
+class Kind(NamedTuple):
+    """Requests of one kind in a mix: their share, and their mean lengths in tokens."""
+
+    share: float
+    prompt_tokens: float
+    output_tokens: float
+
+
+class ReplicaFacts(NamedTuple):
+    """What the steady state depends on of a replica: the times of its stages, and its limits."""
+
+    stages: tuple[StageTime, ...]
+    max_batched_tokens: int
+    max_seqs: int
+    max_context_tokens: int
+    kv_blocks: int
+    block_tokens: int
+
+    @classmethod
+    def of(cls, spec: ReplicaSpec, service_time: ServiceTimeModel) -> Self:
+        """The facts of a replica.
+
+        Raises:
+            DeploymentError: The service-time model says nothing about it.
+        """
+        return cls(
+            service_time.stage_times(spec),
+            spec.max_batched_tokens,
+            spec.max_seqs,
+            max_context_tokens(spec),
+            kv_blocks(spec),
+            spec.limits.block_tokens,
+        )
+
+    def holds(self, kinds: Sequence[Kind]) -> bool:
+        """Whether a request of each kind fits on the replica."""
+        return all(kind.prompt_tokens + kind.output_tokens <= self.max_context_tokens for kind in kinds)
+
+
+class Batch(NamedTuple):
+    """One batch in the steady state, per iteration.
+
+    Attributes:
+        starts: Requests that it starts, L.
+        decodes: Decodes, D.
+        context_tokens: Tokens that they read.
+        chunk: A prompt chunk.
+        chunks_per_prompt: K.
+        n_chunks: Chunks, Q / S.
+    """
+
+    starts: float
+    decodes: float
+    context_tokens: float
+    chunk: Chunk
+    chunks_per_prompt: float
+    n_chunks: float
+
+    @property
+    def running(self) -> float:
+        """Requests in the batch."""
+        return self.decodes + self.starts * self.chunks_per_prompt
+
+
+class SteadyState:
+    """A replica that always has work of a mix.
+
+    Args:
+        facts: The replica.
+        kinds: The requests that it serves; shares above 0 that sum to 1.
+
+    Attributes:
+        kinds: The requests that it serves.
+        batch: What a batch holds.
+        n_batches: How many are under way.
+        n_servers: How many requests share what limits L: those that run, or 1 if it is the token budget, on which
+            prompts wait for each other.
+        rps: Requests/s.
+    """
+
+    def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
+        self.kinds = kinds
+        self._stages = facts.stages
+        self._budget_tokens = facts.max_batched_tokens
+        self._block_tokens = facts.block_tokens
+        self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
+        # Means over the requests.
+        self._prompt_tokens = math.fsum(s * p for s, p, _ in kinds)
+        self._decodes = math.fsum(s * (o - 1) for s, _, o in kinds)
+        self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o in kinds)
+        self._pairs = math.fsum(s * p * p / 2 for s, p, _ in kinds)
+        self.batch, self.n_batches, self.n_servers = self._most(facts)
+        self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
+
+    def at(self, starts: float, again: float = 0.0) -> Batch:
+        """A batch that starts so many requests per iteration, and computes so many tokens of each again."""
+        chunks_per_prompt, _ = self._chunks(starts)
+        chunk_tokens = self._prompt_tokens / chunks_per_prompt
+        past_tokens = self._pairs / self._prompt_tokens - chunk_tokens / 2
+        return Batch(
+            starts,
+            starts * self._decodes,
+            starts * self._context_tokens,
+            Chunk(round(chunk_tokens), round(past_tokens)),
+            chunks_per_prompt,
+            starts * (self._prompt_tokens + again) / chunk_tokens,
+        )
+
+    @property
+    def has_decodes(self) -> bool:
+        """Whether any request decodes."""
+        return self._decodes > 0
+
+    def alone(self) -> Batch:
+        """A batch with one request."""
+        return self.at(1 / (self._decodes + self.batch.chunks_per_prompt))
+
+    def round_s(self, batch: Batch) -> float:
+        """Mean time in which all batches go round once; each request gets a token in it."""
+        n = self.n_batches
+        if len(self._stages) == 1:
+            return self.stages_s(batch)[0]
+        in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
+        slowest = _largest_of(n, batch.n_chunks * in_a_row, self._most_chunks(batch))
+        imbalance = (1 + sum(1 / k for k in range(1, round(n) + 1))) / 2
+        round_s = sum(
+            _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
+            for stage in self._stages
+        )
+        return max(round_s, n * max(self.stages_s(batch)))
+
+    def stages_s(self, batch: Batch) -> list[float]:
+        """Mean time of an iteration on each stage."""
+        chunks = _largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
+        return [_mean_time(stage, batch.decodes, batch.context_tokens, batch.chunk, *chunks) for stage in self._stages]
+
+    def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
+        """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
+        chunk_tokens = min(prompt_tokens, self._budget_tokens - batch.decodes)
+        chunk = Chunk(round(chunk_tokens), round((prompt_tokens - chunk_tokens) / 2))
+        n_chunks = max(1.0, min(1 + batch.n_chunks, self._most_chunks(batch)))  # others have theirs in the iteration
+        times = [_mean_time(stage, batch.decodes, batch.context_tokens, chunk, 1.0, n_chunks) for stage in self._stages]
+        gap_s = max(*times, round_s / self.n_batches)
+        return max(sum(times), round_s) + (prompt_tokens / chunk_tokens - 1) * gap_s
+
+    def _most_chunks(self, batch: Batch) -> float:
+        fit = (self._budget_tokens - batch.decodes) / self._prompt_tokens
+        return max(1.0, min(fit, batch.running))
+
+    def _chunks(self, starts: float) -> tuple[float, float]:
+        """Chunks per prompt, and the blocks that they hold, one after the other."""
+        left = self._budget_tokens - starts * self._decodes
+        if left >= self._longest_prompt_tokens:
+            return 1.0, self._prompt_tokens / self._block_tokens + 0.5
+        n_chunks = n_blocks = 0.0
+        for share, prompt_tokens, _ in self.kinds:
+            k = max(1.0, prompt_tokens / left)
+            n_chunks += share * k
+            n_blocks += share * k * ((prompt_tokens + prompt_tokens / k) / 2 / self._block_tokens + 0.5)
+        return n_chunks, n_blocks
+
+    def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
+        """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""
+        pp = len(facts.stages)
+        decode_blocks = self._context_tokens / facts.block_tokens + self._decodes / 2
+
+        def within_budget(again: float = 0.0) -> float:
+            return self._budget_tokens / (self._prompt_tokens + again + self._decodes)
+
+        def slots_over(starts: float) -> float:
+            return pp * starts * (self._decodes + self._chunks(starts)[0]) - facts.max_seqs
+
+        def blocks_over(starts: float) -> float:
+            return pp * starts * (decode_blocks + self._chunks(starts)[1]) - facts.kv_blocks
+
+        most = within_budget()
+        starts = _largest(slots_over, most)
+        again = 0.0
+        if blocks_over(starts) > 0:
+            starts = _largest(blocks_over, starts)
+            again = (self._decodes + 1) * math.exp(-starts)
+            most = within_budget(again)
+            starts = min(starts, most)
+        batch = self.at(starts, again)
+        if batch.running >= 1:
+            return batch, pp, 1.0 if starts == most else max(1.0, pp * batch.running)
+        # Less than one request per batch: fewer batches are under way, with one request each.
+        n_batches = max(1.0, pp * batch.running)
+        return self.at(1 / (self._decodes + batch.chunks_per_prompt)), n_batches, n_batches
+
+
+def _largest(over: Callable[[float], float], most: float) -> float:
+    """The largest number up to `most` at which an increasing function is not above 0.
+
+    >>> round(_largest(lambda x: x * x - 2, 8.0), 9), _largest(lambda x: x - 2, 1.0)
+    (1.414213562, 1.0)
+    """
+    if over(most) <= 0:
+        return most
+    from scipy.optimize import brentq
+
+    return float(brentq(over, 0.0, most, xtol=1e-12 * most))
+
+
+def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
+    """The largest of n binomial numbers of 0 to `most`: how often it is not 0, and its mean where it is not.
+
+    >>> some, mean = _largest_of(2, mean=0.5, most=1)  # two coins, 1 if heads
+    >>> round(some, 9), round(mean, 9)
+    (0.75, 1.0)
+    """
+    if mean >= most * (1 - 1e-9):
+        return 1.0, max(1.0, mean)
+    trials = math.ceil(most)
+    p = mean / trials
+    spread = 8 * math.sqrt(mean * (1 - p)) + 8
+    first, last = max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread))
+    log_choose = math.lgamma(trials + 1) - math.lgamma(first + 1) - math.lgamma(trials - first + 1)
+    term = math.exp(log_choose + first * math.log(p) + (trials - first) * math.log1p(-p))
+    cumulative, expected = 0.0, float(first)
+    for k in range(first, last):
+        cumulative = min(1.0, cumulative + term)
+        expected += 1 - cumulative**n
+        term *= (trials - k) / (k + 1) * p / (1 - p)
+    some = -math.expm1(n * trials * math.log1p(-p))
+    return some, max(1.0, expected / some)
+
+
+def _mean_time(stage: StageTime, decodes: float, context: float, chunk: Chunk, share: float, n_chunks: float) -> float:
+    """Mean time of iterations on a stage of which a share holds so many chunks, the others none."""
+
+    def of(n_decode: int, k: int) -> float:
+        tokens = context * n_decode / decodes if decodes > 0 else 0.0
+        if k > 0:
+            return stage.mixed(n_decode, round(tokens), [chunk] * k)
+        base, slope = stage.decode(n_decode)
+        return base + slope * tokens
+
+    mixed = _between(lambda k: _between(lambda n_decode: of(n_decode, k), decodes), n_chunks)
+    pure = _between(lambda n_decode: of(n_decode, 0), decodes) if share < 1 else 0.0
+    return share * mixed + (1 - share) * pure
+
+
+def _between(function: Callable[[int], float], x: float) -> float:
+    """A function of whole numbers, linear in between."""
+    low = math.floor(x)
+    weight = x - low
+    return function(low) if weight == 0 else (1 - weight) * function(low) + weight * function(low + 1)
