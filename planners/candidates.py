@@ -38,6 +38,7 @@ def build_problem(
     slo: SLO | None = None,
     measure: Measure | None = None,
     beside_mix: bool = True,
+    keep_dominated: bool = False,
     time_limit_s: float = 60.0,
     seed: int = 0,
 ) -> PlanningProblem:
@@ -61,6 +62,7 @@ def build_problem(
         measure: Gives the rate of a type alone instead of the closed form, for the candidates that this one leaves; how
             much the SLO and the other types lower it is still the closed form's.
         beside_mix: Whether capacities allow for the other types on a replica; False: each type as if alone there.
+        keep_dominated: Whether to keep candidates that no best plan needs, to say why.
         time_limit_s: Most time that a planner should take.
         seed: For planners that draw random numbers.
 
@@ -77,7 +79,9 @@ def build_problem(
     if missing:
         msg = f"GPU types without a description: {', '.join(missing)}; described: {', '.join(sorted(gpu_types))}"
         raise PlannerError(msg)
-    search = _Search(service_time, limits, slo, measure, beside_mix, available, gpu_types, budget_usd_per_h)
+    search = _Search(
+        service_time, limits, slo, measure, beside_mix, keep_dominated, available, gpu_types, budget_usd_per_h
+    )
     candidates: list[Candidate] = []
     for demand in demands:
         prefix = f"{demand.model} on " if len(demands) > 1 else ""
@@ -103,6 +107,7 @@ class _Search:
     slo: SLO | None
     measure: Measure | None
     beside_mix: bool
+    keep_dominated: bool
     available: Mapping[str, int]
     gpu_types: Mapping[str, GpuType]
     budget_usd_per_h: float
@@ -124,8 +129,8 @@ class _Search:
             spec = pipeline.by_memory()
             if self._holds(spec, longest_tokens) and self._is_known(spec) and self._is_allowed(spec):
                 specs.append(pipeline.best(self.service_time, demanded))
-        made = [self._candidate(spec, kinds, prefix) for spec in specs or uniform]
-        kept = without_dominated(made)
+        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs or uniform)
+        kept = made if self.keep_dominated else without_dominated(made)
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
 

@@ -205,8 +205,16 @@ def make_slo(scenario: schema.Scenario) -> SLO:
     return SLO(**scenario.slo.model_dump())
 
 
-def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> PlanningProblem:
+def make_problem(
+    loaded: LoadedScenario, trace: Trace | None, seed: int, *, keep_dominated: bool = False
+) -> PlanningProblem:
     """The planning problem: the trace's own mix and rate, or the requests and capacities that the file gives.
+
+    Args:
+        loaded: The scenario.
+        trace: Its requests; None where capacities are given.
+        seed: For planners that draw random numbers.
+        keep_dominated: Whether to keep candidates that no best plan needs.
 
     Raises:
         PlannerError: A model fits on no GPU type of the market.
@@ -259,6 +267,7 @@ def make_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         slo=make_slo(scenario),
         measure=make_simulated_capacity(loaded).rps if is_simulated else None,
         beside_mix=planning.capacity.beside_mix,
+        keep_dominated=keep_dominated,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )

@@ -31,7 +31,7 @@ class KeptPlan(NamedTuple):
 
 
 def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
-    """The job of a scenario with all configurations as candidates, those too that its limits exclude.
+    """The job of a scenario with all configurations as candidates, those too that its limits or better ones exclude.
 
     More GPUs or more money may allow replicas that a scenario's own limits do not.
 
@@ -43,7 +43,7 @@ def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
     cluster = scenario.cluster.model_copy(update={"gpus": gpus})
     planning = scenario.planning.model_copy(update={"budget_usd_per_h": math.inf})
     wide = scenario.model_copy(update={"cluster": cluster, "planning": planning})
-    job = Job.prepare(replace(loaded, scenario=wide), seed)
+    job = Job.prepare(replace(loaded, scenario=wide), seed, keep_dominated=True)
     problem = replace(
         job.problem,
         available=tuple(sorted((name, offer.available) for name, offer in scenario.cluster.gpus.items())),

@@ -51,15 +51,15 @@ class Job:
     problem: PlanningProblem
 
     @classmethod
-    def prepare(cls, loaded: LoadedScenario, seed: int) -> Job:
-        """Make the trace and the planning problem of one seed.
+    def prepare(cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False) -> Job:
+        """Make the trace and the planning problem of one seed, perhaps with candidates that no best plan needs.
 
         Raises:
             TraceError: A trace cannot be read.
             PlannerError: A model fits on no GPU type of the market.
         """
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
-        return cls(loaded, seed, trace, make_problem(loaded, trace, seed))
+        return cls(loaded, seed, trace, make_problem(loaded, trace, seed, keep_dominated=keep_dominated))
 
     @property
     def n_requests(self) -> int:

@@ -71,7 +71,15 @@ def test_candidates_serve_all_cases_on_all_markets(file: Path) -> None:
     assert all(candidate.capacity_rps[0] > 0 for candidate in problem.candidates)
     without = Job.prepare(loaded(file, None, "planning.budget_usd_per_h=20", "planning.cases=[]"), 0).problem
     assert max(dict(candidate.gpus).get("L40", 0) for candidate in without.candidates) == 2
+
+
+def test_capacities_of_types_alone_are_those_of_the_scenario(file: Path) -> None:
+    """Beside the mix they are not: that of all cases is another one."""
+    changes = ("planning.budget_usd_per_h=20", "planning.capacity={kind: closed_form, beside_mix: false}")
+    problem = Job.prepare(loaded(file, None, *changes), 0, keep_dominated=True).problem
+    without = Job.prepare(loaded(file, None, *changes, "planning.cases=[]"), 0, keep_dominated=True).problem
     capacities = {candidate.name: candidate.capacity_rps for candidate in problem.candidates}
+    assert without.candidates
     assert all(capacities[candidate.name] == candidate.capacity_rps for candidate in without.candidates)
 
 
