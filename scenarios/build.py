@@ -23,6 +23,7 @@ from planners import (
 )
 from scenarios import schema
 from scenarios.load import LoadedScenario
+from scenarios.markets import make_timeline, most_offered, offers_at
 from sim import (
     SLO,
     AiconfiguratorServiceTime,
@@ -41,6 +42,7 @@ from sim.units import GIB, GIGA
 from traces import (
     AllAtOnce,
     ArrivalProcess,
+    AvailabilityTimeline,
     DiurnalArrivals,
     FixedTypes,
     GammaArrivals,
@@ -138,12 +140,19 @@ def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
     return {name: model_spec(name) for name in model_names()} | own
 
 
-def make_gpu_types(scenario: schema.Scenario) -> dict[str, GpuType]:
-    """The GPU types on the market, at its prices."""
+def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
+    """The GPU types on the market, at the prices that it begins with.
+
+    Raises:
+        TraceError: The market's file cannot be read.
+    """
+    scenario = loaded.scenario
+    offers = offers_at(scenario, make_timeline(scenario, loaded.folder))
     gpus = {}
     for name, offer in scenario.cluster.gpus.items():
         known = gpu_type(name) if name in gpu_names() else GpuType(name, memory_bytes=0, usd_per_h=0.0)
-        price = known.usd_per_h if offer.usd_per_h is None else offer.usd_per_h
+        prices = (offers[name].usd_per_h, offer.usd_per_h, known.usd_per_h)
+        price = next(price for price in prices if price is not None)
         memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)
         gpus[name] = replace(known, usd_per_h=price, memory_bytes=memory_bytes)
     return gpus
@@ -224,8 +233,9 @@ def make_problem(
     scenario = loaded.scenario
     planning = scenario.planning
     objective = Objective(planning.objective)
-    gpu_types = make_gpu_types(scenario)
+    gpu_types = make_gpu_types(loaded)
     demands = _make_demands(scenario, trace)
+    timeline = make_timeline(scenario, loaded.folder)
     cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
     if isinstance(planning.capacity, schema.GivenCapacity):
         candidates = tuple(
@@ -241,7 +251,7 @@ def make_problem(
         return PlanningProblem(
             demands=demands,
             candidates=candidates,
-            available=_available(scenario),
+            available=_available(scenario, timeline),
             budget_usd_per_h=planning.budget_usd_per_h,
             objective=objective,
             time_limit_s=planning.time_limit_s,
@@ -254,11 +264,12 @@ def make_problem(
     models = make_models(scenario)
     service_time = make_service_time(loaded)
     is_simulated = isinstance(planning.capacity, schema.SimulatedCapacity)
-    # Candidates are those for all that is asked for in any case, on the largest market.
+    # Candidates are those for all that is asked for at any time in any case, on the largest market.
+    most = most_offered(scenario, timeline)
     problem = build_problem(
         [models[demand.model] for demand in demands],
         [_with_most(demand, (case.amounts[m] for case in cases)) for m, demand in enumerate(demands)],
-        {gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in _available(scenario)},
+        {gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in sorted(most.items())},
         gpu_types,
         service_time,
         planning.budget_usd_per_h,
@@ -275,14 +286,15 @@ def make_problem(
     return replace(
         problem,
         demands=demands,
-        available=_available(scenario),
+        available=_available(scenario, timeline),
         cases=cases,
         trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
     )
 
 
-def _available(scenario: schema.Scenario) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted((name, offer.available) for name, offer in scenario.cluster.gpus.items()))
+def _available(scenario: schema.Scenario, timeline: AvailabilityTimeline | None) -> tuple[tuple[str, int], ...]:
+    """What can be rented when it begins."""
+    return tuple(sorted((name, offer.n_gpus) for name, offer in offers_at(scenario, timeline).items()))
 
 
 def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
@@ -318,7 +330,8 @@ def _make_case(
     if sorted(amounts) != sorted(models):
         msg = f"case {name!r} has requests for {', '.join(amounts)}, the scenario for {', '.join(models)}"
         raise PlannerError(msg)
-    return Case(name, _available(case), tuple(amounts[model] for model in models))
+    timeline = make_timeline(case, loaded.folder)
+    return Case(name, _available(case, timeline), tuple(amounts[model] for model in models))
 
 
 def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:

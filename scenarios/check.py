@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planners import PlannerError, get_planner
+from scenarios.markets import make_timeline
 from scenarios.schema import (
     AiconfiguratorTimes,
+    FileTimeline,
     GivenCapacity,
     HistogramLengths,
     Piecewise,
     Scenario,
+    StepsTimeline,
     Synthetic,
     TableTimes,
     TraceFile,
@@ -20,7 +23,7 @@ from scenarios.schema import (
 from scenarios.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
 from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
-from traces import READERS, nearest
+from traces import READERS, TraceError, nearest
 
 Finding = tuple[FieldPath, str]
 
@@ -31,6 +34,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     """All that is wrong, as (field, message)."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _check_gpus(scenario),
+        lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, folder),
         lambda: _check_capacity(scenario),
         lambda: _check_planners(scenario),
@@ -45,6 +49,30 @@ def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
         if name not in gpu_names() and (gpu.memory_gib is None or gpu.usd_per_h is None):
             message = f"unknown GPU type {name!r}: {nearest(name, gpu_names())}; one of your own needs memory_gib"
             yield ("cluster", "gpus", name), f"{message} and usd_per_h"
+
+
+def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    path: FieldPath = ("cluster", "availability")
+    given = scenario.cluster.availability
+    if isinstance(given, FileTimeline) and not (folder / given.path).is_file():
+        yield (*path, "path"), f"no such file: {folder / given.path}"
+        return
+    for index, step in enumerate(given.steps if isinstance(given, StepsTimeline) else ()):
+        for field in ("gpus", "usd_per_h"):
+            for gpu in getattr(step, field):
+                if gpu not in scenario.cluster.gpus:
+                    hint = nearest(gpu, scenario.cluster.gpus)
+                    yield (*path, "steps", index, field, gpu), f"unknown GPU type {gpu!r}: {hint}"
+                    return
+    try:
+        make_timeline(scenario, folder)
+    except TraceError as error:
+        yield path, str(error)
+    if given is None:
+        for index, choice in enumerate(scenario.planners):
+            if choice.policy != "static":
+                message = f"{choice.policy!r} needs cluster.availability, perhaps of the kind 'constant'"
+                yield ("planners", index, "policy"), message
 
 
 def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from planners import Candidate, Plan, PlanningProblem, capacity_rps, check_plan
 from scenarios.build import make_service_time, make_slo
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario, load
+from scenarios.markets import make_timeline, offers_at
 from scenarios.plan_file import read_promise
 from scenarios.run import Job
 from scenarios.schema import PlannerChoice
@@ -39,14 +40,18 @@ def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
         TraceError, PlannerError: See `Job.prepare`.
     """
     scenario = loaded.scenario
-    gpus = {name: offer.model_copy(update={"available": _ANY_NUMBER}) for name, offer in scenario.cluster.gpus.items()}
-    cluster = scenario.cluster.model_copy(update={"gpus": gpus})
+    offers = offers_at(scenario, make_timeline(scenario, loaded.folder))
+    gpus = {}
+    for name, gpu in scenario.cluster.gpus.items():
+        price = gpu.usd_per_h if offers[name].usd_per_h is None else offers[name].usd_per_h
+        gpus[name] = gpu.model_copy(update={"available": _ANY_NUMBER, "usd_per_h": price})
+    cluster = scenario.cluster.model_copy(update={"gpus": gpus, "availability": None})
     planning = scenario.planning.model_copy(update={"budget_usd_per_h": math.inf})
     wide = scenario.model_copy(update={"cluster": cluster, "planning": planning})
     job = Job.prepare(replace(loaded, scenario=wide), seed, keep_dominated=True)
     problem = replace(
         job.problem,
-        available=tuple(sorted((name, offer.available) for name, offer in scenario.cluster.gpus.items())),
+        available=tuple(sorted((name, offer.n_gpus) for name, offer in offers.items())),
         budget_usd_per_h=scenario.planning.budget_usd_per_h,
     )
     return replace(job, loaded=loaded, problem=problem)

@@ -46,9 +46,12 @@ class LoadedScenario:
         data = self.scenario.model_dump(mode="json", exclude={"scenarios", "matrix"})
         overrides = {name: data["overrides"][name] for name, _ in self.cases}
         data["overrides"] = overrides
-        for part in (*data["workload"].values(), data["sim"]["service_time"]):
+        parts = (*data["workload"].values(), data["sim"]["service_time"], data["cluster"]["availability"] or {})
+        for part in parts:
             if "path" in part:
                 part["path"] = self._absolute(part["path"])
+            if "capacity" in part.get("options", ()):
+                part["options"]["capacity"] = self._absolute(part["options"]["capacity"])
         for override in overrides.values():
             for field, value in override.items():
                 if field.endswith(".path"):

@@ -14,6 +14,7 @@ from planners import Plan, PlanningProblem, PlanStatus, get_planner
 from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
+from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
 from sim import Deployment, SimulationResult, simulate
@@ -92,7 +93,7 @@ class Job:
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
         scenario = self.loaded.scenario
-        return read_plan(path, make_models(scenario), make_gpu_types(scenario))
+        return read_plan(path, make_models(scenario), make_gpu_types(self.loaded))
 
     def directory(self, out: Path, planner: str) -> Path:
         """Where the run of a planner is kept."""
@@ -133,6 +134,7 @@ class Job:
             horizon_s=settings.horizon_s,
             prefix_caching=settings.prefix_caching,
             prefix_segment_tokens=settings.prefix_segment_tokens,
+            market=make_market(self.loaded),
             progress=progress,
             n_jobs=n_jobs,
         )

@@ -45,11 +45,136 @@ class Gpu(_Part):
     """Memory of one. A GPU type that the catalog does not have needs it and a price; then capacities must be given."""
 
 
+class _Timeline(_Part):
+    """What can be rented over time."""
+
+    notice_s: NonNegativeFloat
+    """Warning before GPUs are taken back."""
+    boot_s: NonNegativeFloat
+    """Time from renting a GPU until it can load a model."""
+    outside: Literal["hold", "wrap", "end"] = "hold"
+    """What is there after the end of the timeline: the last offers, the timeline again, or nothing."""
+
+
+class Step(_Part):
+    """A change of the market."""
+
+    t_s: NonNegativeFloat
+    gpus: dict[str, NonNegativeInt] = {}
+    """How many can be rented from then on, of the types that change."""
+    usd_per_h: dict[str, NonNegativeFloat] = {}
+    """What one costs from then on, of the types that change."""
+
+
+class ConstantTimeline(_Timeline):
+    """What `cluster.gpus` says, always."""
+
+    kind: Literal["constant"]
+
+
+class StepsTimeline(_Timeline):
+    """Changes one by one; before the first of them `cluster.gpus` counts."""
+
+    kind: Literal["steps"]
+    steps: tuple[Step, ...] = Field(min_length=1)
+    """In order of time."""
+
+
+class Drop(_Part):
+    """A part of some types is gone for a while."""
+
+    start_s: NonNegativeFloat
+    stop_s: PositiveFloat
+    share: dict[str, Share] = Field(min_length=1)
+    """Which part of each type."""
+
+
+class DropsTimeline(_Timeline):
+    """GPUs that go at known times and come back."""
+
+    kind: Literal["drops"]
+    drops: tuple[Drop, ...] = Field(min_length=1)
+    """In order of time, apart from one another."""
+
+
+class _Generated(_Timeline):
+    end_s: PositiveFloat = 86400.0
+    """Where the timeline ends."""
+    seed: NonNegativeInt = 0
+    """The market is the same for all seeds of the requests."""
+
+
+class OnOffTimeline(_Generated):
+    """Each type alone is there or not, for times that are exponentially distributed."""
+
+    kind: Literal["on_off"]
+    mean_up_s: PositiveFloat
+    mean_down_s: PositiveFloat
+
+
+class CorrelatedDropsTimeline(_Generated):
+    """Shocks at exponentially distributed times that hit several types at once."""
+
+    kind: Literal["correlated_drops"]
+    mean_gap_s: PositiveFloat
+    """Mean time between shocks."""
+    mean_down_s: PositiveFloat
+    """Mean time until what was taken is back."""
+    share: Share
+    """Part of a type that a shock takes."""
+    correlation: Share
+    """Probability that a shock hits a type."""
+
+
+class DiurnalTimeline(_Timeline):
+    """More GPUs at night: a cosine, in steps."""
+
+    kind: Literal["diurnal"]
+    trough_share: Share
+    """Part of the GPUs that is left at the trough."""
+    trough_hour: NonNegativeFloat = 15.0
+    step_s: PositiveFloat = 900.0
+    days: PositiveInt = 1
+
+
+class FileTimeline(_Timeline):
+    """A timeline from a file."""
+
+    kind: Literal["file"]
+    path: Path
+    """Relative to the scenario file."""
+    reader: Literal["csv", "gpu_market", "alibaba_spot_gpu", "spot_trace"]
+    options: dict[str, Any] = {}
+    """Options of the reader."""
+    rename: dict[str, str] = {}
+    """GPU types to keep, and what they are called here; by default all, as they are called there."""
+    scale: NonNegativeFloat = 1.0
+    """Counts are multiplied by it."""
+    most: PositiveInt | None = None
+    """Counts are cut at it."""
+
+
+Timeline = Annotated[
+    ConstantTimeline
+    | StepsTimeline
+    | DropsTimeline
+    | OnOffTimeline
+    | CorrelatedDropsTimeline
+    | DiurnalTimeline
+    | FileTimeline,
+    Field(discriminator="kind"),
+]
+
+
 class Cluster(_Part):
     """The market."""
 
     gpus: dict[str, Gpu] = Field(min_length=1)
     """GPU types by name."""
+    availability: Timeline | None = None
+    """What can be rented over time; by default `gpus`, always."""
+    market: Literal["on_demand", "spot"] = "on_demand"
+    """On which market of the timeline GPUs are rented."""
 
 
 # Workload ------------------------------------------------------------------------------------------------------------
@@ -237,6 +362,25 @@ Capacity = Annotated[
 ]
 
 
+class Replanning(_Part):
+    """When a planner whose policy is to replan does so, and with what."""
+
+    on: tuple[Literal["change", "period", "slo"], ...] = ("change",)
+    """A change of the market, the end of a period, requests that miss the SLO."""
+    delay_s: NonNegativeFloat = 30.0
+    """From the trigger until the new plan takes effect."""
+    period_s: PositiveFloat = 900.0
+    """Time between two plans, for `period`."""
+    window_s: PositiveFloat = 600.0
+    """The requests of so much time are what the next plan is for, and whose SLO is looked at."""
+    min_gap_s: NonNegativeFloat = 300.0
+    """Shortest time between two plans for the SLO."""
+    min_gain: NonNegativeFloat = 0.02
+    """A fleet that can stay is changed only if that makes the objective so much better."""
+    hold_s: PositiveFloat = 3600.0
+    """How long `replan_sticky` expects a plan to stay: a start has to pay within that time."""
+
+
 class Planning(_Part):
     """What to plan for."""
 
@@ -250,6 +394,7 @@ class Planning(_Part):
     cases: tuple[str, ...] = ()
     """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
     time_limit_s: PositiveFloat = 60.0
+    replanning: Replanning = Replanning()
 
 
 class PlannerChoice(_Part):
@@ -257,15 +402,21 @@ class PlannerChoice(_Part):
 
     name: str
     options: dict[str, Any] = {}
+    policy: Literal["static", "replan", "replan_sticky", "oracle"] = "static"
+    """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
     label: str = ""
-    """What it is called in results, where one planner stands twice with different options; by default its name."""
+    """What it is called in results, where one planner stands twice with different options; by default its name, and
+    its policy if that is not `static`."""
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, value: object) -> object:
         if isinstance(value, str):
             value = {"name": value}
-        return {"label": value["name"]} | value if isinstance(value, dict) and "name" in value else value
+        if not isinstance(value, dict) or "name" not in value:
+            return value
+        policy = value.get("policy", "static")
+        return {"label": value["name"] if policy == "static" else f"{value['name']}-{policy}"} | value
 
 
 # Simulation ----------------------------------------------------------------------------------------------------------
@@ -337,6 +488,17 @@ ServiceTime = Annotated[
 ]
 
 
+class Interruption(_Part):
+    """What happens when GPUs are taken back."""
+
+    victims: Literal["newest", "cheapest", "random"] = "newest"
+    """Which replicas go first."""
+    interrupted: Literal["restart", "resume", "drop"] = "restart"
+    """Requests that were running begin again elsewhere, go on elsewhere after their tokens are recomputed, or end."""
+    load_bandwidth_gb_per_s: PositiveFloat = 2.0
+    """At which weights are loaded; by default about what an NVMe disk reads."""
+
+
 class Sim(_Part):
     """How to simulate."""
 
@@ -354,6 +516,7 @@ class Sim(_Part):
     prefix_segment_tokens: PositiveInt = 512
     """Prompt tokens for which each prefix hash of a trace stands; by default Mooncake's."""
     limits: Limits = Limits()
+    interruption: Interruption = Interruption()
     service_time: ServiceTime = CompactTimes()
 
 
