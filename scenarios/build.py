@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from planners import (
     Objective,
     PlannerError,
     PlanningProblem,
+    Previous,
     SimulatedCapacity,
     Trial,
     build_problem,
@@ -247,6 +249,7 @@ def make_problem(
             time_limit_s=planning.time_limit_s,
             seed=seed,
             cases=cases,
+            **_further_limits(planning),
         )
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
@@ -277,12 +280,23 @@ def make_problem(
         demands=demands,
         available=_available(scenario),
         cases=cases,
+        **_further_limits(planning),
         trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
     )
 
 
 def _available(scenario: schema.Scenario) -> tuple[tuple[str, int], ...]:
     return tuple(sorted((name, offer.available) for name, offer in scenario.cluster.gpus.items()))
+
+
+def _further_limits(planning: schema.Planning) -> dict[str, Any]:
+    """What a fleet must keep to beside budget and availability."""
+    fleet = planning.previous
+    previous = None
+    if fleet is not None:
+        previous = Previous(tuple(sorted(fleet.replicas.items())), fleet.start_s, fleet.drain_s, fleet.hold_s)
+    limits = {"max_configurations": planning.max_configurations, "max_gpu_share": planning.max_gpu_share}
+    return limits | {"previous": previous}
 
 
 def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
