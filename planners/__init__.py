@@ -21,6 +21,7 @@ from planners.base import (
     Termination,
 )
 from planners.errors import PlannerError, PlannerOptionsError, UnknownPlannerError
+from planners.previous import Previous
 from planners.registry import get_planner, planner_classes, planner_names
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ __all__ = [
     "PlannerError",
     "PlannerOptionsError",
     "PlanningProblem",
+    "Previous",
     "SimulatedCapacity",
     "Termination",
     "Trial",

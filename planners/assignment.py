@@ -4,11 +4,13 @@ The makespan T of arXiv:2502.00722, for counts y, amounts f, capacities h and sh
 
     T = max over c of  sum_w x[c,w] f[w] / h[c,w]  /  y[c]
 
+where of replicas that must be started first only the part counts in which they serve (`planners.previous`).
+
 With amounts in requests, T is a time in seconds. With amounts in requests/s it is the utilisation of the busiest
 replicas at the offered rates, and 1 / T the multiple of those rates that the fleet sustains.
 
-What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, infinite
-if T is more than 1.
+What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, that of
+replicas that are being stopped included, infinite if T is more than 1.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def value_of(problem: PlanningProblem, counts: Sequence[int], makespan: float) -
     """
     if problem.objective is not Objective.COST:
         return makespan
-    return problem.usd_per_h(counts) if makespan <= 1 + RATE_TOLERANCE else math.inf
+    return problem.spent_usd_per_h(counts) if makespan <= 1 + RATE_TOLERANCE else math.inf
 
 
 def objective_of(objective: Objective, value: float) -> float:
@@ -83,6 +85,7 @@ def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequen
     >>> round(evaluate(problem, (1, 1), ((0.15, 1.0), (0.85, 0.0))), 2)  # printed in arXiv:2502.00722
     28.67
     """
+    working = problem.working(counts)
     for demand in problem.demands:
         mine = problem.candidates_of(demand.model)
         for w, amount in enumerate(demand.amounts):
@@ -91,7 +94,7 @@ def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequen
             if math.fsum(assignment[c][w] for c in mine) < 1 - SHARE_TOLERANCE:
                 return math.inf
             if any(
-                assignment[c][w] > 0 and (counts[c] == 0 or problem.candidates[c].capacity_rps[w] == 0) for c in mine
+                assignment[c][w] > 0 and (working[c] <= 0 or problem.candidates[c].capacity_rps[w] == 0) for c in mine
             ):
                 return math.inf
     return max(replica_times(problem, counts, assignment), default=0.0)
@@ -105,11 +108,11 @@ def replica_times(
     The arguments are those of `evaluate`; shares of types that a candidate cannot serve do not count.
     """
     times = []
-    for candidate, count, shares in zip(problem.candidates, counts, assignment, strict=True):
+    for candidate, working, shares in zip(problem.candidates, problem.working(counts), assignment, strict=True):
         amounts = problem.demand(candidate.model).amounts
         parts = zip(shares, amounts, candidate.capacity_rps, strict=True)
         busy = math.fsum(x * f / h for x, f, h in parts if x > 0 and h > 0)
-        times.append(busy / count if count > 0 else 0.0)
+        times.append(busy / working if working > 0 else 0.0)
     return tuple(times)
 
 
@@ -128,20 +131,26 @@ def best_assignment(problem: PlanningProblem, counts: Sequence[int]) -> Assignme
         T and the shares. T is infinite, and the shares of that model are zero, if some demand has nobody.
     """
     rows = [[0.0] * len(candidate.capacity_rps) for candidate in problem.candidates]
+    working = problem.working(counts)
     for demand in problem.demands:
-        rented = [c for c in problem.candidates_of(demand.model) if counts[c] > 0]
-        shares = _shares_of_model(problem, demand, rented, counts)
+        rented = [c for c in problem.candidates_of(demand.model) if working[c] > 0]
+        shares = _shares_of_model(problem, demand, rented, working)
         for c, of_candidate in zip(rented, shares, strict=True):
             rows[c] = of_candidate
     fractions = tuple(tuple(row) for row in rows)
     return Assignment(evaluate(problem, counts, fractions), fractions)
 
 
+def fleet_value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
+    """The value of a fleet with its best assignment; infinite without a fleet."""
+    return math.inf if counts is None else value_of(problem, counts, best_assignment(problem, counts).makespan)
+
+
 def _shares_of_model(
-    problem: PlanningProblem, demand: Demand, rented: list[int], counts: Sequence[int]
+    problem: PlanningProblem, demand: Demand, rented: list[int], working: Sequence[float]
 ) -> list[list[float]]:
     """Shares by rented candidate and type; all zero if some demand has nobody."""
-    rates = [[problem.candidates[c].capacity_rps[w] * counts[c] for w in range(len(demand.amounts))] for c in rented]
+    rates = [[problem.candidates[c].capacity_rps[w] * working[c] for w in range(len(demand.amounts))] for c in rented]
     shares = [[0.0] * len(demand.amounts) for _ in rented]
     for w, amount in enumerate(demand.amounts):
         total = math.fsum(rate[w] for rate in rates)

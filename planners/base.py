@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from planners.cases import Case, problems_of
 from planners.errors import PlannerError
+from planners.previous import Previous
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -63,13 +64,21 @@ class Objective(StrEnum):
 
 
 class Feature(StrEnum):
-    """What a planner can do."""
+    """What a planner can do: the objectives, and what a problem may have beyond the plain one.
+
+    `bound` says that it proves a bound; `exact` that the bound holds for all fleets that it could rent, so that it
+    finds nothing better if there is less to rent; `limits` that it keeps to `max_configurations` and `max_gpu_share`;
+    `switching` that it knows what is lost if the previous fleet is changed.
+    """
 
     MAKESPAN = "makespan"
     THROUGHPUT = "throughput"
     COST = "cost"
     SEVERAL_MODELS = "several_models"
     BOUND = "bound"
+    EXACT = "exact"
+    LIMITS = "limits"
+    SWITCHING = "switching"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +162,13 @@ class PlanningProblem:
         demands: One per model.
         candidates: What can be rented.
         available: Pairs of a GPU type and how many there are, sorted by name.
-        budget_usd_per_h: Most that the fleet may cost; `math.inf` for no limit.
+        budget_usd_per_h: Most that the fleet may cost, with replicas that are being stopped; `math.inf` for no limit.
         objective: What to make best.
         time_limit_s: Most time that a planner should take.
         seed: For planners that draw random numbers.
+        max_configurations: Most candidates of which replicas may be rented; None for any number.
+        max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
+        previous: The fleet that runs already; None if nothing does, or if nothing is lost by changes.
         trial: What planners may simulate with; None if they cannot.
         cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
         left_out: Pairs of a rule and how many configurations it kept from being candidates; for the user, not for
@@ -173,6 +185,9 @@ class PlanningProblem:
     objective: Objective = Objective.MAKESPAN
     time_limit_s: float = 60.0
     seed: int = 0
+    max_configurations: int | None = None
+    max_gpu_share: float = 1.0
+    previous: Previous | None = None
     trial: Trial | None = None
     cases: tuple[Case, ...] = ()
     left_out: tuple[tuple[str, int], ...] = ()
@@ -190,6 +205,12 @@ class PlanningProblem:
             yield f"time_limit_s is {self.time_limit_s!r}; it must be more than 0"
         if self.seed < 0:
             yield f"seed is {self.seed!r}; it must be 0 or more"
+        if self.max_configurations is not None and self.max_configurations < 1:
+            yield f"max_configurations is {self.max_configurations!r}; it must be 1 or more"
+        if not 0 < self.max_gpu_share <= 1:
+            yield f"max_gpu_share is {self.max_gpu_share!r}; it must be more than 0, and 1 at most"
+        if self.previous is not None:
+            yield from self.previous.problems_of(self.candidates)
         names = [name for name, _ in self.available]
         if names != sorted(set(names)):
             yield f"available names {', '.join(names)}; each GPU type must stand there once, sorted by name"
@@ -244,6 +265,18 @@ class PlanningProblem:
                 )
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What a planner must be able to do to solve it: values of `Feature`."""
+        needed: set[str] = {self.objective.value}
+        if len(self.demands) > 1:
+            needed.add(Feature.SEVERAL_MODELS)
+        if self.max_configurations is not None or self.max_gpu_share < 1:
+            needed.add(Feature.LIMITS)
+        if self.previous is not None:
+            needed.add(Feature.SWITCHING)
+        return frozenset(needed)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing is demanded."""
         return all(demand.total == 0 for demand in self.demands)
@@ -274,6 +307,19 @@ class PlanningProblem:
         pairs = zip(self.candidates, counts, strict=True)
         return math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
 
+    def spent_usd_per_h(self, counts: Iterable[int]) -> float:
+        """Price of such a fleet, and of the replicas of the previous one that it stops."""
+        counts = tuple(counts)
+        rent = self.usd_per_h(counts)
+        return rent if self.previous is None else rent + self.previous.drain_usd_per_h(self.candidates, counts)
+
+    def working(self, counts: Sequence[int]) -> Sequence[float]:
+        """How many replicas of each candidate serve, on average: all, without a previous fleet.
+
+        Those that must be started first do so for a part of the time (`planners.previous`).
+        """
+        return counts if self.previous is None else self.previous.working(self.candidates, counts)
+
     def is_affordable(self, usd_per_h: float) -> bool:
         """Whether the budget allows this price."""
         return usd_per_h <= self.budget_usd_per_h * (1 + BUDGET_TOLERANCE)
@@ -287,7 +333,7 @@ class PlanningProblem:
                     taken[gpu] = taken.get(gpu, 0) + n * count
         return {gpu: n for gpu, n in sorted(taken.items()) if n != 0}
 
-    def max_count(self, c: int) -> int:
+    def max_count(self, c: int, *, within_budget: bool = True) -> int:
         """Most replicas of candidate `c` that availability and budget allow, if nothing else is rented.
 
         >>> one = Candidate("a", "m", (("L40", 2),), 1.8, (1.0,))
@@ -298,7 +344,7 @@ class PlanningProblem:
         candidate = self.candidates[c]
         available = dict(self.available)
         most = min(available[gpu] // n for gpu, n in candidate.gpus)
-        if not self.is_affordable(candidate.usd_per_h * most):
+        if within_budget and not self.is_affordable(candidate.usd_per_h * most):
             most = math.floor(self.budget_usd_per_h * (1 + BUDGET_TOLERANCE) / candidate.usd_per_h)
         return most
 
@@ -440,6 +486,7 @@ class Plan:
             "gap": self.gap,
             "solve_s": self.solve_s,
             "usd_per_h": self.usd_per_h(problem),
+            "drain_usd_per_h": problem.spent_usd_per_h(self.counts) - self.usd_per_h(problem),
             "gpus": problem.gpus(self.counts),
             "fleet": [
                 {

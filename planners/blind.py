@@ -47,8 +47,9 @@ def mix_pace(problem: PlanningProblem, counts: Sequence[int]) -> float:
     >>> mix_pace(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), (3,))
     0.12
     """
+    working = problem.working(counts)
     paces = [
-        math.fsum(counts[c] * mix_capacity_rps(problem, c) for c in problem.candidates_of(demand.model)) / demand.total
+        math.fsum(working[c] * mix_capacity_rps(problem, c) for c in problem.candidates_of(demand.model)) / demand.total
         for demand in problem.demands
         if demand.total > 0
     ]
@@ -75,7 +76,7 @@ def capacity_weighted(problem: PlanningProblem, counts: Sequence[int]) -> Assign
     >>> capacity_weighted(problem, (1, 1)).fractions == ((1 / 3, 1 / 3), (2 / 3, 2 / 3))
     True
     """
-    weights = [count * mix_capacity_rps(problem, c) for c, count in enumerate(counts)]
+    weights = [working * mix_capacity_rps(problem, c) for c, working in enumerate(problem.working(counts))]
     rows = [[0.0] * len(candidate.capacity_rps) for candidate in problem.candidates]
     for demand in problem.demands:
         for w in range(len(demand.amounts)):
@@ -114,7 +115,7 @@ def best_mix_fleet(
         \sum_c d_{n,c} y_c \le a_n, \quad \sum_{c: h_{c,w} > 0} y_c \ge 1
 
     The last row rents somebody for each type that is demanded. If a pace is given, z is that, and the price is
-    minimised instead.
+    minimised instead; replicas that must be started cost their price twice as long as they do not serve.
 
     Args:
         problem: The problem.
@@ -130,20 +131,29 @@ def best_mix_fleet(
     if problem.is_empty or most_rps == 0:
         return MixFleet(None, is_cut_short=False)
     rows = Rows(len(index))
-    rows.add_limits(problem, index, within_budget=within_budget)
-    rows.add_cover(problem, index)
+    fleet = rows.add_fleet(problem, index, within_budget=within_budget)
+    rows.add_cover(problem, fleet)
     column_of_z = rows.add_column()
     # z is counted in the pace of one of the largest replicas, so that numbers are near 1.
     total = math.fsum(demand.total for demand in problem.demands)
     unit = most_rps / total
     for demand in problem.demands:
-        served = {index[c]: mix_rps[c] / most_rps for c in problem.candidates_of(demand.model) if c in index}
+        served = {column_of_z: -demand.total / total}
+        for c in problem.candidates_of(demand.model):
+            for column, working in fleet.working.get(c, {}).items():
+                served[column] = working * mix_rps[c] / most_rps
         if demand.total > 0:
-            rows.add({column_of_z: -demand.total / total, **served}, lower=0.0)
+            rows.add(served, lower=0.0)
     cost = {column_of_z: -1.0}
     if pace is not None:
         rows.add({column_of_z: 1.0}, lower=pace / unit)
-        cost = {i: problem.candidates[c].usd_per_h for c, i in index.items()}
+        cost = {}
+        for c, i in index.items():
+            usd_per_h = problem.candidates[c].usd_per_h
+            idle = {column: -working for column, working in fleet.working[c].items()}
+            idle[i] += 1.0
+            cost |= {column: usd_per_h * n for column, n in idle.items()}
+            cost[i] += usd_per_h
     available = dict(problem.available)
     most = [min(available[gpu] // n for gpu, n in problem.candidates[c].gpus) for c in index]
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,6 +21,8 @@ class Rule(StrEnum):
     NON_NEGATIVITY = "non_negativity"
     BUDGET = "budget"
     AVAILABILITY = "availability"
+    CONFIGURATIONS = "configurations"
+    GPU_SHARE = "gpu_share"
     ASSIGNMENT = "assignment"
     CAPACITY = "capacity"
     OBJECTIVE = "objective"
@@ -38,10 +40,10 @@ class Violation:
 def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     """All that is wrong with a plan; nothing if it is feasible and its objective is true.
 
-    Counts are whole and not negative, the fleet keeps to budget and availability, each type that is demanded is
-    assigned in full, to rented replicas that can serve it, for the objective `cost` in time, and the objective is the
-    one that the assignment has, to a relative 1e-6. A plan with capacities of its own is judged by these. A plan
-    without a fleet must say why.
+    Counts are whole and not negative, the fleet keeps to budget, availability and the other limits, each type that is
+    demanded is assigned in full, to rented replicas that can serve it, for the objective `cost` in time, and the
+    objective is the one that the assignment has, to a relative 1e-6. A plan with capacities of its own is judged by
+    these. A plan without a fleet must say why.
 
     >>> from planners.base import Candidate, Demand, Objective, Termination
     >>> demand = Demand("m", None, ("chat",), (100.0,))
@@ -83,15 +85,33 @@ def _fleet(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
             yield Violation(Rule.INTEGRALITY, f"{candidate.name}: {count!r} replicas; the count must be an int")
         if count < 0:
             yield Violation(Rule.NON_NEGATIVITY, f"{candidate.name}: {count!r} replicas")
-    usd_per_h = plan.usd_per_h(problem)
+    yield from broken_limits(problem, plan.counts)
+
+
+def broken_limits(problem: PlanningProblem, counts: Sequence[int]) -> Iterator[Violation]:
+    """The limits on a fleet that it does not keep to: budget, availability, configurations, share of one GPU type."""
+    usd_per_h = problem.spent_usd_per_h(counts)
     if not problem.is_affordable(usd_per_h):
-        message = f"the fleet costs {usd_per_h:g} $/h, the budget is {problem.budget_usd_per_h:g}"
+        stopped = "" if problem.previous is None else ", with what it stops of the previous one"
+        message = f"the fleet costs {usd_per_h:g} $/h{stopped}, the budget is {problem.budget_usd_per_h:g}"
         yield Violation(Rule.BUDGET, message)
+    taken = problem.gpus(counts)
     available = dict(problem.available)
-    for gpu, n in problem.gpus(plan.counts).items():
+    for gpu, n in taken.items():
         if n > available[gpu]:
             message = f"{n} GPUs of type {gpu} are rented, {available[gpu]} are available"
             yield Violation(Rule.AVAILABILITY, message)
+    if problem.max_configurations is not None:
+        n_configurations = sum(count > 0 for count in counts)
+        if n_configurations > problem.max_configurations:
+            message = f"{n_configurations} configurations are rented, {problem.max_configurations} are allowed"
+            yield Violation(Rule.CONFIGURATIONS, message)
+    if problem.max_gpu_share < 1:
+        total = sum(taken.values())
+        for gpu, n in taken.items():
+            if n > problem.max_gpu_share * total * (1 + SHARE_TOLERANCE):
+                message = f"{n} of {total} GPUs are of type {gpu}, a share of {problem.max_gpu_share:g} is allowed"
+                yield Violation(Rule.GPU_SHARE, message)
 
 
 def _is_int(count: object) -> bool:

@@ -35,12 +35,14 @@ class CoralPlanner:
 
     It knows no budget. For the objective `cost` there is no plan if it wants more. For the others the rates are turned
     down, all alike, until there is a solution, as in the paper's section 6.4. Here the budget decides that, too; the
-    fleet is then the cheapest for those rates. The price of starting new replicas, which the paper adds, matters where
-    something runs already; where nothing does, it makes all templates dearer in the same proportion.
+    fleet is then the cheapest for those rates. The paper adds a penalty for initialising new replicas: here it is what
+    they cost until they serve, beside the previous fleet if there is one.
     """
 
     name = "coral"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.SWITCHING}
+    )
     Options: type[BaseModel] = CoralOptions
 
     def __init__(self, options: CoralOptions | None = None) -> None:
@@ -55,7 +57,7 @@ class CoralPlanner:
             return drafting.none(Termination.TIME_LIMIT, ("no fleet was found in time",))
         if chosen.counts is None:
             return drafting.none(Termination.INFEASIBLE)
-        usd_per_h = problem.usd_per_h(chosen.counts)
+        usd_per_h = problem.spent_usd_per_h(chosen.counts)
         if not problem.is_affordable(usd_per_h):
             reason = f"it wants to spend {usd_per_h:g} $/h, the budget is {problem.budget_usd_per_h:g}"
             return drafting.none(Termination.INFEASIBLE, (reason,))

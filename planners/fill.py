@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from planners.assignment import best_assignment, value_of
-from planners.base import Objective
+from planners.base import Feature, Objective
 from planners.blind import mix_capacity_rps
+from planners.check import broken_limits
 from planners.fleet import cheapest_fleet
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Filling:
         taken = problem.gpus(counts)
         self._left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
         self._usd_per_h = problem.usd_per_h(counts)
+        self._running = (0,) * len(counts)
+        if problem.previous is not None:
+            self._running = problem.previous.counts_of(problem.candidates)
+        self._has_more_limits = bool(problem.needs & {Feature.LIMITS, Feature.SWITCHING})
 
     def rent(self, c: int) -> None:
         """Rent one more replica of a candidate."""
@@ -50,11 +55,15 @@ class Filling:
         self._usd_per_h += candidate.usd_per_h
 
     def fits(self, c: int) -> bool:
-        """Whether one more replica of a candidate keeps to budget and availability."""
+        """Whether with one more replica of a candidate the fleet keeps to all limits."""
         candidate = self.problem.candidates[c]
         if any(n > self._left[gpu] for gpu, n in candidate.gpus):
             return False
-        return self.problem.is_affordable(self._usd_per_h + candidate.usd_per_h)
+        if not self._has_more_limits:
+            return self.problem.is_affordable(self._usd_per_h + candidate.usd_per_h)
+        counts = self.counts.copy()
+        counts[c] += 1
+        return next(broken_limits(self.problem, counts), None) is None
 
     def models(self) -> list[str]:
         """Models with a demand, the least served first: by the pace at which the fleet serves their mix."""
@@ -62,17 +71,24 @@ class Filling:
         return [demand.model for demand in sorted(asked, key=lambda demand: self._pace(demand.model, demand.total))]
 
     def _pace(self, model: str, total: float) -> float:
-        mine = self.problem.candidates_of(model)
-        return math.fsum(self.counts[c] * self.mix_rps[c] for c in mine) / total
+        working = self.problem.working(self.counts)
+        return math.fsum(working[c] * self.mix_rps[c] for c in self.problem.candidates_of(model)) / total
 
     def best_value(self, candidates: Iterable[int]) -> int | None:
         """Of the candidates that fit, the one with the most capacity on the mix per dollar, then the most capacity."""
-        useful = [c for c in candidates if self.mix_rps[c] > 0]
+        useful = [c for c in candidates if self._next_rps(c) > 0]
         return next((c for c in sorted(useful, key=self._value, reverse=True) if self.fits(c)), None)
+
+    def _next_rps(self, c: int) -> float:
+        """What one more replica of a candidate serves of the mix: less if it must be started first."""
+        previous = self.problem.previous
+        if previous is None or self.counts[c] < self._running[c]:
+            return self.mix_rps[c]
+        return self.mix_rps[c] * (1 - previous.start_share(self.problem.candidates[c]))
 
     def _value(self, c: int) -> tuple[float, float]:
         usd_per_h = self.problem.candidates[c].usd_per_h
-        rps = self.mix_rps[c]
+        rps = self._next_rps(c)
         return (rps / usd_per_h if usd_per_h > 0 else math.inf, rps)
 
 

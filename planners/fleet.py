@@ -48,7 +48,8 @@ def best_fleet(
         \sum_c o_c y_c \le B, \quad \sum_c d_{n,c} y_c \le a_n, \quad \sum_{c: h_{c,w} > 0} y_c \ge 1
 
     with T = 1 / z. The last row holds wherever z > 0; it makes the MILP infeasible where there is no plan. For `cost`
-    z is 1, and the price is minimised instead.
+    z is 1, and the price is minimised instead. Further limits are those of `planners.rows`; with a
+    previous fleet not y counts as capacity but those that serve (`planners.previous`).
 
     Args:
         problem: The problem.
@@ -64,11 +65,11 @@ def best_fleet(
     index = {c: i for i, c in enumerate(allowed)}
     demands = [(d.model, w, f) for d in problem.demands for w, f in enumerate(d.amounts) if f > 0]
     rows = Rows(len(allowed))
-    rows.add_limits(problem, index)
-    rows.add_cover(problem, index)
+    fleet = rows.add_fleet(problem, index)
+    rows.add_cover(problem, fleet)
     column_of_z = rows.add_column()
     rows.add({column_of_z: 1.0}, lower=1.0 if is_cost else 0.0, upper=1.0)
-    busy: list[dict[int, float]] = [{i: -1.0} for i in range(len(allowed))]
+    busy = {c: {i: -n for i, n in fleet.working[c].items()} for c in allowed}
     for model, w, amount in demands:
         able = [
             c for c in allowed if problem.candidates[c].model == model and problem.candidates[c].capacity_rps[w] > 0
@@ -78,19 +79,20 @@ def best_fleet(
         for c in able:
             u = rows.add_column()
             served[u] = problem.candidates[c].capacity_rps[w] / unit
-            busy[index[c]][u] = 1.0
+            busy[c][u] = 1.0
         rows.add(served, lower=0.0, upper=0.0)
-    for row in busy:
+    for row in busy.values():
         rows.add(row, upper=0.0)
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
-    cost = {index[c]: problem.candidates[c].usd_per_h for c in allowed} if is_cost else {column_of_z: -1.0}
+    cost = fleet.usd_per_h if is_cost else {column_of_z: -1.0}
     solved = rows.solve(cost, [problem.max_count(c) for c in allowed], gap, limit_s)
     if solved.x is None:
         return _none(problem, Termination.INFEASIBLE if solved.status == 2 else Termination.TIME_LIMIT, least)
     counts = _counts(problem, index, solved.x)
     found = best_assignment(problem, counts)
     value = value_of(problem, counts, found.makespan)
-    proved = solved.mip_dual_bound if is_cost else 1.0 / (min(1.0, -solved.mip_dual_bound) * pace)
+    proved = solved.mip_dual_bound
+    proved = proved + fleet.fixed_usd_per_h if is_cost else 1.0 / (min(1.0, -proved) * pace)
     bound = min(value, max(least, proved))
     termination = Termination.TIME_LIMIT if solved.status != 0 else termination_at(value, bound)
     return FleetSearch(counts, value, found.fractions, bound, termination)
@@ -112,12 +114,11 @@ def cheapest_fleet(problem: PlanningProblem, *, within_budget: bool = True) -> t
         return None
     index = {c: c for c in range(len(problem.candidates))}
     rows = Rows(len(index))
-    rows.add_limits(problem, index, within_budget=within_budget)
-    rows.add_cover(problem, index)
-    prices = {c: candidate.usd_per_h for c, candidate in enumerate(problem.candidates)}
-    # One replica per type is enough, and the fleet is small: this takes milliseconds.
-    n_types = sum(len(demand.amounts) for demand in problem.demands)
-    solved = rows.solve(prices, [n_types] * len(index), gap=0.0, time_limit_s=problem.time_limit_s)
+    fleet = rows.add_fleet(problem, index, within_budget=within_budget)
+    rows.add_cover(problem, fleet)
+    # The fleet is small: this takes milliseconds.
+    most = [problem.max_count(c, within_budget=False) for c in index]
+    solved = rows.solve(fleet.usd_per_h, most, gap=0.0, time_limit_s=problem.time_limit_s)
     return None if solved.x is None else _counts(problem, index, solved.x)
 
 

@@ -25,7 +25,9 @@ class GreedyPlanner:
     """
 
     name = "greedy"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.LIMITS, Feature.SWITCHING}
+    )
     Options: type[BaseModel] = GreedyOptions
 
     def __init__(self, options: GreedyOptions | None = None) -> None:

@@ -155,8 +155,7 @@ class _Network:
         """The replicas with the most capacity that a placement has room for; None if none serve everything."""
         index = {c: i for i, c in enumerate(self._path)}
         rows = Rows(len(index))
-        rows.add_limits(self._problem, index)
-        rows.add_cover(self._problem, index)
+        rows.add_cover(self._problem, rows.add_fleet(self._problem, index))
         for s, n in enumerate(n_placed):
             rows.add({index[c]: 1.0 for c, path in self._path.items() if s in path}, upper=n)
         column_of_z = rows.add_column()

@@ -31,7 +31,16 @@ class HomogeneousPlanner:
 
     name = "homogeneous"
     features: frozenset[str] = frozenset(
-        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.BOUND}
+        {
+            Feature.MAKESPAN,
+            Feature.THROUGHPUT,
+            Feature.COST,
+            Feature.SEVERAL_MODELS,
+            Feature.BOUND,
+            Feature.EXACT,
+            Feature.LIMITS,
+            Feature.SWITCHING,
+        }
     )
     Options: type[BaseModel] = HomogeneousOptions
     argument = "gpu"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, objective_of, value_of
 from planners.base import Fractions, Objective, Plan, PlanningProblem, PlanStatus, Termination
-from planners.check import check_plan
+from planners.check import broken_limits, check_plan
 from planners.fleet import best_fleet, cheapest_fleet
 
 if TYPE_CHECKING:
@@ -151,8 +151,11 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
         return tuple(reasons)
     cheapest = cheapest_fleet(problem, within_budget=False)
     if cheapest is None:
+        without_limits = replace(problem, max_configurations=None, max_gpu_share=1.0)
+        if _further_limits(problem) and cheapest_fleet(without_limits, within_budget=False) is not None:
+            return (f"no fleet that serves everything keeps to {_further_limits(problem)}",)
         return tuple(_why_unavailable(problem))
-    usd_per_h = problem.usd_per_h(cheapest)
+    usd_per_h = problem.spent_usd_per_h(cheapest)
     budget = f"the budget is {problem.budget_usd_per_h:g} $/h"
     if not problem.is_affordable(usd_per_h):
         return (f"the cheapest fleet that serves everything costs {usd_per_h:g} $/h, {budget}",)
@@ -161,8 +164,19 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
     fastest = best_fleet(replace(problem, objective=Objective.THROUGHPUT), range(len(problem.candidates)))
     if fastest.value <= 1 + RATE_TOLERANCE:
         return ("the fleet chosen cannot carry the rates; another one could",)
-    limits = f"the GPUs available; {budget}" if problem.budget_usd_per_h < math.inf else "the GPUs available"
+    limits = " and ".join(["the GPUs available", *filter(None, [_further_limits(problem)])])
+    limits = f"{limits}; {budget}" if problem.budget_usd_per_h < math.inf else limits
     return (f"no fleet carries more than {1 / fastest.bound:.3g} times the rates with {limits}",)
+
+
+def _further_limits(problem: PlanningProblem) -> str:
+    """The limits beside budget and availability in words; nothing if there are none."""
+    limits = []
+    if problem.max_configurations is not None:
+        limits.append(f"{problem.max_configurations} configurations")
+    if problem.max_gpu_share < 1:
+        limits.append(f"a share of {problem.max_gpu_share:g} of the GPUs for one type")
+    return " and ".join(limits)
 
 
 def _why_unavailable(problem: PlanningProblem) -> list[str]:
@@ -183,16 +197,31 @@ def _why_unavailable(problem: PlanningProblem) -> list[str]:
 
 
 def _without_idle(problem: PlanningProblem, counts: tuple[int, ...]) -> tuple[tuple[int, ...], Assignment]:
-    """Give back replicas that the best assignment leaves without work; the makespan stays what it was."""
+    """Give back replicas that the best assignment leaves without work; the makespan stays what it was.
+
+    Those are kept whose return would cost more than they do, or break a limit that the fleet keeps to.
+    """
     while True:
         found = best_assignment(problem, counts)
         if found.makespan == math.inf:
             return counts, found
-        amounts = {demand.model: demand.amounts for demand in problem.demands}
-        kept = tuple(
-            count if any(x > 0 and f > 0 for x, f in zip(shares, amounts[candidate.model], strict=True)) else 0
-            for candidate, count, shares in zip(problem.candidates, counts, found.fractions, strict=True)
-        )
+        kept = counts
+        for c, (candidate, shares) in enumerate(zip(problem.candidates, found.fractions, strict=True)):
+            if kept[c] == 0:
+                continue
+            amounts = problem.demand(candidate.model).amounts
+            if not any(x > 0 and f > 0 for x, f in zip(shares, amounts, strict=True)):
+                without = (*kept[:c], 0, *kept[c + 1 :])
+                if _is_no_worse(problem, without, kept):
+                    kept = without
         if kept == counts:
             return counts, found
         counts = kept
+
+
+def _is_no_worse(problem: PlanningProblem, smaller: tuple[int, ...], counts: tuple[int, ...]) -> bool:
+    """Whether a part of a fleet costs no more than all of it, and breaks no other limit."""
+    if problem.spent_usd_per_h(smaller) > problem.spent_usd_per_h(counts):
+        return False
+    broken = {violation.rule for violation in broken_limits(problem, counts)}
+    return broken >= {violation.rule for violation in broken_limits(problem, smaller)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from planners.quiet import no_output
 
@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from scipy.optimize import LinearConstraint
 
     from planners.base import PlanningProblem
+
+
+Row = dict[int, float]
+"""The number of each column in a sum; 0 if absent."""
+
+
+class FleetColumns(NamedTuple):
+    """A fleet in a MILP.
+
+    Attributes:
+        working: How many replicas of a candidate serve (see `planners.previous`).
+        present: Something that is at least 1 if and only if any replica of a candidate serves.
+        usd_per_h: What the fleet costs, without what must be paid in any case.
+        fixed_usd_per_h: What must be paid in any case: the price of stopping all that runs already; `usd_per_h` takes
+            off what is kept.
+    """
+
+    working: dict[int, Row]
+    present: dict[int, Row]
+    usd_per_h: Row
+    fixed_usd_per_h: float
 
 
 class Rows:
@@ -26,41 +47,94 @@ class Rows:
 
     def __init__(self, n_counts: int) -> None:
         self._n_counts = n_counts
-        self._n_columns = n_counts
-        self._rows: list[dict[int, float]] = []
+        self._upper_of: list[float] = [math.inf] * n_counts
+        self._is_whole = [True] * n_counts
+        self._rows: list[Row] = []
         self._lower: list[float] = []
         self._upper: list[float] = []
 
-    def add_column(self) -> int:
-        """A new continuous variable."""
-        self._n_columns += 1
-        return self._n_columns - 1
+    def add_column(self, upper: float = math.inf, *, is_whole: bool = False) -> int:
+        """A new variable of 0 or more, and its upper bound."""
+        self._upper_of.append(upper)
+        self._is_whole.append(is_whole)
+        return len(self._upper_of) - 1
 
-    def add(self, row: dict[int, float], lower: float = -math.inf, upper: float = math.inf) -> None:
+    def add(self, row: Row, lower: float = -math.inf, upper: float = math.inf) -> None:
         """A new constraint: lower <= row <= upper."""
         self._rows.append(row)
         self._lower.append(lower)
         self._upper.append(upper)
 
-    def add_limits(self, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True) -> None:
-        """Keep a fleet to availability and budget; `index` gives the column of each candidate's count."""
-        budget = problem.budget_usd_per_h
-        if within_budget and 0 < budget < math.inf:
-            self.add({i: problem.candidates[c].usd_per_h / budget for c, i in index.items()}, upper=1.0)
-        elif within_budget and budget == 0:
-            self.add({i: 1.0 for c, i in index.items() if problem.candidates[c].usd_per_h > 0}, upper=0.0)
-        for gpu, count in problem.available:
-            taken = {i: float(dict(problem.candidates[c].gpus).get(gpu, 0)) for c, i in index.items()}
-            self.add(taken, upper=count)
+    def add_fleet(
+        self, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True
+    ) -> FleetColumns:
+        """Keep a fleet to all limits: budget, availability, configurations, share of one GPU type.
 
-    def add_cover(self, problem: PlanningProblem, index: Mapping[int, int]) -> None:
-        """Rent somebody for each type that is demanded; `index` gives the column of each candidate's count."""
+        Args:
+            problem: The problem.
+            index: The column of each candidate's count; candidates without one are not rented.
+            within_budget: Whether there is a budget.
+
+        Returns:
+            What it is made of.
+        """
+        budget = problem.budget_usd_per_h
+        fleet = self._add_columns(problem, index)
+        if within_budget and budget < math.inf:
+            unit = budget if budget > 0 else 1.0
+            price = {i: usd / unit for i, usd in fleet.usd_per_h.items()}
+            self.add(price, upper=(budget - fleet.fixed_usd_per_h) / unit)
+        for gpu, count in problem.available:
+            self.add({index[c]: float(n) for c, n in _takers(problem, gpu) if c in index}, upper=count)
+        if problem.max_configurations is not None:
+            self._limit_configurations(problem, index, problem.max_configurations)
+        if problem.max_gpu_share < 1:
+            for gpu, _ in problem.available:
+                surplus = {i: -problem.max_gpu_share * problem.candidates[c].n_gpus for c, i in index.items()}
+                for c, n in _takers(problem, gpu):
+                    if c in index:
+                        surplus[index[c]] += n
+                self.add(surplus, upper=0.0)
+        return fleet
+
+    def _add_columns(self, problem: PlanningProblem, index: Mapping[int, int]) -> FleetColumns:
+        prices = {i: problem.candidates[c].usd_per_h for c, i in index.items()}
+        working = {c: {i: 1.0} for c, i in index.items()}
+        if problem.previous is None:
+            return FleetColumns(working, working, prices, 0.0)
+        previous, present = problem.previous, dict(working)
+        for c, running in enumerate(previous.counts_of(problem.candidates)):
+            if c not in index:
+                continue
+            candidate = problem.candidates[c]
+            lost = previous.start_share(candidate)
+            working[c] = {index[c]: 1.0 - lost}
+            if running > 0:
+                kept = self.add_column(running)
+                self.add({kept: 1.0, index[c]: -1.0}, upper=0.0)
+                working[c][kept] = lost
+                prices[kept] = -previous.drain_share * candidate.usd_per_h
+            if lost == 1:
+                present[c] = working[c]
+        nothing = (0,) * len(problem.candidates)
+        return FleetColumns(working, present, prices, previous.drain_usd_per_h(problem.candidates, nothing))
+
+    def _limit_configurations(self, problem: PlanningProblem, index: Mapping[int, int], most: int) -> None:
+        uses = {i: self.add_column(1.0, is_whole=True) for i in index.values()}
+        for c, i in index.items():
+            self.add({i: 1.0, uses[i]: -float(problem.max_count(c, within_budget=False))}, upper=0.0)
+        self.add(dict.fromkeys(uses.values(), 1.0), upper=most)
+
+    def add_cover(self, problem: PlanningProblem, fleet: FleetColumns) -> None:
+        """Have somebody for each type that is demanded."""
         for demand in problem.demands:
             for w, amount in enumerate(demand.amounts):
                 if amount > 0:
-                    mine = problem.candidates_of(demand.model)
-                    able = [c for c in mine if c in index and problem.candidates[c].capacity_rps[w] > 0]
-                    self.add({index[c]: 1.0 for c in able}, lower=1.0)
+                    row: Row = {}
+                    for c in problem.candidates_of(demand.model):
+                        if c in fleet.present and problem.candidates[c].capacity_rps[w] > 0:
+                            row |= fleet.present[c]
+                    self.add(row, lower=1.0)
 
     def solve(
         self,
@@ -85,21 +159,20 @@ class Rows:
         import numpy as np
         from scipy.optimize import Bounds, milp
 
-        c = np.zeros(self._n_columns)
+        n_columns = len(self._upper_of)
+        c = np.zeros(n_columns)
         for column, value in cost.items():
             c[column] = value
-        upper = np.full(self._n_columns, np.inf)
+        upper = np.array(self._upper_of)
         upper[: self._n_counts] = most
-        integrality = np.zeros(self._n_columns, dtype=np.int64)
-        integrality[: self._n_counts] = 1
         options: Any = {"mip_rel_gap": gap, "time_limit": time_limit_s}
         if node_limit is not None:
             options["node_limit"] = node_limit
         with no_output():
             return milp(
                 c,
-                integrality=integrality,
-                bounds=Bounds(np.zeros(self._n_columns), upper),
+                integrality=np.array(self._is_whole, dtype=np.int64),
+                bounds=Bounds(np.zeros(n_columns), upper),
                 constraints=self._constraint(),
                 options=options,
             )
@@ -111,5 +184,10 @@ class Rows:
         entries = [(r, column, value) for r, row in enumerate(self._rows) for column, value in sorted(row.items())]
         values = [value for _, _, value in entries]
         places = ([r for r, _, _ in entries], [column for _, column, _ in entries])
-        matrix = csr_array((values, places), shape=(len(self._rows), self._n_columns))
+        matrix = csr_array((values, places), shape=(len(self._rows), len(self._upper_of)))
         return LinearConstraint(matrix, self._lower, self._upper)
+
+
+def _takers(problem: PlanningProblem, gpu: str) -> list[tuple[int, int]]:
+    """Candidates on a GPU type, and how many of it a replica takes."""
+    return [(c, n) for c, one in enumerate(problem.candidates) for name, n in one.gpus if name == gpu]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from planners.base import Plan, Planner, PlanningProblem, PlanStatus
+from planners.assignment import objective_of
+from planners.base import Feature, Plan, Planner, PlanningProblem, PlanStatus
 from planners.check import check_plan
+
+TOLERANCE = 1e-6
+"""By which a plan may seem better than it can be: solvers round."""
 
 
 def check_planner(planner: Planner, problems: Iterable[PlanningProblem]) -> list[Plan]:
     """Check that a planner keeps its promises on some problems.
 
     It returns a `Plan` for the problem's objective, whatever happens; the plan passes `check_plan`, or says why
-    there is none; and the planner is pure: the same problem gives the same plan, the time it took apart.
-    Problems with an objective, or with several models, that the planner does not list in `features` are left out.
+    there is none; and the planner is pure: the same problem gives the same plan, the time it took apart. If `features`
+    lists `bound`, a plan has one, and its objective is not better; if they list `exact`, neither is that of a plan for
+    the same problem with a GPU less of some type, or with half the budget. Problems that need what the planner does not
+    list in `features` are left out (`PlanningProblem.needs`).
 
     Args:
         planner: The planner.
-        problems: Problems of all sorts: with a plan, without one, of both objectives, of several models.
+        problems: Problems of all sorts: with a plan, without one, of all objectives, of several models, with limits.
 
     Returns:
         The plans.
@@ -29,19 +36,57 @@ def check_planner(planner: Planner, problems: Iterable[PlanningProblem]) -> list
     plans = []
     for number, problem in enumerate(problems):
         where = f"{planner.name}, problem {number}"
-        needed = {problem.objective.value} | ({"several_models"} if len(problem.demands) > 1 else set())
-        if not needed <= planner.features:
+        if not problem.needs <= planner.features:
             continue
-        plan = planner.plan(problem)
-        _require(isinstance(plan, Plan), f"{where}: plan() returned {type(plan).__name__}, not a Plan")
-        _require(plan.objective_name is problem.objective, f"{where}: the plan has {plan.objective_name}")
-        wrong = "; ".join(f"{v.rule}: {v.message}" for v in check_plan(problem, plan))
-        _require(not wrong, f"{where}: {wrong}")
-        _require(plan.status is not PlanStatus.FAILED, f"{where}: failed: {'; '.join(plan.diagnostics)}")
+        plan = _checked_plan(planner, problem, where)
         again = replace(planner.plan(problem), solve_s=plan.solve_s)
         _require(again == plan, f"{where}: a second run gave another plan")
+        if Feature.BOUND in planner.features and plan.objective is not None:
+            _require(plan.bound is not None, f"{where}: it lists {Feature.BOUND.value!r}, but the plan has no bound")
+            _require(_value(plan) >= _least_value(plan), f"{where}: {plan.objective} is better than {plan.bound}")
+        if Feature.EXACT in planner.features:
+            _check_restrictions(planner, problem, plan, where)
         plans.append(plan)
     return plans
+
+
+def _checked_plan(planner: Planner, problem: PlanningProblem, where: str) -> Plan:
+    plan = planner.plan(problem)
+    _require(isinstance(plan, Plan), f"{where}: plan() returned {type(plan).__name__}, not a Plan")
+    _require(plan.objective_name is problem.objective, f"{where}: the plan has {plan.objective_name}")
+    wrong = "; ".join(f"{v.rule}: {v.message}" for v in check_plan(problem, plan))
+    _require(not wrong, f"{where}: {wrong}")
+    _require(plan.status is not PlanStatus.FAILED, f"{where}: failed: {'; '.join(plan.diagnostics)}")
+    return plan
+
+
+def _check_restrictions(planner: Planner, problem: PlanningProblem, plan: Plan, where: str) -> None:
+    for what, restricted in _restrictions(problem):
+        other = _checked_plan(planner, restricted, f"{where}, {what}")
+        message = f"{where}: {what} it finds {other.objective}, though nothing should beat {plan.bound}"
+        _require(_value(other) >= _least_value(plan), message)
+
+
+def _value(plan: Plan) -> float:
+    """What planners minimise; infinite without a plan."""
+    return math.inf if plan.objective is None else objective_of(plan.objective_name, plan.objective)
+
+
+def _least_value(plan: Plan) -> float:
+    """The value that nothing should beat, but for rounding; infinite if there should be no plan at all."""
+    if plan.objective is None:
+        return math.inf
+    return 0.0 if not plan.bound else objective_of(plan.objective_name, plan.bound) * (1 - TOLERANCE)
+
+
+def _restrictions(problem: PlanningProblem) -> Iterable[tuple[str, PlanningProblem]]:
+    """The problem with less of one thing."""
+    for gpu, count in problem.available:
+        if count > 0:
+            fewer = tuple((name, n - (name == gpu)) for name, n in problem.available)
+            yield f"with a {gpu} less", replace(problem, available=fewer)
+    if 0 < problem.budget_usd_per_h < math.inf:
+        yield "with half the budget", replace(problem, budget_usd_per_h=problem.budget_usd_per_h / 2)
 
 
 def _require(condition: bool, message: str) -> None:

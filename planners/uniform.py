@@ -24,7 +24,9 @@ class UniformPlanner:
     """
 
     name = "uniform"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.LIMITS, Feature.SWITCHING}
+    )
     Options: type[BaseModel] = UniformOptions
 
     def __init__(self, options: UniformOptions | None = None) -> None:

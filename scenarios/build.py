@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from planners import (
     Objective,
     PlannerError,
     PlanningProblem,
+    Previous,
     SimulatedCapacity,
     Trial,
     build_problem,
@@ -257,6 +259,7 @@ def make_problem(
             time_limit_s=planning.time_limit_s,
             seed=seed,
             cases=cases,
+            **_further_limits(planning),
         )
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
@@ -288,6 +291,7 @@ def make_problem(
         demands=demands,
         available=_available(scenario, timeline),
         cases=cases,
+        **_further_limits(planning),
         trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
     )
 
@@ -295,6 +299,16 @@ def make_problem(
 def _available(scenario: schema.Scenario, timeline: AvailabilityTimeline | None) -> tuple[tuple[str, int], ...]:
     """What can be rented when it begins."""
     return tuple(sorted((name, offer.n_gpus) for name, offer in offers_at(scenario, timeline).items()))
+
+
+def _further_limits(planning: schema.Planning) -> dict[str, Any]:
+    """What a fleet must keep to beside budget and availability."""
+    fleet = planning.previous
+    previous = None
+    if fleet is not None:
+        previous = Previous(tuple(sorted(fleet.replicas.items())), fleet.start_s, fleet.drain_s, fleet.hold_s)
+    limits = {"max_configurations": planning.max_configurations, "max_gpu_share": planning.max_gpu_share}
+    return limits | {"previous": previous}
 
 
 def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:

@@ -381,16 +381,35 @@ class Replanning(_Part):
     """How long `replan_sticky` expects a plan to stay: a start has to pay within that time."""
 
 
+class PreviousFleet(_Part):
+    """The fleet that runs already, and what is lost if it is changed."""
+
+    replicas: dict[str, PositiveInt] = {}
+    """Replicas that run, by the name of their configuration; those whose GPUs are gone are left out."""
+    start_s: NonNegativeFloat = 0.0
+    """Time from renting a replica until it serves; it is paid for meanwhile."""
+    drain_s: NonNegativeFloat = 0.0
+    """Time from stopping a replica until it is no longer paid for."""
+    hold_s: PositiveFloat = 3600.0
+    """How long the next fleet is to stay; what is lost is spread over it."""
+
+
 class Planning(_Part):
     """What to plan for."""
 
     budget_usd_per_h: NonNegativeFloat
-    """Most that the fleet may cost."""
+    """Most that the fleet may cost, with what it stops of the previous one."""
     objective: Literal["throughput", "makespan", "cost"] = "throughput"
     """The largest multiple of the offered mix carried, the shortest time for all requests, or the cheapest fleet."""
     grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
     """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
     capacity: Capacity = ClosedFormCapacity()
+    max_configurations: PositiveInt | None = None
+    """Most replica configurations of which any may be rented; by default any number."""
+    max_gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Largest share of the fleet's GPUs that may be of one type, counted in GPUs."""
+    previous: PreviousFleet | None = None
+    """The fleet that runs already; by default nothing does, or nothing is lost by changes."""
     cases: tuple[str, ...] = ()
     """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
     time_limit_s: PositiveFloat = 60.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,16 +12,12 @@ import numpy as np
 from sim.batching import Sequence
 from sim.clock import Clock, Order
 from sim.market import Prices
-from sim.replanning import Moves
-from traces.availability import Offer
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.fleet import Fleet
     from sim.market import Market
     from sim.replica import Replica
-
-Wanted = tuple[tuple["ReplicaSpec", int], ...]
 
 _VICTIMS_STREAM = 201  # numbers of the random streams; 200 to 299 are this package's
 
@@ -35,9 +30,8 @@ class Lease:
         replica: The replica.
         rented_s: Since when it costs.
         open_s: From when on it takes requests; None while it boots.
-        notice_s: Since when it takes no more, because of the market or of another plan; None if it still does.
+        notice_s: Since when it takes no more; None if it had no notice.
         released_s: When it was gone; None if it is still there.
-        is_draining: Whether it goes when its requests have ended, whatever the market says.
     """
 
     replica: Replica
@@ -45,7 +39,6 @@ class Lease:
     open_s: float | None = None
     notice_s: float | None = None
     released_s: float | None = None
-    is_draining: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -57,14 +50,12 @@ class Cluster:
     """Keeps what is rented within what the market offers.
 
     Args:
-        wanted: The replicas that are to run, and how many of each.
         market: The market and its rules.
         fleet: Makes replicas.
         clock: The simulation's clock.
         horizon_s: Until when the market is looked at.
         on_change: Called with the replicas that take requests whenever that changes.
         on_lost: Called with the requests of a replica that is gone, and the computed tokens that each has lost.
-        on_market: Called after the market has changed.
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
@@ -72,22 +63,19 @@ class Cluster:
 
     def __init__(
         self,
-        wanted: Wanted,
         market: Market,
         fleet: Fleet,
         clock: Clock,
         horizon_s: float,
         on_change: Callable[[list[Replica]], None],
         on_lost: Callable[[list[tuple[Sequence, int]], float], None],
-        on_market: Callable[[], None] = lambda: None,
     ) -> None:
         self._market = market
         self._fleet = fleet
         self._clock = clock
         self._on_change = on_change
         self._on_lost = on_lost
-        self._on_market = on_market
-        self._wanted = wanted
+        self._wanted = fleet.wanted
         self._will_tell = False
         self._rng = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence(entropy=market.seed, spawn_key=(_VICTIMS_STREAM,)))
@@ -95,28 +83,22 @@ class Cluster:
         self.leases: list[Lease] = []
         changes = market.timeline.until(horizon_s)
         changes = changes.filter(changes["market"] == market.kind)
-        at_s: dict[float, dict[str, Offer]] = {}
-        for t_s, gpu, _, count, usd_per_h in changes.iter_rows():
-            at_s.setdefault(t_s, {})[gpu] = Offer(count, usd_per_h)
-        self._offers = at_s.pop(0.0, {})
+        at_s: dict[float, dict[str, int]] = {}
+        for t_s, gpu, _, count, _ in changes.iter_rows():
+            at_s.setdefault(t_s, {})[gpu] = count
+        self._offered = at_s.pop(0.0, {})
         self._rent_missing(is_start=True)
-        for t_s, offers in at_s.items():
-            self._at(t_s, partial(self._offer, offers))
+        for t_s, offered in at_s.items():
+            self._at(t_s, partial(self._offer, offered))
 
     def _at(self, time_s: float, action: Callable[[], None]) -> None:
         self._clock.at(time_s, Order.AVAILABILITY, lambda _: action())
 
-    @property
-    def offers(self) -> Mapping[str, Offer]:
-        """What can be rented now, with what is, by GPU type."""
-        return self._offers
-
-    def _offer(self, offers: dict[str, Offer]) -> None:
+    def _offer(self, offered: dict[str, int]) -> None:
         """The market changes."""
-        self._offers = self._offers | offers
+        self._offered |= offered
         self._give_notice()
         self._rent_missing()
-        self._on_market()
 
     # Taking back ------------------------------------------------------------------------------------------
 
@@ -124,17 +106,14 @@ class Cluster:
         """Give notice to replicas until the others fit in what is offered."""
         now_s, notice_s = self._clock.now, self._market.timeline.notice_s
         ending = []
-        for gpu, (count, _) in self._offers.items():
+        for gpu, count in self._offered.items():
             staying = [lease for lease in self._rented(gpu) if lease.notice_s is None]
-            draining = [lease for lease in self._rented(gpu) if lease.is_draining]
-            excess = sum(lease.replica.spec.gpus[gpu] for lease in (*staying, *draining)) - count
-            for lease in (*draining, *self._in_order_of_notice(staying)):
+            excess = sum(lease.replica.spec.gpus[gpu] for lease in staying) - count
+            for lease in self._in_order_of_notice(staying):
                 if excess <= 0:
                     break
                 excess -= lease.replica.spec.gpus[gpu]
-                if not lease.is_draining:
-                    lease.notice_s = now_s
-                lease.is_draining = False
+                lease.notice_s = now_s
                 ending.append(lease)
         if ending:
             self._tell()
@@ -154,47 +133,10 @@ class Cluster:
                 return [leases[index] for index in self._rng.permutation(len(leases))]
 
     def _reclaim(self, lease: Lease) -> None:
-        if lease.released_s is None:
-            now_s = self._clock.now
-            lease.released_s = now_s
-            self._on_lost(lease.replica.reclaim(now_s), now_s)
-            self._rent_missing(booted=lease.replica.spec.gpus if lease.is_draining else None)
-
-    # Another deployment -----------------------------------------------------------------------------------
-
-    def adopt(self, wanted: Wanted) -> Moves:
-        """Make other replicas the ones that are to run.
-
-        Those that are in both stay, first the ones that take requests already. The others take no more, and go when
-        theirs have ended. What is missing is rented as soon as there are GPUs for it; on GPUs that a replica leaves
-        at that moment, only its weights have to be loaded.
-        """
-        entries = self._fleet.entries
-        missing = [count for _, count in wanted]
-        staying = [lease for lease in self.leases if lease.released_s is None and lease.notice_s is None]
-        draining = []
-        for lease in sorted(staying, key=lambda lease: not lease.is_open):
-            spec = lease.replica.spec
-            entry = next((e for e, (other, _) in enumerate(wanted) if missing[e] > 0 and other == spec), None)
-            if entry is None:
-                draining.append(lease)
-            else:
-                missing[entry] -= 1
-                entries[lease.replica.replica_id] = entry
-        self._wanted = wanted
-        for lease in draining:
-            lease.notice_s = self._clock.now
-            lease.is_draining = True
-            if lease.replica.n_outstanding == 0:
-                self._reclaim(lease)
-            else:
-                lease.replica.on_idle = partial(self._release_at, lease)
+        now_s = self._clock.now
+        lease.released_s = now_s
+        self._on_lost(lease.replica.reclaim(now_s), now_s)
         self._rent_missing()
-        self._tell()
-        return Moves(kept=len(staying) - len(draining), started=sum(missing), drained=len(draining))
-
-    def _release_at(self, lease: Lease, time_s: float) -> None:
-        self._at(time_s, partial(self._reclaim, lease))
 
     # Renting ----------------------------------------------------------------------------------------------
 
@@ -202,9 +144,8 @@ class Cluster:
         """Leases that hold GPUs of a type now."""
         return [lease for lease in self.leases if lease.released_s is None and gpu in lease.replica.spec.gpus]
 
-    def _rent_missing(self, *, is_start: bool = False, booted: Mapping[str, int] | None = None) -> None:
-        """Rent what is to run, is not there, and can be had; perhaps on GPUs that have been booted."""
-        left = Counter(booted or {})
+    def _rent_missing(self, *, is_start: bool = False) -> None:
+        """Rent what the deployment wants, is not there, and can be had."""
         for entry, (spec, count) in enumerate(self._wanted):
             there = sum(
                 lease.notice_s is None and self._fleet.entries[lease.replica.replica_id] == entry
@@ -214,31 +155,26 @@ class Cluster:
             for _ in range(count - there):
                 if not self._is_offered(spec):
                     break
-                is_booted = Counter(spec.gpus) <= left
-                left -= Counter(spec.gpus) if is_booted else Counter()
-                self._rent(entry, is_up=is_start, is_booted=is_booted)
+                self._rent(entry, is_up=is_start)
         if is_start:
             self._tell()
 
     def _is_offered(self, spec: ReplicaSpec) -> bool:
         for gpu, n in spec.gpus.items():
-            offer = self._offers.get(gpu)
-            rented = sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu))
-            if offer is not None and n + rented > offer.n_gpus:
+            offered = self._offered.get(gpu)
+            if offered is not None and n + sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu)) > offered:
                 return False
         return True
 
-    def _rent(self, entry: int, *, is_up: bool, is_booted: bool) -> None:
+    def _rent(self, entry: int, *, is_up: bool) -> None:
         now_s = self._clock.now
-        lease = Lease(self._fleet.add(self._wanted[entry][0], entry), now_s)
+        lease = Lease(self._fleet.add(entry), now_s)
         self.leases.append(lease)
         lease.replica.start(self._clock, iter(()))
         if is_up:
             lease.open_s = now_s
         else:
-            market, spec = self._market, lease.replica.spec
-            ready_s = now_s + (market.load_s(spec) if is_booted else market.boot_s(spec))
-            self._at(ready_s, partial(self._open, lease))
+            self._at(now_s + self._market.boot_s(lease.replica.spec), partial(self._open, lease))
 
     def _open(self, lease: Lease) -> None:
         if lease.notice_s is None and lease.released_s is None:

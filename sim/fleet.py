@@ -141,7 +141,7 @@ class Fleet:
 
     Attributes:
         replicas: The replicas, by number.
-        entries: For each of them, its entry in `Deployment.replicas`; the cluster changes it with the deployment.
+        entries: For each of them, its entry in `Deployment.replicas`.
         records: What they did.
     """
 
@@ -153,16 +153,21 @@ class Fleet:
         self.records = Records(RequestLog(n_requests))
         self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
-        for entry, (spec, count) in enumerate(setting.deployment.replicas):
+        for entry, (_, count) in enumerate(setting.deployment.replicas):
             for _ in range(0 if setting.market is not None else count):
                 if only is None or len(self.entries) in only:
-                    self.add(spec, entry)
+                    self.add(entry)
                 else:
                     self.entries.append(entry)
 
-    def add(self, spec: ReplicaSpec, entry: int) -> Replica:
-        """Make one more replica, of an entry of the deployment."""
-        setting = self._setting
+    @property
+    def wanted(self) -> tuple[tuple[ReplicaSpec, int], ...]:
+        """The deployment's replicas and their counts."""
+        return self._setting.deployment.replicas
+
+    def add(self, entry: int) -> Replica:
+        """Make one more replica of an entry of the deployment."""
+        setting, spec = self._setting, self.wanted[entry][0]
         make = SingleStageReplica if spec.pp == 1 else PipelineReplica
         replica = make(
             len(self.entries),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 
-from planners import Candidate, Demand, Objective, PlanningProblem, best_assignment
-from planners.assignment import value_of
+from planners import Candidate, Demand, Feature, Objective, PlanningProblem, best_assignment
+from planners.assignment import RATE_TOLERANCE
 
 
 def worked_example(objective: Objective = Objective.MAKESPAN) -> PlanningProblem:
@@ -69,46 +70,84 @@ def hard_problem() -> PlanningProblem:
 
 
 def fleets(problem: PlanningProblem) -> Iterator[tuple[int, ...]]:
-    """All fleets within budget and availability."""
+    """All fleets that keep to the limits."""
 
     def extend(counts: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
         c = len(counts)
         if c == len(problem.candidates):
-            yield counts
+            if keeps_to_further_limits(problem, counts):
+                yield counts
             return
         n = 0
-        while is_within_limits(problem, (*counts, n, *(0,) * (len(problem.candidates) - c - 1))):
+        while is_there(problem, (*counts, n, *(0,) * (len(problem.candidates) - c - 1))):
             yield from extend((*counts, n))
             n += 1
 
     yield from extend(())
 
 
-def is_largest(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
-    """Whether nothing can be added; a smaller fleet is never faster."""
-    return not any(is_within_limits(problem, _with_one_more(counts, c)) for c in range(len(counts)))
-
-
-def _with_one_more(counts: tuple[int, ...], i: int) -> tuple[int, ...]:
-    return (*counts[:i], counts[i] + 1, *counts[i + 1 :])
-
-
-def is_within_limits(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+def is_there(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+    """Whether there are enough GPUs, and money for the rent."""
     available = dict(problem.available)
     if any(n > available[gpu] for gpu, n in problem.gpus(counts).items()):
         return False
-    return problem.usd_per_h(counts) <= problem.budget_usd_per_h + 1e-9
+    return problem.usd_per_h(counts) <= problem.budget_usd_per_h * (1 + 1e-9)
+
+
+def keeps_to_further_limits(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+    """Whether a fleet keeps to `max_configurations` and `max_gpu_share`, and there is money for what is stopped."""
+    if problem.max_configurations is not None and len([n for n in counts if n > 0]) > problem.max_configurations:
+        return False
+    gpus = problem.gpus(counts)
+    if any(n > problem.max_gpu_share * sum(gpus.values()) + 1e-9 for n in gpus.values()):
+        return False
+    return problem.usd_per_h(counts) + drain_usd_per_h(problem, counts) <= problem.budget_usd_per_h * (1 + 1e-9)
+
+
+def drain_usd_per_h(problem: PlanningProblem, counts: tuple[int, ...]) -> float:
+    """What is paid for replicas that are stopped, one by one."""
+    if problem.previous is None:
+        return 0.0
+    previous, usd = problem.previous, 0.0
+    for candidate, count in zip(problem.candidates, counts, strict=True):
+        before = dict(previous.counts).get(candidate.name, 0)
+        usd += sum(candidate.usd_per_h * previous.drain_s for _ in range(count, before))
+    return usd / previous.hold_s
+
+
+def makespan_of(problem: PlanningProblem, counts: tuple[int, ...]) -> float:
+    """The least makespan of a fleet; each replica that is started serves for the rest of the time only."""
+    previous = problem.previous
+    if previous is None:
+        return best_assignment(problem, counts).makespan
+    capacities = []
+    for candidate, count in zip(problem.candidates, counts, strict=True):
+        before = dict(previous.counts).get(candidate.name, 0)
+        start_s = previous.start_s(candidate) if callable(previous.start_s) else previous.start_s
+        served_s = [previous.hold_s - (start_s if i >= before else 0.0) for i in range(count)]
+        mean = sum(max(0.0, s) for s in served_s) / previous.hold_s / max(1, count)
+        capacities.append(tuple(mean * rps for rps in candidate.capacity_rps))
+    averaged = replace(problem, previous=None).with_capacities(tuple(capacities))
+    return best_assignment(averaged, counts).makespan
+
+
+def is_largest(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
+    """Whether nothing can be added; without further limits, a smaller fleet is never faster."""
+    if problem.needs & {Feature.LIMITS, Feature.SWITCHING}:
+        return True
+    larger = [(*counts[:c], counts[c] + 1, *counts[c + 1 :]) for c in range(len(counts))]
+    return not any(is_there(problem, fleet) for fleet in larger)
 
 
 def least_value(problem: PlanningProblem) -> float:
     """The value of the best fleet, by trying all; infinite if none can serve everything or nothing is asked."""
     if not any(demand.total > 0 for demand in problem.demands):
         return math.inf
-    if problem.objective is Objective.COST:
-        tried: Iterable[tuple[int, ...]] = sorted(fleets(problem), key=problem.usd_per_h)
-    else:
+    if problem.objective is not Objective.COST:
         tried = (counts for counts in fleets(problem) if is_largest(problem, counts))
-    values = (value_of(problem, counts, best_assignment(problem, counts).makespan) for counts in tried)
-    if problem.objective is Objective.COST:
-        return next((value for value in values if value < math.inf), math.inf)
-    return min(values, default=math.inf)
+        return min((makespan_of(problem, counts) for counts in tried), default=math.inf)
+    price = {y: problem.usd_per_h(y) + drain_usd_per_h(problem, y) for y in fleets(problem)}
+    for counts in sorted(price, key=lambda y: price[y]):
+        if makespan_of(problem, counts) <= 1 + RATE_TOLERANCE:
+            return price[counts]
+    return math.inf

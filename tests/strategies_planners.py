@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
-from planners import Candidate, Case, Demand, Objective, PlanningProblem
+from planners import Candidate, Case, Demand, Objective, PlanningProblem, Previous
 
 PRICES = st.integers(0, 16).map(lambda quarters: quarters / 4)
 # One in ten is 0: a few things that cannot be served make interesting problems, many leave none with a plan.
 CAPACITIES = st.integers(-40, 400).map(lambda n: max(n, 0) / 20)
 AMOUNTS = st.integers(-100, 1000).map(lambda n: max(n, 0) / 10)
+
+
+@st.composite
+def limited(draw: st.DrawFn, base: st.SearchStrategy[PlanningProblem]) -> PlanningProblem:
+    """Problems with limits on configurations and GPU types, a previous fleet, or both."""
+    problem = draw(base)
+    names = sorted(candidate.name for candidate in problem.candidates)
+    counts = tuple((name, draw(st.integers(0, 2))) for name in names if draw(st.booleans()))
+    times_s = st.sampled_from([0.0, 300.0, 900.0, 2700.0, 3600.0, 7200.0])
+    previous = Previous(counts, draw(times_s), draw(times_s), hold_s=3600.0)
+    return replace(
+        problem,
+        max_configurations=draw(st.sampled_from([None, 1, 2, 3])),
+        max_gpu_share=draw(st.sampled_from([1.0, 0.75, 0.5, 0.4])),
+        previous=draw(st.sampled_from([None, previous])),
+    )
 
 
 @st.composite

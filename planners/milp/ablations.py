@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from planners.assignment import value_of
+from planners.assignment import fleet_value
 from planners.base import Termination
 from planners.blind import capacity_weighted
 from planners.composition import given_fleet
@@ -49,7 +49,9 @@ def with_uniform_deployment(problem: PlanningProblem, solve: Solve) -> Solved:
     best = Solved(None, math.inf, Termination.INFEASIBLE)
     bound = math.inf
     for kept in _by_configuration(problem):
-        alone = replace(problem, candidates=tuple(problem.candidates[c] for c in kept))
+        candidates = tuple(problem.candidates[c] for c in kept)
+        previous = None if problem.previous is None else problem.previous.among(candidates)
+        alone = replace(problem, candidates=candidates, previous=previous)
         solved = solve(alone)
         bound = min(bound, solved.bound)
         if solved.counts is None:
@@ -57,7 +59,7 @@ def with_uniform_deployment(problem: PlanningProblem, solve: Solve) -> Solved:
         counts = [0] * len(problem.candidates)
         for c, count in zip(kept, solved.counts, strict=True):
             counts[c] = count
-        if best.counts is None or _value(problem, counts) < _value(problem, best.counts):
+        if best.counts is None or fleet_value(problem, counts) < fleet_value(problem, best.counts):
             best = solved._replace(counts=tuple(counts))
     return best._replace(bound=bound)
 
@@ -99,9 +101,3 @@ def _by_configuration(problem: PlanningProblem) -> Iterator[list[int]]:
 
 def _configuration(candidate: Candidate) -> tuple[int, ...]:
     return (candidate.n_gpus,) if candidate.spec is None else tuple(stage.tp for stage in candidate.spec.stages)
-
-
-def _value(problem: PlanningProblem, counts: Sequence[int]) -> float:
-    from planners.assignment import best_assignment
-
-    return value_of(problem, tuple(counts), best_assignment(problem, counts).makespan)

@@ -4,7 +4,7 @@ Let m be what the solver minimises (-z / Z, or the price), and m* its least valu
 m >= m* + r[c] for every fleet that has a replica of c, where r[c] is the reduced cost of y[c]. Where shares are
 variables, their reduced costs s[c,w] can be turned into some of it: time on a replica of c is worth at most as much as
 its best use, so that the price of its capacity row can fall by min_w s[c,w] h[c,w] / (Z f[w]), which adds as much to
-r[c].
+r[c]: a share of 1 - l[c] of it where replicas must be started first, and candidates that run already count with 0.
 
 So the MILP is solved in two steps. First for the core, the candidates of least r, which gives a fleet of a value v that
 is mostly the best already. Then it is asked whether a fleet with at least one other candidate is better than v by more
@@ -28,6 +28,22 @@ CORE_SIZE = 40
 """Candidates in the core; problems with fewer are solved in one step."""
 
 _TOLERANCE = 1e-9  # a thousandth of HiGHS's default, so that its error is far below the gap
+
+
+class Effort(NamedTuple):
+    """How hard HiGHS tries.
+
+    Attributes:
+        gap: Relative gap at which it stops.
+        time_limit_s: When it stops at the latest.
+        seed: For its random numbers.
+        threads: How many it may use.
+    """
+
+    gap: float
+    time_limit_s: float
+    seed: int = 0
+    threads: int = 1
 
 
 class Step(NamedTuple):
@@ -56,14 +72,12 @@ class Search:
 
     Args:
         formulation: The MILP.
-        gap: Relative gap at which a step stops.
-        time_limit_s: For all steps together.
+        effort: For each step; the time limit is for all steps together.
     """
 
-    def __init__(self, formulation: Formulation, gap: float, time_limit_s: float) -> None:
+    def __init__(self, formulation: Formulation, effort: Effort) -> None:
         self._formulation = formulation
-        self._gap = gap
-        self._left_s = time_limit_s
+        self._effort = effort
         self._most = {c: variable.upBound for c, variable in formulation.counts.items()}
         self._least = -math.inf
         self._excess: dict[int, float] = dict.fromkeys(formulation.counts, 0.0)
@@ -83,7 +97,10 @@ class Search:
         use: dict[int, float] = {}
         for (c, w), share in f.shares.items():
             use[c] = min(use.get(c, math.inf), share.dj / f.load(c, w))
-        self._excess = {c: max(0.0, count.dj + max(0.0, use.get(c, 0.0))) for c, count in f.counts.items()}
+        for c, count in f.counts.items():
+            gained = (1 - f.start_share(c)) * max(0.0, use.get(c, 0.0))
+            # Of what runs already, the reduced cost of a replica that is started says nothing.
+            self._excess[c] = 0.0 if c in f.kept else max(0.0, count.dj + gained)
 
     def core(self) -> set[int]:
         """The candidates that a fleet costs least with, according to the relaxation."""
@@ -120,40 +137,32 @@ class Search:
         return Step(found.counts, bound, found.finding, found.solver_status)
 
     def _cutoff(self, value: float) -> float:
-        return self._formulation.loss(value * (1 - self._gap))
+        return self._formulation.loss(value * (1 - self._effort.gap))
 
     def _run(self, *, is_relaxed: bool = False, cutoff: float = math.inf) -> None:
         f = self._formulation
-        run_highs(f.lp, self._gap, self._left_s, f.problem.seed, cutoff=cutoff, is_relaxed=is_relaxed)
-        self._left_s = max(0.0, self._left_s - f.lp.solverModel.getRunTime())
+        run_highs(f.lp, self._effort, cutoff=cutoff, is_relaxed=is_relaxed)
+        left_s = max(0.0, self._effort.time_limit_s - f.lp.solverModel.getRunTime())
+        self._effort = self._effort._replace(time_limit_s=left_s)
 
 
-def run_highs(
-    lp: pulp.LpProblem,
-    gap: float,
-    time_limit_s: float,
-    seed: int,
-    *,
-    cutoff: float = math.inf,
-    is_relaxed: bool = False,
-) -> None:
-    """One call of HiGHS: one thread, fixed seed, silent.
+def run_highs(lp: pulp.LpProblem, effort: Effort, *, cutoff: float = math.inf, is_relaxed: bool = False) -> None:
+    """One call of HiGHS, silent.
 
     Args:
         lp: The MILP.
-        gap: Relative gap at which to stop.
-        time_limit_s: When to stop at the latest.
-        seed: For the solver's random numbers.
-        cutoff: Only solutions are looked for in which the function that HiGHS minimises is less.
+        effort: How hard it tries.
+        cutoff: Only solutions are looked for in which the function that HiGHS minimises is less. It goes into the
+            option `objective_bound`, from which HiGHS's branch and bound starts.
         is_relaxed: Whether variables need not be whole numbers.
     """
     solver = pulp.HiGHS(
         mip=not is_relaxed,
         msg=False,
-        threads=1,
-        gapRel=gap,
-        timeLimit=time_limit_s,
-        random_seed=seed % 2**31,
+        threads=effort.threads,
+        gapRel=effort.gap,
+        timeLimit=effort.time_limit_s,
+        random_seed=effort.seed % 2**31,
         primal_feasibility_tolerance=_TOLERANCE,
         mip_feasibility_tolerance=_TOLERANCE,
         objective_bound=cutoff,

@@ -12,7 +12,8 @@ T y is a product of variables. Dividing by T, that is with the pace z = 1 / T an
 the objective `cost` z is 1, that is all rates are carried, and the price is minimised.
 
 Numbers are scaled by the pace Z of a fleet that is known: the variables hold z / Z and x' / Z, which are about 1, and
-Z f / h is the number of replicas of c that type w keeps busy at the pace Z. For `cost` Z is 1.
+Z f / h is the number of replicas of c that type w keeps busy at the pace Z. For `cost` Z is 1, and the price is counted
+in a price U that no fleet is below. The budget is 1.
 
 The paper's x <= y is left out: a share without a replica already breaks the capacity row.
 """
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 import pulp
 
 from planners.base import Objective, PlanningProblem
-from planners.bounds import pace_bound
+from planners.bounds import pace_bound, value_bound
 
 _LABEL_LENGTH = 40  # two of them and a prefix stay below the 100 characters that PuLP allows
 
@@ -39,10 +40,13 @@ class Formulation:
     Attributes:
         problem: What it formulates.
         scale: Z, the pace of a known fleet in 1/s (a multiple of the offered rates if amounts are per second).
+        unit_usd_per_h: U.
         lp: The MILP.
         pace: z / Z.
         shares: x' / Z by candidate and type; absent where nothing is demanded or the candidate has no capacity.
         counts: y by candidate; absent where no replica can be rented.
+        uses: Whether any replica of a candidate is rented; empty unless configurations are limited.
+        kept: How many replicas of a candidate that run already are kept; absent where none runs.
         labels: Names of the candidates, fit for an LP file.
         type_labels: Names of the workload types by model, fit for an LP file.
         prefix: What the names of variables and rows begin with.
@@ -50,13 +54,26 @@ class Formulation:
 
     problem: PlanningProblem
     scale: float
+    unit_usd_per_h: float
     lp: pulp.LpProblem
     pace: pulp.LpVariable
     shares: dict[tuple[int, int], pulp.LpVariable]
     counts: dict[int, pulp.LpVariable]
+    uses: dict[int, pulp.LpVariable]
+    kept: dict[int, pulp.LpVariable]
     labels: tuple[str, ...]
     type_labels: dict[str, tuple[str, ...]]
     prefix: str = ""
+
+    @property
+    def fixed_usd_per_h(self) -> float:
+        """What it would cost to stop all replicas that run already; the price takes off what is kept."""
+        return self.problem.spent_usd_per_h((0,) * len(self.problem.candidates))
+
+    def start_share(self, c: int) -> float:
+        """The share of the time in which a replica of candidate c that must be started serves nothing."""
+        previous = self.problem.previous
+        return 0.0 if previous is None else previous.start_share(self.problem.candidates[c])
 
     def load(self, c: int, w: int) -> float:
         """Z f / h: how many replicas of candidate c the whole of type w keeps busy at the pace Z."""
@@ -64,15 +81,18 @@ class Formulation:
         return self.scale * self.problem.demand(candidate.model).amounts[w] / candidate.capacity_rps[w]
 
     def loss(self, value: float) -> float:
-        """What HiGHS minimises, for a value (see `planners.assignment`): -z / Z, or for `cost` the price."""
+        """What HiGHS minimises, for a value (see `planners.assignment`): -z / Z, or for `cost` the price over U.
+
+        What must be paid in any case is no part of it.
+        """
         if self.problem.objective is Objective.COST:
-            return value
+            return (value - self.fixed_usd_per_h) / self.unit_usd_per_h
         return -1.0 / (value * self.scale) if value > 0 else -math.inf
 
     def value(self, loss: float) -> float:
         """The value for what HiGHS minimises; never less than 0."""
         if self.problem.objective is Objective.COST:
-            return max(0.0, loss)
+            return max(0.0, loss * self.unit_usd_per_h + self.fixed_usd_per_h)
         return -1.0 / (loss * self.scale) if loss < 0 else math.inf
 
     def demanded(self) -> Iterable[tuple[str, int, list[int]]]:
@@ -96,12 +116,14 @@ def maximise_pace(f: Formulation) -> None:
 
 
 def minimise_price(f: Formulation) -> None:
-    r"""For the objective `cost` the fleet is as cheap as it can be.
+    r"""For the objective `cost` the fleet is as cheap as it can be, with what it stops of the previous one.
 
-    .. math:: \min \sum_c o_c y_c
+    .. math:: \min \sum_c o_c \left(y_c + e \, (q_c - k_c)\right)
+
+    Of q replicas that run k are kept, and a replica that is stopped is paid for e times as long as the fleet stays.
     """
     if f.problem.objective is Objective.COST:
-        _add(f, _price(f), "price")
+        _add(f, _price(f, f.unit_usd_per_h), "price")
 
 
 def assign_in_full(f: Formulation) -> None:
@@ -114,23 +136,27 @@ def assign_in_full(f: Formulation) -> None:
 
 
 def keep_within_capacity(f: Formulation) -> None:
-    r"""The replicas of a candidate have time for what is assigned to them.
+    r"""The replicas of a candidate have time for what is assigned to them, the less of it if they must be started.
 
-    .. math:: \sum_w x'_{c,w} f_w / h_{c,w} \le y_c \quad \forall c
+    .. math:: \sum_w x'_{c,w} f_w / h_{c,w} \le y_c - l_c (y_c - k_c) \quad \forall c
+
+    Those that are started, all but the k that are kept, serve nothing for a share l of the time.
     """
-    for c, count in f.counts.items():
+    for c in f.counts:
         n_types = len(f.problem.candidates[c].capacity_rps)
         busy = [f.load(c, w) * f.shares[c, w] for w in range(n_types) if (c, w) in f.shares]
-        _add(f, pulp.lpSum(busy) <= count, f"capacity_{f.labels[c]}")
+        _add(f, pulp.lpSum(busy) <= _working(f, c), f"capacity_{f.labels[c]}")
 
 
 def keep_within_budget(f: Formulation) -> None:
-    r"""The fleet costs no more than the budget.
+    r"""The fleet costs no more than the budget, with what it stops of the previous one.
 
-    .. math:: \sum_c o_c y_c \le B
+    .. math:: \sum_c o_c \left(y_c + e \, (q_c - k_c)\right) \le B
     """
-    if f.problem.budget_usd_per_h < math.inf:
-        _add(f, _price(f) <= f.problem.budget_usd_per_h, "budget")
+    budget = f.problem.budget_usd_per_h
+    if budget < math.inf:
+        unit = budget if budget > 0 else 1.0
+        _add(f, _price(f, unit) <= (budget - f.fixed_usd_per_h) / unit, "budget")
 
 
 def keep_within_availability(f: Formulation) -> None:
@@ -140,8 +166,7 @@ def keep_within_availability(f: Formulation) -> None:
     """
     gpu_labels = _labels([gpu for gpu, _ in f.problem.available])
     for (gpu, available), label in zip(f.problem.available, gpu_labels, strict=True):
-        taken = [n * count for c, count in f.counts.items() for name, n in f.problem.candidates[c].gpus if name == gpu]
-        _add(f, pulp.lpSum(taken) <= available, f"available_{label}")
+        _add(f, _taken(f, gpu) <= available, f"available_{label}")
 
 
 def cover_demand(f: Formulation) -> None:
@@ -149,12 +174,57 @@ def cover_demand(f: Formulation) -> None:
 
     .. math:: \sum_{c:\, h_{c,w} > 0} y_c \ge 1 \quad \forall w: f_w > 0
 
-    It follows from the other rows wherever z > 0. It tightens the relaxation, and makes the MILP infeasible where
-    z = 0 would be the optimum.
+    Where replicas that are started do not serve before the fleet is changed again, l = 1, k stands for y. It follows
+    from the other rows wherever z > 0. It tightens the relaxation, and makes the MILP infeasible where z = 0 would be
+    the optimum.
     """
     for label, _, able in f.demanded():
-        _add(f, pulp.lpSum(f.counts[c] for c in able) >= 1, f"cover_{label}")
+        present = [f.counts[c] for c in able if f.start_share(c) < 1]
+        present += [f.kept[c] for c in able if f.start_share(c) == 1 and c in f.kept]
+        _add(f, pulp.lpSum(present) >= 1, f"cover_{label}")
 
+
+def tell_uses(f: Formulation) -> None:
+    r"""A candidate of which replicas are rented is used: b is 1. Y is the most that can be rented.
+
+    .. math:: y_c \le Y_c b_c \quad \forall c
+    """
+    for c, used in f.uses.items():
+        _add(f, f.counts[c] <= f.problem.max_count(c) * used, f"use_{f.labels[c]}")
+
+
+def limit_configurations(f: Formulation) -> None:
+    r"""No more than K candidates are used.
+
+    .. math:: \sum_c b_c \le K
+    """
+    if f.problem.max_configurations is not None:
+        _add(f, pulp.lpSum(f.uses.values()) <= f.problem.max_configurations, "configurations")
+
+
+def limit_share_of_gpu_type(f: Formulation) -> None:
+    r"""Of all GPUs in the fleet, a share of no more than p is of one type.
+
+    .. math:: \sum_c d_{n,c} y_c \le p \sum_c \sum_{m} d_{m,c} y_c \quad \forall n
+    """
+    if f.problem.max_gpu_share < 1:
+        total = pulp.lpSum(f.problem.candidates[c].n_gpus * count for c, count in f.counts.items())
+        gpus = [gpu for gpu, _ in f.problem.available]
+        for gpu, label in zip(gpus, _labels(gpus), strict=True):
+            _add(f, _taken(f, gpu) <= f.problem.max_gpu_share * total, f"share_{label}")
+
+
+def keep_what_is_rented(f: Formulation) -> None:
+    r"""Of the q replicas that run, those k are kept that are rented on; with a whole y, k is whole at the optimum.
+
+    .. math:: k_c \le y_c, \quad k_c \le q_c \quad \forall c
+    """
+    for c, kept in f.kept.items():
+        _add(f, kept <= f.counts[c], f"keep_{f.labels[c]}")
+
+
+LIMITS = ("budget", "availability", "use", "configurations", "share", "keep")
+"""The families that say which fleets can be rented."""
 
 FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "pace": maximise_pace,
@@ -164,6 +234,10 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "budget": keep_within_budget,
     "availability": keep_within_availability,
     "cover": cover_demand,
+    "use": tell_uses,
+    "configurations": limit_configurations,
+    "share": limit_share_of_gpu_type,
+    "keep": keep_what_is_rented,
 }
 """The objectives and the families of constraints; `tests/golden/lp` has a file for each."""
 
@@ -185,7 +259,10 @@ def formulate(
         lp: The MILP to add it to; a new one if None.
         prefix: What the names of variables and rows begin with.
     """
+    families = tuple(families)
     is_cost = problem.objective is Objective.COST
+    least = value_bound(problem, range(len(problem.candidates))) if is_cost else 1.0
+    unit_usd_per_h = least if 0 < least < math.inf else 1.0
     most_pace = 1.0 if is_cost else pace_bound(problem, range(len(problem.candidates)))
     if lp is None:
         lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
@@ -204,14 +281,41 @@ def formulate(
                 shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
     most = most_pace / scale if most_pace < math.inf else None
     pace = lp.add_variable(f"{prefix}z", 1.0 / scale if is_cost else 0, most)
-    formulation = Formulation(problem, scale, lp, pace, shares, counts, labels, type_labels, prefix)
+    uses, kept = {}, {}
+    if problem.max_configurations is not None and "use" in families:
+        uses = {c: lp.add_variable(f"{prefix}b_{labels[c]}", 0, 1, pulp.LpInteger) for c in counts}
+    if problem.previous is not None:
+        running = problem.previous.counts_of(problem.candidates)
+        kept = {c: lp.add_variable(f"{prefix}kept_{labels[c]}", 0, running[c]) for c in counts if running[c] > 0}
+    formulation = Formulation(
+        problem, scale, unit_usd_per_h, lp, pace, shares, counts, uses, kept, labels, type_labels, prefix
+    )
     for family in families:
         FAMILIES[family](formulation)
     return formulation
 
 
-def _price(f: Formulation) -> pulp.LpAffineExpression:
-    return pulp.lpSum(f.problem.candidates[c].usd_per_h * count for c, count in f.counts.items())
+def _price(f: Formulation, unit_usd_per_h: float) -> pulp.LpAffineExpression:
+    """What the fleet costs in this unit, without what must be paid in any case."""
+    usd_per_h = [candidate.usd_per_h / unit_usd_per_h for candidate in f.problem.candidates]
+    paid = [usd_per_h[c] * count for c, count in f.counts.items()]
+    if f.problem.previous is not None:
+        drain_share = f.problem.previous.drain_share
+        paid += [-drain_share * usd_per_h[c] * kept for c, kept in f.kept.items()]
+    return pulp.lpSum(paid)
+
+
+def _working(f: Formulation, c: int) -> pulp.LpAffineExpression:
+    """How many replicas of a candidate serve, on average."""
+    lost = f.start_share(c)
+    working = (1.0 - lost) * f.counts[c]
+    return working + lost * f.kept[c] if c in f.kept else working
+
+
+def _taken(f: Formulation, gpu: str) -> pulp.LpAffineExpression:
+    """GPUs of a type in the fleet."""
+    candidates = f.problem.candidates
+    return pulp.lpSum(n * count for c, count in f.counts.items() for name, n in candidates[c].gpus if name == gpu)
 
 
 def _add(f: Formulation, row: pulp.LpAffineExpression | pulp.LpConstraint, name: str) -> None:

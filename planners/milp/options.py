@@ -20,6 +20,10 @@ class MilpOptions(BaseModel):
     """Relative gap at which to stop; bisection stops at 1e-6 at the latest."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """Most time that the solver may take; the problem's limit if None."""
+    threads: int = Field(default=1, ge=1)
+    """Threads that the solver may use."""
+    seed: int | None = Field(default=None, ge=0)
+    """For the solver's random numbers; the problem's if None."""
     composition: Part = "best"
     """`uniform` rents GPUs in proportion to what is available, up to the budget, instead of choosing them."""
     deployment: Part = "best"

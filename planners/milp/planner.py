@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from planners.assignment import best_assignment
+from planners.assignment import best_assignment, fleet_value
 from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.check import broken_limits
 from planners.fill import by_value, fill
+from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.ablations import assign, with_uniform_composition, with_uniform_deployment
+from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
 from planners.milp.solve import Solved, solve_bisection, solve_direct
@@ -26,6 +29,7 @@ class MilpPlanner:
     Composition of the fleet, configuration of the replicas and assignment of requests are chosen together, as in
     arXiv:2502.00722. Only the counts are taken from the solver: the assignment is optimised again for them, and
     the plan goes through `check_plan`. If the time limit comes first, the plan is the best fleet known, with its gap.
+    If a fleet runs already that is proved to be as good, to the gap asked for, it stays.
 
     Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
     with the best assignment.
@@ -33,7 +37,16 @@ class MilpPlanner:
 
     name = "milp"
     features: frozenset[str] = frozenset(
-        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.BOUND}
+        {
+            Feature.MAKESPAN,
+            Feature.THROUGHPUT,
+            Feature.COST,
+            Feature.SEVERAL_MODELS,
+            Feature.BOUND,
+            Feature.EXACT,
+            Feature.LIMITS,
+            Feature.SWITCHING,
+        }
     )
     Options: type[BaseModel] = MilpOptions
     argument = "method"
@@ -64,12 +77,38 @@ class MilpPlanner:
         )
 
     def _solve(self, problem: PlanningProblem) -> Solved:
-        filled = fill(problem, by_value)
-        if filled is None and problem.objective is not Objective.COST:
+        start = _start(problem)
+        if start is None and problem.objective is not Objective.COST:
             return Solved(None, math.inf, Termination.INFEASIBLE)
         options = self.options
-        limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
-        return _METHODS[options.method](problem, None if filled is None else filled[0], options.gap, limit_s)
+        effort = Effort(
+            options.gap,
+            problem.time_limit_s if options.time_limit_s is None else options.time_limit_s,
+            problem.seed if options.seed is None else options.seed,
+            options.threads,
+        )
+        solved = _METHODS[options.method](problem, start, effort)
+        running = _running(problem)
+        value = fleet_value(problem, running)
+        if value < math.inf and value * (1 - max(options.gap, PROVED_GAP)) <= solved.bound:
+            return solved._replace(counts=running, termination=termination_at(value, solved.bound))
+        return solved
+
+
+def _start(problem: PlanningProblem) -> tuple[int, ...] | None:
+    """A fleet to begin with: what `greedy` rents, or what runs already if that is no worse; None without both."""
+    filled = fill(problem, by_value)
+    known = [_running(problem), None if filled is None else filled[0]]
+    best = min(known, key=lambda counts: fleet_value(problem, counts))
+    return best if fleet_value(problem, best) < math.inf else None
+
+
+def _running(problem: PlanningProblem) -> tuple[int, ...] | None:
+    """The fleet that runs already; None if nothing does, or if it breaks a limit now."""
+    if problem.previous is None:
+        return None
+    counts = problem.previous.counts_of(problem.candidates)
+    return counts if next(broken_limits(problem, counts), None) is None else None
 
 
 def write_lp(problem: PlanningProblem, path: str | Path) -> None:
@@ -77,6 +116,6 @@ def write_lp(problem: PlanningProblem, path: str | Path) -> None:
 
     The variables are scaled as `planners.milp.formulation` says; a problem without a plan is not scaled.
     """
-    start = None if problem.objective is Objective.COST else fill(problem, by_value)
-    scale = 1.0 if start is None else 1.0 / best_assignment(problem, start[0]).makespan
+    start = None if problem.objective is Objective.COST else _start(problem)
+    scale = 1.0 if start is None else 1.0 / best_assignment(problem, start).makespan
     formulate(problem, scale).lp.writeLP(str(path))

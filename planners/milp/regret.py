@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from planners.assignment import RATE_TOLERANCE, best_assignment
 from planners.base import Objective, PlanningProblem
-from planners.milp.core import run_highs
+from planners.check import broken_limits
+from planners.milp.core import Effort, run_highs
 from planners.milp.extract import extract
 from planners.milp.formulation import formulate
 from planners.milp.robust_formulation import OF_EACH_CASE, Criterion
@@ -42,8 +43,8 @@ class Judge:
         return next(iter(self.cases.values()))
 
     def can_rent(self, counts: Counts) -> bool:
-        """Whether budget and availability allow a fleet now."""
-        return _fits(self.now, counts) and self.now.is_affordable(self.now.usd_per_h(counts))
+        """Whether a fleet keeps to all limits now."""
+        return next(broken_limits(self.now, counts), None) is None
 
     def survivors(self, name: str, counts: Counts) -> Counts:
         """The part of a fleet with the largest pace, of those that a case has GPUs for."""
@@ -53,7 +54,7 @@ class Judge:
         formulation = formulate(case, self.best_paces[name], ("pace", *OF_EACH_CASE))
         for c, count in formulation.counts.items():
             count.upBound = min(count.upBound, counts[c])
-        run_highs(formulation.lp, self.gap, self.time_limit_s, case.seed)
+        run_highs(formulation.lp, Effort(self.gap, self.time_limit_s, case.seed))
         return extract(formulation).counts or (0,) * len(counts)
 
     def pace(self, name: str, counts: Counts) -> float:
@@ -75,7 +76,7 @@ class Judge:
         """
         if self.now.objective is Objective.COST:
             is_carried = all(pace * (1 + RATE_TOLERANCE) >= 1 for pace in paces.values())
-            return -self.now.usd_per_h(counts) if is_carried else -math.inf
+            return -self.now.spent_usd_per_h(counts) if is_carried else -math.inf
         if min(paces.values()) == 0:
             return -math.inf
         match self.criterion:

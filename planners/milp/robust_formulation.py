@@ -22,9 +22,9 @@ from typing import Literal, NamedTuple
 import pulp
 
 from planners.base import Objective, PlanningProblem
-from planners.milp.core import run_highs
+from planners.milp.core import Effort, run_highs
 from planners.milp.extract import Finding, read_counts, read_finding
-from planners.milp.formulation import FAMILIES, Formulation, formulate
+from planners.milp.formulation import FAMILIES, LIMITS, Formulation, formulate
 
 Criterion = Literal["worst", "mean", "regret"]
 
@@ -120,7 +120,7 @@ def formulate_robust(
     is_cost = cases[0].objective is Objective.COST
     joined_by = ("survive",) if is_cost else _JOINED_BY[criterion]
     if families is None:
-        families = (*OF_EACH_CASE, "budget", *("price",) * is_cost, *joined_by)
+        families = (*dict.fromkeys((*OF_EACH_CASE, *LIMITS)), *("price",) * is_cost, *joined_by)
     lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
     now, *others = cases
     formulations = [
@@ -179,12 +179,12 @@ def solve_robust(
 ) -> RobustFleet:
     """Find the best fleet; the first arguments are those of `formulate_robust`."""
     formulation = formulate_robust(cases, paces, criterion, weights)
-    run_highs(formulation.lp, gap, time_limit_s, cases[0].seed)
+    run_highs(formulation.lp, Effort(gap, time_limit_s, cases[0].seed))
     finding, bound, solver_status = read_finding(formulation.lp)
     counts = read_counts(formulation.cases[0]) if finding in {Finding.OPTIMAL, Finding.FEASIBLE} else None
     if cases[0].objective is Objective.COST:
-        unit = -1.0
-    elif criterion == "regret":
+        return RobustFleet(counts, -formulation.cases[0].value(bound), finding, solver_status)
+    if criterion == "regret":
         unit = 1.0
     elif criterion == "worst":
         unit = min(paces)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from planners.assignment import best_assignment, value_of
+from planners.assignment import fleet_value
 from planners.base import Objective, PlanningProblem, Termination
 from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
-from planners.milp.core import Search, run_highs
+from planners.milp.core import Effort, Search, run_highs
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
 
@@ -24,22 +24,21 @@ class Solved(NamedTuple):
     diagnostics: tuple[str, ...] = ()
 
 
-def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
+def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, effort: Effort) -> Solved:
     """Solve the MILP in z, or for `cost` in the price: for the core, and then for the others that could do better.
 
     Args:
         problem: A problem; for `makespan` and `throughput` it has a plan.
         start: A fleet that can serve everything, the solver's must be better to be taken; None, for `cost` only, if
             none is known.
-        gap: Relative gap at which the solver stops.
-        time_limit_s: When it stops at the latest.
+        effort: How hard the solver tries.
     """
     least = value_bound(problem, range(len(problem.candidates)))
     if least == math.inf:
         return Solved(None, least, Termination.INFEASIBLE)
     counts = None if start is None else tuple(start)
-    value = _value(problem, counts)
-    search = Search(formulate(problem, 1.0 if problem.objective is Objective.COST else 1.0 / value), gap, time_limit_s)
+    value = fleet_value(problem, counts)
+    search = Search(formulate(problem, 1.0 if problem.objective is Objective.COST else 1.0 / value), effort)
     looked_at = search.core()
     steps = [search.step(looked_at)]
     counts, value = _better(problem, counts, steps[0].counts)
@@ -62,7 +61,7 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, gap: flo
     return Solved(counts, bound, Termination.TIME_LIMIT, (message,))
 
 
-def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: float, time_limit_s: float) -> Solved:
+def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effort: Effort) -> Solved:
     """Halve the interval of the makespan, asking at each step whether a fleet can keep to the middle.
 
     The middle is the geometric mean, since makespans span orders of magnitude. A fleet found counts with the makespan
@@ -70,18 +69,19 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: 
     `solve_direct`; for `cost`, where z is given, there is nothing to halve, and it does the same.
     """
     if start is None or problem.objective is Objective.COST:
-        return solve_direct(problem, start, gap, time_limit_s)
+        return solve_direct(problem, start, effort)
     counts: tuple[int, ...] | None = tuple(start)
-    upper = _value(problem, counts)
+    upper = fleet_value(problem, counts)
     lower = min(value_bound(problem, range(len(problem.candidates))), upper)
     formulation = formulate(problem, 1.0 / upper)
-    ratio = 1.0 + max(gap, PROVED_GAP)
+    ratio = 1.0 + max(effort.gap, PROVED_GAP)
     n_halvings = max(1, math.ceil(math.log2(max(1.0, math.log(upper / lower) / math.log(ratio)))))
+    each = effort._replace(time_limit_s=effort.time_limit_s / n_halvings)
     while upper > lower * ratio:
         middle = math.sqrt(lower * upper)
         pace = 1.0 / (middle * formulation.scale)
         formulation.pace.lowBound = formulation.pace.upBound = pace
-        found = _run(formulation, gap, time_limit_s / n_halvings, problem.seed)
+        found = _run(formulation, each)
         if found.finding is Finding.UNKNOWN:
             message = f"whether {middle:g} can be kept was not decided (HiGHS: {found.solver_status})"
             return Solved(counts, lower, Termination.TIME_LIMIT, (message,))
@@ -95,19 +95,14 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, gap: 
     return Solved(counts, lower, termination_at(upper, lower))
 
 
-def _run(formulation: Formulation, gap: float, time_limit_s: float, seed: int) -> Found:
-    run_highs(formulation.lp, gap, time_limit_s, seed)
+def _run(formulation: Formulation, effort: Effort) -> Found:
+    run_highs(formulation.lp, effort)
     return extract(formulation)
-
-
-def _value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
-    """The value of a fleet with its best assignment; infinite without a fleet."""
-    return math.inf if counts is None else value_of(problem, counts, best_assignment(problem, counts).makespan)
 
 
 def _better(
     problem: PlanningProblem, known: tuple[int, ...] | None, found: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...] | None, float]:
     """The better of two fleets by the values of their best assignments; on a tie the one found."""
-    value, value_found = _value(problem, known), _value(problem, found)
+    value, value_found = fleet_value(problem, known), fleet_value(problem, found)
     return (found, value_found) if found is not None and value_found <= value else (known, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from planners import Case, Objective
+from planners import Case, Objective, Previous
 from planners.milp import FAMILIES, ROBUST_FAMILIES, formulate, formulate_robust
 from tests.planning import two_models, worked_example
 
@@ -17,7 +17,16 @@ def write_family(family: str, path: Path) -> None:
     problem, objective = two_models(), "pace"
     if family == "price":
         problem, objective = replace(problem, objective=Objective.COST), family
-    families = dict.fromkeys([objective, family])
+    if family in {"use", "configurations"}:
+        problem = replace(problem, max_configurations=3)
+    if family == "share":
+        problem = replace(problem, max_gpu_share=0.5)
+    if family == "keep":
+        problem = replace(
+            problem, previous=Previous((("large on 2 t1", 1), ("small on t2", 2)), start_s=900.0, drain_s=60.0)
+        )
+    beside = {"configurations": ["use"], "keep": ["capacity"]}  # what shows what their variables are
+    families = dict.fromkeys([objective, *beside.get(family, []), family])
     formulate(problem, scale=0.01, families=families).lp.writeLP(str(path))
 
 

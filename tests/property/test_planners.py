@@ -26,10 +26,11 @@ from planners import (
     planner_names,
 )
 from planners.assignment import objective_of
+from planners.base import Feature
 from planners.bounds import pace_bound
 from planners.milp import core
 from tests.planning import fleets, least_value
-from tests.strategies_planners import problems
+from tests.strategies_planners import limited, problems
 
 EXACT = {"gap": 0.0}
 ALL_PLANNERS = (*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection")
@@ -66,8 +67,43 @@ def test_milp_finds_what_enumeration_finds(problem: PlanningProblem) -> None:
     assert same(value_by(problem), least_value(problem))
 
 
+@given(limited(problems(max_candidates=4)))
+def test_milp_finds_what_enumeration_finds_within_further_limits(problem: PlanningProblem) -> None:
+    assert same(value_by(problem), least_value(problem))
+
+
+@given(limited(problems(max_candidates=4)))
+def test_other_planners_keep_to_further_limits(problem: PlanningProblem) -> None:
+    """`value_by` fails for a plan that breaks a rule."""
+    best = least_value(problem)
+    names = ("greedy", "homogeneous", "uniform", *["coral"] * (Feature.LIMITS not in problem.needs))
+    for name in names:
+        assert value_by(problem, name) >= best * (1 - 1e-9)
+    is_found = value_by(problem, "greedy") < math.inf
+    assert is_found == (best < math.inf) or problem.objective is Objective.COST
+
+
+@given(limited(problems(max_candidates=4)))
+def test_a_fleet_that_is_kept_for_ever_is_planned_without_the_previous_one(problem: PlanningProblem) -> None:
+    assume(problem.previous is not None)
+    assert problem.previous is not None
+    for_ever = dataclasses.replace(problem, previous=dataclasses.replace(problem.previous, hold_s=1e12))
+    assert same(value_by(for_ever), least_value(dataclasses.replace(problem, previous=None)), 1e-5)
+
+
+@given(limited(problems(max_candidates=4)))
+def test_what_runs_is_better_than_it_would_be_from_nothing(problem: PlanningProblem) -> None:
+    """Stopping costs money only; without that, whatever runs is as good as nothing or better."""
+    assume(problem.previous is not None)
+    assert problem.previous is not None
+    running = dataclasses.replace(problem.previous, drain_s=0.0)
+    nothing = dataclasses.replace(running, counts=())
+    from_nothing = value_by(dataclasses.replace(problem, previous=nothing))
+    assert value_by(dataclasses.replace(problem, previous=running)) <= from_nothing * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("size", [0, 1, 2])
-@given(problem=problems())
+@given(problem=limited(problems(max_candidates=4)) | problems())
 def test_the_core_leaves_no_better_fleet_out(size: int, problem: PlanningProblem) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core, "CORE_SIZE", size)

@@ -14,6 +14,7 @@ from planners import (
     PlannerError,
     PlanningProblem,
     PlanStatus,
+    Previous,
     Termination,
     get_planner,
 )
@@ -37,6 +38,16 @@ def candidate(**fields: Any) -> tuple[Candidate, ...]:
         ({"budget_usd_per_h": math.nan}, "budget_usd_per_h is nan"),
         ({"time_limit_s": 0.0}, "time_limit_s is 0.0"),
         ({"seed": -1}, "seed is -1"),
+        ({"max_configurations": 0}, "max_configurations is 0"),
+        ({"max_gpu_share": 0.0}, "max_gpu_share is 0.0"),
+        ({"max_gpu_share": 1.5}, "max_gpu_share is 1.5"),
+        ({"previous": Previous((("c11", 1),))}, "unknown candidate 'c11': did you mean 'c1'?"),
+        ({"previous": Previous((("c2", 1), ("c1", 1)))}, "previous names c2, c1; each candidate"),
+        ({"previous": Previous((("c1", -1),))}, "previous: -1 replicas of 'c1'"),
+        ({"previous": Previous((), start_s=-1.0)}, "previous: start_s is -1.0"),
+        ({"previous": Previous((), start_s=lambda _: math.nan)}, "previous: start_s of 'c1' is nan"),
+        ({"previous": Previous((), drain_s=math.inf)}, "previous: drain_s is inf"),
+        ({"previous": Previous((), hold_s=0.0)}, "previous: hold_s is 0.0"),
         ({"available": (("t1", -2), ("t2", 2), ("t3", 2))}, "-2 GPUs of type 't1'"),
         ({"available": (("t2", 2), ("t1", 2), ("t3", 2))}, "sorted by name"),
         ({"demands": ()}, "there is no demand"),
@@ -113,7 +124,8 @@ def test_plan_to_dict_is_json() -> None:
     assert shown["termination"] == "optimal"
     assert shown["objective_name"] == "makespan"
     choices = dict.fromkeys(("assignment", "composition", "deployment"), "best")
-    assert shown["options"] == {"gap": 1e-4, "method": "direct", "time_limit_s": None, **choices}
+    choices |= {"method": "direct", "seed": None, "threads": 1}
+    assert shown["options"] == {"gap": 1e-4, "time_limit_s": None, **choices}
     assert shown["usd_per_h"] == sum(row["usd_per_h"] for row in shown["fleet"]) <= problem.budget_usd_per_h
     assert shown["gpus"] == problem.gpus(plan.counts)
     assert [(row["model"], row["type"]) for row in shown["assignment"]] == [

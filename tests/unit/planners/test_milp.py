@@ -6,9 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from planners import Candidate, Demand, PlanningProblem, PlanStatus, Termination, check_plan, get_planner, write_lp
+from planners import (
+    Candidate,
+    Demand,
+    PlanningProblem,
+    PlanStatus,
+    Previous,
+    Termination,
+    check_plan,
+    get_planner,
+    write_lp,
+)
 from planners.milp import FAMILIES, ROBUST_FAMILIES, formulate
 from planners.milp.extract import Finding, extract
+from tests.benchmarks.planning import PlanningCase
 from tests.golden import regen
 from tests.planning import hard_problem, two_models, worked_example
 
@@ -45,8 +56,11 @@ def test_every_family_says_its_formula() -> None:
 
 
 def test_every_row_is_named() -> None:
-    names = [row.name for row in formulate(two_models()).lp.constraints()]
-    families = {"assign", "capacity", "budget", "available", "cover"}
+    problem = dataclasses.replace(
+        two_models(), max_configurations=3, max_gpu_share=0.5, previous=Previous((("small on t2", 1),))
+    )
+    names = [row.name for row in formulate(problem).lp.constraints()]
+    families = {"assign", "capacity", "budget", "available", "cover", "use", "configurations", "share", "keep"}
     assert {name.partition("_")[0] for name in names} == families
     assert len(set(names)) == len(names)
 
@@ -164,3 +178,24 @@ def test_a_type_that_only_an_expensive_candidate_serves() -> None:
     plan = get_planner("milp").plan(problem)
     assert plan.counts == (1, 1)
     assert plan.termination is Termination.OPTIMAL
+
+
+def test_threads_and_seed_change_nothing_in_the_value() -> None:
+    plans = [get_planner("milp", {"threads": n, "seed": n}).plan(two_models()) for n in (1, 2)]
+    assert plans[0].objective == pytest.approx(plans[1].objective, rel=1e-4)
+    assert [dict(plan.options)["threads"] for plan in plans] == [1, 2]
+
+
+def test_time_limit_may_run_out_at_any_step() -> None:
+    """Whatever the limit, there is a plan, and its bound is one."""
+    problem = PlanningCase(120).problem()
+    best = get_planner("milp", {"time_limit_s": 600.0}).plan(problem)
+    assert best.bound is not None
+    for limit_s in (1e-6, 0.02, 0.05, 0.1, 0.2, 0.4):
+        plan = get_planner("milp", {"time_limit_s": limit_s}).plan(problem)
+        assert plan.status is PlanStatus.OK
+        assert plan.objective is not None
+        assert plan.bound is not None
+        assert plan.gap is not None
+        assert plan.objective >= best.bound * (1 - 1e-9)
+        assert plan.bound <= best.objective * (1 + 1e-9)

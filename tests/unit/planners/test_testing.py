@@ -7,10 +7,12 @@ import pytest
 from pydantic import BaseModel
 
 from planners import (
+    Demand,
     Objective,
     Plan,
     PlanningProblem,
     PlanStatus,
+    Previous,
     Termination,
     check_planner,
     get_planner,
@@ -23,15 +25,28 @@ PROBLEMS = (
     worked_example(),
     worked_example(Objective.THROUGHPUT),
     two_models(),
+    dataclasses.replace(worked_example(Objective.COST), demands=(Demand("llama", None, ("w1", "w2"), (1.6, 0.4)),)),
     dataclasses.replace(worked_example(), budget_usd_per_h=1.0),
+)
+LIMITED = (
+    dataclasses.replace(two_models(), max_configurations=2),
+    dataclasses.replace(
+        two_models(), max_gpu_share=0.6, previous=Previous((("small on t2", 3),), start_s=600.0, drain_s=60.0)
+    ),
 )
 
 
 @pytest.mark.parametrize("name", [*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection"])
 def test_our_planners_conform(name: str) -> None:
-    plans = check_planner(get_planner(name), PROBLEMS)
+    planner = get_planner(name)
+    plans = check_planner(planner, PROBLEMS)
     assert [plan.status for plan in plans][-1] is PlanStatus.INFEASIBLE
-    assert len(plans) == len(PROBLEMS)
+    assert len(plans) == len([problem for problem in PROBLEMS if problem.needs <= planner.features]) >= 4
+
+
+@pytest.mark.parametrize("name", ["greedy", "homogeneous", "milp", "milp:bisection", "uniform"])
+def test_our_planners_conform_within_further_limits(name: str) -> None:
+    assert len(check_planner(get_planner(name), LIMITED)) == len(LIMITED)
 
 
 class Wrong:
@@ -76,6 +91,39 @@ def test_planner_must_be_pure() -> None:
 
     with pytest.raises(AssertionError, match="a second run gave another plan"):
         check_planner(Moody(), PROBLEMS[:1])
+
+
+def test_bound_must_hold_if_there_is_less_to_rent() -> None:
+    """The rule of greedy is misled by a replica that is cheap and slow; without its GPUs the plan is better."""
+
+    class Boastful(Wrong):
+        features = frozenset({"makespan", "bound", "exact"})
+
+        def plan(self, problem: PlanningProblem) -> Plan:
+            plan = super().plan(problem)
+            return dataclasses.replace(plan, bound=plan.objective)
+
+    assert check_planner(Boastful(), PROBLEMS[:1])
+    slow = dataclasses.replace(worked_example().candidates[3], capacity_rps=(0.01, 0.01), usd_per_h=0.001)
+    misled = dataclasses.replace(worked_example(), candidates=(*worked_example().candidates[:3], slow))
+    with pytest.raises(AssertionError, match=r"with a t2 less it finds .* though nothing should beat"):
+        check_planner(Boastful(), [misled])
+
+
+def test_bound_must_not_be_beaten_by_the_plan_itself() -> None:
+    class Modest(Wrong):
+        features = frozenset({"makespan", "bound"})
+
+    with pytest.raises(AssertionError, match=r"28\.\d+ is better than 30"):
+        check_planner(Modest(bound=30.0), PROBLEMS[:1])
+
+
+def test_a_bound_that_is_promised_must_be_there() -> None:
+    class Silent(Wrong):
+        features = frozenset({"makespan", "bound"})
+
+    with pytest.raises(AssertionError, match="the plan has no bound"):
+        check_planner(Silent(), PROBLEMS[:1])
 
 
 def test_planner_must_return_a_plan() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from planners import Previous
 from scenarios.load import load
 from scenarios.run import Job
 
@@ -29,3 +30,16 @@ def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
     job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
     assert job.problem.trial is not None
     assert job.problem.trial.requests == job.trace
+
+
+def test_limits_and_the_previous_fleet_reach_the_problem() -> None:
+    sets = [
+        "planning.max_configurations=2",
+        "planning.max_gpu_share=0.5",
+        "planning.previous={replicas: {c4: 1, c1: 2}, start_s: 90, hold_s: 1800}",
+    ]
+    problem = Job.prepare(load("paper_example", None, sets), 0).problem
+    assert (problem.max_configurations, problem.max_gpu_share) == (2, 0.5)
+    assert problem.previous == Previous((("c1", 2), ("c4", 1)), start_s=90.0, drain_s=0.0, hold_s=1800.0)
+    built = Job.prepare(load("quickstart", None, sets[:2]), 0).problem
+    assert (built.max_configurations, built.max_gpu_share, built.previous) == (2, 0.5, None)
