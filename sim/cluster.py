@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
 from sim.market import Prices
+from sim.replanning import Moves
+from traces.availability import Offer
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.fleet import Fleet
     from sim.market import Market
     from sim.replica import Replica
+
+Wanted = tuple[tuple["ReplicaSpec", int], ...]
 
 _VICTIMS_STREAM = 201  # numbers of the random streams; 200 to 299 are this package's
 
@@ -30,8 +35,10 @@ class Lease:
         replica: The replica.
         rented_s: Since when it costs.
         open_s: From when on it takes requests; None while it boots.
-        notice_s: Since when it takes no more; None if it had no notice.
+        notice_s: Since when it takes no more, because of the market or of another plan; None if it still does.
         released_s: When it was gone; None if it is still there.
+        is_draining: Whether it goes when its requests have ended, whatever the market says.
+        is_ahead: Whether it is for the next deployment, and waits for all else that is.
     """
 
     replica: Replica
@@ -39,23 +46,50 @@ class Lease:
     open_s: float | None = None
     notice_s: float | None = None
     released_s: float | None = None
+    is_draining: bool = False
+    is_ahead: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether it takes requests."""
-        return self.open_s is not None and self.notice_s is None
+        return self.open_s is not None and self.notice_s is None and not self.is_ahead
+
+
+class _Next(NamedTuple):
+    """The deployment that is to run once its replicas are there, and what to call then."""
+
+    wanted: Wanted
+    on_switch: Callable[[], None]
+
+
+def _match(leases: list[Lease], wanted: Wanted) -> tuple[dict[int, int], list[int]]:
+    """Which replicas have a place in a deployment, by their number, and how many of each entry are missing.
+
+    Those that can take requests come first.
+    """
+    missing = [count for _, count in wanted]
+    places = {}
+    for lease in sorted(leases, key=lambda lease: lease.open_s is None):
+        spec = lease.replica.spec
+        entry = next((e for e, (other, _) in enumerate(wanted) if missing[e] > 0 and other == spec), None)
+        if entry is not None:
+            missing[entry] -= 1
+            places[lease.replica.replica_id] = entry
+    return places, missing
 
 
 class Cluster:
     """Keeps what is rented within what the market offers.
 
     Args:
+        wanted: The replicas that are to run, and how many of each.
         market: The market and its rules.
         fleet: Makes replicas.
         clock: The simulation's clock.
         horizon_s: Until when the market is looked at.
         on_change: Called with the replicas that take requests whenever that changes.
         on_lost: Called with the requests of a replica that is gone, and the computed tokens that each has lost.
+        on_market: Called after the market has changed.
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
@@ -63,19 +97,23 @@ class Cluster:
 
     def __init__(
         self,
+        wanted: Wanted,
         market: Market,
         fleet: Fleet,
         clock: Clock,
         horizon_s: float,
         on_change: Callable[[list[Replica]], None],
         on_lost: Callable[[list[tuple[Sequence, int]], float], None],
+        on_market: Callable[[], None] = lambda: None,
     ) -> None:
         self._market = market
         self._fleet = fleet
         self._clock = clock
         self._on_change = on_change
         self._on_lost = on_lost
-        self._wanted = fleet.wanted
+        self._on_market = on_market
+        self._wanted = wanted
+        self._next: _Next | None = None
         self._will_tell = False
         self._rng = np.random.Generator(
             np.random.PCG64(np.random.SeedSequence(entropy=market.seed, spawn_key=(_VICTIMS_STREAM,)))
@@ -83,22 +121,36 @@ class Cluster:
         self.leases: list[Lease] = []
         changes = market.timeline.until(horizon_s)
         changes = changes.filter(changes["market"] == market.kind)
-        at_s: dict[float, dict[str, int]] = {}
-        for t_s, gpu, _, count, _ in changes.iter_rows():
-            at_s.setdefault(t_s, {})[gpu] = count
-        self._offered = at_s.pop(0.0, {})
+        at_s: dict[float, dict[str, Offer]] = {}
+        for t_s, gpu, _, count, usd_per_h in changes.iter_rows():
+            at_s.setdefault(t_s, {})[gpu] = Offer(count, usd_per_h)
+        self._offers = at_s.pop(0.0, {})
         self._rent_missing(is_start=True)
-        for t_s, offered in at_s.items():
-            self._at(t_s, partial(self._offer, offered))
+        for t_s, offers in at_s.items():
+            self._at(t_s, partial(self._offer, offers))
 
     def _at(self, time_s: float, action: Callable[[], None]) -> None:
         self._clock.at(time_s, Order.AVAILABILITY, lambda _: action())
 
-    def _offer(self, offered: dict[str, int]) -> None:
+    @property
+    def offers(self) -> Mapping[str, Offer]:
+        """What can be rented now, with what is, by GPU type."""
+        return self._offers
+
+    @property
+    def running(self) -> Wanted:
+        """Replicas that serve or boot, without those that are under notice or drain, and how many of each."""
+        return tuple(Counter(lease.replica.spec for lease in self._staying()).items())
+
+    def _staying(self) -> list[Lease]:
+        return [lease for lease in self.leases if lease.released_s is None and lease.notice_s is None]
+
+    def _offer(self, offers: dict[str, Offer]) -> None:
         """The market changes."""
-        self._offered |= offered
+        self._offers = self._offers | offers
         self._give_notice()
         self._rent_missing()
+        self._on_market()
 
     # Taking back ------------------------------------------------------------------------------------------
 
@@ -106,14 +158,17 @@ class Cluster:
         """Give notice to replicas until the others fit in what is offered."""
         now_s, notice_s = self._clock.now, self._market.timeline.notice_s
         ending = []
-        for gpu, count in self._offered.items():
+        for gpu, (count, _) in self._offers.items():
             staying = [lease for lease in self._rented(gpu) if lease.notice_s is None]
-            excess = sum(lease.replica.spec.gpus[gpu] for lease in staying) - count
-            for lease in self._in_order_of_notice(staying):
+            draining = [lease for lease in self._rented(gpu) if lease.is_draining]
+            excess = sum(lease.replica.spec.gpus[gpu] for lease in (*staying, *draining)) - count
+            for lease in (*draining, *self._in_order_of_notice(staying)):
                 if excess <= 0:
                     break
                 excess -= lease.replica.spec.gpus[gpu]
-                lease.notice_s = now_s
+                if not lease.is_draining:
+                    lease.notice_s = now_s
+                lease.is_draining = False
                 ending.append(lease)
         if ending:
             self._tell()
@@ -133,10 +188,76 @@ class Cluster:
                 return [leases[index] for index in self._rng.permutation(len(leases))]
 
     def _reclaim(self, lease: Lease) -> None:
-        now_s = self._clock.now
-        lease.released_s = now_s
-        self._on_lost(lease.replica.reclaim(now_s), now_s)
+        if lease.released_s is None:
+            now_s = self._clock.now
+            lease.released_s = now_s
+            self._on_lost(lease.replica.reclaim(now_s), now_s)
+            self._switch_if_ready()
+            self._rent_missing(booted=lease.replica.spec.gpus if lease.is_draining else None)
+
+    # Another deployment -----------------------------------------------------------------------------------
+
+    def adopt(self, wanted: Wanted, on_switch: Callable[[], None]) -> Moves:
+        """Make other replicas the ones that are to run.
+
+        What is missing is rented beside what runs, if the market allows it, and once all of it can take requests the
+        others drain: they take no more, and go when theirs have ended. If not all of it can be had that way, they drain
+        at once, and what is missing follows as GPUs become free; on GPUs that a replica leaves at that moment, only
+        weights have to be loaded.
+
+        Args:
+            wanted: The replicas, and how many of each.
+            on_switch: Called when requests are to go by the new deployment, before replicas drain.
+        """
+        self._next = _Next(wanted, on_switch)
+        staying = self._staying()
+        places, missing = _match(staying, wanted)
+        if self._are_all_offered(wanted, missing):
+            for (spec, _), n in zip(wanted, missing, strict=True):
+                for _ in range(n):
+                    self._rent(spec, 0, is_ahead=True)
+            self._switch_if_ready()
+        else:
+            self._switch()
+        return Moves(kept=len(places), started=sum(missing), drained=len(staying) - len(places))
+
+    def _switch_if_ready(self) -> None:
+        if self._next is not None and all(lease.open_s is not None for lease in self._staying()):
+            self._switch()
+
+    def _switch(self) -> None:
+        """Let the next deployment be the one that runs."""
+        assert self._next is not None
+        self._wanted, on_switch = self._next
+        self._next = None
+        staying = self._staying()
+        places, _ = _match(staying, self._wanted)
+        for lease in staying:
+            lease.is_ahead = False
+            self._fleet.entries[lease.replica.replica_id] = places.get(lease.replica.replica_id, 0)
+        on_switch()
+        leaving = [lease for lease in staying if lease.replica.replica_id not in places]
+        for lease in leaving:
+            lease.notice_s = self._clock.now
+            lease.is_draining = True
+        for lease in leaving:
+            if lease.replica.n_outstanding == 0:
+                self._reclaim(lease)
+            else:
+                lease.replica.on_idle = partial(self._release_at, lease)
         self._rent_missing()
+        self._tell()
+
+    def _are_all_offered(self, wanted: Wanted, missing: list[int]) -> bool:
+        """Whether so many more of each replica can be rented, all of them."""
+        needed: Counter[str] = Counter()
+        for (spec, _), n in zip(wanted, missing, strict=True):
+            for gpu, n_gpus in spec.gpus.items():
+                needed[gpu] += n * n_gpus
+        return all(self._has_free(gpu, n) for gpu, n in needed.items())
+
+    def _release_at(self, lease: Lease, time_s: float) -> None:
+        self._at(time_s, partial(self._reclaim, lease))
 
     # Renting ----------------------------------------------------------------------------------------------
 
@@ -144,8 +265,11 @@ class Cluster:
         """Leases that hold GPUs of a type now."""
         return [lease for lease in self.leases if lease.released_s is None and gpu in lease.replica.spec.gpus]
 
-    def _rent_missing(self, *, is_start: bool = False) -> None:
-        """Rent what the deployment wants, is not there, and can be had."""
+    def _rent_missing(self, *, is_start: bool = False, booted: Mapping[str, int] | None = None) -> None:
+        """Rent what is to run, is not there, and can be had; perhaps on GPUs that have been booted."""
+        if self._next is not None:
+            return  # it has all that it needs
+        left = Counter(booted or {})
         for entry, (spec, count) in enumerate(self._wanted):
             there = sum(
                 lease.notice_s is None and self._fleet.entries[lease.replica.replica_id] == entry
@@ -155,30 +279,38 @@ class Cluster:
             for _ in range(count - there):
                 if not self._is_offered(spec):
                     break
-                self._rent(entry, is_up=is_start)
+                is_booted = Counter(spec.gpus) <= left
+                left -= Counter(spec.gpus) if is_booted else Counter()
+                self._rent(spec, entry, is_up=is_start, is_booted=is_booted)
         if is_start:
             self._tell()
 
     def _is_offered(self, spec: ReplicaSpec) -> bool:
-        for gpu, n in spec.gpus.items():
-            offered = self._offered.get(gpu)
-            if offered is not None and n + sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu)) > offered:
-                return False
-        return True
+        return all(self._has_free(gpu, n) for gpu, n in spec.gpus.items())
 
-    def _rent(self, entry: int, *, is_up: bool) -> None:
+    def _has_free(self, gpu: str, n: int) -> bool:
+        """Whether so many more GPUs of a type can be rented."""
+        offer = self._offers.get(gpu)
+        rented = sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu))
+        return offer is None or n + rented <= offer.n_gpus
+
+    def _rent(
+        self, spec: ReplicaSpec, entry: int, *, is_up: bool = False, is_booted: bool = False, is_ahead: bool = False
+    ) -> None:
         now_s = self._clock.now
-        lease = Lease(self._fleet.add(entry), now_s)
+        lease = Lease(self._fleet.add(spec, entry), now_s, is_ahead=is_ahead)
         self.leases.append(lease)
         lease.replica.start(self._clock, iter(()))
         if is_up:
             lease.open_s = now_s
         else:
-            self._at(now_s + self._market.boot_s(lease.replica.spec), partial(self._open, lease))
+            ready_s = now_s + (self._market.load_s(spec) if is_booted else self._market.boot_s(spec))
+            self._at(ready_s, partial(self._open, lease))
 
     def _open(self, lease: Lease) -> None:
         if lease.notice_s is None and lease.released_s is None:
             lease.open_s = self._clock.now
+            self._switch_if_ready()
             if not self._will_tell:  # once for all that open now
                 self._will_tell = True
                 self._at(self._clock.now, self._tell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,7 +21,9 @@ from sim.kv_cache import max_context_tokens
 from sim.parallel import Processes
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.protocols import Situation
 from sim.records import INTERRUPTED, NAN
+from sim.replanning import Moves, Replanning
 from sim.result import SimulationResult
 from sim.router import ROUTERS, Router, make_router
 from sim.units import HOUR_S
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
 
     from sim.deployment import Deployment
     from sim.market import Market
+    from sim.protocols import Replanner
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
     from traces.trace import Trace
+    from traces.workload import WorkloadMix
 
 Stepping = Literal["macro", "iteration"]
 
@@ -49,6 +54,7 @@ def simulate(
     prefix_caching: bool | None = None,
     prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
     market: Market | None = None,
+    replanner: Replanner | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
 ) -> SimulationResult:
@@ -68,6 +74,8 @@ def simulate(
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
         market: What can be rented over time, and what happens when it is taken back. The replicas that it allows at
             time 0 are up then. None: all are there all the time.
+        replanner: Decides whether another deployment is to run, when the market changes and from time to time. None:
+            it stays the same.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
         n_jobs: Processes to split the run over, by replica, where the router does not look at the load; the records
             are the same. A script that uses it needs `if __name__ == "__main__":`.
@@ -95,6 +103,9 @@ def simulate(
     if market is not None and market.timeline.outside == "wrap" and horizon_s is None:
         msg = "a timeline of the market that repeats has no end: give a horizon_s"
         raise SettingsError(msg)
+    if replanner is not None and market is None:
+        msg = "a replanner needs a market: give one, perhaps with constant_availability"
+        raise SettingsError(msg)
     trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
     settings: dict[str, Any] = {
         "service_time": service_time,
@@ -105,7 +116,7 @@ def simulate(
         "prefixes": None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
         "market": market,
     }
-    return _Simulation(deployment, trace, progress=progress, **settings).run(n_jobs)
+    return _Simulation(deployment, trace, replanner=replanner, progress=progress, **settings).run(n_jobs)
 
 
 def first_arrival_s(trace: Trace) -> float:
@@ -128,10 +139,14 @@ class _Simulation:
         horizon_s: float | None,
         prefixes: Prefixes | None,
         market: Market | None,
+        replanner: Replanner | None,
         progress: Progress | None,
     ) -> None:
         self._deployment = deployment
         self._trace = trace
+        self._replanner = replanner
+        self._replanning: Replanning | None = None
+        self._n_arrived = 0
         self._names = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
         self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes, market)
         self._fleet = Fleet(self._setting, len(trace))
@@ -146,28 +161,38 @@ class _Simulation:
         codes = columns.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
         self._model = array("i", codes["model"].to_numpy().tobytes())
         self._models = models
-        self._kinds: list[list[int] | bytes] = []
-        self._probabilities: list[list[list[float]]] = []
-        for model in models:
-            table = deployment.routing_table(model)
-            kinds: list[int] | bytes = bytes(len(trace))
-            probabilities = [[1.0]]
-            if table is not None:
-                kinds, probabilities = predict_kinds(length_predictor, trace, table.mix)
-            self._kinds.append(kinds)
-            self._probabilities.append(probabilities)
+        self._mixes: list[WorkloadMix | None] = [None] * len(models)
+        self._kinds: list[list[int] | bytes] = [bytes(len(trace))] * len(models)
+        self._probabilities: list[list[list[float]]] = [[[1.0]]] * len(models)
+        self._predict()
         self._routers: list[Router | None] = []
         self._cluster: Cluster | None = None
         self._open: list[Replica] = []
         self._connect(self._fleet.replicas.values())
         # Requests for which there is no replica now, but there may be one later.
         self._held: list[Sequence] = []
-        self._longest_tokens = [
-            max(
-                (max_context_tokens(spec) for spec, count in deployment.replicas if count and spec.model.name == model),
-                default=0,
-            )
-            for model in (models if market is not None else ())
+        self._longest_tokens = self._longest_of_models() if market is not None else []
+
+    def _predict(self) -> None:
+        """Predict what requests are, for the routing tables of the deployment."""
+        for index, model in enumerate(self._models):
+            table = self._deployment.routing_table(model)
+            mix = None if table is None else table.mix
+            if mix == self._mixes[index]:
+                continue
+            self._mixes[index] = mix
+            if mix is None:
+                self._kinds[index], self._probabilities[index] = bytes(len(self._trace)), [[1.0]]
+            else:
+                kinds = predict_kinds(self._names["length_predictor"], self._trace, mix)
+                self._kinds[index], self._probabilities[index] = kinds
+
+    def _longest_of_models(self) -> list[int]:
+        """For each model, the most tokens of a request that a replica of the deployment can hold."""
+        wanted = [spec for spec, count in self._deployment.replicas if count > 0]
+        return [
+            max((max_context_tokens(spec) for spec in wanted if spec.model.name == model), default=0)
+            for model in self._models
         ]
 
     def _connect(self, replicas: Iterable[Replica]) -> None:
@@ -218,6 +243,7 @@ class _Simulation:
 
         def arrive(_: simpy.Event) -> None:
             self._wait_for_next(arrivals, clock)
+            self._n_arrived += 1
             self._send(seq, arrival_s)
 
         clock.at(arrival_s, Order.ARRIVAL, arrive)
@@ -261,7 +287,22 @@ class _Simulation:
             for seq in held:
                 self._send(seq, clock.now)
 
-        self._cluster = cluster = Cluster(market, self._fleet, clock, until_s, on_change, self._lose)
+        def look(cause: Literal["change", "check"]) -> Situation:
+            return Situation(clock.now, cause, cluster.offers, cluster.running, self._n_arrived, self._log)
+
+        def is_over() -> bool:
+            is_busy = self._held or any(replica.n_outstanding for replica in self._fleet.replicas.values())
+            return self._n_arrived == len(self._trace) and not is_busy
+
+        def on_market() -> None:
+            if self._replanning is not None:
+                self._replanning.on_change()
+
+        wanted = self._deployment.replicas
+        cluster = Cluster(wanted, market, self._fleet, clock, until_s, on_change, self._lose, on_market)
+        self._cluster = cluster
+        if self._replanner is not None:
+            self._replanning = Replanning(self._replanner, clock, look, self._adopt, is_over)
         self._wait_for_next(self._everybody(), clock)
         self._fleet.run(clock)
         gone = {lease.replica for lease in cluster.leases if lease.released_s is not None}
@@ -269,8 +310,18 @@ class _Simulation:
         for seq in self._held:
             self._log.generated_tokens[seq.index] = seq.generated_tokens
 
+    def _adopt(self, deployment: Deployment) -> Moves:
+        assert self._cluster is not None
+
+        def on_switch() -> None:
+            self._deployment = deployment
+            self._longest_tokens = list(map(max, self._longest_tokens, self._longest_of_models()))
+            self._predict()
+
+        return self._cluster.adopt(deployment.replicas, on_switch)
+
     def _must_wait(self, seq: Sequence, tokens: int) -> bool:
-        """Whether a request fits on a replica of the deployment, but on none of those that are there."""
+        """Whether a request fits on a replica of this or an earlier deployment, but on none of those that are there."""
         model = self._model[seq.index]
         if tokens > self._longest_tokens[model]:
             return False
@@ -320,8 +371,9 @@ class _Simulation:
                 "n_events": records.n_events,
                 "n_steps": records.n_steps,
                 "n_extrapolated": records.n_extrapolated,
-                "usd_per_h": self._deployment.usd_per_h,
-                "gpus": self._deployment.gpus,
+                "usd_per_h": self._setting.deployment.usd_per_h,
+                "gpus": self._setting.deployment.gpus,
                 "market": None if market is None else str(market.timeline.source),
+                "replans": [] if self._replanning is None else [asdict(r) for r in self._replanning.replans],
             },
         )

@@ -141,7 +141,7 @@ class Fleet:
 
     Attributes:
         replicas: The replicas, by number.
-        entries: For each of them, its entry in `Deployment.replicas`.
+        entries: For each of them, its entry in `Deployment.replicas`; the cluster changes it with the deployment.
         records: What they did.
     """
 
@@ -153,21 +153,16 @@ class Fleet:
         self.records = Records(RequestLog(n_requests))
         self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
-        for entry, (_, count) in enumerate(setting.deployment.replicas):
+        for entry, (spec, count) in enumerate(setting.deployment.replicas):
             for _ in range(0 if setting.market is not None else count):
                 if only is None or len(self.entries) in only:
-                    self.add(entry)
+                    self.add(spec, entry)
                 else:
                     self.entries.append(entry)
 
-    @property
-    def wanted(self) -> tuple[tuple[ReplicaSpec, int], ...]:
-        """The deployment's replicas and their counts."""
-        return self._setting.deployment.replicas
-
-    def add(self, entry: int) -> Replica:
-        """Make one more replica of an entry of the deployment."""
-        setting, spec = self._setting, self.wanted[entry][0]
+    def add(self, spec: ReplicaSpec, entry: int) -> Replica:
+        """Make one more replica, of an entry of the deployment."""
+        setting = self._setting
         make = SingleStageReplica if spec.pp == 1 else PipelineReplica
         replica = make(
             len(self.entries),

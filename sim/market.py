@@ -57,10 +57,14 @@ class Market:
 
     def boot_s(self, spec: ReplicaSpec) -> float:
         """Time from renting a replica until it takes requests."""
+        return self.timeline.boot_s + self.load_s(spec)
+
+    def load_s(self, spec: ReplicaSpec) -> float:
+        """Time to load the weights, of the fullest GPU."""
         from sim.kv_cache import stage_weight_bytes
 
         fullest_bytes = max(stage_weight_bytes(spec, index) for index in range(spec.pp))
-        return self.timeline.boot_s + fullest_bytes / self.load_bandwidth_bytes_per_s
+        return fullest_bytes / self.load_bandwidth_bytes_per_s
 
 
 class Prices:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from sim.batching import Batch, Sequence
@@ -72,6 +72,7 @@ class Replica(ABC):
         self.max_context_tokens = max_context_tokens(spec)
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
+        self.on_idle: Callable[[float], None] | None = None  # called with the time when its last request has ended
         # Facts for the replica's record.
         self.n_preemptions = 0
         self.prefill_tokens = 0
@@ -325,6 +326,8 @@ class Replica(ABC):
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s
+        if self.on_idle is not None and self.n_outstanding == 0:
+            self.on_idle(now_s)
 
     # Blocks that requests share ---------------------------------------------------------------------------
 

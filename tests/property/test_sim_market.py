@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from sim import Deployment, ServiceTimeModel, SimulationResult, simulate
 from sim.market import Market
+from sim.protocols import Decision, Situation
 from tests.strategies_sim import (
     SEGMENT_TOKENS,
     any_router,
@@ -26,6 +28,47 @@ from tests.strategies_sim import (
 from traces import AvailabilityTimeline, Trace
 
 HOUR_S = 3600.0
+
+
+@dataclass
+class InTurn:
+    """Runs some deployments in turn, and from 10 s on the last of them."""
+
+    deployments: list[Deployment]
+    delay_s: float
+    check_s: float
+    index: int = field(default=0, init=False)
+    n_asked: int = field(default=0, init=False)
+
+    def next_check_s(self, now_s: float) -> float | None:
+        return now_s + self.check_s
+
+    def replan(self, situation: Situation) -> Decision | None:
+        self.n_asked += 1
+        last = len(self.deployments) - 1
+        index = last if situation.now_s > 10 else self.n_asked % (last + 1)
+        if index == self.index:
+            return None
+        self.index = index
+        return Decision(self.deployments[index], situation.cause, situation.now_s)
+
+
+def make(replanner: InTurn | None) -> InTurn | None:
+    """One that has not been asked yet."""
+    return None if replanner is None else replace(replanner)
+
+
+@st.composite
+def replanners(draw: st.DrawFn, deployment: Deployment) -> InTurn:
+    """Other numbers of the same replicas, in another order, without routing tables; in the end the deployment again."""
+    others = [
+        Deployment(tuple((spec, draw(st.integers(0, 3))) for spec, _ in draw(st.permutations(deployment.replicas))))
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    return InTurn([*others, deployment], draw(st.sampled_from([0.0, 0.2])), draw(st.sampled_from([0.5, 3.0])))
+
+
+Case = tuple[Deployment, Trace, dict[str, Any], InTurn | None]
 
 
 @st.composite
@@ -60,9 +103,7 @@ def markets(
 
 
 @st.composite
-def cases(
-    draw: st.DrawFn, interrupted: tuple[str, ...], *, is_enough_in_the_end: bool
-) -> tuple[Deployment, Trace, dict[str, Any]]:
+def cases(draw: st.DrawFn, interrupted: tuple[str, ...], *, is_enough_in_the_end: bool) -> Case:
     deployment = draw(fleets())
     trace = draw(fleet_traces() | with_prefixes(fleet_traces()))
     settings: dict[str, Any] = {
@@ -71,7 +112,7 @@ def cases(
         "market": draw(markets(deployment, interrupted, is_enough_in_the_end=is_enough_in_the_end)),
         "prefix_segment_tokens": SEGMENT_TOKENS,
     }
-    return deployment, trace, settings
+    return deployment, trace, settings, draw(st.none() | replanners(deployment))
 
 
 def assert_bill_is_the_integral(result: SimulationResult, market: Market, deployment: Deployment) -> None:
@@ -92,11 +133,9 @@ def assert_bill_is_the_integral(result: SimulationResult, market: Market, deploy
 
 
 @given(cases(("restart", "resume"), is_enough_in_the_end=True), st.sampled_from(["macro", "iteration"]))
-def test_all_requests_end_once_and_all_tokens_are_accounted_for(
-    case: tuple[Deployment, Trace, dict[str, Any]], stepping: Any
-) -> None:
-    deployment, trace, settings = case
-    result = simulate(deployment, trace, stepping=stepping, **settings)
+def test_all_requests_end_once_and_all_tokens_are_accounted_for(case: Case, stepping: Any) -> None:
+    deployment, trace, settings, replanner = case
+    result = simulate(deployment, trace, stepping=stepping, replanner=make(replanner), **settings)
     assert_conserved(result, trace)
     assert_bill_is_the_integral(result, settings["market"], deployment)
     gpus = {gpu: [] for gpu in deployment.gpus}  # type: dict[str, list[tuple[float, int]]]
@@ -118,17 +157,16 @@ def test_all_requests_end_once_and_all_tokens_are_accounted_for(
     cases(("restart", "resume", "drop"), is_enough_in_the_end=False),
     horizons,
 )
-def test_macro_steps_change_nothing_on_a_market(
-    case: tuple[Deployment, Trace, dict[str, Any]], horizon_s: float | None
-) -> None:
-    deployment, trace, settings = case
+def test_macro_steps_change_nothing_on_a_market(case: Case, horizon_s: float | None) -> None:
+    deployment, trace, settings, replanner = case
     horizon_s = horizon_after(trace, horizon_s)
     macro, iteration = (
-        simulate(deployment, trace, stepping=stepping, horizon_s=horizon_s, **settings)
+        simulate(deployment, trace, stepping=stepping, horizon_s=horizon_s, replanner=make(replanner), **settings)
         for stepping in ("macro", "iteration")
     )
     assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
     assert_frame_equal(macro.replicas, iteration.replicas, rel_tol=1e-9, abs_tol=1e-9)
+    assert macro.manifest["replans"] == iteration.manifest["replans"]
     known = {"completed", "rejected", "dropped", "unfinished"}
     assert set(macro.requests["status"]) <= known
     dropped = macro.requests.filter(pl.col("status") == "dropped")

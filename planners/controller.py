@@ -1,0 +1,258 @@
+"""Planning again while a fleet runs: when, for which requests, and whether the new fleet is worth the change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from planners.assignment import evaluate, value_of
+from planners.base import Candidate, Demand, Objective, Plan, Planner, PlanningProblem
+from planners.previous import Previous
+from sim.protocols import Decision, Situation
+
+if TYPE_CHECKING:
+    from sim.metrics import SLO
+    from traces.trace import Trace
+
+SLO_CHECK_S = 30.0
+"""How often the SLO is looked at, if a breach makes planners plan again."""
+
+MIN_JUDGED = 20
+"""Fewer requests say nothing of the SLO."""
+
+PRIOR_REQUESTS = 20.0
+"""So many requests of the mix that was planned for first are added to those seen: a few of them are no new mix."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplanRules:
+    """When to plan again, and with what.
+
+    Attributes:
+        on: What makes it necessary: `change` of the market, `period`, `slo`.
+        delay_s: From the trigger until the new plan takes effect.
+        period_s: Time between two plans, for `period`.
+        window_s: The requests of so much time are what the next plan is for, and whose SLO is looked at.
+        min_gap_s: Shortest time between two plans for `slo`.
+        min_gain: A fleet that can stay is changed only if that makes the objective so much better.
+        hold_s: How long a plan is expected to stay; None: changes are taken to cost nothing.
+    """
+
+    on: tuple[str, ...] = ("change",)
+    delay_s: float = 30.0
+    period_s: float = 900.0
+    window_s: float = 600.0
+    min_gap_s: float = 300.0
+    min_gain: float = 0.02
+    hold_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A plan, the problem that it answers, and when it was made."""
+
+    t_s: float
+    plan: Plan
+    problem: PlanningProblem
+
+
+class Controller:
+    """A planner that plans again while its fleet runs: a `sim.protocols.Replanner`.
+
+    It knows what there was when the run began, what the market offers now, and what has come and ended so far: not what
+    will be. Lengths of the workload types, and the capacities that follow from them, stay those of the first problem.
+
+    Args:
+        planner: Makes the plans.
+        problem: The problem of the first plan; its candidates are those of all later ones.
+        plan: The first plan.
+        trace: The requests; those that have not arrived yet are not looked at.
+        rules: When, and with what.
+        slo: What requests should meet.
+        start_s: Time from renting a replica until it serves.
+
+    Attributes:
+        steps: All plans that were to run so far, the first included.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        problem: PlanningProblem,
+        plan: Plan,
+        trace: Trace,
+        rules: ReplanRules,
+        *,
+        slo: SLO,
+        start_s: Callable[[Candidate], float],
+    ) -> None:
+        self._planner = planner
+        self._problem = problem
+        self._rules = rules
+        self._slo = slo
+        self._start_s = start_s
+        self._requests = _Seen(trace, problem)
+        self._last_s = 0.0
+        self.steps = [Step(0.0, plan, problem)]
+        self.delay_s = rules.delay_s
+        waits = {"period": rules.period_s, "slo": SLO_CHECK_S}
+        self._check_s = min((wait for on, wait in waits.items() if on in rules.on), default=None)
+
+    def next_check_s(self, now_s: float) -> float | None:
+        """When a period may have ended, or the SLO is looked at."""
+        return None if self._check_s is None else now_s + self._check_s
+
+    def replan(self, situation: Situation) -> Decision | None:
+        """Plan again, if there is a reason; None if the fleet that runs is to stay."""
+        trigger = self._trigger(situation)
+        if trigger is None:
+            return None
+        self._last_s = situation.now_s
+        problem = self._problem_now(situation)
+        plan = self._planner.plan(problem)
+        if plan.objective is None or not self._is_worth_it(problem, plan):
+            return None
+        deployment = plan.deployment(problem)
+        if deployment is None:
+            return None
+        self.steps.append(Step(situation.now_s, plan, problem))
+        cause_s = (
+            situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules, self._slo)
+        )
+        return Decision(deployment, trigger, cause_s)
+
+    def _trigger(self, situation: Situation) -> str | None:
+        rules, waited_s = self._rules, situation.now_s - self._last_s
+        if situation.cause == "change":
+            return "change" if "change" in rules.on else None
+        if "period" in rules.on and waited_s >= rules.period_s:
+            return "period"
+        if "slo" in rules.on and waited_s >= rules.min_gap_s:
+            share = self._requests.attainment(situation, rules, self._slo)
+            if share is not None and share < self._slo.attainment:
+                return "slo"
+        return None
+
+    def _problem_now(self, situation: Situation) -> PlanningProblem:
+        """What there is to plan now: the market's offers, and the requests seen of late."""
+        problem, offers = self._problem, situation.offers
+        available = tuple((gpu, offers[gpu].n_gpus if gpu in offers else n) for gpu, n in problem.available)
+        candidates = tuple(_at_prices(candidate, situation) for candidate in problem.candidates)
+        demands = problem.demands
+        if problem.objective is not Objective.MAKESPAN:
+            demands = self._requests.demands(situation, self._rules.window_s)
+        previous = None
+        if self._rules.hold_s is not None:
+            names = {candidate.spec: candidate.name for candidate in candidates}
+            running = tuple(sorted((names[spec], n) for spec, n in situation.running if n > 0))
+            drain_s = self._requests.mean_e2e_s(situation, self._rules.window_s)
+            previous = Previous(running, self._start_s, drain_s, self._rules.hold_s)
+        return replace(problem, available=available, candidates=candidates, demands=demands, previous=previous)
+
+    def _is_worth_it(self, problem: PlanningProblem, plan: Plan) -> bool:
+        """Whether the new plan is so much better than the one that runs, or that one cannot stay."""
+        running = self.steps[-1].plan
+        offered = dict(problem.available)
+        fits = all(n <= offered[gpu] for gpu, n in problem.gpus(running.counts).items())
+        if not fits or not problem.is_affordable(problem.usd_per_h(running.counts)):
+            return plan.counts != running.counts
+        old, new = (value_of(problem, p.counts, evaluate(problem, p.counts, p.assignment)) for p in (running, plan))
+        return old > new * (1 + self._rules.min_gain)
+
+
+def _at_prices(candidate: Candidate, situation: Situation) -> Candidate:
+    """A candidate at the prices of the moment."""
+    own = {} if candidate.spec is None else {stage.gpu_type.name: stage.gpu_type for stage in candidate.spec.stages}
+    usd_per_h = 0.0
+    for gpu, n in candidate.gpus:
+        offer = situation.offers.get(gpu)
+        price = None if offer is None else offer.usd_per_h
+        usd_per_h += n * (own[gpu].usd_per_h if price is None else price)
+    return replace(candidate, usd_per_h=usd_per_h)
+
+
+class _Seen:
+    """The requests that have come, as far as they are known at a moment."""
+
+    def __init__(self, trace: Trace, problem: PlanningProblem) -> None:
+        self._demands = problem.demands
+        self._arrival_s = trace.requests["arrival_s"].to_numpy()
+        self._output_tokens = trace.requests["output_tokens"].to_numpy()
+        self._rows: list[npt.NDArray[np.int64]] = []
+        self._types: list[npt.NDArray[np.int64]] = []
+        models = trace.requests["model"]
+        for demand in problem.demands:
+            rows = (models == demand.model).arg_true().to_numpy().astype(np.int64)
+            kinds = None if demand.mix is None else demand.mix.grid.classify(trace).to_numpy()
+            self._rows.append(rows)
+            self._types.append(np.zeros(len(rows), np.int64) if kinds is None else kinds[rows].astype(np.int64))
+
+    def _window(self, situation: Situation, window_s: float) -> slice:
+        start = int(np.searchsorted(self._arrival_s[: situation.n_arrived], situation.now_s - window_s))
+        return slice(start, situation.n_arrived)
+
+    def demands(self, situation: Situation, window_s: float) -> tuple[Demand, ...]:
+        """The rates of the last requests by type, with some of the first demands added."""
+        window = self._window(situation, window_s)
+        seen_s = min(window_s, situation.now_s)
+        total = math.fsum(demand.total for demand in self._demands)
+        if total == 0:
+            return self._demands
+        demands = []
+        for demand, rows, types in zip(self._demands, self._rows, self._types, strict=True):
+            low, high = np.searchsorted(rows, [window.start, window.stop])
+            counts = np.bincount(types[low:high], minlength=len(demand.amounts)).tolist()
+            amounts = tuple(
+                (n + PRIOR_REQUESTS * amount / total) / (seen_s + PRIOR_REQUESTS / total)
+                for n, amount in zip(counts, demand.amounts, strict=True)
+            )
+            rate = math.fsum(amounts)
+            mix = demand.mix
+            if mix is not None and rate > 0:
+                mix = replace(mix, share=tuple(amount / rate for amount in amounts))
+            demands.append(replace(demand, mix=mix, amounts=amounts))
+        return tuple(demands)
+
+    def mean_e2e_s(self, situation: Situation, window_s: float) -> float:
+        """Mean time of the last requests from arrival to end; 0 if none has ended."""
+        window = self._window(situation, window_s)
+        e2e_s = np.frombuffer(situation.log.finish_s)[window] - self._arrival_s[window]
+        ended = e2e_s[~np.isnan(e2e_s)]
+        return float(ended.mean()) if len(ended) else 0.0
+
+    def _misses(self, situation: Situation, rules: ReplanRules, slo: SLO) -> tuple[npt.NDArray[np.float64], int]:
+        """When those of the last requests came that have missed the SLO, and how many are known to have met it or not.
+
+        A request that has ended is judged, and one that has no first token though its time is up.
+        """
+        window = self._window(situation, rules.window_s)
+        arrival_s = self._arrival_s[window]
+        first_s = np.frombuffer(situation.log.first_token_s)[window]
+        finish_s = np.frombuffer(situation.log.finish_s)[window]
+        ttft_s = np.where(np.isnan(first_s), situation.now_s, first_s) - arrival_s
+        is_judged = ~np.isnan(finish_s)
+        is_missed = np.zeros(len(arrival_s), dtype=bool)
+        if slo.ttft_s is not None:
+            is_missed |= ttft_s > slo.ttft_s
+        if slo.tpot_s is not None:
+            n_gaps = np.maximum(self._output_tokens[window] - 1, 1)
+            with np.errstate(invalid="ignore"):
+                is_missed |= (finish_s - first_s) / n_gaps > slo.tpot_s
+        if slo.e2e_s is not None:
+            is_missed |= np.where(is_judged, finish_s, situation.now_s) - arrival_s > slo.e2e_s
+        return arrival_s[is_missed], int((is_judged | is_missed).sum())
+
+    def attainment(self, situation: Situation, rules: ReplanRules, slo: SLO) -> float | None:
+        """The share of the last requests that have met the SLO; None if too few are known to have or not."""
+        missed_s, n_judged = self._misses(situation, rules, slo)
+        return None if n_judged < MIN_JUDGED else 1 - len(missed_s) / n_judged
+
+    def first_miss_s(self, situation: Situation, rules: ReplanRules, slo: SLO) -> float:
+        """When the first of the last requests came that has missed the SLO."""
+        missed_s, _ = self._misses(situation, rules, slo)
+        return float(missed_s.min()) if len(missed_s) else situation.now_s
