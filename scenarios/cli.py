@@ -383,7 +383,7 @@ def _replay(
 ) -> Row:
     from scenarios.compare import Row
     from scenarios.report.progress import ProgressBar
-    from scenarios.run import Job
+    from scenarios.run import Job, Served, Step
     from scenarios.schema import PlannerChoice
 
     with ProgressBar(is_wanted=progress) as bar:
@@ -395,7 +395,7 @@ def _replay(
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
         result = job.simulate(choice.label, deployment, plan_data, bar.progress)
-        job.save(result, deployment, out, force=force)
+        job.save(Served(result, (Step(0.0, plan_data, deployment),)), out, force=force)
     return Row.from_result(result)
 
 

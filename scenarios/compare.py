@@ -167,9 +167,9 @@ def run_rows(
                 rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
                 continue
             watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.label}", job.n_requests)
-            result = job.simulate(choice.label, deployment, plan.to_dict(job.problem), watcher.progress, n_jobs=n_jobs)
-            job.save(result, deployment, out, force=force or resume)
-            rows.append(Row.from_result(result))
+            served = job.serve(choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
+            job.save(served, out, force=force or resume)
+            rows.append(Row.from_result(served.result))
     return rows
 
 

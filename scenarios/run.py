@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from planners import Plan, PlanningProblem, PlanStatus, get_planner
+from planners import Candidate, Plan, PlanningProblem, PlanStatus, get_planner
+from planners.controller import Controller, ReplanRules
 from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
@@ -18,6 +19,7 @@ from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
 from sim import Deployment, SimulationResult, simulate
+from sim.protocols import Replanner
 from traces import Trace
 
 RESOLVED = "scenario.resolved.yaml"
@@ -40,6 +42,21 @@ class Watcher:
 
     def progress(self, simulated_s: float, n_arrived: int) -> None:
         """So many requests have arrived."""
+
+
+class Step(NamedTuple):
+    """What was to run from a time on, and the plan that it comes from."""
+
+    t_s: float
+    plan: dict[str, Any]
+    deployment: Deployment
+
+
+class Served(NamedTuple):
+    """A run, and all that was to run in its course."""
+
+    result: SimulationResult
+    steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +116,67 @@ class Job:
         """Where the run of a planner is kept."""
         return run_directory(out, self.loaded.label, planner, self.seed)
 
+    def serve(
+        self,
+        choice: PlannerChoice,
+        plan: Plan,
+        deployment: Deployment,
+        progress: Callable[[float, int], None] | None = None,
+        n_jobs: int = 1,
+        delay_s: float | None = None,
+    ) -> Served:
+        """Serve the trace, by a planner's plan and policy.
+
+        Args:
+            choice: The planner.
+            plan: Its first plan.
+            deployment: What that wants to run.
+            progress: Called now and then with the simulated time and the number of requests arrived.
+            n_jobs: Processes to split the run over, where nothing changes.
+            delay_s: From a trigger until a new plan takes effect, instead of the scenario's.
+        """
+        if choice.policy == "oracle":
+            from scenarios.oracle import best_served
+
+            return best_served(self, choice, plan, deployment, progress)
+        controller = self._controller(choice, plan, delay_s)
+        facts = plan.to_dict(self.problem)
+        result = self.simulate(choice.label, deployment, facts, progress, n_jobs=n_jobs, replanner=controller)
+        steps = [Step(0.0, facts, deployment)]
+        if controller is not None:
+            later = [(step, step.plan.deployment(step.problem)) for step in controller.steps[1:]]
+            steps += [Step(s.t_s, s.plan.to_dict(s.problem), made) for s, made in later if made is not None]
+        return Served(replace(result, manifest=result.manifest | {"policy": choice.policy}), tuple(steps))
+
+    def _controller(self, choice: PlannerChoice, plan: Plan, delay_s: float | None) -> Controller | None:
+        """What plans again during the run; None for a static policy."""
+        market = make_market(self.loaded)
+        if choice.policy == "static" or market is None or self.trace is None:
+            return None
+        settings = self.loaded.scenario.planning.replanning
+        rules = ReplanRules(
+            on=settings.on,
+            delay_s=settings.delay_s if delay_s is None else delay_s,
+            period_s=settings.period_s,
+            window_s=settings.window_s,
+            min_gap_s=settings.min_gap_s,
+            min_gain=settings.min_gain,
+            hold_s=settings.hold_s if choice.policy == "replan_sticky" else None,
+        )
+
+        def start_s(candidate: Candidate) -> float:
+            return 0.0 if candidate.spec is None else market.boot_s(candidate.spec)
+
+        return Controller(
+            get_planner(choice.name, choice.options),
+            self.problem,
+            plan,
+            self.trace,
+            rules,
+            slo=make_slo(self.loaded.scenario),
+            start_s=start_s,
+        )
+
     def simulate(
         self,
         planner: str,
@@ -107,6 +185,7 @@ class Job:
         progress: Callable[[float, int], None] | None = None,
         trace: Trace | None = None,
         n_jobs: int = 1,
+        replanner: Replanner | None = None,
     ) -> SimulationResult:
         """Serve the trace; the manifest says how the run came about.
 
@@ -117,6 +196,7 @@ class Job:
             progress: Called now and then with the simulated time and the number of requests arrived.
             trace: Requests to serve instead of those that were planned for.
             n_jobs: Processes to split the run over.
+            replanner: What changes the deployment during the run.
         """
         scenario = self.loaded.scenario
         settings = scenario.sim
@@ -135,6 +215,7 @@ class Job:
             prefix_caching=settings.prefix_caching,
             prefix_segment_tokens=settings.prefix_segment_tokens,
             market=make_market(self.loaded),
+            replanner=replanner,
             progress=progress,
             n_jobs=n_jobs,
         )
@@ -154,14 +235,18 @@ class Job:
         }
         return SimulationResult(result.requests, result.replicas, manifest)
 
-    def save(self, result: SimulationResult, deployment: Deployment, out: Path, *, force: bool = False) -> Path:
+    def save(self, served: Served, out: Path, *, force: bool = False) -> Path:
         """Keep a run; returns its directory.
 
         Raises:
             ResultError: The directory exists, or cannot be written.
         """
+        result = served.result
         directory = self.directory(out, result.manifest["planner"])
-        plans = [{"t_s": 0.0, "plan": result.manifest["plan"], "deployment": deployment_to_dict(deployment)}]
+        plans = [
+            {"t_s": step.t_s, "plan": step.plan, "deployment": deployment_to_dict(step.deployment)}
+            for step in served.steps
+        ]
         files = {
             "plans.json": json.dumps(plans, indent=2) + "\n",
             RESOLVED: self.loaded.resolved_yaml(),

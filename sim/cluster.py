@@ -200,10 +200,9 @@ class Cluster:
     def adopt(self, wanted: Wanted, on_switch: Callable[[], None]) -> Moves:
         """Make other replicas the ones that are to run.
 
-        What is missing is rented beside what runs, if the market allows it, and once all of it can take requests the
-        others drain: they take no more, and go when theirs have ended. If not all of it can be had that way, they drain
-        at once, and what is missing follows as GPUs become free; on GPUs that a replica leaves at that moment, only
-        weights have to be loaded.
+        What is missing is rented beside what runs, as far as the market allows it. Once that can take requests, the
+        others drain: they take no more, and go when theirs have ended. What could not be had beside them follows as
+        GPUs become free; on GPUs that a replica leaves at that moment, only weights have to be loaded.
 
         Args:
             wanted: The replicas, and how many of each.
@@ -212,13 +211,11 @@ class Cluster:
         self._next = _Next(wanted, on_switch)
         staying = self._staying()
         places, missing = _match(staying, wanted)
-        if self._are_all_offered(wanted, missing):
-            for (spec, _), n in zip(wanted, missing, strict=True):
-                for _ in range(n):
+        for (spec, _), n in zip(wanted, missing, strict=True):
+            for _ in range(n):
+                if self._is_offered(spec):
                     self._rent(spec, 0, is_ahead=True)
-            self._switch_if_ready()
-        else:
-            self._switch()
+        self._switch_if_ready()
         return Moves(kept=len(places), started=sum(missing), drained=len(staying) - len(places))
 
     def _switch_if_ready(self) -> None:
@@ -248,14 +245,6 @@ class Cluster:
         self._rent_missing()
         self._tell()
 
-    def _are_all_offered(self, wanted: Wanted, missing: list[int]) -> bool:
-        """Whether so many more of each replica can be rented, all of them."""
-        needed: Counter[str] = Counter()
-        for (spec, _), n in zip(wanted, missing, strict=True):
-            for gpu, n_gpus in spec.gpus.items():
-                needed[gpu] += n * n_gpus
-        return all(self._has_free(gpu, n) for gpu, n in needed.items())
-
     def _release_at(self, lease: Lease, time_s: float) -> None:
         self._at(time_s, partial(self._reclaim, lease))
 
@@ -268,7 +257,7 @@ class Cluster:
     def _rent_missing(self, *, is_start: bool = False, booted: Mapping[str, int] | None = None) -> None:
         """Rent what is to run, is not there, and can be had; perhaps on GPUs that have been booted."""
         if self._next is not None:
-            return  # it has all that it needs
+            return  # there is another deployment soon
         left = Counter(booted or {})
         for entry, (spec, count) in enumerate(self._wanted):
             there = sum(
@@ -286,13 +275,12 @@ class Cluster:
             self._tell()
 
     def _is_offered(self, spec: ReplicaSpec) -> bool:
-        return all(self._has_free(gpu, n) for gpu, n in spec.gpus.items())
-
-    def _has_free(self, gpu: str, n: int) -> bool:
-        """Whether so many more GPUs of a type can be rented."""
-        offer = self._offers.get(gpu)
-        rented = sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu))
-        return offer is None or n + rented <= offer.n_gpus
+        for gpu, n in spec.gpus.items():
+            offer = self._offers.get(gpu)
+            rented = sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu))
+            if offer is not None and n + rented > offer.n_gpus:
+                return False
+        return True
 
     def _rent(
         self, spec: ReplicaSpec, entry: int, *, is_up: bool = False, is_booted: bool = False, is_ahead: bool = False

@@ -50,13 +50,12 @@ class Decision:
 
 
 class Replanner(Protocol):
-    """Decides whether another deployment is to run.
+    """Decides whether another deployment is to run."""
 
-    Attributes:
-        delay_s: From the question until the answer is known and takes effect.
-    """
-
-    delay_s: float
+    @property
+    def delay_s(self) -> float:
+        """From the question until the answer is known and takes effect."""
+        ...
 
     def next_check_s(self, now_s: float) -> float | None:
         """When it is to be asked again though nothing has changed; None if never."""
