@@ -34,7 +34,7 @@ class ReplanRules:
     """When to plan again, and with what.
 
     Attributes:
-        on: What makes it necessary: `change` of the market, `period`, `slo`.
+        triggers: What makes it necessary: `change` of the market, `period`, `slo`.
         delay_s: From the trigger until the new plan takes effect.
         period_s: Time between two plans, for `period`.
         window_s: The requests of so much time are what the next plan is for, and whose SLO is looked at.
@@ -43,7 +43,7 @@ class ReplanRules:
         hold_s: How long a plan is expected to stay; None: changes are taken to cost nothing.
     """
 
-    on: tuple[str, ...] = ("change",)
+    triggers: tuple[str, ...] = ("change",)
     delay_s: float = 30.0
     period_s: float = 900.0
     window_s: float = 600.0
@@ -101,7 +101,7 @@ class Controller:
         self.steps = [Step(0.0, plan, problem)]
         self.delay_s = rules.delay_s
         waits = {"period": rules.period_s, "slo": SLO_CHECK_S}
-        self._check_s = min((wait for on, wait in waits.items() if on in rules.on), default=None)
+        self._check_s = min((wait for trigger, wait in waits.items() if trigger in rules.triggers), default=None)
 
     def next_check_s(self, now_s: float) -> float | None:
         """When a period may have ended, or the SLO is looked at."""
@@ -129,10 +129,10 @@ class Controller:
     def _trigger(self, situation: Situation) -> str | None:
         rules, waited_s = self._rules, situation.now_s - self._last_s
         if situation.cause == "change":
-            return "change" if "change" in rules.on else None
-        if "period" in rules.on and waited_s >= rules.period_s:
+            return "change" if "change" in rules.triggers else None
+        if "period" in rules.triggers and waited_s >= rules.period_s:
             return "period"
-        if "slo" in rules.on and waited_s >= rules.min_gap_s:
+        if "slo" in rules.triggers and waited_s >= rules.min_gap_s:
             share = self._requests.attainment(situation, rules, self._slo)
             if share is not None and share < self._slo.attainment:
                 return "slo"

@@ -57,12 +57,12 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     if isinstance(given, FileTimeline) and not (folder / given.path).is_file():
         yield (*path, "path"), f"no such file: {folder / given.path}"
         return
-    for index, step in enumerate(given.steps if isinstance(given, StepsTimeline) else ()):
+    for index, step in enumerate(given.changes if isinstance(given, StepsTimeline) else ()):
         for field in ("gpus", "usd_per_h"):
             for gpu in getattr(step, field):
                 if gpu not in scenario.cluster.gpus:
                     hint = nearest(gpu, scenario.cluster.gpus)
-                    yield (*path, "steps", index, field, gpu), f"unknown GPU type {gpu!r}: {hint}"
+                    yield (*path, "changes", index, field, gpu), f"unknown GPU type {gpu!r}: {hint}"
                     return
     try:
         make_timeline(scenario, folder)

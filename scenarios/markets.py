@@ -61,7 +61,7 @@ def _timeline(given: schema.Timeline, market: str, counts: dict[str, int], folde
             return constant_availability(counts, **made)
         case schema.StepsTimeline():
             return AvailabilityTimeline.from_frame(
-                _steps(given, market, counts), "cluster.availability", end_s=max(given.steps[-1].t_s, 1.0), **common
+                _steps(given, market, counts), "cluster.availability", end_s=max(given.changes[-1].t_s, 1.0), **common
             )
         case schema.DropsTimeline():
             drops = [(drop.start_s, drop.stop_s, drop.share) for drop in given.drops]
@@ -107,10 +107,12 @@ def _steps(given: schema.StepsTimeline, market: str, counts: dict[str, int]) -> 
     now = dict(counts)
     prices: dict[str, float] = {}
     reached_s = -1.0
-    first = () if given.steps[0].t_s == 0 else (schema.Step(t_s=0.0),)
-    for step in (*first, *given.steps):
+    first = () if given.changes[0].t_s == 0 else (schema.Step(t_s=0.0),)
+    for step in (*first, *given.changes):
         if step.t_s <= reached_s:
-            msg = f"cluster.availability.steps: {step.t_s:g} s comes after {reached_s:g} s; steps go forward in time"
+            msg = (
+                f"changes: {step.t_s:g} s comes after {reached_s:g} s; changes go forward in time"
+            )
             raise TraceError(msg)
         reached_s = step.t_s
         now |= step.gpus

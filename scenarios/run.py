@@ -155,7 +155,7 @@ class Job:
             return None
         settings = self.loaded.scenario.planning.replanning
         rules = ReplanRules(
-            on=settings.on,
+            triggers=settings.triggers,
             delay_s=settings.delay_s if delay_s is None else delay_s,
             period_s=settings.period_s,
             window_s=settings.window_s,

@@ -76,7 +76,7 @@ class StepsTimeline(_Timeline):
     """Changes one by one; before the first of them `cluster.gpus` counts."""
 
     kind: Literal["steps"]
-    steps: tuple[Step, ...] = Field(min_length=1)
+    changes: tuple[Step, ...] = Field(min_length=1)
     """In order of time."""
 
 
@@ -92,7 +92,7 @@ class Drop(_Part):
 class DropsTimeline(_Timeline):
     """GPUs that go at known times and come back."""
 
-    kind: Literal["drops"]
+    kind: Literal["scheduled_drops"]
     drops: tuple[Drop, ...] = Field(min_length=1)
     """In order of time, apart from one another."""
 
@@ -365,7 +365,7 @@ Capacity = Annotated[
 class Replanning(_Part):
     """When a planner whose policy is to replan does so, and with what."""
 
-    on: tuple[Literal["change", "period", "slo"], ...] = ("change",)
+    triggers: tuple[Literal["change", "period", "slo"], ...] = ("change",)
     """A change of the market, the end of a period, requests that miss the SLO."""
     delay_s: NonNegativeFloat = 30.0
     """From the trigger until the new plan takes effect."""

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+
+from planners import Candidate, Demand, Objective, PlanningProblem, get_planner
+from planners.controller import Controller, ReplanRules
+from sim import SLO, ReplicaSpec, gpu_type, model_spec
+from sim.protocols import Decision, Situation
+from sim.records import RequestLog
+from traces import Offer, Trace, WorkloadGrid, WorkloadMix
+
+MODEL = model_spec("Llama-3-8B")
+GRID = WorkloadGrid((500,), (400, 20))
+MIX = WorkloadMix.from_shares(GRID, (0.5, 0.5))
+SLOW = ReplicaSpec.uniform(MODEL, gpu_type("L40S"))
+LONG = ReplicaSpec.uniform(MODEL, gpu_type("A100-SXM-80GB"))
+SHORT = ReplicaSpec.uniform(MODEL, gpu_type("H100-SXM"))
+
+
+def problem(rate_rps: float = 1.0, **changes: Any) -> PlanningProblem:
+    """Long answers are the A100's, short ones the H100's; an L40S serves a tenth of either."""
+    candidates = (
+        Candidate.from_spec(SLOW, (0.1, 0.1)),
+        Candidate.from_spec(LONG, (1.0, 0.2)),
+        Candidate.from_spec(SHORT, (0.2, 1.0)),
+    )
+    available = (("A100-SXM-80GB", 1), ("H100-SXM", 1), ("L40S", 4))
+    demands = (Demand.from_rate(MODEL.name, MIX, rate_rps),)
+    whole = PlanningProblem(demands, candidates, available, 100.0, Objective.THROUGHPUT)
+    return replace(whole, **changes)
+
+
+def trace(kinds: list[int], gap_s: float = 1.0) -> Trace:
+    """Requests with long (0) or short (1) answers."""
+    output_tokens = [(400, 20)[kind] for kind in kinds]
+    return Trace.from_columns(
+        [gap_s * i for i in range(len(kinds))], [500] * len(kinds), output_tokens, model=MODEL.name
+    )
+
+
+def controller(
+    kinds: list[int] | None = None, first: PlanningProblem | None = None, slo: SLO | None = None, **rules: Any
+) -> Controller:
+    first = problem() if first is None else first
+    planner = get_planner("milp")
+    requests = trace([0, 1] * 50 if kinds is None else kinds)
+    return Controller(
+        planner, first, planner.plan(first), requests, ReplanRules(**rules), slo=SLO() if slo is None else slo,
+        start_s=lambda _: 60.0,
+    )  # fmt: skip
+
+
+def situation(
+    offers: dict[str, int] | None = None,
+    now_s: float = 100.0,
+    cause: Literal["change", "check"] = "change",
+    prices: dict[str, float] | None = None,
+    log: RequestLog | None = None,
+) -> Situation:
+    counts = {"A100-SXM-80GB": 1, "H100-SXM": 1, "L40S": 4} | (offers or {})
+    made = {gpu: Offer(n, (prices or {}).get(gpu)) for gpu, n in counts.items()}
+    running = ((LONG, made["A100-SXM-80GB"].n_gpus), (SHORT, made["H100-SXM"].n_gpus), (SLOW, 4))
+    n_arrived = min(100, int(now_s))
+    return Situation(now_s, cause, made, running, n_arrived, RequestLog(100) if log is None else log)
+
+
+def gpus(decision: Decision | None) -> dict[str, int] | None:
+    return None if decision is None else decision.deployment.gpus
+
+
+def test_what_the_market_took_is_not_planned_with() -> None:
+    decision = controller().replan(situation({"H100-SXM": 0}))
+    assert gpus(decision) == {"A100-SXM-80GB": 1, "L40S": 4}
+    assert decision is not None
+    assert (decision.trigger, decision.cause_s) == ("change", 100.0)
+
+
+def test_nothing_changes_if_nothing_has_changed() -> None:
+    assert controller().replan(situation()) is None
+    assert controller(triggers=("period",)).replan(situation({"H100-SXM": 0})) is None  # it does not look at the market
+
+
+def test_what_no_fleet_can_serve_leaves_all_as_it_is() -> None:
+    assert controller().replan(situation({"H100-SXM": 0, "A100-SXM-80GB": 0, "L40S": 0})) is None
+
+
+def test_prices_are_those_of_the_moment() -> None:
+    first = problem(budget_usd_per_h=7.0)
+    made = controller(first=first)
+    assert gpus(made.replan(situation(prices={"H100-SXM": 6.0}))) == {"A100-SXM-80GB": 1, "L40S": 4}
+    assert made.replan(situation(prices={"H100-SXM": 6.0})) is None  # as planned
+
+
+def test_a_small_gain_is_not_worth_a_change() -> None:
+    """Four L40S more serve 0.4 / 2.6 of the requests that all serve in the end, but only there."""
+    first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 1), ("L40S", 0)))
+    assert gpus(controller(first=first, min_gain=0.1).replan(situation())) is not None
+    assert gpus(controller(first=first, min_gain=0.5).replan(situation())) is None
+
+
+def test_a_period_plans_for_the_requests_seen_so_far() -> None:
+    """With short answers only, the A100 is of little use, which a budget for one of the two shows."""
+    kinds = [1] * 99 + [0]
+    first = problem(
+        demands=(Demand.from_rate(MODEL.name, WorkloadMix.from_shares(GRID, (0.9, 0.1)), 1.0),), budget_usd_per_h=3.5
+    )
+    for after in ([0], [1]):  # the last request has not come yet: it must not matter
+        made = controller(kinds[:-1] + after, first, triggers=("period",), period_s=50.0, window_s=1000.0)
+        assert made.next_check_s(0.0) == 50.0
+        before = made.steps[0].plan.deployment(first)
+        assert before is not None
+        assert "A100-SXM-80GB" in before.gpus
+        decision = made.replan(situation(now_s=99.0, cause="check"))
+        assert decision is not None
+        assert decision.trigger == "period"
+        assert "A100-SXM-80GB" not in decision.deployment.gpus
+        assert made.replan(situation(now_s=99.0, cause="check")) is None  # no period has passed since
+        amounts = made.steps[1].problem.demands[0].amounts
+        assert amounts == pytest.approx((18 / 119, (99 + 2) / 119))  # 20 of the first mix at 1/s, and 99 in 99 s
+
+
+def log_with(first_token_s: dict[int, float], finish_s: dict[int, float]) -> RequestLog:
+    log = RequestLog(100)
+    for row, time_s in first_token_s.items():
+        log.first_token_s[row] = time_s
+    for row, time_s in finish_s.items():
+        log.finish_s[row] = time_s
+    return log
+
+
+def test_a_breach_of_the_slo_plans_again() -> None:
+    """Requests 0 to 49 met it; of the others half did not, the first at 50 s."""
+    rows = range(90)
+    late = {row: row + (5.0 if row >= 50 and row % 2 == 0 else 0.5) for row in rows}
+    log = log_with(late, {row: time_s + 1 for row, time_s in late.items()})
+    rules: dict[str, Any] = {"triggers": ("slo",), "window_s": 1000.0, "min_gap_s": 50.0}
+    slo = SLO(ttft_s=1.0, attainment=0.9)
+    first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 0), ("L40S", 4)))
+    decision = controller(first=first, slo=slo, **rules).replan(situation(cause="check", log=log))
+    assert decision is not None
+    assert (decision.trigger, decision.cause_s) == ("slo", 50.0)
+    assert controller(first=first, slo=SLO(ttft_s=1.0, attainment=0.7), **rules).replan(
+        situation(cause="check", log=log)
+    ) is None  # fmt: skip
+    assert controller(first=first, slo=slo, **rules | {"min_gap_s": 200.0}).replan(
+        situation(cause="check", log=log)
+    ) is None  # fmt: skip
+
+
+def test_a_request_without_a_token_has_missed_its_ttft_once_that_is_over() -> None:
+    log = log_with({}, {})
+    first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 0), ("L40S", 4)))
+    made = controller(first=first, slo=SLO(ttft_s=85.0, attainment=0.9), triggers=("slo",), min_gap_s=0.0)
+    assert made.replan(situation(cause="check", log=log)) is None  # 15 are too few to say
+    made = controller(first=first, slo=SLO(ttft_s=75.0, attainment=0.9), triggers=("slo",), min_gap_s=0.0)
+    assert made.replan(situation(cause="check", log=log)) is not None
+
+
+@pytest.mark.parametrize(("hold_s", "is_changed"), [(None, True), (30.0, False), (36000.0, True)])
+def test_a_change_has_to_pay_while_it_lasts(hold_s: float | None, is_changed: bool) -> None:
+    """A start takes a minute: within half of one the H100 that came back serves nothing."""
+    first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 0), ("L40S", 4)))
+    now = replace(situation(), running=((LONG, 1), (SLOW, 4)))
+    assert (controller(first=first, hold_s=hold_s).replan(now) is not None) == is_changed
