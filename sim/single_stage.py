@@ -222,7 +222,7 @@ class SingleStageReplica(Replica):
         if self._is_idle:
             self._is_idle = False
             self._wake_at(now_s, Order.SCHEDULING)
-        elif len(self._waiting) == 1:
+        elif self._batch.n_iterations > 1 and len(self._waiting) == 1:
             self._shorten(now_s)
 
     def _shorten(self, now_s: float) -> None:
