@@ -2,9 +2,11 @@
 
 from sim.aiconfigurator_service_time import AiconfiguratorServiceTime
 from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
+from sim.clients import Clients
 from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.engine import simulate
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
+from sim.failures import Failures
 from sim.kv_cache import kv_blocks, max_context_tokens
 from sim.market import Market
 from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
@@ -22,10 +24,12 @@ __all__ = [
     "SLO",
     "AiconfiguratorServiceTime",
     "Chunk",
+    "Clients",
     "CompactServiceTime",
     "ConstantServiceTime",
     "Deployment",
     "DeploymentError",
+    "Failures",
     "GpuType",
     "Market",
     "Metric",

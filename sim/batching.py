@@ -12,6 +12,12 @@ from heapq import heapify, heappop, heappush
 from sim.kv_cache import blocks_for
 from sim.step_log import StepLog
 
+NEVER = -1
+"""`Sequence.admission` of a request that was never admitted."""
+
+NOT_YET = -2
+"""`Sequence.admission` of one that was admitted in an earlier attempt of its client, but not in this one."""
+
 
 class Sequence:
     """A request on a replica, from its arrival there until it ends.
@@ -24,7 +30,8 @@ class Sequence:
         target_tokens: Tokens whose keys and values it needs before it can decode: the prompt, and after a
             preemption also what it had generated.
         computed_tokens: How many of those are computed or on their way.
-        admission: Running number of its admission; the largest is preempted first.
+        admission: Running number of its admission; the largest is preempted first. Before it is admitted, `NEVER` or
+            `NOT_YET`.
         batch: The batch it decodes in, or the one its last prompt chunk is in, or None.
         is_decoding: Whether it decodes.
         last_token_s: When it got its last token, if it was preempted after that.
@@ -52,7 +59,7 @@ class Sequence:
         self.generated_tokens = 0
         self.target_tokens = prompt_tokens
         self.computed_tokens = 0
-        self.admission = -1
+        self.admission = NEVER
         self.batch: Batch | None = None
         self.is_decoding = False
         self.finish_iteration = -1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,6 +39,8 @@ class Lease:
         released_s: When it was gone; None if it is still there.
         is_draining: Whether it goes when its requests have ended, whatever the market says.
         is_ahead: Whether it is for the next deployment, and waits for all else that is.
+        outages: When it failed and when it was to take requests again, for each failure.
+        is_down: Whether it has failed and does not take requests yet.
     """
 
     replica: Replica
@@ -48,11 +50,13 @@ class Lease:
     released_s: float | None = None
     is_draining: bool = False
     is_ahead: bool = False
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    is_down: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether it takes requests."""
-        return self.open_s is not None and self.notice_s is None and not self.is_ahead
+        return self.open_s is not None and self.notice_s is None and not self.is_ahead and not self.is_down
 
 
 class _Next(NamedTuple):
@@ -90,6 +94,7 @@ class Cluster:
         on_change: Called with the replicas that take requests whenever that changes.
         on_lost: Called with the requests of a replica that is gone, and the computed tokens that each has lost.
         on_market: Called after the market has changed.
+        is_over: Tells whether no replica will have anything to do any more, so that none need fail.
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
@@ -104,7 +109,8 @@ class Cluster:
         horizon_s: float,
         on_change: Callable[[list[Replica]], None],
         on_lost: Callable[[list[tuple[Sequence, int]], float], None],
-        on_market: Callable[[], None] = lambda: None,
+        on_market: Callable[[], None],
+        is_over: Callable[[], bool],
     ) -> None:
         self._market = market
         self._fleet = fleet
@@ -112,6 +118,7 @@ class Cluster:
         self._on_change = on_change
         self._on_lost = on_lost
         self._on_market = on_market
+        self._is_over = is_over
         self._wanted = wanted
         self._next: _Next | None = None
         self._will_tell = False
@@ -126,6 +133,7 @@ class Cluster:
             at_s.setdefault(t_s, {})[gpu] = Offer(count, usd_per_h)
         self._offers = at_s.pop(0.0, {})
         self._rent_missing(is_start=True)
+        self._n_changes = len(at_s)
         for t_s, offers in at_s.items():
             self._at(t_s, partial(self._offer, offers))
 
@@ -147,6 +155,7 @@ class Cluster:
 
     def _offer(self, offers: dict[str, Offer]) -> None:
         """The market changes."""
+        self._n_changes -= 1
         self._offers = self._offers | offers
         self._give_notice()
         self._rent_missing()
@@ -191,9 +200,10 @@ class Cluster:
         if lease.released_s is None:
             now_s = self._clock.now
             lease.released_s = now_s
-            self._on_lost(lease.replica.reclaim(now_s), now_s)
+            self._on_lost(lease.replica.empty(now_s), now_s)
             self._switch_if_ready()
-            self._rent_missing(booted=lease.replica.spec.gpus if lease.is_draining else None)
+            is_booted = lease.is_draining and not lease.is_down
+            self._rent_missing(booted=lease.replica.spec.gpus if is_booted else None)
 
     # Another deployment -----------------------------------------------------------------------------------
 
@@ -291,6 +301,7 @@ class Cluster:
         lease.replica.start(self._clock, iter(()))
         if is_up:
             lease.open_s = now_s
+            self._let_fail(lease)
         else:
             ready_s = now_s + (self._market.load_s(spec) if is_booted else self._market.boot_s(spec))
             self._at(ready_s, partial(self._open, lease))
@@ -298,14 +309,60 @@ class Cluster:
     def _open(self, lease: Lease) -> None:
         if lease.notice_s is None and lease.released_s is None:
             lease.open_s = self._clock.now
+            self._let_fail(lease)
             self._switch_if_ready()
-            if not self._will_tell:  # once for all that open now
-                self._will_tell = True
-                self._at(self._clock.now, self._tell)
+            self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        if not self._will_tell:  # once for all that open now
+            self._will_tell = True
+            self._at(self._clock.now, self._tell)
 
     def _tell(self) -> None:
         self._will_tell = False
         self._on_change([lease.replica for lease in self.leases if lease.is_open])
+
+    # Failing ----------------------------------------------------------------------------------------------
+
+    def _let_fail(self, lease: Lease) -> None:
+        """Have a replica that begins to take requests fail, again and again."""
+        if self._market.failures is not None:
+            self._wait_for_failure(lease, self._market.failures.of_replica(lease.replica.replica_id))
+
+    def _wait_for_failure(self, lease: Lease, times: Iterator[tuple[float, float]]) -> None:
+        up_s, repair_s = next(times)
+        self._at(self._clock.now + up_s, partial(self._fail, lease, repair_s, times))
+
+    def _fail(self, lease: Lease, repair_s: float, times: Iterator[tuple[float, float]]) -> None:
+        if lease.released_s is not None or self._is_over():
+            return
+        now_s = self._clock.now
+        back_s = now_s + repair_s + self._market.load_s(lease.replica.spec)
+        lease.outages.append((now_s, back_s))
+        lease.is_down = True
+        lost = lease.replica.empty(now_s)
+        self._tell()
+        self._on_lost(lost, now_s)
+        if lease.is_draining:
+            self._reclaim(lease)
+        else:
+            self._at(back_s, partial(self._come_back, lease, times))
+
+    def _come_back(self, lease: Lease, times: Iterator[tuple[float, float]]) -> None:
+        if lease.released_s is None:
+            lease.is_down = False
+            lease.replica.start(self._clock, iter(()))
+            self._wait_for_failure(lease, times)
+            self._tell_soon()
+
+    def may_serve(self, fits: Callable[[Replica], bool]) -> bool:
+        """Whether a replica for which `fits` is true may yet come, or come back."""
+        staying = [lease for lease in self.leases if lease.released_s is None]
+        return (
+            self._n_changes > 0
+            or any(lease.notice_s is not None for lease in staying)
+            or any(not lease.is_open and fits(lease.replica) for lease in staying)
+        )
 
     def bill(self, end_s: float) -> dict[int, dict[str, float | None]]:
         """For each replica by its number: when it was rented and served, and what it cost until the end of the run.
@@ -320,12 +377,15 @@ class Cluster:
         bill = {}
         for lease in self.leases:
             released_s = by_then(lease.released_s)
+            gone_s = end_s if released_s is None else released_s
             if lease.rented_s < end_s:
                 bill[lease.replica.replica_id] = {
                     "rented_s": lease.rented_s,
                     "open_s": by_then(lease.open_s),
                     "notice_s": by_then(lease.notice_s),
                     "released_s": released_s,
-                    "usd": prices.usd(lease.replica.spec, lease.rented_s, end_s if released_s is None else released_s),
+                    "usd": prices.usd(lease.replica.spec, lease.rented_s, gone_s),
+                    "n_failures": sum(failed_s <= gone_s for failed_s, _ in lease.outages),
+                    "down_s": sum((max(0.0, min(back_s, gone_s) - at_s) for at_s, back_s in lease.outages), 0.0),
                 }
         return bill

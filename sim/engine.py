@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from sim.batching import Sequence
+from sim.clients import Attempts
 from sim.clock import Clock, Order
 from sim.cluster import Cluster
 from sim.errors import SettingsError, check_name
@@ -22,7 +23,7 @@ from sim.parallel import Processes
 from sim.predictors import LENGTH_PREDICTORS, predict_kinds
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.protocols import Situation
-from sim.records import INTERRUPTED, NAN
+from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
 from sim.replanning import Moves, Replanning
 from sim.result import SimulationResult
 from sim.router import ROUTERS, Router, make_router
@@ -31,6 +32,7 @@ from sim.units import HOUR_S
 if TYPE_CHECKING:
     import simpy
 
+    from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.protocols import Replanner
@@ -55,6 +57,8 @@ def simulate(
     prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
     market: Market | None = None,
     replanner: Replanner | None = None,
+    clients: Clients | None = None,
+    max_queued_requests: int | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
 ) -> SimulationResult:
@@ -76,13 +80,17 @@ def simulate(
             time 0 are up then. None: all are there all the time.
         replanner: Decides whether another deployment is to run, when the market changes and from time to time. None:
             it stays the same.
+        clients: How long clients wait for answers, and whether they try again. None: they wait for ever.
+        max_queued_requests: Most requests that may wait at a replica to be admitted; whoever comes then is rejected.
+            None: any number may.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
-        n_jobs: Processes to split the run over, by replica, where the router does not look at the load; the records
-            are the same. A script that uses it needs `if __name__ == "__main__":`.
+        n_jobs: Processes to split the run over, by replica, where replicas do not influence one another: the router
+            does not look at the load, and there are no market, clients or queue limits. The records are the same. A
+            script that uses it needs `if __name__ == "__main__":`.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
-        SettingsError: The horizon is not after the first arrival.
+        SettingsError: The horizon is not after the first arrival, or a queue may hold nobody.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -106,6 +114,9 @@ def simulate(
     if replanner is not None and market is None:
         msg = "a replanner needs a market: give one, perhaps with constant_availability"
         raise SettingsError(msg)
+    if max_queued_requests is not None and max_queued_requests < 1:
+        msg = f"max_queued_requests is {max_queued_requests}; it must be 1 or more, as all requests queue"
+        raise SettingsError(msg)
     trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
     settings: dict[str, Any] = {
         "service_time": service_time,
@@ -115,6 +126,8 @@ def simulate(
         "horizon_s": horizon_s,
         "prefixes": None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
         "market": market,
+        "clients": clients,
+        "max_queued_requests": max_queued_requests,
     }
     return _Simulation(deployment, trace, replanner=replanner, progress=progress, **settings).run(n_jobs)
 
@@ -140,6 +153,8 @@ class _Simulation:
         prefixes: Prefixes | None,
         market: Market | None,
         replanner: Replanner | None,
+        clients: Clients | None,
+        max_queued_requests: int | None,
         progress: Progress | None,
     ) -> None:
         self._deployment = deployment
@@ -150,6 +165,9 @@ class _Simulation:
         self._names = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
         self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes, market)
         self._fleet = Fleet(self._setting, len(trace))
+        self._clients = clients
+        self._attempts: Attempts | None = None
+        self._max_queued_requests = max_queued_requests
         self._progress = progress
         self._log = self._fleet.records.log
 
@@ -170,7 +188,8 @@ class _Simulation:
         self._open: list[Replica] = []
         self._connect(self._fleet.replicas.values())
         # Requests for which there is no replica now, but there may be one later.
-        self._held: list[Sequence] = []
+        self._held: dict[Sequence, None] = {}
+        self._last_failure_s = 0.0
         self._longest_tokens = self._longest_of_models() if market is not None else []
 
     def _predict(self) -> None:
@@ -210,7 +229,7 @@ class _Simulation:
         """Run it."""
         if self._setting.market is not None:
             self._run_on_market(self._setting.market)
-        elif self._setting.is_macro and all(router is None or router.is_load_oblivious for router in self._routers):
+        elif self._are_replicas_apart and all(router is None or router.is_load_oblivious for router in self._routers):
             meter = Meter(self._progress)
             with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
                 rows = self._route_all()
@@ -218,9 +237,21 @@ class _Simulation:
                 processes.serve(self._fleet, self._setting, self._requests, rows, meter)
         else:
             clock = Clock()
-            self._wait_for_next(self._everybody(), clock)
+            self._begin(clock)
             self._fleet.serve(clock, self._fleet.replicas.values())
         return self._result()
+
+    @property
+    def _are_replicas_apart(self) -> bool:
+        return self._setting.is_macro and self._clients is None and self._max_queued_requests is None
+
+    def _begin(self, clock: Clock) -> None:
+        """Let requests come."""
+        if self._clients is not None:
+            self._attempts = Attempts(
+                self._clients, clock, self._log, send=self._send, withdraw=self._withdraw, fail=self._fail
+            )
+        self._wait_for_next(self._everybody(), clock)
 
     def _everybody(self) -> Iterator[tuple[float, Sequence]]:
         return Meter(self._progress).watch(self._requests.sequences(np.arange(len(self._trace))))
@@ -240,11 +271,12 @@ class _Simulation:
         arrival_s, seq = next(arrivals, (inf, None))
         if seq is None:
             return
+        send = self._send if self._attempts is None else self._attempts.begin
 
         def arrive(_: simpy.Event) -> None:
             self._wait_for_next(arrivals, clock)
             self._n_arrived += 1
-            self._send(seq, arrival_s)
+            send(seq, arrival_s)
 
         clock.at(arrival_s, Order.ARRIVAL, arrive)
 
@@ -252,11 +284,30 @@ class _Simulation:
         """Send a request to a replica, or hold it until there is one that it fits on."""
         tokens = seq.prompt_tokens + seq.output_tokens
         if self._setting.market is not None and self._must_wait(seq, tokens):
-            self._held.append(seq)
+            self._held[seq] = None
             return
         replica = self._route(seq.index, tokens)
-        if replica is not None:
+        if replica is None:
+            return
+        if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
+            self._fail(seq, now_s, QUEUE_FULL)
+        else:
             replica.submit(seq, now_s)
+
+    def _withdraw(self, seq: Sequence, now_s: float) -> None:
+        """Take back a request that waits or runs somewhere."""
+        if seq in self._held:
+            del self._held[seq]
+        else:
+            replica = self._fleet.replicas[self._log.replica_id[seq.index]]
+            self._log.recomputed_tokens[seq.index] += replica.withdraw(seq, now_s)
+
+    def _fail(self, seq: Sequence, now_s: float, reason: str = TIMED_OUT) -> None:
+        """An attempt to serve a request has failed: its client tries again, or it has ended."""
+        if self._attempts is None or not self._attempts.try_again(seq, now_s):
+            self._log.reason[seq.index] = reason
+            self._log.generated_tokens[seq.index] = seq.generated_tokens
+            self._last_failure_s = now_s
 
     def _route(self, row: int, tokens: int) -> Replica | None:
         """The replica that a request goes to, or None if it is rejected."""
@@ -283,27 +334,25 @@ class _Simulation:
         def on_change(replicas: list[Replica]) -> None:
             self._open = replicas
             self._connect(replicas)
-            held, self._held = self._held, []
+            held, self._held = self._held, {}
             for seq in held:
                 self._send(seq, clock.now)
 
         def look(cause: Literal["change", "check"]) -> Situation:
             return Situation(clock.now, cause, cluster.offers, cluster.running, self._n_arrived, self._log)
 
-        def is_over() -> bool:
-            is_busy = self._held or any(replica.n_outstanding for replica in self._fleet.replicas.values())
-            return self._n_arrived == len(self._trace) and not is_busy
-
         def on_market() -> None:
             if self._replanning is not None:
                 self._replanning.on_change()
 
         wanted = self._deployment.replicas
-        cluster = Cluster(wanted, market, self._fleet, clock, until_s, on_change, self._lose, on_market)
+        cluster = Cluster(
+            wanted, market, self._fleet, clock, until_s, on_change, self._lose, on_market, self._is_at_rest
+        )
         self._cluster = cluster
         if self._replanner is not None:
-            self._replanning = Replanning(self._replanner, clock, look, self._adopt, is_over)
-        self._wait_for_next(self._everybody(), clock)
+            self._replanning = Replanning(self._replanner, clock, look, self._adopt, self._is_over)
+        self._begin(clock)
         self._fleet.run(clock)
         gone = {lease.replica for lease in cluster.leases if lease.released_s is not None}
         self._fleet.close(self._fleet.replicas.values(), clock, gone)
@@ -319,6 +368,28 @@ class _Simulation:
             self._predict()
 
         return self._cluster.adopt(deployment.replicas, on_switch)
+
+    def _is_over(self) -> bool:
+        """Whether all requests have ended."""
+        return not self._held and self._is_quiet()
+
+    def _is_at_rest(self) -> bool:
+        """Whether all requests have ended, but for those that wait for what never comes."""
+        cluster = self._cluster
+        is_in_vain = cluster is None or not self._held or not cluster.may_serve(self._fits_who_is_held)
+        return is_in_vain and self._is_quiet()
+
+    def _is_quiet(self) -> bool:
+        """Whether no more requests come, and no replica has any."""
+        is_any_to_come = self._n_arrived < len(self._trace) or (self._attempts and self._attempts.n_to_come)
+        return not is_any_to_come and not any(replica.n_outstanding for replica in self._fleet.replicas.values())
+
+    def _fits_who_is_held(self, replica: Replica) -> bool:
+        return any(
+            self._models[self._model[seq.index]] == replica.spec.model.name
+            and seq.prompt_tokens + seq.output_tokens <= replica.max_context_tokens
+            for seq in self._held
+        )
 
     def _must_wait(self, seq: Sequence, tokens: int) -> bool:
         """Whether a request fits on a replica of this or an earlier deployment, but on none of those that are there."""
@@ -336,10 +407,9 @@ class _Simulation:
             row = seq.index
             if seq.admission >= 0:  # it had begun
                 log.n_interrupted[row] += 1
-                log.recomputed_tokens[row] += 0 if rule == "drop" else computed
+                log.recomputed_tokens[row] += computed
                 if rule == "drop":
-                    log.reason[row] = INTERRUPTED
-                    log.generated_tokens[row] = seq.generated_tokens
+                    self._fail(seq, now_s, INTERRUPTED)
                     continue
                 if rule == "restart":
                     seq.generated_tokens = 0
@@ -351,6 +421,7 @@ class _Simulation:
         records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
         last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "finish_s").max())).item()
+        last_s = max(last_s, self._last_failure_s)
         end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
         if self._cluster is not None:
             bill = self._cluster.bill(end_s)

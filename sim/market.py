@@ -12,6 +12,7 @@ from sim.units import HOUR_S
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
+    from sim.failures import Failures
     from traces.availability import AvailabilityTimeline
 
 Victims = Literal["newest", "cheapest", "random"]
@@ -36,6 +37,7 @@ class Market:
             they had generated has been computed again; `drop`: they end. Those that had not begun are sent elsewhere.
         load_bandwidth_bytes_per_s: At which weights are loaded. The default is 2 GB/s: about what an NVMe disk reads.
         seed: For `random`.
+        failures: Failures of replicas beside all that; None: there are none. The rule `interrupted` is for them, too.
 
     Raises:
         SettingsError: A rule is unknown, or the bandwidth is not above 0.
@@ -47,6 +49,7 @@ class Market:
     interrupted: Interrupted = "restart"
     load_bandwidth_bytes_per_s: float = 2e9
     seed: int = 0
+    failures: Failures | None = None
 
     def __post_init__(self) -> None:
         check_name("victim rule", self.victims, get_args(Victims))
@@ -60,7 +63,7 @@ class Market:
         return self.timeline.boot_s + self.load_s(spec)
 
     def load_s(self, spec: ReplicaSpec) -> float:
-        """Time to load the weights, of the fullest GPU."""
+        """Time to load the weights of a replica: of its fullest GPU."""
         from sim.kv_cache import stage_weight_bytes
 
         fullest_bytes = max(stage_weight_bytes(spec, index) for index in range(spec.pp))

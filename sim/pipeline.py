@@ -163,10 +163,10 @@ class PipelineReplica(Replica):
         self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
         super()._finish(seq, now_s)
 
-    def _evict_last(self, now_s: float) -> tuple[Sequence, int, int]:
-        seq, computed, held = super()._evict_last(now_s)
+    def _evict(self, seq: Sequence, now_s: float) -> tuple[int, int]:
+        computed, held = super()._evict(seq, now_s)
         self._hold(-held, now_s)
-        return seq, computed, held
+        return computed, held
 
     # Macro-steps ------------------------------------------------------------------------------------------
 
@@ -209,6 +209,21 @@ class PipelineReplica(Replica):
     def _on_submit(self, seq: Sequence, now_s: float) -> None:
         if self._idle:
             self._wake_at(now_s, Order.SCHEDULING)
+
+    def _on_withdrawal(self, held: int, now_s: float) -> None:
+        if self._idle:
+            self._wake_at(now_s, Order.SCHEDULING)
+
+    def _settle(self, now_s: float, *, is_next_begun: bool) -> None:
+        """Nothing to do: it skips events, not iterations."""
+
+    def _stop_iterations(self) -> None:
+        for batch in self._under_way:
+            batch.n_iterations = 0
+            batch.prefilled.clear()
+        self._idle += self._under_way
+        self._under_way.clear()
+        self._stage_free_s = [0.0] * self.spec.pp
 
     def _cut(self, now_s: float) -> None:
         for batch in self._under_way:

@@ -15,6 +15,13 @@ INTERRUPTED = "interrupted"
 """The reason of requests that were dropped because their replica was taken away."""
 
 
+TIMED_OUT = "timed_out"
+"""The reason of requests that were dropped because their client waited no longer."""
+
+QUEUE_FULL = "queue_full"
+"""The reason of requests that were rejected because too many were waiting."""
+
+
 class Status(StrEnum):
     """How a request ended."""
 
@@ -54,6 +61,8 @@ class RequestLog:
         "itl_max_s",
         "n_interrupted",
         "n_preempted",
+        "n_retries",
+        "n_timeouts",
         "reason",
         "recomputed_tokens",
         "replica_id",
@@ -68,6 +77,8 @@ class RequestLog:
         self.generated_tokens = array("i", [0]) * n_requests
         self.n_preempted = array("i", [0]) * n_requests
         self.n_interrupted = array("i", [0]) * n_requests
+        self.n_retries = array("i", [0]) * n_requests
+        self.n_timeouts = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.cached_prompt_tokens = array("i", [0]) * n_requests
         self.reason: dict[int, str] = {}
@@ -95,7 +106,7 @@ class RequestLog:
         status = (
             pl.when(pl.col("finish_s").is_not_null())
             .then(pl.lit(Status.COMPLETED.value))
-            .when(pl.col("reason") == INTERRUPTED)
+            .when(pl.col("reason").is_in([INTERRUPTED, TIMED_OUT]))
             .then(pl.lit(Status.DROPPED.value))
             .when(pl.col("reason").is_not_null())
             .then(pl.lit(Status.REJECTED.value))
@@ -110,6 +121,8 @@ class RequestLog:
             replica_id=replica_id.set(replica_id < 0, None),
             n_preempted=self._pop("n_preempted", pl.Int32),
             n_interrupted=self._pop("n_interrupted", pl.Int32),
+            n_retries=self._pop("n_retries", pl.Int32),
+            n_timeouts=self._pop("n_timeouts", pl.Int32),
             recomputed_tokens=self._pop("recomputed_tokens", pl.Int64),
             cached_prompt_tokens=self._pop("cached_prompt_tokens", pl.Int32),
             reason=reason,

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from sim.batching import Batch, Sequence
+from sim.batching import NEVER, Batch, Sequence
 from sim.clock import Alarm, Clock, Order
 from sim.errors import DeploymentError
 from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
@@ -93,11 +93,19 @@ class Replica(ABC):
         self._partial: Sequence | None = None  # in the middle of its prompt: the last admitted, if any
         self._n_admitted = 0
         self._alarm: Alarm | None = None
-        self._prefix_cache: PrefixCache | None = None
-        if prefixes is not None:
-            self._prefix_cache = PrefixCache(prefixes, self.kv_blocks, self._block_tokens)
+        self._prefixes = prefixes
+        self._prefix_cache = self._empty_prefix_cache()
         self._shared_tokens = 0  # counted once too often for each further request that holds them
         self._shared_since_s = 0.0
+
+    def _empty_prefix_cache(self) -> PrefixCache | None:
+        prefixes = self._prefixes
+        return None if prefixes is None else PrefixCache(prefixes, self.kv_blocks, self._block_tokens)
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests that wait to be admitted."""
+        return len(self._waiting)
 
     @property
     def used_kv_blocks(self) -> int:
@@ -126,7 +134,7 @@ class Replica(ABC):
     # Time -------------------------------------------------------------------------------------------------
 
     def start(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> None:
-        """Start the replica's process.
+        """Start the replica's process, for the first time or after it was emptied.
 
         Args:
             clock: The simulation's clock.
@@ -160,30 +168,73 @@ class Replica(ABC):
 
     def stop(self, now_s: float) -> None:
         """Cut the run off: count the iterations completed by now, and a part of those under way."""
+        self._settle(now_s, is_next_begun=True)
         self._cut(now_s)
         self._share(0, now_s)
         self._log_unfinished()
 
-    def reclaim(self, now_s: float) -> list[tuple[Sequence, int]]:
-        """Take the replica away, for good.
+    def empty(self, now_s: float) -> list[tuple[Sequence, int]]:
+        """Take everything from the replica, and stop it until it is started again.
 
         Returns:
             Its requests, those that run by admission and then those that wait, each with its computed tokens that are
             lost. They are as if preempted: with their tokens so far, and nothing in the cache.
         """
+        self._settle(now_s, is_next_begun=False)
         self._cut(now_s)
         self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
-        self._alarm = None
         lost = {}
         while self._running:
-            seq, computed, _ = self._evict_last(now_s)
+            seq, computed = self._evict_last(now_s)
             lost[seq] = computed
         self._share(0, now_s)
-        return [(seq, lost.get(seq, 0)) for seq in self._waiting]
+        sequences = list(self._waiting)
+        self._waiting.clear()
+        self.n_outstanding = 0
+        self._alarm = None
+        self._prefix_cache = self._empty_prefix_cache()
+        self._stop_iterations()
+        return [(seq, lost.get(seq, 0)) for seq in sequences]
+
+    def withdraw(self, seq: Sequence, now_s: float) -> int:
+        """Take out a request that is here. Its blocks are free at once; an iteration under way goes on to its end.
+
+        Returns:
+            Its computed tokens that are lost.
+        """
+        computed = held = 0
+        if seq in self._running:
+            self._settle(now_s, is_next_begun=False)
+            self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
+            computed, held = self._evict(seq, now_s)
+        else:
+            self._waiting.remove(seq)
+        self._on_withdrawal(held, now_s)
+        self.n_outstanding -= 1
+        if self.on_idle is not None and self.n_outstanding == 0:
+            self.on_idle(now_s)
+        return computed
+
+    @abstractmethod
+    def _settle(self, now_s: float, *, is_next_begun: bool) -> None:
+        """Count the iterations of a macro-step completed by now, and leave the one under way.
+
+        Args:
+            now_s: What time it is.
+            is_next_begun: Whether at the very end of an iteration the next one is under way; else none is.
+        """
 
     @abstractmethod
     def _cut(self, now_s: float) -> None:
-        """Count the iterations completed by now, and a part of those under way."""
+        """Count a part of the iterations under way."""
+
+    @abstractmethod
+    def _stop_iterations(self) -> None:
+        """Forget the iterations under way."""
+
+    @abstractmethod
+    def _on_withdrawal(self, held: int, now_s: float) -> None:
+        """Wake up if a withdrawn request, which had blocks of so many tokens, can change what happens next."""
 
     def _log_unfinished(self) -> None:
         for seq in (*self._running, *self._waiting):
@@ -211,12 +262,12 @@ class Replica(ABC):
                     break
                 waiting.popleft()
                 running[seq] = None
-                if seq.admission < 0:
+                if cache is not None:
+                    self._hit(cache, seq, now_s)
+                if seq.admission == NEVER:
                     self._log.first_scheduled_s[seq.index] = now_s
                 seq.admission = self._n_admitted
                 self._n_admitted += 1
-                if cache is not None:
-                    self._hit(cache, seq, now_s)
             past = seq.computed_tokens
             new = seq.target_tokens - past
             if new > budget:
@@ -263,19 +314,30 @@ class Replica(ABC):
 
     def _preempt_last(self, now_s: float) -> Sequence:
         """Preempt the last admitted request: free its blocks and put it at the head of the queue."""
-        seq, computed, _ = self._evict_last(now_s)
+        seq, computed = self._evict_last(now_s)
         self.n_preemptions += 1
         self._log.n_preempted[seq.index] += 1
         self._log.recomputed_tokens[seq.index] += computed
         return seq
 
-    def _evict_last(self, now_s: float) -> tuple[Sequence, int, int]:
+    def _evict_last(self, now_s: float) -> tuple[Sequence, int]:
         """Take the blocks of the last admitted request, and put it at the head of the queue.
 
         Returns:
-            The request, how many tokens of it had been computed, and of how many it had blocks.
+            The request, and how many tokens of it had been computed.
         """
-        seq, _ = self._running.popitem()
+        seq = next(reversed(self._running))
+        computed, _ = self._evict(seq, now_s)
+        self._waiting.appendleft(seq)
+        return seq, computed
+
+    def _evict(self, seq: Sequence, now_s: float) -> tuple[int, int]:
+        """Take the blocks of a running request.
+
+        Returns:
+            How many tokens of it had been computed, and of how many it had blocks.
+        """
+        del self._running[seq]
         if seq.is_decoding and seq.batch is not None:
             batch = seq.batch
             # While its batch is under way, it has the block of the token that is being generated, too.
@@ -292,8 +354,7 @@ class Replica(ABC):
         self._release(seq, blocks_for(held, self._block_tokens), now_s)
         seq.target_tokens = seq.prompt_tokens + seq.generated_tokens
         seq.computed_tokens = 0
-        self._waiting.appendleft(seq)
-        return seq, computed, held
+        return computed, held
 
     # The end of an iteration ------------------------------------------------------------------------------
 
@@ -351,7 +412,7 @@ class Replica(ABC):
         tokens = n_blocks * self._block_tokens
         seq.computed_tokens = tokens
         self.cached_tokens += tokens
-        if self._log.n_preempted[seq.index] == self._log.n_interrupted[seq.index] == 0:
+        if seq.admission == NEVER:
             self._log.cached_prompt_tokens[seq.index] = tokens
 
     def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:

@@ -88,6 +88,7 @@ class SingleStageReplica(Replica):
         self._batch = Batch(self._block_tokens)
         self._decode_times: dict[int, tuple[float, float]] = {}
         self._is_idle = False
+        self._is_disturbed = False  # somebody was withdrawn who was running
         self._steady = SteadyRun(0, 0.0, 0.0, 0.0)
 
     @property
@@ -177,6 +178,13 @@ class SingleStageReplica(Replica):
                 yield
                 n_iterations, end_s = batch.n_iterations, batch.end_s  # perhaps it was shortened
                 batch.n_iterations = 0
+                if self._is_disturbed:
+                    self._is_disturbed = is_steady = False
+                    iteration, now_s = batch.iteration, batch.start_s
+                    n_decode, held_tokens = batch.n_decode, batch.held_tokens
+                    if not n_iterations:  # it was at the very end of an iteration
+                        now_s, next_event_s = clock.now, clock.peek()
+                        continue
 
             # Account for it, and let go whoever is finished.
             start = iteration - steady_iteration
@@ -202,6 +210,8 @@ class SingleStageReplica(Replica):
                 if clock.peek() <= now_s:  # all else that happens now comes before scheduling
                     self._wake_at(now_s, Order.SCHEDULING)
                     yield
+                    if self._is_disturbed:
+                        self._is_disturbed = is_steady = False
                 next_event_s = clock.peek()
 
     def _decode_time(self, n_decode: int) -> tuple[float, float]:
@@ -209,36 +219,66 @@ class SingleStageReplica(Replica):
         return affine
 
     def _on_submit(self, seq: Sequence, now_s: float) -> None:
-        batch = self._batch
         if self._is_idle:
             self._is_idle = False
             self._wake_at(now_s, Order.SCHEDULING)
-        elif batch.n_iterations > 1 and len(self._waiting) == 1 and self._has_room(seq, batch.n_decode):
+        elif self._batch.n_iterations > 1 and len(self._waiting) == 1:
+            self._shorten(now_s)
+
+    def _shorten(self, now_s: float) -> None:
+        """End a macro-step with the iteration under way, if whoever waits first can be admitted then."""
+        batch = self._batch
+        if batch.n_iterations > 1 and self._has_room(self._waiting[0], batch.n_decode):
             n_iterations = self._steady.iteration_at(now_s) - batch.iteration
             if n_iterations < batch.n_iterations:
                 batch.n_iterations = n_iterations
                 batch.end_s = self._steady.end_s(batch.iteration + n_iterations)
                 self._wake_at(batch.end_s, Order.COMPLETION)
 
-    # The end ----------------------------------------------------------------------------------------------
+    def _on_withdrawal(self, held: int, now_s: float) -> None:
+        batch = self._batch
+        self._is_disturbed = self._is_disturbed or held > 0
+        if not held:
+            if self._waiting:
+                self._shorten(now_s)
+        elif batch.n_iterations:
+            self._kv_token_s += held * (now_s - batch.start_s)
+            batch.held_tokens -= held
+            self._wake_at(batch.end_s, Order.COMPLETION)
+        else:
+            self._wake_at(now_s, Order.SCHEDULING)
+
+    # Interruptions ----------------------------------------------------------------------------------------
+
+    def _settle(self, now_s: float, *, is_next_begun: bool) -> None:
+        batch, steady = self._batch, self._steady
+        if batch.n_iterations <= 1:
+            return
+        iteration, n_under_way = steady.iteration_at(now_s), 1
+        if steady.end_s(iteration) > now_s:
+            iteration -= 1
+        elif not is_next_begun and iteration > batch.iteration:
+            n_under_way = 0
+        n_iterations = iteration - batch.iteration
+        if n_iterations > 0:
+            start = batch.iteration - steady.iteration
+            batch.log.packed += pack_step(
+                iteration, steady.first_s, steady.growth_s, start, n_iterations, batch.n_decode, batch.held_tokens
+            )
+            self._free_blocks -= batch.blocks_needed(n_iterations - 1 + n_under_way, skip=1)
+            batch.iteration = iteration
+            batch.context_tokens += n_iterations * batch.n_decode
+            batch.start_s, batch.held_tokens = steady.end_s(iteration), batch.context_tokens
+        batch.n_iterations, batch.end_s = n_under_way, steady.end_s(batch.iteration + n_under_way)
 
     def _cut(self, now_s: float) -> None:
-        batch, steady = self._batch, self._steady
-        if batch.n_iterations > 1:
-            iteration = steady.iteration_at(now_s)
-            if steady.end_s(iteration) > now_s:
-                iteration -= 1
-            n_iterations = iteration - batch.iteration
-            if n_iterations > 0:
-                start = batch.iteration - steady.iteration
-                batch.log.packed += pack_step(
-                    iteration, steady.first_s, steady.growth_s, start, n_iterations, batch.n_decode, batch.held_tokens
-                )
-                self._free_blocks -= batch.blocks_needed(n_iterations, skip=1)
-                batch.iteration = iteration
-                batch.context_tokens += n_iterations * batch.n_decode
-                batch.start_s, batch.held_tokens = steady.end_s(iteration), batch.context_tokens
+        batch = self._batch
         if batch.n_iterations:
             elapsed_s = now_s - batch.start_s
             self._busy_s += elapsed_s
             self._kv_token_s += batch.held_tokens * elapsed_s
+
+    def _stop_iterations(self) -> None:
+        self._batch.n_iterations = 0
+        self._batch.prefilled.clear()
+        self._is_idle = self._is_disturbed = False

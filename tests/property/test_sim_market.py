@@ -171,6 +171,7 @@ def test_macro_steps_change_nothing_on_a_market(case: Case, horizon_s: float | N
     assert set(macro.requests["status"]) <= known
     dropped = macro.requests.filter(pl.col("status") == "dropped")
     assert (dropped["n_interrupted"] == 1).all()
+    assert (dropped["recomputed_tokens"] >= dropped["generated_tokens"]).all()
     assert dropped.height == 0 or settings["market"].interrupted == "drop"
 
 

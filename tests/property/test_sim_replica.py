@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -38,6 +39,33 @@ class Subject:
             self.clock.at(time_s, Order.ARRIVAL, lambda _, seq=seq: self.replica.submit(seq, time_s))
         self.run_until(time_s)
 
+    def withdraw(self, time_s: float, which: int) -> list[int]:
+        gone: list[int] = []
+
+        def go(_: object) -> None:
+            here = sorted((*self.replica._running, *self.replica._waiting), key=lambda seq: seq.index)
+            if here:
+                seq = here[which % len(here)]
+                gone.extend((seq.index, self.replica.withdraw(seq, time_s), seq.generated_tokens))
+
+        self.clock.at(time_s, Order.ARRIVAL, go)
+        self.run_until(time_s)
+        return gone
+
+    def break_down(self, time_s: float) -> list[tuple[int, int]]:
+        lost: list[tuple[Sequence, int]] = []
+
+        def fail(_: object) -> None:
+            lost.extend(self.replica.empty(time_s))
+            assert self.replica.used_kv_blocks == self.replica.n_outstanding == 0
+            self.replica.start(self.clock, iter(()))
+            for seq, _computed in lost:
+                self.replica.submit(seq, time_s)
+
+        self.clock.at(time_s, Order.AVAILABILITY, fail)
+        self.run_until(time_s)
+        return [(seq.index, computed) for seq, computed in lost]
+
     def run_until(self, time_s: float) -> None:
         self.clock.run(until=self.clock.at(time_s, Order.HORIZON, lambda _: None))
 
@@ -57,7 +85,13 @@ class Subject:
         records = [getattr(log, name).tolist() for name in ("n_preempted", "recomputed_tokens", "cached_prompt_tokens")]
         # Times that never came are nan.
         times = [list(map(str, column)) for column in (log.first_scheduled_s, log.first_token_s, log.finish_s)]
-        return [records, times, replica.peak_kv_blocks, replica.prefill_tokens, replica.cached_tokens]
+        exact = [records, times, replica.peak_kv_blocks, replica.prefill_tokens, replica.cached_tokens]
+        for batch in replica.batches:
+            log.add_gaps(*batch.log.longest_of_requests())
+        return [*exact, replica.work.n_iterations, replica.work.decode_tokens, list(map(str, log.itl_max_s))]
+
+    def sums(self) -> list[float]:
+        return [self.replica.work.busy_s, self.replica.work.kv_token_s]
 
 
 class BlockAccounting(RuleBasedStateMachine):
@@ -81,6 +115,20 @@ class BlockAccounting(RuleBasedStateMachine):
         for subject in self.subjects:
             lengths = [(prompt, output) for prompt, output, _ in together]
             subject.submit(self.now_s, [Sequence(first + n, *pair) for n, pair in enumerate(lengths)])
+
+    @rule(gap_s=st.floats(1e-3, 2.0) | st.integers(1, 20).map(lambda tick: 0.1 * tick), which=st.integers(0, 7))
+    def withdraw(self, gap_s: float, which: int) -> None:
+        """Somebody's client goes, if anybody is there by then."""
+        self.now_s += gap_s
+        gone = [subject.withdraw(self.now_s, which) for subject in self.subjects]
+        assert gone[0] == gone[1]
+
+    @rule(gap_s=st.floats(1e-3, 2.0) | st.integers(1, 20).map(lambda tick: 0.1 * tick))
+    def break_down(self, gap_s: float) -> None:
+        """The replica loses all that it has and starts anew; its requests come again."""
+        self.now_s += gap_s
+        lost = [subject.break_down(self.now_s) for subject in self.subjects]
+        assert lost[0] == lost[1]
 
     @rule(gap_s=st.floats(1e-3, 20.0))
     def wait(self, gap_s: float) -> None:
@@ -115,6 +163,7 @@ class BlockAccounting(RuleBasedStateMachine):
         if hasattr(self, "subjects"):
             macro, iteration = self.subjects
             assert macro.facts() == iteration.facts()
+            assert macro.sums() == pytest.approx(iteration.sums(), rel=1e-9, abs=1e-9)
 
 
 def n_distinct(cache: PrefixCache, blocks: dict[Sequence, int]) -> int:

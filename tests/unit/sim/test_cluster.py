@@ -42,7 +42,7 @@ def drop(share: float, start_s: float = 5.0, stop_s: float = 100.0, **options: A
         # first to end at 10 s. It begins again, or computes 21 tokens again, which gives it the sixth.
         ("restart", [10.0, 20.0], [1.0, 11.0], 20),
         ("resume", [10.0, 15.0], [1.0, 1.0], 20),
-        ("drop", [10.0, None], [1.0, 1.0], 0),
+        ("drop", [10.0, None], [1.0, 1.0], 20),
     ],
 )
 def test_interrupted_requests(rule: str, finish_s: list[float], first_token_s: list[float], recomputed: int) -> None:

@@ -60,6 +60,8 @@ def test_columns_and_types() -> None:
         "replica_id": pl.Int32(),
         "n_preempted": pl.Int32(),
         "n_interrupted": pl.Int32(),
+        "n_retries": pl.Int32(),
+        "n_timeouts": pl.Int32(),
         "recomputed_tokens": pl.Int64(),
         "cached_prompt_tokens": pl.Int32(),
         "reason": pl.String(),
