@@ -233,7 +233,7 @@ class Job:
             "changes": list(self.loaded.changes),
             "plan": plan,
         }
-        return SimulationResult(result.requests, result.replicas, manifest)
+        return replace(result, manifest=manifest)
 
     def save(self, served: Served, out: Path, *, force: bool = False) -> Path:
         """Keep a run; returns its directory.
