@@ -227,7 +227,7 @@ def compute_stress(
         slo: What good requests meet. None: the SLO of the manifest, or completion.
         drops: What to count as drops. None: what hit this run.
     """
-    drops = _drops(result) if drops is None else drops
+    drops = drops_of(result) if drops is None else drops
     requests = _with_periods(_requests(result, slo), drops).with_columns(is_counted=pl.lit(value=True))
     row = _values(requests, REQUEST_METRICS)
     row |= _values(stress_by_drop(result, slo, drops), DROP_METRICS)
@@ -251,22 +251,26 @@ def stress_by_drop(
     Returns:
         Columns of `Drop`, and of the metrics without `n_drops` and `n_recovered`.
     """
-    drops = _drops(result) if drops is None else drops
+    drops = drops_of(result) if drops is None else drops
     requests = _requests(result, slo)
     names = [name for name in STRESS_METRICS if name not in ("n_drops", "n_recovered", "usd_idle")]
     rows: list[dict[str, float | str | None]] = []
+    goal, recovered = None, True  # a run that has not got over a drop is still measured by what was before that
     for drop in drops:
         mine = _with_periods(requests, [drop]).with_columns(is_counted=pl.col("is_during"))
         row = _values(mine, REQUEST_METRICS)
         row |= _replanning(result, drop)
-        row["time_to_recover_s"] = _time_to_recover_s(requests, drop, row["attainment_before"])
+        goal = row["attainment_before"] if recovered else goal
+        row["time_to_recover_s"] = _time_to_recover_s(requests, drop, goal)
+        recovered = goal is None or row["time_to_recover_s"] is not None
         row |= _values(_money(result, drop.drop_s, drop.back_s, row["tokens_lost"]), MONEY_METRICS)
         rows.append(asdict(drop) | {"gpu_types": "+".join(drop.gpu_types)} | {name: row[name] for name in names})
     schema = dict.fromkeys(("before_s", "drop_s", "back_s", "end_s"), pl.Float64) | {"gpu_types": pl.String}
     return pl.DataFrame(rows, schema | dict.fromkeys(names, pl.Float64))
 
 
-def _drops(result: SimulationResult) -> list[Drop]:
+def drops_of(result: SimulationResult) -> list[Drop]:
+    """The drops that hit a run."""
     return make_drops(find_falls(result), result.manifest.get("warmup_s", 0.0))
 
 

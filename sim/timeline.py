@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 N_INTERVALS = 600
 
+_SLIVER = 1e-6  # of a step: an interval that rounding leaves at the end belongs to the one before
+
 Floats = npt.NDArray[np.float64]
 
 TIMELINE_SCHEMA = pl.Schema(
@@ -107,9 +109,12 @@ def _edges(end_s: float, n_intervals: int, step_s: float | None) -> Floats:
     if n_intervals < 1 or (step_s is not None and not 0 < step_s < math.inf):
         msg = f"a timeline of {n_intervals} intervals or steps of {step_s} s; allowed: 1 or more, and more than 0 s"
         raise SettingsError(msg)
-    step_s = end_s / n_intervals if step_s is None else step_s
-    starts = step_s * np.arange(math.ceil(end_s / step_s) if end_s > 0 else 0)
-    return np.append(starts[starts < end_s], end_s)  # rounding may put the last one at the end itself
+    if end_s == 0:
+        return np.zeros(1)
+    if step_s is None:
+        return np.linspace(0.0, end_s, n_intervals + 1)
+    n_whole = max(1, math.ceil(end_s / step_s - _SLIVER))
+    return np.append(step_s * np.arange(n_whole), end_s)
 
 
 def slo_of(result: SimulationResult) -> SLO:

@@ -50,6 +50,9 @@ def test_sums_over_a_timeline_are_the_totals_of_the_records(result: SimulationRe
     requests, replicas = result.requests, result.replicas
     series = timeline(result, SLOW, **grid)
     run = series.filter(pl.col("gpu_type").is_null())
+    if end_s == 0:  # nobody came later, and nothing was done
+        assert series.is_empty()
+        return
     assert run["width_s"].sum() == close(end_s)
     assert run["n_arrived"].sum() == requests.height
     assert run["n_finished"].sum() == requests["finish_s"].count()
@@ -90,6 +93,8 @@ def test_no_more_is_rented_beyond_notice_than_there_is(result: SimulationResult,
         return
     assert (series["booting"] + series["serving"] <= series["available"] + 1e-9).all()
     end_s = result.manifest["end_s"]
+    if end_s == 0:
+        return
     for (gpu,), changes in result.availability.group_by("gpu_type"):
         until = [*changes["t_s"].to_list()[1:], end_s]
         expected = sum(

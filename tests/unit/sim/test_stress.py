@@ -123,6 +123,14 @@ def test_a_timeline_needs_intervals() -> None:
         timeline(result, step_s=-1.0)
 
 
+def test_rounding_makes_no_slivers_of_intervals() -> None:
+    result = simulate(trace([0.0, 0.1 * 3]), drop(0.0))
+    end_s = result.manifest["end_s"]
+    for n in range(1, 400, 9):
+        for series in (timeline(result, n_intervals=n), timeline(result, step_s=end_s / n)):
+            assert series.filter(gpu_type="L40S")["width_s"].min() == pytest.approx(end_s / n)
+
+
 def test_runs_of_earlier_versions_are_refused() -> None:
     from sim import ResultError
 
