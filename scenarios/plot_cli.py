@@ -75,7 +75,7 @@ def _draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
     varying = [i for i in range(len(names[0])) if len({name[i] for name in names}) > 1]
     labelled = {", ".join(name[i] for i in varying): result for name, result in zip(names, results, strict=True)}
     if len(labelled) < len(results) or len(labelled) > len(COLOURS):
-        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners can be drawn"
+        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners"
         raise RunError(msg)
     (drops,) = read_drops(directories).values()
     return comparison(labelled, drops, f"{scenario}, seed {seed}")
