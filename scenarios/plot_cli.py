@@ -82,4 +82,7 @@ def _draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
 
 
 def _name(result: SimulationResult) -> tuple[str, str]:
-    return str(result.manifest.get("policy", "static")), str(result.manifest["planner"])
+    from scenarios.stress import planner_of
+
+    policy = str(result.manifest.get("policy", "static"))
+    return policy, planner_of(result.manifest["planner"], policy)

@@ -35,6 +35,11 @@ class StressRow:
     drops: tuple[dict[str, Any], ...]
 
     @property
+    def planner(self) -> str:
+        """The planner, whatever its policy."""
+        return planner_of(self.run.planner, self.policy)
+
+    @property
     def case(self) -> tuple[str, int]:
         """Scenario and seed: what runs have in common that are compared."""
         return self.run.scenario, self.run.seed
@@ -75,6 +80,15 @@ def run_directories(directory: Path) -> list[Path]:
     return [manifest.parent for manifest in manifests]
 
 
+def planner_of(label: str, policy: str) -> str:
+    """The planner in a label that names its policy as well, as those of `PlannerChoice` do by default.
+
+    >>> planner_of("milp-replan", "replan"), planner_of("milp", "static")
+    ('milp', 'milp')
+    """
+    return label.removesuffix(f"-{policy}")
+
+
 def case_of(result: SimulationResult) -> tuple[str, int]:
     """Scenario and seed of a run."""
     return result.manifest["scenario"], result.manifest["seed"]
@@ -112,7 +126,7 @@ def read_stress(directories: Sequence[Path]) -> list[StressRow]:
 def regret(row: StressRow, rows: Sequence[StressRow]) -> Regret | None:
     """Against the oracle with the same planner or, if there is none, against any; None if there is none at all."""
     oracles = [other for other in rows if other.policy == ORACLE and other.case == row.case]
-    oracles.sort(key=lambda other: other.run.planner != row.run.planner)
+    oracles.sort(key=lambda other: other.planner != row.planner)
     if not oracles:
         return None
     mine, its = row.run.metrics, oracles[0].run.metrics

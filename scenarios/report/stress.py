@@ -33,7 +33,7 @@ def _side_by_side(rows: Sequence[StressRow]) -> Table:
             ("planner", "left"),
             ("within SLO, %\nbefore/during/after", right),
             ("s until seen/\nplanned/recovered", right),
-            ("requests cut off/\nretried/dropped", right),
+            ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("$", right),
             ("of that idle/\nbooting/lost", right),
@@ -45,7 +45,7 @@ def _side_by_side(rows: Sequence[StressRow]) -> Table:
         s = row.stress
         cells = [
             row.policy,
-            row.run.planner,
+            row.planner,
             _joined(number(s[f"attainment_{period}"], 1, 100) for period in ("before", "during", "after")),
             _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
@@ -76,7 +76,7 @@ def _recovery(row: StressRow) -> str:
 
 def run_tables(row: StressRow) -> list[Table]:
     """All stress metrics of one run, and what happened at each drop."""
-    name = ", ".join((row.run.scenario, row.policy, row.run.planner))
+    name = ", ".join((row.run.scenario, row.policy, row.planner))
     table = make_table(f"{name}, seed {row.run.seed}: drops of what can be rented")
     make_columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
     for key, value in row.stress.items():
@@ -98,7 +98,7 @@ def _drops_table(row: StressRow) -> Table:
             ("within SLO, %\nbefore/during/after", right),
             ("goodput, req/s\nbefore/during/after", right),
             ("s until seen/\nplanned/recovered", right),
-            ("requests cut off/\nretried/dropped", right),
+            ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("$ during", right),
             ("of that\nbooting/lost", right),
