@@ -29,6 +29,7 @@ from scenarios.cli_options import (
 from scenarios.compare_cli import batch, compare
 from scenarios.errors import Problem, RunError, ScenarioError
 from scenarios.explain_cli import explain, frontier
+from scenarios.plot_cli import plot
 from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
@@ -312,15 +313,20 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @json_option
 def show(directory: Path, as_json: bool) -> None:
-    """Print all metrics of the finished runs in DIR."""
+    """Print all metrics of the finished runs in DIR; on a market that moves, also what its drops did to them."""
     from scenarios.compare import Comparison, read_rows
+    from scenarios.report.stress import run_tables
     from scenarios.report.tables import metrics_table
+    from scenarios.stress import read_stress, run_directories
 
     rows = read_rows([directory])
+    stress = read_stress(run_directories(directory))
     if as_json:
-        print_json(Comparison.of(rows).to_dict())
+        data = Comparison.of(rows).to_dict()
+        print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
     else:
         print_tables(*(metrics_table(row) for row in rows))
+        print_tables(*(table for row in stress for table in run_tables(row)))
 
 
 @main.command("list")
@@ -332,7 +338,7 @@ def list_(what: str) -> None:
     print_tables(catalog_table(what))
 
 
-for _command in (batch, compare, explain, frontier, profile):
+for _command in (batch, compare, explain, frontier, plot, profile):
     main.add_command(_command)
 
 

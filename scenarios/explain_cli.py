@@ -170,7 +170,7 @@ def frontier(
             msg = f"{path} exists already; use --force to replace it"
             raise RunError(msg)
     if plot_file is not None:
-        from scenarios.report.frontier import check_can_plot
+        from scenarios.report.plotting import check_can_plot
 
         check_can_plot(plot_file)
     loaded = load(file, scenario, sets)

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, get_planner
 from planners.controller import Controller, ReplanRules
 from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
@@ -18,7 +20,7 @@ from scenarios.load import LoadedScenario
 from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
-from sim import Deployment, SimulationResult, simulate
+from sim import Deployment, SimulationResult, simulate, timeline
 from sim.protocols import Replanner
 from traces import Trace
 
@@ -233,7 +235,7 @@ class Job:
             "changes": list(self.loaded.changes),
             "plan": plan,
         }
-        return SimulationResult(result.requests, result.replicas, manifest)
+        return replace(result, manifest=manifest)
 
     def save(self, served: Served, out: Path, *, force: bool = False) -> Path:
         """Keep a run; returns its directory.
@@ -247,9 +249,10 @@ class Job:
             {"t_s": step.t_s, "plan": step.plan, "deployment": deployment_to_dict(step.deployment)}
             for step in served.steps
         ]
-        files = {
+        files: dict[str, str | pl.DataFrame] = {
             "plans.json": json.dumps(plans, indent=2) + "\n",
             RESOLVED: self.loaded.resolved_yaml(),
+            "timeline.parquet": timeline(result),
         }
         result.save(directory, files, force=force)
         return directory

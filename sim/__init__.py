@@ -15,13 +15,17 @@ from sim.records import Status
 from sim.result import SimulationResult
 from sim.router import ROUTERS
 from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+from sim.stress import STRESS_METRICS, compute_stress, stress_by_drop
 from sim.table_service_time import TableServiceTime
+from sim.timeline import TIMELINE_SCHEMA, timeline
 
 __all__ = [
     "LENGTH_PREDICTORS",
     "METRICS",
     "ROUTERS",
     "SLO",
+    "STRESS_METRICS",
+    "TIMELINE_SCHEMA",
     "AiconfiguratorServiceTime",
     "Chunk",
     "Clients",
@@ -49,6 +53,7 @@ __all__ = [
     "TableServiceTime",
     "UnknownNameError",
     "compute_metrics",
+    "compute_stress",
     "gpu_names",
     "gpu_type",
     "itl_by_replica",
@@ -57,4 +62,6 @@ __all__ = [
     "model_names",
     "model_spec",
     "simulate",
+    "stress_by_drop",
+    "timeline",
 ]

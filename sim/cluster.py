@@ -126,10 +126,8 @@ class Cluster:
             np.random.PCG64(np.random.SeedSequence(entropy=market.seed, spawn_key=(_VICTIMS_STREAM,)))
         )
         self.leases: list[Lease] = []
-        changes = market.timeline.until(horizon_s)
-        changes = changes.filter(changes["market"] == market.kind)
         at_s: dict[float, dict[str, Offer]] = {}
-        for t_s, gpu, _, count, usd_per_h in changes.iter_rows():
+        for t_s, gpu, _, count, usd_per_h in market.changes(horizon_s).iter_rows():
             at_s.setdefault(t_s, {})[gpu] = Offer(count, usd_per_h)
         self._offers = at_s.pop(0.0, {})
         self._rent_missing(is_start=True)

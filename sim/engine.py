@@ -447,4 +447,5 @@ class _Simulation:
                 "market": None if market is None else str(market.timeline.source),
                 "replans": [] if self._replanning is None else [asdict(r) for r in self._replanning.replans],
             },
+            availability=None if market is None else market.changes(end_s),
         )

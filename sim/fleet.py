@@ -242,6 +242,7 @@ def _facts(replica: Replica, work: Work) -> dict[str, Any]:
         "name": spec.name,
         "gpu_types": "+".join(spec.gpus),
         "n_gpus": spec.n_gpus,
+        "gpus": _gpus(spec),
         "usd_per_h": spec.usd_per_h,
         "kv_blocks": replica.kv_blocks,
         "block_tokens": spec.limits.block_tokens,
@@ -264,12 +265,20 @@ def _facts(replica: Replica, work: Work) -> dict[str, Any]:
     }
 
 
+def _gpus(spec: ReplicaSpec) -> list[dict[str, Any]]:
+    usd_per_h = {stage.gpu_type.name: stage.gpu_type.usd_per_h for stage in spec.stages}
+    return [{"gpu_type": name, "n": n, "usd_per_h": usd_per_h[name]} for name, n in spec.gpus.items()]
+
+
+_GPU = pl.Struct({"gpu_type": pl.String, "n": pl.Int32, "usd_per_h": pl.Float64})
+
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "replica_id": pl.Int32,
     "model": pl.String,
     "name": pl.String,
     "gpu_types": pl.String,
     "n_gpus": pl.Int32,
+    "gpus": pl.List(_GPU),
     "usd_per_h": pl.Float64,
     "kv_blocks": pl.Int64,
     "block_tokens": pl.Int32,

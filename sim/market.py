@@ -11,6 +11,8 @@ from sim.errors import SettingsError, check_name
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sim.deployment import ReplicaSpec
     from sim.failures import Failures
     from traces.availability import AvailabilityTimeline
@@ -58,6 +60,11 @@ class Market:
             msg = f"load_bandwidth_bytes_per_s is {self.load_bandwidth_bytes_per_s}; it must be more than 0"
             raise SettingsError(msg)
 
+    def changes(self, until_s: float) -> pl.DataFrame:
+        """What of the timeline counts here up to and at a time: the columns of `AVAILABILITY_SCHEMA`."""
+        changes = self.timeline.until(until_s)
+        return changes.filter(changes["market"] == self.kind)
+
     def boot_s(self, spec: ReplicaSpec) -> float:
         """Time from renting a replica until it takes requests."""
         return self.timeline.boot_s + self.load_s(spec)
@@ -80,12 +87,10 @@ class Prices:
 
     def __init__(self, market: Market, horizon_s: float) -> None:
         self._steps: dict[str, tuple[list[float], list[float | None]]] = {}
-        changes = market.timeline.until(horizon_s)
-        for t_s, gpu, kind, _, usd_per_h in changes.iter_rows():
-            if kind == market.kind:
-                times, prices = self._steps.setdefault(gpu, ([], []))
-                times.append(t_s)
-                prices.append(usd_per_h)
+        for t_s, gpu, _, _, usd_per_h in market.changes(horizon_s).iter_rows():
+            times, prices = self._steps.setdefault(gpu, ([], []))
+            times.append(t_s)
+            prices.append(usd_per_h)
 
     def usd(self, spec: ReplicaSpec, start_s: float, end_s: float) -> float:
         """Price of a replica that is rented from one time to another: the integral of its GPUs' prices."""

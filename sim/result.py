@@ -15,6 +15,7 @@ import polars as pl
 from sim.errors import ResultError
 
 MANIFEST = "manifest.json"
+_AVAILABILITY = "availability.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,22 @@ class SimulationResult:
             `status` and, for rejected requests, `reason`.
         replicas: One row per replica: what it is, and sums over the whole run.
         manifest: How the run came about: settings, trace, price, end.
+        availability: What could be rented over time, as the columns of `AVAILABILITY_SCHEMA`; None: all, always.
     """
 
     requests: pl.DataFrame
     replicas: pl.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
+    availability: pl.DataFrame | None = None
 
-    def save(self, directory: Path, extra_files: Mapping[str, str] | None = None, *, force: bool = False) -> None:
+    def save(
+        self, directory: Path, extra_files: Mapping[str, str | pl.DataFrame] | None = None, *, force: bool = False
+    ) -> None:
         """Write the run to a directory: all of it or nothing; the manifest is written last.
 
         Args:
             directory: Where to.
-            extra_files: Names and text of further files.
+            extra_files: Names and contents of further files: text, or a frame for Parquet.
             force: Replace what is there.
 
         Raises:
@@ -58,8 +63,13 @@ class SimulationResult:
         try:
             self.requests.write_parquet(unfinished / "requests.parquet")
             self.replicas.write_parquet(unfinished / "replicas.parquet")
-            for name, text in (extra_files or {}).items():
-                (unfinished / name).write_text(text)
+            if self.availability is not None:
+                self.availability.write_parquet(unfinished / _AVAILABILITY)
+            for name, content in (extra_files or {}).items():
+                if isinstance(content, pl.DataFrame):
+                    content.write_parquet(unfinished / name)
+                else:
+                    (unfinished / name).write_text(content)
             (unfinished / MANIFEST).write_text(json.dumps(self.manifest, indent=2, sort_keys=True) + "\n")
             unfinished.chmod(0o755)
             _replace(directory, unfinished)
@@ -79,11 +89,13 @@ class SimulationResult:
             what = "is an unfinished run: it has no manifest" if directory.is_dir() else "does not exist"
             msg = f"{directory} {what}"
             raise ResultError(msg)
+        availability = directory / _AVAILABILITY
         try:
             return cls(
                 requests=pl.read_parquet(directory / "requests.parquet"),
                 replicas=pl.read_parquet(directory / "replicas.parquet"),
                 manifest=json.loads((directory / MANIFEST).read_text()),
+                availability=pl.read_parquet(availability) if availability.is_file() else None,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             msg = f"{directory} cannot be read: {error}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,24 +11,16 @@ from rich.table import Table
 
 from planners.base import Objective
 from planners.frontier import FrontierPoint
-from scenarios.errors import RunError
+from scenarios.report.plotting import COLOURS, FONT_SIZE, save, spread, to_config
 from scenarios.report.tables import make_columns, make_table
 
 if TYPE_CHECKING:
     import altair as alt
     import polars as pl
 
-PLOT_ENDINGS = (".svg", ".png")
-
-_PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python"}  # the extra `report`
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Can be told apart by colour-blind people: Okabe and Ito, Color Universal Design, 2008."""
-
-_WIDTH, _HEIGHT, _FONT_SIZE = 380, 300, 12  # pixels of one panel
+_WIDTH, _HEIGHT = 380, 300  # pixels of one panel
 _LINE_HEIGHT = 1.25  # of labels, in font sizes
 _HEADROOM = 1.06  # of the y axis, over the largest value
-_PNG_SCALE = 2
 
 
 class _Panel(NamedTuple):
@@ -89,24 +80,9 @@ def to_frame(points: Sequence[FrontierPoint]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=overrides)
 
 
-def check_can_plot(path: Path) -> None:
-    """Make sure, before anything is computed, that a plot can be written.
-
-    Raises:
-        RunError: The ending is not one of a picture, or the optional packages are missing.
-    """
-    if path.suffix not in PLOT_ENDINGS:
-        msg = f"{path}: a plot is written as {' or '.join(PLOT_ENDINGS)}, by the ending of its name"
-        raise RunError(msg)
-    missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        msg = f"plots need the optional package {missing[0]}: pip install {' '.join(_PACKAGES.values())}"
-        raise RunError(msg)
-
-
 def save_plot(points: Sequence[FrontierPoint], objective: Objective, title: str, path: Path) -> None:
     """Write `plot` to an SVG or PNG."""
-    plot(points, objective, title).save(path, scale_factor=_PNG_SCALE if path.suffix == ".png" else 1)
+    save(plot(points, objective, title), path)
 
 
 def plot(points: Sequence[FrontierPoint], objective: Objective, title: str) -> alt.HConcatChart:
@@ -116,13 +92,7 @@ def plot(points: Sequence[FrontierPoint], objective: Objective, title: str) -> a
     names = _planners(points)
     panels = [_draw(points, names, panel) for panel in _panels(points, _IN_PLOTS[objective])]
     heading = alt.TitleParams(title, subtitle="planned, not simulated", anchor="start", fontSize=15, offset=15)
-    config = alt.Config(
-        view=alt.ViewConfig(stroke=None),
-        axis=alt.AxisConfig(
-            labelFontSize=_FONT_SIZE, titleFontSize=_FONT_SIZE, titleFontWeight="normal", gridColor="#e5e5e5"
-        ),
-    )
-    return alt.HConcatChart(hconcat=panels, spacing=40, title=heading, config=config)
+    return alt.HConcatChart(hconcat=panels, spacing=40, title=heading, config=to_config())
 
 
 def _panels(points: Sequence[FrontierPoint], first: _Panel) -> list[_Panel]:
@@ -153,9 +123,9 @@ def _draw(points: Sequence[FrontierPoint], names: Sequence[str], panel: _Panel) 
     found = [(point, value) for point in points if (value := panel.value(point)) is not None]
     top = _HEADROOM * max((value for _, value in found), default=1.0)
     ends = {point.planner: (point, value) for point, value in found}  # the last of each
-    distance = _LINE_HEIGHT * _FONT_SIZE / _HEIGHT * top
+    distance = _LINE_HEIGHT * FONT_SIZE / _HEIGHT * top
     places = spread({name: value for name, (_, value) in ends.items()}, distance, top - distance / 2)
-    colours = alt.Scale(domain=list(names), range=[_COLOURS[i % len(_COLOURS)] for i in range(len(names))])
+    colours = alt.Scale(domain=list(names), range=[COLOURS[i % len(COLOURS)] for i in range(len(names))])
     budgets = [point.budget_usd_per_h for point in points]
     x_axis = alt.Axis(grid=False, labelFlush=False)
     x = alt.X("budget:Q", title="budget, $/h", scale=alt.Scale(domain=[budgets[0], budgets[-1]]), axis=x_axis)
@@ -163,11 +133,11 @@ def _draw(points: Sequence[FrontierPoint], names: Sequence[str], panel: _Panel) 
     colour = alt.Color("planner:N", scale=colours, legend=None)
     lines = alt.Chart(_rows((point, value) for point, value in found))
     labels = alt.Chart(_rows((point, places[name]) for name, (point, _) in ends.items()))
-    heading = alt.TitleParams(panel.axis, anchor="start", frame="group", fontSize=_FONT_SIZE, fontWeight="normal")
+    heading = alt.TitleParams(panel.axis, anchor="start", frame="group", fontSize=FONT_SIZE, fontWeight="normal")
     return alt.LayerChart(
         layer=[
             lines.mark_line(point=alt.OverlayMarkDef(size=25)).encode(x, y, colour),
-            labels.mark_text(align="left", dx=8, fontSize=_FONT_SIZE).encode(x, y, colour, text="planner:N"),
+            labels.mark_text(align="left", dx=8, fontSize=FONT_SIZE).encode(x, y, colour, text="planner:N"),
         ],
         width=_WIDTH,
         height=_HEIGHT,
@@ -180,28 +150,3 @@ def _rows(values: Iterable[tuple[FrontierPoint, float]]) -> alt.InlineData:
 
     rows = [{"budget": point.budget_usd_per_h, "value": value, "planner": point.planner} for point, value in values]
     return alt.InlineData(values=rows)
-
-
-def spread(places: Mapping[str, float], distance: float, top: float) -> dict[str, float]:
-    """Move labels that are too near apart, around their common middle, none below 0 or above the top.
-
-    >>> spread({"a": 1.0, "b": 1.5, "c": 9.9}, distance=1.0, top=10.0)
-    {'a': 0.75, 'b': 1.75, 'c': 9.9}
-    >>> spread({"a": 9.8, "b": 9.9}, distance=1.0, top=10.0)
-    {'a': 9.0, 'b': 10.0}
-    """
-    groups: list[tuple[list[str], float]] = []  # names from below, and where the middle of them is
-    for name in sorted(places, key=lambda name: places[name]):
-        names, middle = [name], places[name]
-        while True:
-            half = (len(names) - 1) / 2 * distance
-            middle = min(max(middle, half), top - half)
-            if not groups or middle - groups[-1][1] >= (len(names) + len(groups[-1][0])) / 2 * distance:
-                break
-            below, its_middle = groups.pop()
-            middle = (middle * len(names) + its_middle * len(below)) / (len(names) + len(below))
-            names = below + names
-        groups.append((names, middle))
-    return {
-        name: middle + (i - (len(names) - 1) / 2) * distance for names, middle in groups for i, name in enumerate(names)
-    }

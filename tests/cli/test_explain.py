@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from planners.frontier import FrontierPoint
-from scenarios.report.frontier import spread, without_plan
+from scenarios.report.frontier import without_plan
+from scenarios.report.plotting import spread
 from tests.cli.conftest import Hetserve
 
 RUN = Path("out/scenario=small/planner=milp/seed=0")

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from sim import METRICS
+from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
+ALL = METRICS | STRESS_METRICS
 SECTION = re.compile(r"^### `(\w+)`\n\n\*([^,*]+)(?:, (more|less) is better)?\*\n\n    (.+)\n", re.MULTILINE)
 SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SECTION.findall(PAGE)}
 
 
 def test_every_metric_has_a_heading_and_every_heading_a_metric() -> None:
     headings = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
-    assert sorted(headings) == sorted(f"`{name}`" for name in METRICS)
+    assert not METRICS.keys() & STRESS_METRICS.keys()
+    assert sorted(headings) == sorted(f"`{name}`" for name in ALL)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ALL)
 def test_unit_direction_and_formula(name: str) -> None:
-    metric = METRICS[name]
+    metric = ALL[name]
     assert name in SECTIONS, "below the heading: *unit, more is better*, then the formula, indented"
     unit, better, formula = SECTIONS[name]
     assert unit == metric.unit

@@ -1,0 +1,126 @@
+"""Tables of runs on a market that moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+from rich.table import Table
+
+from scenarios.report.tables import NOTHING, make_columns, make_table, number
+from scenarios.stress import StressRow, regret
+from sim import STRESS_METRICS
+
+
+def stress_tables(rows: Sequence[StressRow]) -> list[Table]:
+    """Policies and planners side by side, a table for each scenario and seed."""
+    return [
+        _side_by_side([row for row in rows if row.case == case]) for case in dict.fromkeys(row.case for row in rows)
+    ]
+
+
+def _side_by_side(rows: Sequence[StressRow]) -> Table:
+    scenario, seed = rows[0].case
+    n_drops = len(rows[0].drops)
+    table = make_table(f"{scenario}, seed {seed}: {n_drops} drop{'' if n_drops == 1 else 's'} of what can be rented")
+    regrets = [regret(row, rows) for row in rows]
+    has_regret = any(one is not None for one in regrets)
+    right = "right"
+    make_columns(
+        table,
+        [
+            ("policy", "left"),
+            ("planner", "left"),
+            ("within SLO, %\nbefore/during/after", right),
+            ("s until seen/\nplanned/recovered", right),
+            ("interrupted/\nretried/dropped", right),
+            ("tokens\nrecomputed", right),
+            ("$", right),
+            ("of that idle/\nbooting/lost", right),
+            ("goodput\nreq/s", right),
+            *([("regret\nwithin SLO", right), ("regret\n$/good", right)] if has_regret else []),
+        ],
+    )
+    for row, its_regret in zip(rows, regrets, strict=True):
+        s = row.stress
+        cells = [
+            row.policy,
+            row.planner,
+            _joined(number(s[f"attainment_{period}"], 1, 100) for period in ("before", "during", "after")),
+            _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
+            _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
+            number(s["tokens_recomputed"], 0),
+            number(s["usd"], 2),
+            _joined(number(s[f"usd_{what}"], 2) for what in ("idle", "booting", "lost")),
+            number(row.run.metrics["goodput_rps"], 2),
+        ]
+        if has_regret:
+            attainment = None if its_regret is None else its_regret.attainment
+            usd = None if its_regret is None else its_regret.usd_per_good_request
+            cells += [
+                NOTHING if attainment is None else f"{100 * attainment:.1f} points",
+                NOTHING if usd is None else f"{100 * usd:+.1f} %",
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def _recovery(row: StressRow) -> str:
+    """The longest time, or how many drops a run has not got over."""
+    n_lost = sum(drop["time_to_recover_s"] is None and drop["attainment_before"] is not None for drop in row.drops)
+    if n_lost:
+        return "never" if len(row.drops) == 1 else f"never ({n_lost} of {len(row.drops)})"
+    times = [drop["time_to_recover_s"] for drop in row.drops if drop["time_to_recover_s"] is not None]
+    return number(max(times, default=None), 0)
+
+
+def run_tables(row: StressRow) -> list[Table]:
+    """All stress metrics of one run, and what happened at each drop."""
+    name = ", ".join((row.run.scenario, row.policy, row.planner))
+    table = make_table(f"{name}, seed {row.run.seed}: drops of what can be rented")
+    make_columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
+    for key, value in row.stress.items():
+        metric = STRESS_METRICS[key]
+        shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
+        table.add_row(key, shown, metric.unit, metric.description)
+    return [table, _drops_table(row)] if row.drops else [table]
+
+
+def _drops_table(row: StressRow) -> Table:
+    table = make_table("Drop by drop")
+    right = "right"
+    make_columns(
+        table,
+        [
+            ("at s", right),
+            ("back at s", right),
+            ("GPU type", "left"),
+            ("within SLO, %\nbefore/during/after", right),
+            ("goodput, req/s\nbefore/during/after", right),
+            ("s until seen/\nplanned/recovered", right),
+            ("interrupted/\nretried/dropped", right),
+            ("tokens\nrecomputed", right),
+            ("$ during", right),
+            ("of that\nbooting/lost", right),
+        ],
+    )
+    periods = ("before", "during", "after")
+    for drop in row.drops:
+        times = [drop[f"time_to_{what}_s"] for what in ("detect", "replan", "recover")]
+        table.add_row(
+            number(drop["drop_s"], 0),
+            number(drop["back_s"], 0) if isfinite(drop["back_s"]) else "never",
+            drop["gpu_types"],
+            _joined(number(drop[f"attainment_{period}"], 1, 100) for period in periods),
+            _joined(number(drop[f"goodput_{period}_rps"], 2) for period in periods),
+            _joined([number(times[0], 0), number(times[1], 0), "never" if times[2] is None else number(times[2], 0)]),
+            _joined(number(drop[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
+            number(drop["tokens_recomputed"], 0),
+            number(drop["usd"], 2),
+            _joined(number(drop[f"usd_{what}"], 2) for what in ("booting", "lost")),
+        )
+    return table
+
+
+def _joined(cells: Iterable[str]) -> str:
+    return " / ".join(cells)

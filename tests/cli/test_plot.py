@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scenarios.report.stress import stress_tables
+from scenarios.report.tables import to_markdown
+from scenarios.stress import Regret, read_stress, regret, run_directories
+from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
+from tests.cli.conftest import Hetserve
+from traces import Trace, scheduled_drops
+
+MODEL = model_spec("Llama-3-8B")
+SPEC = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), limits=ReplicaLimits(max_seqs=1))
+N_REPLICAS = {"static": 2, "robust": 1, "oracle": 3}
+
+
+def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
+    """A run on a market with one drop, as `hetserve run` would keep it."""
+    market = Market(scheduled_drops({"L40S": 3}, [(300.0, 400.0, {"L40S": 0.6})], end_s=900.0, boot_s=10.0))
+    trace = Trace.from_columns([8.0 * i for i in range(100)], [16] * 100, [10] * 100, model=MODEL.name)
+    fleet = Deployment(((SPEC, n_replicas),))
+    result = simulate(fleet, trace, service_time=ConstantServiceTime(1.0), market=market, router="round_robin")
+    manifest = result.manifest | {
+        "scenario": scenario, "planner": "milp", "policy": policy, "seed": 0, "slo": asdict(SLO(e2e_s=10.0)),
+        "warmup_s": 0.0, "cooldown_s": 0.0, "offered_rps": 0.125, "plan": {"planner": "milp"},
+    }  # fmt: skip
+    directory = Path("runs") / f"scenario={scenario}" / "planner=milp" / f"policy={policy}" / "seed=0"
+    replace(result, manifest=manifest).save(directory)
+    return directory
+
+
+@pytest.fixture
+def runs(in_tmp_path: Path) -> dict[str, Path]:
+    return {policy: keep(policy, n) for policy, n in N_REPLICAS.items()}
+
+
+def test_one_run_is_drawn_as_both_pictures(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    result = hetserve("plot", runs["static"])
+    assert result.exit_code == 0, result.output
+    png, svg = (runs["static"] / f"timeline{ending}" for ending in (".png", ".svg"))
+    assert result.stdout == f"Written: {png}\nWritten: {svg}\n"
+    assert png.read_bytes().startswith(b"\x89PNG")
+    picture = svg.read_text()
+    for text in ("drop, static, milp, seed 0", "L40S GPUs", "available", "serving", "L40S falls", "within the SLO"):
+        assert text in picture
+
+
+def test_several_runs_are_compared(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    result = hetserve("plot", "runs", "--out", "new/all.svg")
+    assert result.exit_code == 0, result.output
+    picture = Path("new/all.svg").read_text()
+    for text in (*N_REPLICAS, "GPUs that can be rented", "within the SLO", "money so far"):
+        assert text in picture
+    assert "static, milp" not in picture  # all have the same planner
+
+
+def test_files_that_exist_stay(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    for name in ("static", "robust"):
+        (runs[name] / "timeline.svg").write_text("mine")
+    refused = hetserve("plot", runs["static"])
+    assert (refused.exit_code, "use --force" in refused.stderr) == (2, True)
+    assert (runs["static"] / "timeline.svg").read_text() == "mine"
+    assert not (runs["static"] / "timeline.png").exists()
+    assert hetserve("plot", runs["robust"], "--force").exit_code == 0
+    assert (runs["robust"] / "timeline.svg").read_text() != "mine"
+
+
+def test_what_cannot_be_drawn(hetserve: Hetserve, runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = hetserve("plot", "elsewhere")
+    assert (nothing.exit_code, "elsewhere holds no finished run" in nothing.stderr) == (2, True)
+    wrong = hetserve("plot", "runs", "--out", "all.pdf")
+    assert (wrong.exit_code, "a plot is written as .svg or .png" in wrong.stderr) == (2, True)
+    keep("static", 2, scenario="other")
+    two = hetserve("plot", "runs")
+    assert (two.exit_code, "runs of drop with seed 0, other with seed 0: one scenario" in two.stderr) == (2, True)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = hetserve("plot", "runs")
+    assert (missing.exit_code, "pip install altair vl-convert-python" in missing.stderr) == (2, True)
+
+
+def test_many_runs_cannot_be_told_apart(hetserve: Hetserve, in_tmp_path: Path) -> None:
+    for i in range(8):
+        keep(f"policy{i}", 1)
+    result = hetserve("plot", "runs")
+    assert (result.exit_code, "runs holds 8 runs; up to 7" in result.stderr) == (2, True)
+
+
+def test_a_run_without_a_market_is_drawn_too(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("run", small, "--planner", "homogeneous").exit_code == 0
+    (directory,) = run_directories(Path("runs"))
+    kept = pl.read_parquet(directory / "timeline.parquet")
+    assert kept.filter(pl.col("gpu_type").is_null())["n_arrived"].sum() == 50
+    assert not (directory / "availability.parquet").exists()
+    assert hetserve("plot", "runs", "--out", "run.svg").exit_code == 0
+    assert "falls" not in Path("run.svg").read_text()
+    assert read_stress([directory]) == []
+    assert "drops of what can be rented" not in hetserve("show", "runs").stdout
+    assert "stress" not in json.loads(hetserve("show", "runs", "--json").stdout)
+
+
+def test_show_lists_stress_metrics(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    shown = hetserve("show", runs["static"]).stdout
+    for text in ("drop, static, milp, seed 0: drops of what can be rented", "time_to_recover_s", "Drop by drop"):
+        assert text in shown
+    data = json.loads(hetserve("show", "runs", "--json").stdout)
+    assert [row["policy"] for row in data["stress"]] == sorted(N_REPLICAS)
+    (drop,) = data["stress"][0]["drops"]
+    assert (drop["drop_s"], drop["back_s"], drop["end_s"]) == (300.0, 400.0, None)
+
+
+def test_all_runs_of_a_scenario_are_measured_at_the_same_drops(runs: dict[str, Path]) -> None:
+    rows = {row.policy: row for row in read_stress(list(runs.values()))}
+    assert {row.stress["n_drops"] for row in rows.values()} == {1}  # robust rents one GPU, which stays
+    alone = read_stress([runs["robust"]])[0]
+    assert (alone.stress["n_drops"], alone.drops) == (0, ())
+    assert rows["robust"].drops[0]["usd"] > 0
+
+
+def test_regret_is_against_the_oracle(runs: dict[str, Path]) -> None:
+    rows = read_stress(list(runs.values()))
+    found = {row.policy: regret(row, rows) for row in rows}
+    assert found["oracle"] == Regret(0.0, 0.0)
+    metrics = {row.policy: row.run.metrics for row in rows}
+    static = found["static"]
+    assert static is not None
+    best, mine = (metrics[name]["slo_attainment"] for name in ("oracle", "static"))
+    assert best is not None
+    assert mine is not None
+    assert static.attainment == pytest.approx(best - mine)
+    without = [row for row in rows if row.policy != "oracle"]
+    assert regret(without[0], without) is None
+
+
+def test_the_table_fits_into_160_columns(runs: dict[str, Path]) -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    (table,) = stress_tables(read_stress(list(runs.values())))
+    console = Console(file=StringIO(), width=160)
+    assert console.measure(table).maximum <= 160
+    markdown = to_markdown([table])
+    assert "drop, seed 0: 1 drop of what can be rented" in markdown
+    for policy in N_REPLICAS:
+        assert f"| {policy} " in markdown
