@@ -80,20 +80,30 @@ def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
     return named.get(planner, PlannerChoice(name=planner))
 
 
-def report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
+def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:
     """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
+
+    Args:
+        rows: The rows.
+        baseline: Whom to compare with; the first if None.
+        style: How to print.
+        directories: Where the runs are kept: of those on a market that moves, there is more to say.
 
     Raises:
         NoPlan: No row has a run.
     """
     from scenarios.compare import Comparison
+    from scenarios.report.stress import stress_table
     from scenarios.report.summary import standings_table
     from scenarios.report.tables import fleet_table, results_table, to_markdown
+    from scenarios.stress import read_stress
     from scenarios.summary import standings
 
     comparison = Comparison.of(rows, baseline)
+    stress = read_stress(directories)
     if style == "json":
-        print_json(comparison.to_dict())
+        data = comparison.to_dict()
+        print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
     else:
         if len({row.scenario for row in rows}) > 1:
             tables = [standings_table(standings(comparison), comparison.baseline)]
@@ -101,6 +111,8 @@ def report(rows: Sequence[Row], baseline: str | None, style: str) -> None:
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):
                 tables.append(results_table(comparison))
+        if stress:
+            tables.append(stress_table(stress))
         if style == "md":
             click.echo(to_markdown(tables), nl=False)
         else:

@@ -44,19 +44,26 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories.
 
-    A file with a `matrix` is run with all its combinations; then the table says what the baseline gains.
+    A file with a `matrix` is run with all its combinations; then the table says what the baseline gains. `stress` runs
+    all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
     from scenarios.compare import read_rows
-    from scenarios.load import matrix_names
+    from scenarios.load import matrix_names, members
+    from scenarios.run import run_directory
+    from scenarios.stress import run_directories
 
     rows: list[Row] = []
-    for source in sources:
+    directories: list[Path] = []
+    for source in [member for given in sources for member in members(given)]:
         if Path(source).is_dir():
             rows += read_rows([Path(source)])
+            directories += run_directories(Path(source))
         else:
             names = scenarios or matrix_names(source) or (None,)
-            rows += _run(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress)
-    report(rows, baseline, style)
+            made = _run(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress)
+            directories += [run_directory(out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
+            rows += made
+    report(rows, baseline, style, directories)
 
 
 @click.command()

@@ -73,6 +73,20 @@ def library_text(name: str) -> str:
     return files("scenarios").joinpath("library", f"{name}.yaml").read_text()
 
 
+def suite_names() -> tuple[str, ...]:
+    """Names of the suites that come with hetserve: lists of scenarios."""
+    entries = files("scenarios").joinpath("library", "suites").iterdir()
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml")))
+
+
+def members(source: str) -> tuple[str, ...]:
+    """The scenarios of a suite of the library; a file or a scenario is its own only member."""
+    if source in library_names() or source not in suite_names() or Path(source).exists():
+        return (source,)
+    text = files("scenarios").joinpath("library", "suites", f"{source}.yaml").read_text()
+    return tuple(yaml.safe_load(text)["suite"])
+
+
 def read_document(source: str) -> tuple[Document, Path]:
     """Parse a file, or a scenario of the library by its name; (document, folder of relative paths).
 
@@ -83,7 +97,7 @@ def read_document(source: str) -> tuple[Document, Path]:
         return parse(library_text(source), f"{source}.yaml"), Path.cwd()
     path = Path(source)
     if not path.is_file():
-        hint = nearest(source, library_names())
+        hint = nearest(source, (*library_names(), *suite_names()))
         raise ScenarioError([Problem(source, "", f"no such file, and no scenario of the library: {hint}")])
     try:
         return parse(path.read_text(encoding="utf-8"), source), path.parent

@@ -12,40 +12,36 @@ from scenarios.stress import StressRow, regret
 from sim import STRESS_METRICS
 
 
-def stress_tables(rows: Sequence[StressRow]) -> list[Table]:
-    """Policies and planners side by side, a table for each scenario and seed."""
-    return [
-        _side_by_side([row for row in rows if row.case == case]) for case in dict.fromkeys(row.case for row in rows)
-    ]
-
-
-def _side_by_side(rows: Sequence[StressRow]) -> Table:
-    scenario, seed = rows[0].case
-    n_drops = len(rows[0].drops)
-    table = make_table(f"{scenario}, seed {seed}: {n_drops} drop{'' if n_drops == 1 else 's'} of what can be rented")
+def stress_table(rows: Sequence[StressRow]) -> Table:
+    """Policies and planners side by side, scenario by scenario."""
+    table = make_table("When what can be rented falls")
     regrets = [regret(row, rows) for row in rows]
     has_regret = any(one is not None for one in regrets)
     right = "right"
     make_columns(
         table,
         [
-            ("policy", "left"),
-            ("planner", "left"),
+            ("planner and policy", "left"),
             ("within SLO, %\nbefore/during/after", right),
             ("s until seen/\nplanned/recovered", right),
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
-            ("$", right),
+            ("\n$", right),
             ("of that idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
-            *([("regret\nwithin SLO", right), ("regret\n$/good", right)] if has_regret else []),
+            *([("regret:\nSLO, %", right), ("$ per good\nrequest", right)] if has_regret else []),
         ],
     )
-    for row, its_regret in zip(rows, regrets, strict=True):
+    last = None
+    cases = list(dict.fromkeys(row.case for row in rows))
+    pairs = sorted(zip(rows, regrets, strict=True), key=lambda pair: cases.index(pair[0].case))
+    for row, its_regret in pairs:
         s = row.stress
+        if row.case != last:
+            table.add_section()
+            table.add_row(_case(row), style="bold")
         cells = [
-            row.policy,
-            row.planner,
+            f"  {row.run.planner}",
             _joined(number(s[f"attainment_{period}"], 1, 100) for period in ("before", "during", "after")),
             _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
@@ -58,11 +54,19 @@ def _side_by_side(rows: Sequence[StressRow]) -> Table:
             attainment = None if its_regret is None else its_regret.attainment
             usd = None if its_regret is None else its_regret.usd_per_good_request
             cells += [
-                NOTHING if attainment is None else f"{100 * attainment:.1f} points",
+                NOTHING if attainment is None else f"{100 * attainment:.1f}",
                 NOTHING if usd is None else f"{100 * usd:+.1f} %",
             ]
         table.add_row(*cells)
+        last = row.case
     return table
+
+
+def _case(row: StressRow) -> str:
+    scenario, seed = row.case
+    n_drops = len(row.drops)
+    seeds = f", seed {seed}" if seed else ""
+    return f"{scenario}{seeds}: {n_drops} drop{'' if n_drops == 1 else 's'}"
 
 
 def _recovery(row: StressRow) -> str:
@@ -123,4 +127,4 @@ def _drops_table(row: StressRow) -> Table:
 
 
 def _joined(cells: Iterable[str]) -> str:
-    return " / ".join(cells)
+    return "/".join(cells)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scenarios.report.stress import stress_tables
+from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
 from scenarios.stress import Regret, read_stress, regret, run_directories
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
@@ -141,10 +141,10 @@ def test_the_table_fits_into_160_columns(runs: dict[str, Path]) -> None:
 
     from rich.console import Console
 
-    (table,) = stress_tables(read_stress(list(runs.values())))
+    table = stress_table(read_stress(list(runs.values())))
     console = Console(file=StringIO(), width=160)
     assert console.measure(table).maximum <= 160
     markdown = to_markdown([table])
-    assert "drop, seed 0: 1 drop of what can be rented" in markdown
+    assert "drop: 1 drop" in markdown
     for policy in N_REPLICAS:
-        assert f"| {policy} " in markdown
+        assert policy in markdown
