@@ -110,9 +110,7 @@ def _steps(given: schema.StepsTimeline, market: str, counts: dict[str, int]) -> 
     first = () if given.changes[0].t_s == 0 else (schema.Step(t_s=0.0),)
     for step in (*first, *given.changes):
         if step.t_s <= reached_s:
-            msg = (
-                f"changes: {step.t_s:g} s comes after {reached_s:g} s; changes go forward in time"
-            )
+            msg = f"changes: {step.t_s:g} s comes after {reached_s:g} s; changes go forward in time"
             raise TraceError(msg)
         reached_s = step.t_s
         now |= step.gpus
