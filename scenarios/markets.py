@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from scenarios import schema
-from sim import Market
-from sim.units import GIGA
+from sim import Failures, Market
+from sim.units import GIGA, HOUR_S
 from traces import (
     AvailabilityTimeline,
     Offer,
@@ -157,16 +157,20 @@ def most_offered(scenario: schema.Scenario, timeline: AvailabilityTimeline | Non
     return most
 
 
-def make_market(loaded: LoadedScenario) -> Market | None:
-    """The market and its rules; None if what can be rented does not change.
+def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
+    """The market, its rules and failures; None if what can be rented does not change and nothing fails.
 
     Raises:
         TraceError: See `make_timeline`.
     """
     scenario = loaded.scenario
     timeline = make_timeline(scenario, loaded.folder)
+    given = scenario.sim.failures
     if timeline is None:
-        return None
+        if given is None:
+            return None
+        counts = {name: gpu.available for name, gpu in scenario.cluster.gpus.items()}
+        timeline = constant_availability(counts, market=scenario.cluster.market)
     rules = scenario.sim.interruption
     return Market(
         timeline,
@@ -174,4 +178,5 @@ def make_market(loaded: LoadedScenario) -> Market | None:
         victims=rules.victims,
         interrupted=rules.interrupted,
         load_bandwidth_bytes_per_s=rules.load_bandwidth_gb_per_s * GIGA,
+        failures=None if given is None else Failures(given.mtbf_h * HOUR_S, given.mttr_s, seed),
     )

@@ -73,7 +73,7 @@ def _runs(
     deployment: Deployment,
     progress: Callable[[float, int], None] | None,
 ) -> Iterator[Served]:
-    market = make_market(job.loaded)
+    market = make_market(job.loaded, job.seed)
     assert market is not None
     yield job.serve(choice.model_copy(update={"policy": "static"}), plan, deployment, progress)
     policies = ["replan"]

@@ -20,7 +20,7 @@ from scenarios.load import LoadedScenario
 from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
-from sim import Deployment, SimulationResult, simulate, timeline
+from sim import Clients, Deployment, SimulationResult, simulate, timeline
 from sim.protocols import Replanner
 from traces import Trace
 
@@ -152,7 +152,7 @@ class Job:
 
     def _controller(self, choice: PlannerChoice, plan: Plan, delay_s: float | None) -> Controller | None:
         """What plans again during the run; None for a static policy."""
-        market = make_market(self.loaded)
+        market = make_market(self.loaded, self.seed)
         if choice.policy == "static" or market is None or self.trace is None:
             return None
         settings = self.loaded.scenario.planning.replanning
@@ -216,7 +216,9 @@ class Job:
             horizon_s=settings.horizon_s,
             prefix_caching=settings.prefix_caching,
             prefix_segment_tokens=settings.prefix_segment_tokens,
-            market=make_market(self.loaded),
+            market=make_market(self.loaded, self.seed),
+            clients=None if settings.clients is None else Clients(**settings.clients.model_dump(), seed=self.seed),
+            max_queued_requests=settings.max_queued_requests,
             replanner=replanner,
             progress=progress,
             n_jobs=n_jobs,

@@ -518,6 +518,32 @@ class Interruption(_Part):
     """At which weights are loaded; by default about what an NVMe disk reads."""
 
 
+class Failures(_Part):
+    """Failures of replicas, each by itself, and their repair; both times are exponential."""
+
+    mtbf_h: PositiveFloat
+    """Mean time that a replica works until it fails."""
+    mttr_s: PositiveFloat
+    """Mean time of its repair; then it loads its weights again."""
+
+
+class Clients(_Part):
+    """Clients that give up and try again."""
+
+    ttft_timeout_s: PositiveFloat | None = None
+    """Longest time from sending a request, for the first time or again, to its first token."""
+    e2e_timeout_s: PositiveFloat | None = None
+    """Longest time from then to its last token."""
+    max_retries: NonNegativeInt = 2
+    """How often a request is sent again at most."""
+    backoff_s: NonNegativeFloat = 0.5
+    """Wait before the first retry."""
+    backoff_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    """By which each further wait is longer."""
+    jitter: Share = 0.25
+    """Largest share that is taken off a wait, at random."""
+
+
 class Sim(_Part):
     """How to simulate."""
 
@@ -536,6 +562,12 @@ class Sim(_Part):
     """Prompt tokens for which each prefix hash of a trace stands; by default Mooncake's."""
     limits: Limits = Limits()
     interruption: Interruption = Interruption()
+    failures: Failures | None = None
+    """By default replicas do not fail."""
+    clients: Clients | None = None
+    """By default clients wait for ever."""
+    max_queued_requests: PositiveInt | None = None
+    """Most requests that may wait at a replica; whoever comes then is rejected. By default any number may."""
     service_time: ServiceTime = CompactTimes()
 
 

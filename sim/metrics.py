@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sim.itl import middle_s
-from sim.records import Status
+from sim.records import INTERRUPTED, QUEUE_FULL, TIMED_OUT, Status
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -84,9 +84,17 @@ def _count(status: Status) -> Metric:
     return Metric(f"n_{status}", "requests", f"Requests that ended {status}.", None, is_status.sum())
 
 
+def _count_reason(status: Status, reason: str, because: str) -> Metric:
+    has_reason = (pl.col("reason") == reason).fill_null(value=False)
+    return Metric(f"n_{status}_{reason}", "requests", f"Requests {status} because {because}.", None, has_reason.sum())
+
+
 REQUEST_METRICS: tuple[Metric, ...] = (
     Metric("n_requests", "requests", "Requests that arrived in the window.", None, pl.len()),
     *(_count(status) for status in Status),
+    _count_reason(Status.REJECTED, QUEUE_FULL, "too many were waiting at their replica"),
+    _count_reason(Status.DROPPED, INTERRUPTED, "their replica was taken away or failed"),
+    _count_reason(Status.DROPPED, TIMED_OUT, "their client gave up"),
     Metric(
         "slo_attainment",
         "share",
@@ -112,14 +120,28 @@ REQUEST_METRICS: tuple[Metric, ...] = (
     Metric(
         "n_interruptions",
         "interruptions",
-        "Times that the replica of a request was taken away while it had begun.",
+        "Times that the replica of a request was taken away, or failed, while it had begun.",
         False,
         pl.col("n_interrupted").cast(pl.Int64).sum(),
     ),
     Metric(
+        "n_timeouts",
+        "timeouts",
+        "Times that the client of a request gave up, to try again or not.",
+        False,
+        pl.col("n_timeouts").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "n_retries",
+        "retries",
+        "Times that a request was sent again.",
+        False,
+        pl.col("n_retries").cast(pl.Int64).sum(),
+    ),
+    Metric(
         "recomputed_tokens",
         "tokens",
-        "Tokens whose keys and values were lost to preemptions and interruptions.",
+        "Tokens whose keys and values were lost to preemptions, interruptions and clients that gave up.",
         False,
         pl.col("recomputed_tokens").sum(),
     ),
@@ -205,6 +227,20 @@ REPLICA_METRICS: tuple[Metric, ...] = (
         "Most KV blocks ever in use on a replica / its blocks, the largest of all.",
         None,
         (pl.col("peak_kv_blocks") / pl.col("kv_blocks")).max(),
+    ),
+    Metric(
+        "n_failures",
+        "failures",
+        "Times that replicas failed, over the whole run.",
+        None,
+        pl.col("n_failures").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "down_share",
+        "share",
+        "Share of rented time in which replicas were repaired and loaded weights again, over the whole run.",
+        False,
+        pl.col("down_s").sum() / _rented_s.sum(),
     ),
 )
 

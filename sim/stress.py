@@ -151,20 +151,9 @@ REQUEST_METRICS: tuple[Metric, ...] = (
     Metric(
         "tokens_recomputed",
         "tokens",
-        "Tokens whose keys and values were lost to preemptions and interruptions.",
+        "Tokens whose keys and values were lost to preemptions, interruptions and clients that gave up.",
         False,
         pl.col("recomputed_tokens").filter(pl.col("is_counted")).sum(),
-    ),
-    Metric(
-        "tokens_lost",
-        "tokens",
-        "Recomputed tokens, and all tokens of requests that were dropped after their first one.",
-        False,
-        pl.col("recomputed_tokens").filter(pl.col("is_counted")).sum()
-        + (pl.col("prompt_tokens") - pl.col("cached_prompt_tokens") + pl.col("generated_tokens"))
-        .filter(_is_dropped & pl.col("first_token_s").is_not_null())
-        .cast(pl.Int64)
-        .sum(),
     ),
 )
 
@@ -231,7 +220,7 @@ def compute_stress(
     requests = _with_periods(_requests(result, slo), drops).with_columns(is_counted=pl.lit(value=True))
     row = _values(requests, REQUEST_METRICS)
     row |= _values(stress_by_drop(result, slo, drops), DROP_METRICS)
-    row |= _values(_money(result, 0.0, inf, row["tokens_lost"]), MONEY_METRICS)
+    row |= _values(_money(result, 0.0, inf, row["tokens_recomputed"]), MONEY_METRICS)
     return {name: row[name] for name in STRESS_METRICS}
 
 
@@ -263,7 +252,7 @@ def stress_by_drop(
         goal = row["attainment_before"] if recovered else goal
         row["time_to_recover_s"] = _time_to_recover_s(requests, drop, goal)
         recovered = goal is None or row["time_to_recover_s"] is not None
-        row |= _values(_money(result, drop.drop_s, drop.back_s, row["tokens_lost"]), MONEY_METRICS)
+        row |= _values(_money(result, drop.drop_s, drop.back_s, row["tokens_recomputed"]), MONEY_METRICS)
         rows.append(asdict(drop) | {"gpu_types": "+".join(drop.gpu_types)} | {name: row[name] for name in names})
     schema = dict.fromkeys(("before_s", "drop_s", "back_s", "end_s"), pl.Float64) | {"gpu_types": pl.String}
     return pl.DataFrame(rows, schema | dict.fromkeys(names, pl.Float64))

@@ -25,6 +25,7 @@ def test_run_keeps_everything_that_it_takes_to_run_again(hetserve: Hetserve, sma
         "replicas.parquet",
         "requests.parquet",
         "scenario.resolved.yaml",
+        "timeline.parquet",
     ]
     again = hetserve("run", directory / "scenario.resolved.yaml", "--out", "again")
     assert again.exit_code == 0
@@ -152,7 +153,7 @@ def test_same_bytes_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
         subprocess.run(command, check=True, capture_output=True, env=environment)
         contents.append({p.relative_to(out): p.read_bytes() for p in sorted(out.rglob("*.parquet"))})
-    assert len(contents[0]) == 4
+    assert len(contents[0]) == 6
     assert contents[0] == contents[1]
 
 

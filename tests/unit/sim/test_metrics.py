@@ -33,10 +33,13 @@ REQUESTS = pl.DataFrame(
         "generated_tokens": [5, 1, 0, 3, 3],
         "n_preempted": [0, 0, 0, 0, 1],
         "n_interrupted": [0, 0, 0, 1, 1],
+        "n_retries": [0, 0, 3, 1, 0],
+        "n_timeouts": [0, 0, 0, 1, 0],
         "recomputed_tokens": [0, 0, 0, 0, 7],
         "prompt_tokens": [10, 20, 30, 40, 50],
         "cached_prompt_tokens": [0, 16, 0, 32, 0],
         "status": ["completed", "completed", "rejected", "unfinished", "completed"],
+        "reason": [None, None, "queue_full", None, None],
     },
     schema_overrides={"output_tokens": pl.Int32, "generated_tokens": pl.Int32, "n_preempted": pl.Int32},
 )
@@ -55,6 +58,8 @@ REPLICAS = pl.DataFrame(
         "rented_s": [0.0, 0.0],
         "released_s": pl.Series([None, None], dtype=pl.Float64),
         "usd": [0.5, 1.5],
+        "n_failures": [0, 2],
+        "down_s": [0.0, 5.0],
     }
 )
 RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "usd_per_h": 360.0})  # 0.1 $/s
@@ -65,6 +70,9 @@ BY_HAND = {
     "n_rejected": 1,
     "n_dropped": 0,
     "n_unfinished": 1,
+    "n_rejected_queue_full": 1,
+    "n_dropped_interrupted": 0,
+    "n_dropped_timed_out": 0,
     "slo_attainment": 3 / 5,
     "ttft_s_mean": (1 + 2 + 4) / 3,  # that of the unfinished one, 3 s, does not count
     "ttft_s_p50": 2.0,
@@ -89,6 +97,8 @@ BY_HAND = {
     "makespan_s": 12.0,
     "n_preemptions": 1,
     "n_interruptions": 2,
+    "n_timeouts": 1,
+    "n_retries": 4,
     "recomputed_tokens": 7,
     "prefix_hit_rate": 48 / 120,  # the rejected one was never scheduled
     "itl_s_p50": middle_s(600),
@@ -108,6 +118,8 @@ BY_HAND = {
     "gpu_utilization": (10 + 4 * 5) / (5 * 20),
     "kv_occupancy": 640 / (20 * 15 * 16),
     "kv_occupancy_peak": 0.8,
+    "n_failures": 2,
+    "down_share": 5 / 40,
 }
 
 
@@ -238,6 +250,14 @@ def test_dropped_requests_count_against_the_slo() -> None:
     metrics = compute_metrics(dropped)
     assert (metrics["n_dropped"], metrics["n_unfinished"]) == (1, 0)
     assert metrics["slo_attainment"] == 3 / 5
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "timed_out"])
+def test_dropped_requests_are_counted_by_their_reason(reason: str) -> None:
+    is_dropped = pl.col("status") == "unfinished"
+    metrics = compute_metrics(with_requests(reason=pl.when(is_dropped).then(pl.lit(reason)).otherwise(None)))
+    names = ("n_rejected_queue_full", "n_dropped_interrupted", "n_dropped_timed_out")
+    assert [metrics[name] for name in names] == [0, reason == "interrupted", reason == "timed_out"]
 
 
 def test_nobody_arrives_in_the_window() -> None:
