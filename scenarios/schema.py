@@ -410,6 +410,8 @@ class Planning(_Part):
     """Largest share of the fleet's GPUs that may be of one type, counted in GPUs."""
     previous: PreviousFleet | None = None
     """The fleet that runs already; by default nothing does, or nothing is lost by changes."""
+    shed_usd_per_request: NonNegativeFloat | dict[str, NonNegativeFloat] | None = None
+    """Penalty for a request that is not served, of all workload types or by their names; the others must be served."""
     cases: tuple[str, ...] = ()
     """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
     time_limit_s: PositiveFloat = 60.0
