@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of, value_of
+from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of
 from planners.base import Objective, Plan, PlanningProblem, PlanStatus
-from planners.shedding import penalty_usd_per_h, servable
+from planners.shedding import servable, value_with
 
 OBJECTIVE_TOLERANCE = 1e-6
 
@@ -146,9 +146,9 @@ def _objective(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
         message = f"the objective is {plan.objective_name} {plan.objective}, asked for is {problem.objective}"
         yield Violation(Rule.OBJECTIVE, message)
         return
-    makespan = evaluate(problem, plan.counts, plan.assignment, may_shed=True)
-    value = value_of(problem, plan.counts, makespan, penalty_usd_per_h(problem, plan.assignment))
+    value = value_with(problem, plan.counts, plan.assignment)
     if problem.objective is Objective.COST and value == math.inf:
+        makespan = evaluate(problem, plan.counts, plan.assignment, may_shed=True)
         message = f"the assignment carries {1 / makespan:g} of the rates demanded, not all"
         yield Violation(Rule.CAPACITY, message)
         return

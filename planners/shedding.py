@@ -129,10 +129,16 @@ def best_shares(problem: PlanningProblem, counts: Sequence[int]) -> Assignment:
 
 def fleet_value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
     """The value of a fleet with its best shares; infinite without a fleet."""
-    if counts is None:
-        return math.inf
-    found = best_shares(problem, counts)
-    return value_of(problem, counts, found.makespan, penalty_usd_per_h(problem, found.fractions))
+    return math.inf if counts is None else value_with(problem, counts, best_shares(problem, counts).fractions)
+
+
+def value_with(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> float:
+    """The value of a fleet with these shares, penalties included; infinite if something is missing that must be served.
+
+    What a problem for `makespan` or `throughput` allows to be given up is missing, too: see `servable`.
+    """
+    makespan = evaluate(problem, counts, fractions, may_shed=True)
+    return value_of(problem, counts, makespan, penalty_usd_per_h(problem, fractions))
 
 
 def penalty_usd_per_h(problem: PlanningProblem, fractions: Fractions) -> float:
