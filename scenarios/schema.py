@@ -426,8 +426,7 @@ class PlannerChoice(_Part):
     policy: Literal["static", "replan", "replan_sticky", "oracle"] = "static"
     """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
     label: str = ""
-    """What it is called in results, where one planner stands twice with different options; by default its name, and
-    its policy if that is not `static`."""
+    """What it is called in results, if one planner stands twice; by default its name, and a policy but `static`."""
 
     @model_validator(mode="before")
     @classmethod
