@@ -9,8 +9,8 @@ where of replicas that must be started first only the part counts in which they 
 With amounts in requests, T is a time in seconds. With amounts in requests/s it is the utilisation of the busiest
 replicas at the offered rates, and 1 / T the multiple of those rates that the fleet sustains.
 
-What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, that of
-replicas that are being stopped included, infinite if T is more than 1.
+What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, with that
+of replicas that are being stopped and the penalties of what is shed, infinite if T is more than 1.
 """
 
 from __future__ import annotations
@@ -45,20 +45,22 @@ class Assignment(NamedTuple):
     fractions: Fractions
 
 
-def value_of(problem: PlanningProblem, counts: Sequence[int], makespan: float) -> float:
+def value_of(problem: PlanningProblem, counts: Sequence[int], makespan: float, penalty_usd_per_h: float = 0.0) -> float:
     """What planners minimise: the makespan T, or for `cost` the price in USD/h of a fleet that carries the rates.
 
     Args:
         problem: The problem.
         counts: Replicas of each candidate.
         makespan: T of the fleet's assignment.
+        penalty_usd_per_h: The penalty of what it sheds (`planners.shedding`), for `cost`.
 
     Returns:
         The value; infinite if the fleet cannot serve what is demanded.
     """
     if problem.objective is not Objective.COST:
         return makespan
-    return problem.spent_usd_per_h(counts) if makespan <= 1 + RATE_TOLERANCE else math.inf
+    is_carried = makespan <= 1 + RATE_TOLERANCE
+    return problem.spent_usd_per_h(counts) + penalty_usd_per_h if is_carried else math.inf
 
 
 def objective_of(objective: Objective, value: float) -> float:
@@ -66,13 +68,16 @@ def objective_of(objective: Objective, value: float) -> float:
     return 1.0 / value if objective is Objective.THROUGHPUT else value
 
 
-def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequence[Sequence[float]]) -> float:
+def evaluate(
+    problem: PlanningProblem, counts: Sequence[int], assignment: Sequence[Sequence[float]], *, may_shed: bool = False
+) -> float:
     """The makespan T of an assignment, in seconds (a utilisation if amounts are per second).
 
     Args:
         problem: The problem.
         counts: Replicas of each candidate.
         assignment: Shares by candidate and type.
+        may_shed: Whether shares may be missing of what the problem allows to be shed, for `cost`.
 
     Returns:
         T; infinite if some demand has nobody, or one who is not rented or cannot serve it.
@@ -91,7 +96,8 @@ def evaluate(problem: PlanningProblem, counts: Sequence[int], assignment: Sequen
         for w, amount in enumerate(demand.amounts):
             if amount == 0:
                 continue
-            if math.fsum(assignment[c][w] for c in mine) < 1 - SHARE_TOLERANCE:
+            may_be_shed = may_shed and problem.objective is Objective.COST and demand.can_shed(w)
+            if math.fsum(assignment[c][w] for c in mine) < 1 - SHARE_TOLERANCE and not may_be_shed:
                 return math.inf
             if any(
                 assignment[c][w] > 0 and (working[c] <= 0 or problem.candidates[c].capacity_rps[w] == 0) for c in mine
@@ -139,11 +145,6 @@ def best_assignment(problem: PlanningProblem, counts: Sequence[int]) -> Assignme
             rows[c] = of_candidate
     fractions = tuple(tuple(row) for row in rows)
     return Assignment(evaluate(problem, counts, fractions), fractions)
-
-
-def fleet_value(problem: PlanningProblem, counts: Sequence[int] | None) -> float:
-    """The value of a fleet with its best assignment; infinite without a fleet."""
-    return math.inf if counts is None else value_of(problem, counts, best_assignment(problem, counts).makespan)
 
 
 def _shares_of_model(

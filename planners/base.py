@@ -68,7 +68,8 @@ class Feature(StrEnum):
 
     `bound` says that it proves a bound; `exact` that the bound holds for all fleets that it could rent, so that it
     finds nothing better if there is less to rent; `limits` that it keeps to `max_configurations` and `max_gpu_share`;
-    `switching` that it knows what is lost if the previous fleet is changed.
+    `switching` that it knows what is lost if the previous fleet is changed; `shedding` that it chooses what to
+    give up (`planners.shedding`); the others try to serve everything.
     """
 
     MAKESPAN = "makespan"
@@ -79,6 +80,7 @@ class Feature(StrEnum):
     EXACT = "exact"
     LIMITS = "limits"
     SWITCHING = "switching"
+    SHEDDING = "shedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Demand:
         mix: The workload types and their mean lengths; None where capacities come from a file.
         type_names: Names of the workload types.
         amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
+        shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
+            if all must be.
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -136,6 +140,7 @@ class Demand:
     mix: WorkloadMix | None
     type_names: tuple[str, ...]
     amounts: tuple[float, ...]
+    shed_usd_per_request: tuple[float, ...] = ()
 
     @classmethod
     def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
@@ -152,6 +157,14 @@ class Demand:
     def total(self) -> float:
         """Amount of all types."""
         return math.fsum(self.amounts)
+
+    def can_shed(self, w: int) -> bool:
+        """Whether requests of a type may be left unserved."""
+        return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf
+
+    def shed_usd_per_h(self, w: int) -> float:
+        """What it costs to shed all of a type, if amounts are requests/s."""
+        return self.shed_usd_per_request[w] * self.amounts[w] * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +248,12 @@ class PlanningProblem:
                     f"demand for {demand.model!r}: its mix has {len(demand.mix.share)} workload types, "
                     f"{len(demand.type_names)} are named"
                 )
+            penalties = demand.shed_usd_per_request
+            if len(penalties) not in {0, len(demand.type_names)} or not all(penalty >= 0 for penalty in penalties):
+                yield (
+                    f"demand for {demand.model!r}: shed_usd_per_request is {penalties!r}; each of "
+                    f"{len(demand.type_names)} workload types needs a penalty of 0 or more"
+                )
             for name, amount in zip(demand.type_names, demand.amounts, strict=False):
                 if not 0 <= amount < math.inf:
                     yield f"demand for {demand.model!r}: the amount of {name} is {amount!r}; it must be 0 or more"
@@ -274,6 +293,8 @@ class PlanningProblem:
             needed.add(Feature.LIMITS)
         if self.previous is not None:
             needed.add(Feature.SWITCHING)
+        if any(amount > 0 and demand.can_shed(w) for demand in self.demands for w, amount in enumerate(demand.amounts)):
+            needed.add(Feature.SHEDDING)
         return frozenset(needed)
 
     @property
@@ -374,7 +395,8 @@ class Plan:
         solve_s: Time that planning took: a measurement, which nothing depends on.
         counts: Replicas rented of each candidate.
         assignment: The share of each type that the replicas of each candidate serve. The shares of a type sum
-            to 1; a type of which nothing is demanded and which no rented replica can serve has only zeros.
+            to 1, less what is shed; a type of which nothing is demanded and which no rented replica can serve has only
+            zeros.
         options: Pairs of an option of the planner and its value.
         diagnostics: What the user should know; without a plan, the reasons.
         capacities: What the planner counts on, if not on the capacities of the candidates; the objective is that of the
@@ -418,13 +440,25 @@ class Plan:
                 pace = self.objective
             case Objective.COST:
                 pace = 1.0
-        return {demand.model: demand.total * pace for demand in problem.demands}
+        promised = {}
+        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
+            lost = math.fsum(amount * share for amount, share in zip(demand.amounts, shed, strict=True))
+            promised[demand.model] = (demand.total - lost) * pace
+        return promised
+
+    def shed(self, problem: PlanningProblem) -> Fractions:
+        """For each demand, the share of each type that nobody serves; without a plan there is nothing to tell."""
+        from planners.shedding import shed_shares
+
+        if self.status is not PlanStatus.OK:
+            return tuple((0.0,) * len(demand.amounts) for demand in problem.demands)
+        return tuple(shed_shares(problem, demand, self.assignment) for demand in problem.demands)
 
     def deployment(self, problem: PlanningProblem) -> Deployment | None:
         """The fleet for the simulator, with a routing table for each model whose demand has a mix.
 
         Returns:
-            None without a plan, or if a rented candidate has no `spec`.
+            None without a plan, if a rented candidate has no `spec`, or if nothing is rented since all is shed.
         """
         if self.status is not PlanStatus.OK:
             return None
@@ -439,6 +473,8 @@ class Plan:
                 return None
             rented.append(c)
             replicas.append((candidate.spec, count))
+        if not replicas:
+            return None
         routing = []
         for demand in sorted(problem.demands, key=lambda demand: demand.model):
             table = self._routing_table(problem, demand, rented)
@@ -452,13 +488,15 @@ class Plan:
             return None
         from sim.deployment import RoutingTable
 
-        # A type that nobody is meant to serve still needs a rule, for requests that the mix did not foresee.
+        # A type that nobody is meant to serve still needs a rule, for requests that the mix did not foresee. What is
+        # shed of a type goes the way of the rest.
         n_replicas = sum(self.counts[c] for c in mine)
         is_foreseen = [any(self.assignment[c][w] > 0 for c in mine) for w in range(len(demand.type_names))]
+        served = [1.0 - share for share in self.shed(problem)[problem.demands.index(demand)]]
         nobody = (0.0,) * len(demand.type_names)
         rows = [
             tuple(
-                self.assignment[c][w] if foreseen else self.counts[c] / n_replicas
+                self.assignment[c][w] / served[w] if foreseen else self.counts[c] / n_replicas
                 for w, foreseen in enumerate(is_foreseen)
             )
             if c in mine
@@ -470,11 +508,12 @@ class Plan:
     def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
         """The plan in the form of `plan --json`: strings, numbers, lists and dictionaries only."""
         assignment = []
-        for demand in problem.demands:
+        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
             mine = problem.candidates_of(demand.model)
             for w, name in enumerate(demand.type_names):
                 shares = {problem.candidates[c].name: self.assignment[c][w] for c in mine if self.assignment[c][w] > 0}
-                assignment.append({"model": demand.model, "type": name, "share_by_replica": shares})
+                row = {"model": demand.model, "type": name, "share_by_replica": shares, "shed_share": shed[w]}
+                assignment.append(row)
         return {
             "planner": self.planner,
             "options": dict(self.options),

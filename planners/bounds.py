@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from planners.assignment import RATE_TOLERANCE
 from planners.base import Objective
+from planners.shedding import what_must_be_served
 
 if TYPE_CHECKING:
-    from planners.base import Candidate, PlanningProblem
+    from planners.base import Candidate, Demand, PlanningProblem
 
 
 def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
@@ -36,7 +37,7 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
     """
     pace = math.inf
     usd_per_h = 0.0
-    for w, amount, able in _demanded(problem, allowed):
+    for _, w, amount, able in _demanded(problem, allowed):
         if not able:
             return 0.0
         pace = min(pace, math.fsum(n * candidate.capacity_rps[w] for candidate, n in able) / amount)
@@ -46,12 +47,13 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
     return pace
 
 
-def value_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
+def value_bound(problem: PlanningProblem, allowed: Sequence[int], *, may_shed: bool = False) -> float:
     """A lower bound of the value of all fleets of the allowed candidates (see `planners.assignment`).
 
     Args:
         problem: The problem.
         allowed: Positions of the candidates that may be rented.
+        may_shed: Whether they may shed what the problem allows, for `cost`; otherwise they serve everything.
 
     Returns:
         The bound of T, or for `cost` of the price in USD/h; infinite if there is no fleet, or no demand.
@@ -62,26 +64,31 @@ def value_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
     >>> value_bound(PlanningProblem((demand,), (one,), (("L40", 8),), 4.5, Objective.COST), [0])
     2.5
     """
-    pace = pace_bound(problem, allowed)
-    if pace in {0.0, math.inf}:
+    if problem.is_empty:
         return math.inf
+    must = what_must_be_served(problem) if may_shed else problem
     if problem.objective is not Objective.COST:
-        return 1.0 / pace
-    if pace * (1 + RATE_TOLERANCE) < 1:
+        pace = pace_bound(problem, allowed)
+        return 1.0 / pace if pace > 0 else math.inf
+    if pace_bound(must, allowed) * (1 + RATE_TOLERANCE) < 1:
         return math.inf
-    return math.fsum(amount * _usd_per_rps(w, able) for w, amount, able in _demanded(problem, allowed))
+    prices = []
+    for demand, w, amount, able in _demanded(problem, allowed):
+        served = amount * _usd_per_rps(w, able) if able else math.inf
+        prices.append(min(served, demand.shed_usd_per_h(w)) if may_shed and demand.can_shed(w) else served)
+    return math.fsum(prices)
 
 
 def _demanded(
     problem: PlanningProblem, allowed: Sequence[int]
-) -> Iterable[tuple[int, float, list[tuple[Candidate, int]]]]:
-    """Each type with a demand: its number, its amount, and who can serve it, with the most replicas of each."""
+) -> Iterable[tuple[Demand, int, float, list[tuple[Candidate, int]]]]:
+    """Each type with a demand: its model's demand, its number, its amount, and who can serve it, as often as can be."""
     for demand in problem.demands:
         mine = [c for c in allowed if problem.candidates[c].model == demand.model]
         rentable = [(problem.candidates[c], problem.max_count(c)) for c in mine]
         for w, amount in enumerate(demand.amounts):
             if amount > 0:
-                yield w, amount, [(one, n) for one, n in rentable if n > 0 and one.capacity_rps[w] > 0]
+                yield demand, w, amount, [(one, n) for one, n in rentable if n > 0 and one.capacity_rps[w] > 0]
 
 
 def _usd_per_rps(w: int, able: list[tuple[Candidate, int]]) -> float:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of, value_of
+from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of
 from planners.base import Objective, Plan, PlanningProblem, PlanStatus
+from planners.shedding import servable, value_with
 
 OBJECTIVE_TOLERANCE = 1e-6
 
@@ -41,9 +42,9 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     """All that is wrong with a plan; nothing if it is feasible and its objective is true.
 
     Counts are whole and not negative, the fleet keeps to budget, availability and the other limits, each type that is
-    demanded is assigned in full, to rented replicas that can serve it, for the objective `cost` in time, and the
-    objective is the one that the assignment has, to a relative 1e-6. A plan with capacities of its own is judged by
-    these. A plan without a fleet must say why.
+    demanded is assigned in full, unless it may be shed (`planners.shedding`), to rented replicas that can serve it, for
+    the objective `cost` in time, and the objective is the one that the assignment has, to a relative 1e-6. A plan with
+    capacities of its own is judged by these. A plan without a fleet must say why.
 
     >>> from planners.base import Candidate, Demand, Objective, Termination
     >>> demand = Demand("m", None, ("chat",), (100.0,))
@@ -62,6 +63,7 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     violations = list(_shape(problem, plan))
     if not violations:
         problem = problem if plan.capacities is None else problem.with_capacities(plan.capacities)
+        problem = servable(problem)
         violations = [*_fleet(problem, plan), *_assignment(problem, plan)]
         violations += _objective(problem, plan)
     return violations
@@ -126,7 +128,8 @@ def _assignment(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
             shares = [plan.assignment[c][w] for c in mine]
             total = math.fsum(shares)
             is_left_out = amount == 0 and not any(shares)
-            if not abs(total - 1) <= SHARE_TOLERANCE and not is_left_out:
+            is_shed = problem.objective is Objective.COST and demand.can_shed(w) and total < 1
+            if not abs(total - 1) <= SHARE_TOLERANCE and not is_left_out and not is_shed:
                 yield Violation(Rule.ASSIGNMENT, f"{where}: the shares sum to {total:g}")
             for c, share in zip(mine, shares, strict=True):
                 candidate = problem.candidates[c]
@@ -143,12 +146,13 @@ def _objective(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
         message = f"the objective is {plan.objective_name} {plan.objective}, asked for is {problem.objective}"
         yield Violation(Rule.OBJECTIVE, message)
         return
-    makespan = evaluate(problem, plan.counts, plan.assignment)
-    if problem.objective is Objective.COST and value_of(problem, plan.counts, makespan) == math.inf:
+    value = value_with(problem, plan.counts, plan.assignment)
+    if problem.objective is Objective.COST and value == math.inf:
+        makespan = evaluate(problem, plan.counts, plan.assignment, may_shed=True)
         message = f"the assignment carries {1 / makespan:g} of the rates demanded, not all"
         yield Violation(Rule.CAPACITY, message)
         return
-    objective = objective_of(problem.objective, value_of(problem, plan.counts, makespan)) if makespan > 0 else 0.0
+    objective = objective_of(problem.objective, value) if value > 0 else 0.0
     if not math.isclose(plan.objective, objective, rel_tol=OBJECTIVE_TOLERANCE):
         message = f"the objective is said to be {plan.objective:g}, the assignment has {objective:g}"
         yield Violation(Rule.OBJECTIVE, message)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.assignment import evaluate, value_of
 from planners.base import Candidate, Demand, Objective, Plan, Planner, PlanningProblem
 from planners.previous import Previous
+from planners.shedding import servable, value_with
 from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ class Controller:
         fits = all(n <= offered[gpu] for gpu, n in problem.gpus(running.counts).items())
         if not fits or not problem.is_affordable(problem.usd_per_h(running.counts)):
             return plan.counts != running.counts
-        old, new = (value_of(problem, p.counts, evaluate(problem, p.counts, p.assignment)) for p in (running, plan))
+        problem = servable(problem)
+        old, new = (value_with(problem, p.counts, p.assignment) for p in (running, plan))
         return old > new * (1 + self._rules.min_gain)
 
 

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from planners.assignment import best_assignment, objective_of, value_of
+from planners.assignment import best_assignment, objective_of
 from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.blind import mix_capacity_rps
 from planners.errors import PlannerError
 from planners.fleet import PROVED_GAP
+from planners.shedding import fleet_value, servable
 from planners.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
 
 if TYPE_CHECKING:
@@ -434,7 +435,7 @@ class _Explainer:
     def _with_added(self, c: int) -> tuple[float, WhatIf]:
         """Value, and what it means, of the plan with one more replica."""
         counts = tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
-        value = value_of(self.problem, counts, best_assignment(self._promised, counts).makespan)
+        value = fleet_value(servable(self._promised), counts)
         objective = objective_of(self.problem.objective, value)
         change = objective - (self.plan.objective or 0.0)
         return value, WhatIf(objective, change, self._effect(objective, PROVED_GAP), Termination.HEURISTIC)

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, objective_of, value_of
+from planners.assignment import RATE_TOLERANCE, Assignment, objective_of
 from planners.base import Fractions, Objective, Plan, PlanningProblem, PlanStatus, Termination
 from planners.check import broken_limits, check_plan
 from planners.fleet import best_fleet, cheapest_fleet
+from planners.shedding import best_shares, value_with
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -67,12 +68,12 @@ class Drafting:
         kept = tuple(counts)
         if assignment is not None:
             kept = tuple(count if any(row) else 0 for count, row in zip(kept, assignment, strict=True))
-            makespan, fractions = evaluate(problem, kept, assignment), assignment
+            fractions = assignment
         elif keeps_idle:
-            makespan, fractions = best_assignment(problem, kept)
+            fractions = best_shares(problem, kept).fractions
         else:
-            kept, (makespan, fractions) = _without_idle(problem, kept)
-        value = value_of(problem, kept, makespan) if makespan > 0 else math.inf
+            kept, (_, fractions) = _without_idle(problem, kept)
+        value = math.inf if problem.is_empty else value_with(problem, kept, fractions)
         if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))
         objective = objective_of(problem.objective, value)
@@ -202,7 +203,7 @@ def _without_idle(problem: PlanningProblem, counts: tuple[int, ...]) -> tuple[tu
     Those are kept whose return would cost more than they do, or break a limit that the fleet keeps to.
     """
     while True:
-        found = best_assignment(problem, counts)
+        found = best_shares(problem, counts)
         if found.makespan == math.inf:
             return counts, found
         kept = counts

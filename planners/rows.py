@@ -11,7 +11,7 @@ from planners.quiet import no_output
 if TYPE_CHECKING:
     from scipy.optimize import LinearConstraint
 
-    from planners.base import PlanningProblem
+    from planners.base import Demand, PlanningProblem
 
 
 Row = dict[int, float]
@@ -130,11 +130,15 @@ class Rows:
         for demand in problem.demands:
             for w, amount in enumerate(demand.amounts):
                 if amount > 0:
-                    row: Row = {}
-                    for c in problem.candidates_of(demand.model):
-                        if c in fleet.present and problem.candidates[c].capacity_rps[w] > 0:
-                            row |= fleet.present[c]
-                    self.add(row, lower=1.0)
+                    self.add(self.present(problem, fleet, demand, w), lower=1.0)
+
+    def present(self, problem: PlanningProblem, fleet: FleetColumns, demand: Demand, w: int) -> Row:
+        """At least 1 if and only if a replica of the fleet can serve a type of a model, and does not start too late."""
+        row: Row = {}
+        for c in problem.candidates_of(demand.model):
+            if c in fleet.present and problem.candidates[c].capacity_rps[w] > 0:
+                row |= fleet.present[c]
+        return row
 
     def solve(
         self,

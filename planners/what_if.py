@@ -32,9 +32,10 @@ def with_demand(problem: PlanningProblem, model: str, w: int, amount: float) -> 
 
 
 def with_rates(problem: PlanningProblem, factor: float) -> PlanningProblem:
-    """The problem of the cheapest fleet, whatever the budget, that carries the amounts times a factor as rates."""
+    """The problem of the cheapest fleet, whatever the budget, that carries all amounts times a factor as rates."""
     demands = tuple(
-        replace(demand, amounts=tuple(factor * amount for amount in demand.amounts)) for demand in problem.demands
+        replace(demand, amounts=tuple(factor * amount for amount in demand.amounts), shed_usd_per_request=())
+        for demand in problem.demands
     )
     return replace(problem, demands=demands, objective=Objective.COST, budget_usd_per_h=math.inf)
 
@@ -60,6 +61,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
             mix=None,
             type_names=(*demand.type_names, f"held by {forced.name}"),
             amounts=(*demand.amounts, _TRACE * demand.total),
+            shed_usd_per_request=(*demand.shed_usd_per_request, *[math.inf] * bool(demand.shed_usd_per_request)),
         )
         if demand.model == forced.model
         else demand

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -312,6 +313,21 @@ def _further_limits(planning: schema.Planning) -> dict[str, Any]:
 
 
 def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
+    """What is asked of each model, and what it costs not to serve it."""
+    demands = _make_amounts(scenario, trace)
+    penalties = scenario.planning.shed_usd_per_request
+    if penalties is None:
+        return demands
+    by_name = (
+        penalties if isinstance(penalties, dict) else {name: penalties for one in demands for name in one.type_names}
+    )
+    return tuple(
+        replace(demand, shed_usd_per_request=tuple(by_name.get(name, math.inf) for name in demand.type_names))
+        for demand in demands
+    )
+
+
+def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
     """What is asked of each model: the file's numbers, or the mix and rate of a trace."""
     planning = scenario.planning
     if isinstance(planning.capacity, schema.GivenCapacity):

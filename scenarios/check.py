@@ -23,7 +23,7 @@ from scenarios.schema import (
 from scenarios.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
 from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
-from traces import READERS, TraceError, nearest
+from traces import READERS, TraceError, WorkloadGrid, nearest
 
 Finding = tuple[FieldPath, str]
 
@@ -37,6 +37,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, folder),
         lambda: _check_capacity(scenario),
+        lambda: _check_shedding(scenario),
         lambda: _check_planners(scenario),
         lambda: _check_sim(scenario, folder),
         lambda: _check_overrides(scenario),
@@ -128,6 +129,18 @@ def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
         if n_given != n_types:
             message = f"{n_given} capacities for {n_types} workload types: {', '.join(capacity.requests)}"
             yield (*path, "candidates", name, "capacity_rps"), message
+
+
+def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
+    planning = scenario.planning
+    if isinstance(planning.capacity, GivenCapacity):
+        names = list(planning.capacity.requests)
+    else:
+        grid = WorkloadGrid(planning.grid.prompt_tokens, planning.grid.output_tokens)
+        names = [kind.name for kind in grid.types]
+    for name in planning.shed_usd_per_request if isinstance(planning.shed_usd_per_request, dict) else ():
+        if name not in names:
+            yield ("planning", "shed_usd_per_request", name), f"unknown workload type {name!r}: {nearest(name, names)}"
 
 
 def _check_planners(scenario: Scenario) -> Iterator[Finding]:

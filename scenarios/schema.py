@@ -410,6 +410,8 @@ class Planning(_Part):
     """Largest share of the fleet's GPUs that may be of one type, counted in GPUs."""
     previous: PreviousFleet | None = None
     """The fleet that runs already; by default nothing does, or nothing is lost by changes."""
+    shed_usd_per_request: NonNegativeFloat | dict[str, NonNegativeFloat] | None = None
+    """Penalty for a request that is not served, of all workload types or by their names; the others must be served."""
     cases: tuple[str, ...] = ()
     """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
     time_limit_s: PositiveFloat = 60.0
@@ -424,8 +426,7 @@ class PlannerChoice(_Part):
     policy: Literal["static", "replan", "replan_sticky", "oracle"] = "static"
     """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
     label: str = ""
-    """What it is called in results, where one planner stands twice with different options; by default its name, and
-    its policy if that is not `static`."""
+    """What it is called in results, if one planner stands twice; by default its name, and a policy but `static`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from scipy.optimize import linprog
+
 from planners import Candidate, Demand, Feature, Objective, PlanningProblem, best_assignment
 from planners.assignment import RATE_TOLERANCE
 
@@ -131,6 +133,54 @@ def makespan_of(problem: PlanningProblem, counts: tuple[int, ...]) -> float:
     return best_assignment(averaged, counts).makespan
 
 
+def _usd_per_h(problem: PlanningProblem, counts: tuple[int, ...]) -> float:
+    return problem.usd_per_h(counts) + drain_usd_per_h(problem, counts)
+
+
+def least_penalty_usd_per_h(problem: PlanningProblem, counts: tuple[int, ...]) -> float:
+    """For `cost`: the penalty of what a fleet cannot serve, by a linear program in the rates that it serves."""
+    able = [
+        (c, w)
+        for c, candidate in enumerate(problem.candidates)
+        for w, rps in enumerate(candidate.capacity_rps)
+        if counts[c] > 0 and rps > 0
+    ]
+    gains, upper, total = [], [], 0.0
+    rows: list[list[float]] = [
+        [float(c == i) / problem.candidates[c].capacity_rps[w] for c, w in able] for i in range(len(counts))
+    ]
+    for demand in problem.demands:
+        for w, amount in enumerate(demand.amounts):
+            # What must be served is worth so much that it is served first.
+            price = min(demand.shed_usd_per_request[w], 1e3) * 3600
+            total += price * amount
+            rows.append([float(v == w and problem.candidates[c].model == demand.model) for c, v in able])
+            upper.append(amount)
+    for c, w in able:
+        gains.append(min(problem.demand(problem.candidates[c].model).shed_usd_per_request[w], 1e3) * 3600)
+    if able:
+        found = linprog([-gain for gain in gains], A_ub=rows, b_ub=[*counts, *upper], method="highs")
+        total += found.fun
+    return total if total < 1e3 else math.inf
+
+
+def least_given_up(problem: PlanningProblem) -> float:
+    """For the other objectives: the least penalty of types that nobody in a fleet can serve."""
+    penalties = []
+    for counts in fleets(problem):
+        given_up = [
+            demand.shed_usd_per_request[w] * amount
+            for demand in problem.demands
+            for w, amount in enumerate(demand.amounts)
+            if amount > 0
+            and not any(
+                counts[c] and problem.candidates[c].capacity_rps[w] for c in problem.candidates_of(demand.model)
+            )
+        ]
+        penalties.append(sum(given_up))
+    return min(penalties)
+
+
 def is_largest(problem: PlanningProblem, counts: tuple[int, ...]) -> bool:
     """Whether nothing can be added; without further limits, a smaller fleet is never faster."""
     if problem.needs & {Feature.LIMITS, Feature.SWITCHING}:
@@ -146,7 +196,11 @@ def least_value(problem: PlanningProblem) -> float:
     if problem.objective is not Objective.COST:
         tried = (counts for counts in fleets(problem) if is_largest(problem, counts))
         return min((makespan_of(problem, counts) for counts in tried), default=math.inf)
-    price = {y: problem.usd_per_h(y) + drain_usd_per_h(problem, y) for y in fleets(problem)}
+    if Feature.SHEDDING in problem.needs:
+        return min(
+            (_usd_per_h(problem, y) + least_penalty_usd_per_h(problem, y) for y in fleets(problem)), default=math.inf
+        )
+    price = {y: _usd_per_h(problem, y) for y in fleets(problem)}
     for counts in sorted(price, key=lambda y: price[y]):
         if makespan_of(problem, counts) <= 1 + RATE_TOLERANCE:
             return price[counts]

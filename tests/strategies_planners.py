@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hypothesis import strategies as st
@@ -28,6 +29,17 @@ def limited(draw: st.DrawFn, base: st.SearchStrategy[PlanningProblem]) -> Planni
         max_gpu_share=draw(st.sampled_from([1.0, 0.75, 0.5, 0.4])),
         previous=draw(st.sampled_from([None, previous])),
     )
+
+
+@st.composite
+def with_shedding(draw: st.DrawFn, base: st.SearchStrategy[PlanningProblem]) -> PlanningProblem:
+    """Problems of which some types may be shed, at penalties that are now more and now less than serving them costs."""
+    problem = draw(base)
+    penalties = st.sampled_from([1e-4, 1e-3, math.inf, 1e-2])
+    demands = [
+        replace(one, shed_usd_per_request=tuple(draw(penalties) for _ in one.amounts)) for one in problem.demands
+    ]
+    return replace(problem, demands=tuple(demands))
 
 
 @st.composite

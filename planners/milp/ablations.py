@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from planners.assignment import fleet_value
 from planners.base import Termination
 from planners.blind import capacity_weighted
 from planners.composition import given_fleet
 from planners.milp.solve import Solved
+from planners.shedding import fleet_value
 
 if TYPE_CHECKING:
     from planners.assignment import Assignment

@@ -46,6 +46,7 @@ class Formulation:
         shares: x' / Z by candidate and type; absent where nothing is demanded or the candidate has no capacity.
         counts: y by candidate; absent where no replica can be rented.
         uses: Whether any replica of a candidate is rented; empty unless configurations are limited.
+        shed: u' / Z by model and type, what is shed of it; absent where all must be served. For `cost` only.
         kept: How many replicas of a candidate that run already are kept; absent where none runs.
         labels: Names of the candidates, fit for an LP file.
         type_labels: Names of the workload types by model, fit for an LP file.
@@ -60,6 +61,7 @@ class Formulation:
     shares: dict[tuple[int, int], pulp.LpVariable]
     counts: dict[int, pulp.LpVariable]
     uses: dict[int, pulp.LpVariable]
+    shed: dict[tuple[str, int], pulp.LpVariable]
     kept: dict[int, pulp.LpVariable]
     labels: tuple[str, ...]
     type_labels: dict[str, tuple[str, ...]]
@@ -95,15 +97,15 @@ class Formulation:
             return max(0.0, loss * self.unit_usd_per_h + self.fixed_usd_per_h)
         return -1.0 / (loss * self.scale) if loss < 0 else math.inf
 
-    def demanded(self) -> Iterable[tuple[str, int, list[int]]]:
-        """Each type with a demand: a name fit for an LP file, its number, and the candidates that can serve it."""
+    def demanded(self) -> Iterable[tuple[str, str, int, list[int]]]:
+        """Each type with a demand: a name fit for an LP file, its model, its number, and who can serve it."""
         model_labels = _labels([demand.model for demand in self.problem.demands])
         for demand, model_label in zip(self.problem.demands, model_labels, strict=True):
             mine = self.problem.candidates_of(demand.model)
             prefix = f"{model_label}_" if len(model_labels) > 1 else ""
             for w, (label, amount) in enumerate(zip(self.type_labels[demand.model], demand.amounts, strict=True)):
                 if amount > 0:
-                    yield prefix + label, w, [c for c in mine if (c, w) in self.shares]
+                    yield prefix + label, demand.model, w, [c for c in mine if (c, w) in self.shares]
 
 
 def maximise_pace(f: Formulation) -> None:
@@ -116,23 +118,37 @@ def maximise_pace(f: Formulation) -> None:
 
 
 def minimise_price(f: Formulation) -> None:
-    r"""For the objective `cost` the fleet is as cheap as it can be, with what it stops of the previous one.
+    r"""For the objective `cost` the fleet is as cheap as it can be, with what it stops of the previous one and sheds.
 
-    .. math:: \min \sum_c o_c \left(y_c + e \, (q_c - k_c)\right)
+    .. math:: \min \sum_c o_c \left(y_c + e \, (q_c - k_c)\right) + \sum_w p_w f_w u_w
 
-    Of q replicas that run k are kept, and a replica that is stopped is paid for e times as long as the fleet stays.
+    Of q replicas that run k are kept, and a replica that is stopped is paid for e times as long as the fleet stays. A
+    share u of a type is shed, at a penalty p.
     """
     if f.problem.objective is Objective.COST:
-        _add(f, _price(f, f.unit_usd_per_h), "price")
+        demands = {demand.model: demand for demand in f.problem.demands}
+        penalties = [demands[m].shed_usd_per_h(w) / f.unit_usd_per_h * shed for (m, w), shed in f.shed.items()]
+        _add(f, _price(f, f.unit_usd_per_h) + pulp.lpSum(penalties), "price")
 
 
 def assign_in_full(f: Formulation) -> None:
-    r"""Every type of every model is assigned in full.
+    r"""Every type of every model that must be served is assigned in full.
 
     .. math:: \sum_c x'_{c,w} = z \quad \forall w: f_w > 0
     """
-    for label, w, able in f.demanded():
-        _add(f, pulp.lpSum(f.shares[c, w] for c in able) == f.pace, f"assign_{label}")
+    for label, model, w, able in f.demanded():
+        if (model, w) not in f.shed:
+            _add(f, pulp.lpSum(f.shares[c, w] for c in able) == f.pace, f"assign_{label}")
+
+
+def shed_the_rest(f: Formulation) -> None:
+    r"""What is not assigned of a type that may be shed is shed.
+
+    .. math:: \sum_c x'_{c,w} + u'_w = z \quad \forall w: f_w > 0,\ p_w < \infty
+    """
+    for label, model, w, able in f.demanded():
+        if (model, w) in f.shed:
+            _add(f, pulp.lpSum(f.shares[c, w] for c in able) + f.shed[model, w] == f.pace, f"shed_{label}")
 
 
 def keep_within_capacity(f: Formulation) -> None:
@@ -170,7 +186,7 @@ def keep_within_availability(f: Formulation) -> None:
 
 
 def cover_demand(f: Formulation) -> None:
-    r"""Somebody can serve each type.
+    r"""Somebody can serve each type that must be served.
 
     .. math:: \sum_{c:\, h_{c,w} > 0} y_c \ge 1 \quad \forall w: f_w > 0
 
@@ -178,7 +194,9 @@ def cover_demand(f: Formulation) -> None:
     from the other rows wherever z > 0. It tightens the relaxation, and makes the MILP infeasible where z = 0 would be
     the optimum.
     """
-    for label, _, able in f.demanded():
+    for label, model, w, able in f.demanded():
+        if (model, w) in f.shed:
+            continue
         present = [f.counts[c] for c in able if f.start_share(c) < 1]
         present += [f.kept[c] for c in able if f.start_share(c) == 1 and c in f.kept]
         _add(f, pulp.lpSum(present) >= 1, f"cover_{label}")
@@ -230,6 +248,7 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "pace": maximise_pace,
     "price": minimise_price,
     "assign": assign_in_full,
+    "shed": shed_the_rest,
     "capacity": keep_within_capacity,
     "budget": keep_within_budget,
     "availability": keep_within_availability,
@@ -261,7 +280,7 @@ def formulate(
     """
     families = tuple(families)
     is_cost = problem.objective is Objective.COST
-    least = value_bound(problem, range(len(problem.candidates))) if is_cost else 1.0
+    least = value_bound(problem, range(len(problem.candidates)), may_shed=True) if is_cost else 1.0
     unit_usd_per_h = least if 0 < least < math.inf else 1.0
     most_pace = 1.0 if is_cost else pace_bound(problem, range(len(problem.candidates)))
     if lp is None:
@@ -281,14 +300,19 @@ def formulate(
                 shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
     most = most_pace / scale if most_pace < math.inf else None
     pace = lp.add_variable(f"{prefix}z", 1.0 / scale if is_cost else 0, most)
-    uses, kept = {}, {}
+    uses, kept, shed = {}, {}, {}
+    for demand in problem.demands if is_cost else ():
+        for w, label in enumerate(type_labels[demand.model]):
+            if demand.amounts[w] > 0 and demand.can_shed(w):
+                model_label = f"{_labels([demand.model])[0]}_" if len(problem.demands) > 1 else ""
+                shed[demand.model, w] = lp.add_variable(f"{prefix}u_{model_label}{label}", 0)
     if problem.max_configurations is not None and "use" in families:
         uses = {c: lp.add_variable(f"{prefix}b_{labels[c]}", 0, 1, pulp.LpInteger) for c in counts}
     if problem.previous is not None:
         running = problem.previous.counts_of(problem.candidates)
         kept = {c: lp.add_variable(f"{prefix}kept_{labels[c]}", 0, running[c]) for c in counts if running[c] > 0}
     formulation = Formulation(
-        problem, scale, unit_usd_per_h, lp, pace, shares, counts, uses, kept, labels, type_labels, prefix
+        problem, scale, unit_usd_per_h, lp, pace, shares, counts, uses, shed, kept, labels, type_labels, prefix
     )
     for family in families:
         FAMILIES[family](formulation)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from planners.assignment import best_assignment, fleet_value
 from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.check import broken_limits
 from planners.fill import by_value, fill
@@ -18,7 +17,8 @@ from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
 from planners.milp.solve import Solved, solve_bisection, solve_direct
-from planners.outcome import Drafting
+from planners.outcome import Drafting, why_infeasible
+from planners.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 
 _METHODS = {"direct": solve_direct, "bisection": solve_bisection}
 
@@ -46,6 +46,7 @@ class MilpPlanner:
             Feature.EXACT,
             Feature.LIMITS,
             Feature.SWITCHING,
+            Feature.SHEDDING,
         }
     )
     Options: type[BaseModel] = MilpOptions
@@ -59,6 +60,7 @@ class MilpPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         options = self.options
+        asked, problem = problem, servable(problem)
         drafting = Drafting(problem, self.name, options)
         solve = self._solve
         if options.deployment == "uniform":
@@ -67,7 +69,9 @@ class MilpPlanner:
             solve = partial(with_uniform_composition, solve=solve)
         solved = solve(problem)
         if solved.counts is None:
-            return drafting.none(solved.termination, solved.diagnostics)
+            must = what_must_be_served(asked)
+            reasons = solved.diagnostics or why_infeasible(in_full(asked) if must.is_empty else must)
+            return drafting.none(solved.termination, reasons)
         return drafting.plan(
             solved.counts,
             solved.termination,
@@ -97,8 +101,12 @@ class MilpPlanner:
 
 def _start(problem: PlanningProblem) -> tuple[int, ...] | None:
     """A fleet to begin with: what `greedy` rents, or what runs already if that is no worse; None without both."""
-    filled = fill(problem, by_value)
-    known = [_running(problem), None if filled is None else filled[0]]
+    must = what_must_be_served(problem)
+    parts = [problem] if must is problem else [in_full(problem), must]
+    filled = [fill(part, by_value) for part in parts]
+    known = [_running(problem), *(None if found is None else found[0] for found in filled)]
+    if problem.objective is Objective.COST and must.is_empty and not problem.is_empty:
+        known.append((0,) * len(problem.candidates))
     best = min(known, key=lambda counts: fleet_value(problem, counts))
     return best if fleet_value(problem, best) < math.inf else None
 
@@ -116,6 +124,7 @@ def write_lp(problem: PlanningProblem, path: str | Path) -> None:
 
     The variables are scaled as `planners.milp.formulation` says; a problem without a plan is not scaled.
     """
+    problem = servable(problem)
     start = None if problem.objective is Objective.COST else _start(problem)
-    scale = 1.0 if start is None else 1.0 / best_assignment(problem, start).makespan
+    scale = 1.0 if start is None else 1.0 / best_shares(problem, start).makespan
     formulate(problem, scale).lp.writeLP(str(path))

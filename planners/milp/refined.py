@@ -13,6 +13,7 @@ from planners.assignment import evaluate, objective_of, replica_times, value_of
 from planners.base import Capacities, Feature, Objective, Plan, PlanningProblem, PlanStatus, Termination
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
+from planners.shedding import in_full
 
 if TYPE_CHECKING:
     from planners.trial import Trial
@@ -52,7 +53,7 @@ class RefinedPlanner:
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         started_s = time.perf_counter()
-        plan = self._plan(problem)
+        plan = self._plan(in_full(problem))
         options = tuple(sorted(self.options.model_dump().items()))
         return replace(plan, planner=self.name, options=options, solve_s=time.perf_counter() - started_s)
 

@@ -19,6 +19,7 @@ from planners.milp.planner import MilpPlanner
 from planners.milp.regret import Counts, Judge
 from planners.milp.robust_formulation import Criterion, RobustFleet, solve_robust
 from planners.outcome import Drafting
+from planners.shedding import in_full
 
 _SAID = {
     "worst": "pace of the worst case",
@@ -71,6 +72,7 @@ class RobustPlanner:
         """
         drafting = Drafting(problem, self.name, self.options)
         options = self.options
+        problem = replace(in_full(problem), previous=None)
         cases = {NOW: replace(problem, cases=())} | {case.name: case.problem(problem) for case in problem.cases}
         weights = _weights(options.weights, cases)
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from planners.assignment import fleet_value
 from planners.base import Objective, PlanningProblem, Termination
 from planners.bounds import value_bound
 from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.core import Effort, Search, run_highs
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
+from planners.shedding import fleet_value
 
 
 class Solved(NamedTuple):
@@ -33,7 +33,7 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, effort: 
             none is known.
         effort: How hard the solver tries.
     """
-    least = value_bound(problem, range(len(problem.candidates)))
+    least = value_bound(problem, range(len(problem.candidates)), may_shed=True)
     if least == math.inf:
         return Solved(None, least, Termination.INFEASIBLE)
     counts = None if start is None else tuple(start)
@@ -72,7 +72,7 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effor
         return solve_direct(problem, start, effort)
     counts: tuple[int, ...] | None = tuple(start)
     upper = fleet_value(problem, counts)
-    lower = min(value_bound(problem, range(len(problem.candidates))), upper)
+    lower = min(value_bound(problem, range(len(problem.candidates)), may_shed=True), upper)
     formulation = formulate(problem, 1.0 / upper)
     ratio = 1.0 + max(effort.gap, PROVED_GAP)
     n_halvings = max(1, math.ceil(math.log2(max(1.0, math.log(upper / lower) / math.log(ratio)))))

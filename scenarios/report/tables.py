@@ -113,9 +113,12 @@ def plan_tables(plan: dict[str, Any]) -> list[Table]:
         fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, number(entry["usd_per_h"], 2))
     assignment = make_table("Who serves what")
     names = [entry["name"] for entry in plan["fleet"]]
-    make_columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in names)])
+    sheds = any(entry["shed_share"] > 0 for entry in plan["assignment"])
+    served = [*names, "shed"] if sheds else names
+    make_columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in served)])
     for entry in plan["assignment"]:
-        shares = (entry["share_by_replica"].get(name) for name in names)
+        shares = [entry["share_by_replica"].get(name) for name in names]
+        shares += [entry["shed_share"] or None] if sheds else []
         assignment.add_row(entry["model"], entry["type"], *(share(x) for x in shares))
     return [fleet, assignment]
 

@@ -77,6 +77,21 @@ def test_plan_of_the_published_example(hetserve: Hetserve) -> None:
     )
 
 
+def test_plan_says_what_is_shed(hetserve: Hetserve) -> None:
+    sets = [
+        "planning.objective=cost",
+        "planning.shed_usd_per_request={w1: 0.01}",
+        "planning.capacity.requests={w1: 9, w2: 1}",
+    ]
+    options = [word for one in sets for word in ("--set", one)]
+    assert "shed" in hetserve("plan", "paper_example", *options).stdout
+    plan = json.loads(hetserve("plan", "paper_example", "--json", *options).stdout)
+    shed = {row["type"]: row["shed_share"] for row in plan["assignment"]}
+    assert 0.5 < shed["w1"] < 1
+    assert shed["w2"] == 0
+    assert "shed" not in hetserve("plan", "paper_example").stdout
+
+
 def test_plan_writes_the_linear_program(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
     assert hetserve("plan", small, "--write-lp", "model.lp").exit_code == 0
     assert "budget" in (tmp_path / "model.lp").read_text()

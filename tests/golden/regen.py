@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +22,19 @@ def write_family(family: str, path: Path) -> None:
         problem = replace(problem, max_configurations=3)
     if family == "share":
         problem = replace(problem, max_gpu_share=0.5)
+    if family == "shed":
+        demands = [
+            replace(one, shed_usd_per_request=(0.001, *[math.inf] * (len(one.amounts) - 1))) for one in problem.demands
+        ]
+        problem, objective = replace(problem, objective=Objective.COST, demands=tuple(demands)), "price"
     if family == "keep":
         problem = replace(
             problem, previous=Previous((("large on 2 t1", 1), ("small on t2", 2)), start_s=900.0, drain_s=60.0)
         )
     beside = {"configurations": ["use"], "keep": ["capacity"]}  # what shows what their variables are
     families = dict.fromkeys([objective, *beside.get(family, []), family])
-    formulate(problem, scale=0.01, families=families).lp.writeLP(str(path))
+    scale = 1.0 if problem.objective is Objective.COST else 0.01
+    formulate(problem, scale=scale, families=families).lp.writeLP(str(path))
 
 
 def write_robust_family(family: str, path: Path) -> None:

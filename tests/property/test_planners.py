@@ -29,8 +29,9 @@ from planners.assignment import objective_of
 from planners.base import Feature
 from planners.bounds import pace_bound
 from planners.milp import core
-from tests.planning import fleets, least_value
-from tests.strategies_planners import limited, problems
+from planners.shedding import in_full, what_must_be_served
+from tests.planning import fleets, least_given_up, least_value
+from tests.strategies_planners import limited, problems, with_shedding
 
 EXACT = {"gap": 0.0}
 ALL_PLANNERS = (*planner_names(), "helix:best", "hexgen:best", "homogeneous:t1", "milp:bisection")
@@ -81,6 +82,55 @@ def test_other_planners_keep_to_further_limits(problem: PlanningProblem) -> None
         assert value_by(problem, name) >= best * (1 - 1e-9)
     is_found = value_by(problem, "greedy") < math.inf
     assert is_found == (best < math.inf) or problem.objective is Objective.COST
+
+
+@given(with_shedding(problems(max_candidates=4, objectives=(Objective.COST,))))
+def test_milp_sheds_what_is_dearer_to_serve(problem: PlanningProblem) -> None:
+    plan = planner("milp").plan(problem)
+    assert check_plan(problem, plan) == []
+    assert same(math.inf if plan.objective is None else plan.objective, least_value(problem))
+
+
+@given(with_shedding(problems(max_candidates=4, objectives=(Objective.MAKESPAN, Objective.THROUGHPUT))))
+def test_milp_gives_up_the_least_and_serves_the_rest_as_fast_as_it_can(problem: PlanningProblem) -> None:
+    plan = planner("milp").plan(problem)
+    assert check_plan(problem, plan) == []
+    if plan.objective is None:
+        assert least_value(what_must_be_served(problem)) == math.inf or plan.diagnostics
+        return
+    shed = plan.shed(problem)
+    penalty = sum(
+        demand.shed_usd_per_request[w] * amount * shed[d][w]
+        for d, demand in enumerate(problem.demands)
+        for w, amount in enumerate(demand.amounts)
+        if shed[d][w] > 0
+    )
+    assert same(penalty, least_given_up(problem))
+    amounts = [
+        tuple(amount * (share == 0) for amount, share in zip(demand.amounts, shares, strict=True))
+        for demand, shares in zip(problem.demands, shed, strict=True)
+    ]
+    served = [
+        dataclasses.replace(demand, amounts=left, shed_usd_per_request=())
+        for demand, left in zip(problem.demands, amounts, strict=True)
+    ]
+    assert same(
+        objective_of(problem.objective, plan.objective),
+        least_value(dataclasses.replace(problem, demands=tuple(served))),
+    )
+
+
+@given(with_shedding(problems(max_candidates=4)))
+def test_planners_that_do_not_choose_what_to_shed_are_no_worse_for_it(problem: PlanningProblem) -> None:
+    best = value_by(problem)
+    for name in ("coral", "greedy", "hexgen", "homogeneous", "milp_robust"):
+        plan, plain = planner(name).plan(problem), planner(name).plan(in_full(problem))
+        assert check_plan(problem, plan) == []
+        if plain.objective is not None:
+            assert plan.objective is not None
+            assert objective_of(problem.objective, plan.objective) <= objective_of(problem.objective, plain.objective)
+        elif plan.objective is not None:
+            assert objective_of(problem.objective, plan.objective) >= best * (1 - 1e-9)
 
 
 @given(limited(problems(max_candidates=4)))

@@ -41,6 +41,11 @@ def candidate(**fields: Any) -> tuple[Candidate, ...]:
         ({"max_configurations": 0}, "max_configurations is 0"),
         ({"max_gpu_share": 0.0}, "max_gpu_share is 0.0"),
         ({"max_gpu_share": 1.5}, "max_gpu_share is 1.5"),
+        (
+            {"demands": (Demand("llama", None, ("w1", "w2"), (1.0, 1.0), (1.0, -1.0)),)},
+            "shed_usd_per_request is (1.0, -1.0)",
+        ),
+        ({"demands": (Demand("llama", None, ("w1", "w2"), (1.0, 1.0), (1.0,)),)}, "each of 2 workload types needs a"),
         ({"previous": Previous((("c11", 1),))}, "unknown candidate 'c11': did you mean 'c1'?"),
         ({"previous": Previous((("c2", 1), ("c1", 1)))}, "previous names c2, c1; each candidate"),
         ({"previous": Previous((("c1", -1),))}, "previous: -1 replicas of 'c1'"),

@@ -87,6 +87,16 @@ def test_what_no_fleet_can_serve_leaves_all_as_it_is() -> None:
     assert controller().replan(situation({"H100-SXM": 0, "A100-SXM-80GB": 0, "L40S": 0})) is None
 
 
+@pytest.mark.parametrize("objective", [Objective.COST, Objective.THROUGHPUT])
+def test_what_must_be_shed_for_a_time_is_served_again(objective: Objective) -> None:
+    demand = replace(Demand.from_rate(MODEL.name, MIX, 0.8), shed_usd_per_request=(1.0, 1.0))
+    only_long = Candidate.from_spec(LONG, (1.0, 0.0))
+    candidates = (only_long, Candidate.from_spec(SHORT, (0.0, 1.0)))
+    made = controller(first=problem(demands=(demand,), candidates=candidates, objective=objective))
+    assert gpus(made.replan(situation({"H100-SXM": 0}))) == {"A100-SXM-80GB": 1}
+    assert gpus(made.replan(situation())) == {"A100-SXM-80GB": 1, "H100-SXM": 1}
+
+
 def test_prices_are_those_of_the_moment() -> None:
     first = problem(budget_usd_per_h=7.0)
     made = controller(first=first)

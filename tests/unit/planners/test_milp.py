@@ -199,3 +199,6 @@ def test_time_limit_may_run_out_at_any_step() -> None:
         assert plan.gap is not None
         assert plan.objective >= best.bound * (1 - 1e-9)
         assert plan.bound <= best.objective * (1 + 1e-9)
+        if limit_s < 0.01:
+            assert plan.termination is Termination.TIME_LIMIT
+            assert plan.gap > 0

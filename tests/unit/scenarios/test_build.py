@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from planners import Previous
@@ -30,6 +31,16 @@ def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
     job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
     assert job.problem.trial is not None
     assert job.problem.trial.requests == job.trace
+
+
+def test_penalties_reach_the_problem() -> None:
+    def penalties(name: str, value: str) -> tuple[float, ...]:
+        job = Job.prepare(load(name, None, [f"planning.shed_usd_per_request={value}"]), 0)
+        return job.problem.demands[0].shed_usd_per_request
+
+    assert penalties("paper_example", "0.5") == (0.5, 0.5)
+    assert penalties("paper_example", "{w2: 0.5}") == (math.inf, 0.5)
+    assert penalties("quickstart", "0.5") == (0.5,) * 9
 
 
 def test_limits_and_the_previous_fleet_reach_the_problem() -> None:
