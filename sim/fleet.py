@@ -260,8 +260,8 @@ def _facts(replica: Replica, work: Work) -> dict[str, Any]:
         "cached_tokens": replica.cached_tokens,
         "rented_s": 0.0,
         "open_s": 0.0,
-        "n_failures": 0,
-        "down_s": 0.0,
+        "failed_s": [],
+        "back_s": [],
     }
 
 
@@ -299,6 +299,6 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "notice_s": pl.Float64,
     "released_s": pl.Float64,
     "usd": pl.Float64,
-    "n_failures": pl.Int32,
-    "down_s": pl.Float64,
+    "failed_s": pl.List(pl.Float64),
+    "back_s": pl.List(pl.Float64),
 }

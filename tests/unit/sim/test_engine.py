@@ -65,6 +65,7 @@ def test_columns_and_types() -> None:
         "recomputed_tokens": pl.Int64(),
         "cached_prompt_tokens": pl.Int32(),
         "reason": pl.String(),
+        "ended_s": pl.Float64(),
         "status": pl.String(),
     }
     rejected = result.requests.row(1, named=True)
