@@ -421,6 +421,9 @@ class _Simulation:
         records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
         last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "ended_s").max())).item()
+        if self._attempts is not None:  # what was under way for clients that gave up goes on to its end
+            batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
+            last_s = max([last_s, *(batch.end_s for batch in batches)])
         end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
         if self._cluster is not None:
             bill = self._cluster.bill(end_s)

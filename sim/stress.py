@@ -339,7 +339,7 @@ def _money(result: SimulationResult, from_s: float, until_s: float, lost_tokens:
         usd_booting=pl.Series(usd[1] - usd[0]),
         usd_open=pl.Series(usd[2] - usd[1]),
         busy_share=pl.when(open_s > 0).then((pl.col("busy_s") / open_s).clip(0.0, 1.0)).otherwise(0.0),
-        lost_share=pl.lit(lost_tokens / computed if lost_tokens and computed else 0.0),
+        lost_share=pl.lit(min(1.0, lost_tokens / computed) if lost_tokens and computed else 0.0),
     )
 
 

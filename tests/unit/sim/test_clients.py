@@ -70,7 +70,8 @@ def test_whoever_is_served_too_slowly_gives_up_and_its_work_is_lost(stepping: St
         ("dropped", 7, 16 + 6, 0.0),
         ("dropped", 1, 16, 8.0),
     ]
-    assert result.manifest["end_s"] == 9.5
+    assert result.requests["ended_s"].to_list() == [7.5, 9.5]
+    assert result.manifest["end_s"] == 10.0
     replica = result.replicas.row(0, named=True)
     assert replica["kv_blocks_at_end"] == 0
     # Those that were under way when somebody left gave no token that counts.
@@ -117,7 +118,7 @@ def test_a_retry_begins_anew(stepping: Stepping) -> None:
     columns = ("status", "n_retries", "n_timeouts", "generated_tokens", "recomputed_tokens", "first_scheduled_s")
     assert facts(result, *columns) == [("dropped", 1, 2, 7, 2 * 22, 0.0)]
     assert facts(result, "first_token_s") == [(9.5,)]
-    assert result.manifest["end_s"] == 16.0
+    assert (result.requests["ended_s"].item(), result.manifest["end_s"]) == (16.0, 16.5)
 
 
 def test_a_run_that_ends_between_two_attempts() -> None:
