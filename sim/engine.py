@@ -229,7 +229,7 @@ class _Simulation:
         if self._setting.market is not None:
             self._run_on_market(self._setting.market)
         elif self._are_replicas_apart and all(router is None or router.is_load_oblivious for router in self._routers):
-            meter = Meter(self._progress)
+            meter = Meter(self._progress, self._requests.arrival_s)
             with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
                 rows = self._route_all()
                 meter.add(len(self._log.reason))
@@ -253,7 +253,8 @@ class _Simulation:
         self._wait_for_next(self._everybody(), clock)
 
     def _everybody(self) -> Iterator[tuple[float, Sequence]]:
-        return Meter(self._progress).watch(self._requests.sequences(np.arange(len(self._trace))))
+        meter = Meter(self._progress, self._requests.arrival_s)
+        return meter.watch(self._requests.sequences(np.arange(len(self._trace))))
 
     def _route_all(self) -> list[Rows]:
         """Route all requests beforehand: for each replica, the rows of those that come to it."""

@@ -197,10 +197,8 @@ def test_progress_with_a_common_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_progress_is_the_same_under_any_router(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = progress_of("round_robin", monkeypatch)
-    assert [n for _, n in calls] == sorted(n for _, n in calls)
-    assert [time_s for time_s, _ in calls] == sorted(time_s for time_s, _ in calls)
-    assert calls[-1][1] == 9
+    """The one that is rejected has been counted before."""
+    assert progress_of("round_robin", monkeypatch) == progress_of("least_loaded", monkeypatch)[1:]
 
 
 def test_progress_is_called_every_4096_requests() -> None:
