@@ -94,6 +94,25 @@ def test_whoever_leaves_at_the_end_of_an_iteration_makes_room_for_the_next(stepp
     assert result.manifest["end_s"] == 7.0
 
 
+@BOTH
+def test_those_who_stay_go_on_at_their_own_pace(stepping: Stepping) -> None:
+    """An iteration takes 0.5 s and 0.25 s for each decode: 0.5, 0.75, then 1 s each for both, to 4.25 s.
+
+    One leaves then, the other at 4.5 s, in an iteration for it alone that takes until 5 s.
+    """
+    both = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), limits=ReplicaLimits(max_seqs=2))
+    result = simulate(
+        Deployment(((both, 1),)),
+        Trace.from_columns([0.0, 0.25], [16, 16], [10, 10], model=MODEL.name),
+        service_time=ConstantServiceTime(0.5, per_decode_s=0.25),
+        router="round_robin",
+        stepping=stepping,
+        clients=patient_by(e2e_s=4.25),
+    )
+    assert facts(result, "ended_s", "generated_tokens", "recomputed_tokens") == [(4.25, 5, 20), (4.5, 4, 19)]
+    assert (result.replicas["busy_s"].item(), result.manifest["end_s"]) == (5.0, 5.0)
+
+
 @pytest.mark.parametrize(
     ("ttft_s", "n_retries", "n_timeouts", "first_token_s"),
     [

@@ -114,6 +114,25 @@ def test_a_failure_in_the_middle_of_an_iteration() -> None:
     assert result.replicas["busy_s"].to_list() == pytest.approx([15.5])
 
 
+def test_a_pipeline_begins_anew_after_a_failure() -> None:
+    """Its stages are free, whatever was under way."""
+    two_stages = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), pp=2)
+    failures = Planned(times={0: [(5.25, 0.125)]})
+    market = Market(constant_availability({"L40S": 2}), load_bandwidth_bytes_per_s=1e30, failures=failures)
+    alone, failing = (
+        simulate(
+            Deployment(((two_stages, 1),)),
+            Trace.from_columns([0.0] * 3, [16] * 3, [10] * 3, model=MODEL.name),
+            service_time=ConstantServiceTime(1.0),
+            market=market,
+        )
+        for market in (None, market)
+    )
+    assert failing.requests["n_interrupted"].to_list() == [1] * 3
+    expected = (alone.requests["finish_s"] + 5.375).to_list()
+    assert failing.requests["finish_s"].to_list() == pytest.approx(expected)
+
+
 def test_while_a_replica_is_down_others_are_sent_its_requests() -> None:
     """Round robin, after each change from the first: what comes at 6 and 7 s goes to the first, at 20 s to each."""
     result = serve([6.0, 7.0, 40.0, 40.0], {1: [(5.0, 3.0)]}, 2)
