@@ -21,6 +21,7 @@ from sim import (
 )
 from sim.errors import SettingsError
 from sim.failures import Failures
+from tests.unit.sim.test_replanning import Given
 from traces import AvailabilityTimeline, Trace, constant_availability, scheduled_drops
 
 MODEL = model_spec("Llama-3-8B")
@@ -148,6 +149,26 @@ def test_a_replica_under_notice_may_fail_and_does_not_come_back() -> None:
     lease = result.replicas.row(1, named=True)
     assert (lease["notice_s"], lease["released_s"]) == (5.0, 15.0)
     assert (lease["failed_s"], lease["back_s"]) == ([7.0], pytest.approx([10.0]))
+
+
+@pytest.mark.parametrize(("fails_after_s", "gone_s", "finish_s"), [(5.0, 5.0, 20.0), (50.0, 10.0, 10.0)])
+def test_a_replica_that_drains_and_fails_is_gone(fails_after_s: float, gone_s: float, finish_s: float) -> None:
+    """At 3 s one replica is enough, and the other drains."""
+    market = Market(
+        constant_availability({"L40S": 2}),
+        load_bandwidth_bytes_per_s=1e30,
+        failures=Planned(times={1: [(fails_after_s, 1.0)]}),
+    )
+    result = simulate(
+        Deployment(((SPEC, 2),)),
+        Trace.from_columns([0.0, 0.0], [16, 16], [10, 10], model=MODEL.name),
+        service_time=ConstantServiceTime(1.0),
+        router="round_robin",
+        market=market,
+        replanner=Given([Deployment(((SPEC, 1),))], check_s=3.0),
+    )
+    assert result.requests["finish_s"].to_list() == [10.0, finish_s]
+    assert result.replicas["released_s"].to_list() == [None, gone_s]
 
 
 def test_a_replica_under_repair_may_be_taken_back() -> None:
