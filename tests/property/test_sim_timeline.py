@@ -118,7 +118,7 @@ def test_stress_metrics_add_up(result: SimulationResult) -> None:
     assert usd == close(replicas["usd"].sum())
     assert min(idle, booting, lost) >= -1e-9
     assert idle + booting + lost <= usd + 1e-9
-    never_open = replicas.filter(pl.col("open_s").is_null())
+    never_open = replicas.filter(pl.col("open_s").is_null(), pl.col("notice_s").is_null())
     always_open = replicas.filter(pl.col("open_s") == pl.col("rented_s"))
     assert never_open["usd"].sum() - 1e-9 <= booting <= usd - always_open["usd"].sum() + 1e-9
     assert stress["requests_interrupted"] == requests.filter(pl.col("n_interrupted") > 0).height
