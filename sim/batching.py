@@ -169,6 +169,12 @@ class Batch:
         heapify(self.finishes)
         self._leave(seq)
 
+    def forget(self) -> None:
+        """Forget the iterations under way; nobody is left."""
+        self.n_iterations = 0
+        self.end_s = 0.0
+        self.prefilled.clear()
+
     def blocks_needed(self, n_iterations: int, skip: int = 0) -> int:
         """New blocks that the decodes need in the next iterations, after the first `skip`."""
         cycles, rest = divmod(n_iterations, self.block_tokens)

@@ -362,7 +362,7 @@ class Cluster:
             or any(not lease.is_open and fits(lease.replica) for lease in staying)
         )
 
-    def bill(self, end_s: float) -> dict[int, dict[str, float | None]]:
+    def bill(self, end_s: float) -> dict[int, dict[str, float | list[float] | None]]:
         """For each replica by its number: when it was rented and served, and what it cost until the end of the run.
 
         What happened after the end, while the clock ran on, is left out.
@@ -372,7 +372,7 @@ class Cluster:
         def by_then(time_s: float | None) -> float | None:
             return None if time_s is None or time_s > end_s else time_s
 
-        bill = {}
+        bill: dict[int, dict[str, float | list[float] | None]] = {}
         for lease in self.leases:
             released_s = by_then(lease.released_s)
             gone_s = end_s if released_s is None else released_s
@@ -383,7 +383,7 @@ class Cluster:
                     "notice_s": by_then(lease.notice_s),
                     "released_s": released_s,
                     "usd": prices.usd(lease.replica.spec, lease.rented_s, gone_s),
-                    "n_failures": sum(failed_s <= gone_s for failed_s, _ in lease.outages),
-                    "down_s": sum((max(0.0, min(back_s, gone_s) - at_s) for at_s, back_s in lease.outages), 0.0),
+                    "failed_s": [failed_s for failed_s, _ in lease.outages if failed_s <= gone_s],
+                    "back_s": [min(back_s, gone_s) for failed_s, back_s in lease.outages if failed_s <= gone_s],
                 }
         return bill

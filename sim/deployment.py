@@ -32,7 +32,7 @@ class ReplicaLimits:
         max_context_tokens: Longest prompt plus output; the model's own maximum if None.
         reserve_whole_prompt: Whether a request is admitted only if the blocks of its whole prompt are free, though it
             takes only those of its first chunk: `scheduler_reserve_full_isl` of vLLM since March 2026. vLLM 0.19, of
-            which there is a measured run, looks at the chunk alone. With prefix caching it is always the whole prompt.
+            which there is a measured run, looks at the chunk alone. With prefix hashes it is always the whole prompt.
         kv_blocks: Number of KV blocks, instead of what memory gives.
     """
 

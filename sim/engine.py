@@ -189,7 +189,6 @@ class _Simulation:
         self._connect(self._fleet.replicas.values())
         # Requests for which there is no replica now, but there may be one later.
         self._held: dict[Sequence, None] = {}
-        self._last_failure_s = 0.0
         self._longest_tokens = self._longest_of_models() if market is not None else []
 
     def _predict(self) -> None:
@@ -230,7 +229,7 @@ class _Simulation:
         if self._setting.market is not None:
             self._run_on_market(self._setting.market)
         elif self._are_replicas_apart and all(router is None or router.is_load_oblivious for router in self._routers):
-            meter = Meter(self._progress)
+            meter = Meter(self._progress, self._requests.arrival_s)
             with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
                 rows = self._route_all()
                 meter.add(len(self._log.reason))
@@ -254,7 +253,8 @@ class _Simulation:
         self._wait_for_next(self._everybody(), clock)
 
     def _everybody(self) -> Iterator[tuple[float, Sequence]]:
-        return Meter(self._progress).watch(self._requests.sequences(np.arange(len(self._trace))))
+        meter = Meter(self._progress, self._requests.arrival_s)
+        return meter.watch(self._requests.sequences(np.arange(len(self._trace))))
 
     def _route_all(self) -> list[Rows]:
         """Route all requests beforehand: for each replica, the rows of those that come to it."""
@@ -288,6 +288,7 @@ class _Simulation:
             return
         replica = self._route(seq.index, tokens)
         if replica is None:
+            self._log.failed_s[seq.index] = now_s
             return
         if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
             self._fail(seq, now_s, QUEUE_FULL)
@@ -307,7 +308,7 @@ class _Simulation:
         if self._attempts is None or not self._attempts.try_again(seq, now_s):
             self._log.reason[seq.index] = reason
             self._log.generated_tokens[seq.index] = seq.generated_tokens
-            self._last_failure_s = now_s
+            self._log.failed_s[seq.index] = now_s
 
     def _route(self, row: int, tokens: int) -> Replica | None:
         """The replica that a request goes to, or None if it is rejected."""
@@ -420,8 +421,10 @@ class _Simulation:
     def _result(self) -> SimulationResult:
         records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
-        last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "finish_s").max())).item()
-        last_s = max(last_s, self._last_failure_s)
+        last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "ended_s").max())).item()
+        if self._attempts is not None:  # what was under way for clients that gave up goes on to its end
+            batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
+            last_s = max([last_s, *(batch.end_s for batch in batches)])
         end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
         if self._cluster is not None:
             bill = self._cluster.bill(end_s)

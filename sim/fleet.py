@@ -71,15 +71,19 @@ class Requests(NamedTuple):
 class Meter:
     """Reports how far a simulation is, now and then.
 
+    Replicas that have clocks of their own are served one after the other. So the simulated time reached is given as
+    when so many requests have arrived, as it would be on one clock.
+
     Args:
         progress: Called with the simulated time reached and the number of requests that have arrived.
+        arrival_s: When all requests arrive.
     """
 
-    def __init__(self, progress: Progress | None = None) -> None:
+    def __init__(self, progress: Progress | None = None, arrival_s: npt.ArrayLike = ()) -> None:
         self._progress = progress
+        self._arrival_s = np.asarray(arrival_s)
         self._n_watched = 0
         self._n_elsewhere = 0
-        self._reached_s = 0.0
 
     def add(self, n_requests: int) -> None:
         """Count requests that did not come by here: rejected ones, and those that other processes have served."""
@@ -95,8 +99,8 @@ class Meter:
         for arrival in arrivals:
             self._n_watched += 1
             if self._n_watched % _PROGRESS_EVERY == 0:
-                self._reached_s = max(self._reached_s, arrival[0])
-                progress(self._reached_s, self._n_watched + self._n_elsewhere)
+                n = self._n_watched + self._n_elsewhere
+                progress(float(self._arrival_s[n - 1]), n)
             yield arrival
 
 
@@ -260,8 +264,8 @@ def _facts(replica: Replica, work: Work) -> dict[str, Any]:
         "cached_tokens": replica.cached_tokens,
         "rented_s": 0.0,
         "open_s": 0.0,
-        "n_failures": 0,
-        "down_s": 0.0,
+        "failed_s": [],
+        "back_s": [],
     }
 
 
@@ -299,6 +303,6 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "notice_s": pl.Float64,
     "released_s": pl.Float64,
     "usd": pl.Float64,
-    "n_failures": pl.Int32,
-    "down_s": pl.Float64,
+    "failed_s": pl.List(pl.Float64),
+    "back_s": pl.List(pl.Float64),
 }

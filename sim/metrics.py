@@ -233,14 +233,14 @@ REPLICA_METRICS: tuple[Metric, ...] = (
         "failures",
         "Times that replicas failed, over the whole run.",
         None,
-        pl.col("n_failures").cast(pl.Int64).sum(),
+        pl.col("failed_s").list.len().cast(pl.Int64).sum(),
     ),
     Metric(
         "down_share",
         "share",
         "Share of rented time in which replicas were repaired and loaded weights again, over the whole run.",
         False,
-        pl.col("down_s").sum() / _rented_s.sum(),
+        (pl.col("back_s").list.sum() - pl.col("failed_s").list.sum()).sum() / _rented_s.sum(),
     ),
 )
 

@@ -219,8 +219,7 @@ class PipelineReplica(Replica):
 
     def _stop_iterations(self) -> None:
         for batch in self._under_way:
-            batch.n_iterations = 0
-            batch.prefilled.clear()
+            batch.forget()
         self._idle += self._under_way
         self._under_way.clear()
         self._stage_free_s = [0.0] * self.spec.pp

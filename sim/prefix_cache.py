@@ -85,6 +85,13 @@ class PrefixCache:
         self._runs: OrderedDict[_Run, None] = OrderedDict({unused: None})  # free blocks, the next to be taken first
         self._n_in_runs = n_blocks
 
+    def may_hit(self, seq: Sequence) -> bool:
+        """Whether anything is known of what a prompt begins with. Then its blocks must all be free, less the held ones.
+
+        For a chunk of it, so many would be needed as are cached, and these may be evicted while it waits.
+        """
+        return bool(self._prefix_hashes[seq.index])
+
     def n_held_by_others(self, seq: Sequence) -> int:
         """Cached blocks of a request that is to be admitted that running requests hold: it needs no others for them.
 

@@ -49,11 +49,13 @@ _OF_REPLICAS = (
 class RequestLog:
     """Columns with one entry per request of the trace, in its order.
 
-    `generated_tokens` is noted of requests that do not finish; the others have generated their output.
+    `generated_tokens` is noted of requests that do not finish; the others have generated their output. `reason` and
+    `failed_s` say, by row, why a request was rejected or dropped and when, if not at its arrival.
     """
 
     __slots__ = (
         "cached_prompt_tokens",
+        "failed_s",
         "finish_s",
         "first_scheduled_s",
         "first_token_s",
@@ -82,6 +84,7 @@ class RequestLog:
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.cached_prompt_tokens = array("i", [0]) * n_requests
         self.reason: dict[int, str] = {}
+        self.failed_s: dict[int, float] = {}
 
     def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
         """Note times between two tokens of requests, where they are the longest."""
@@ -100,9 +103,12 @@ class RequestLog:
         n = requests.height
         times = {name: self._pop(name, pl.Float64).fill_nan(None) for name in _TIMES}
         reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, n)
+        ended_s = times["finish_s"]
         if self.reason:
             rows = sorted(self.reason)
             reason = reason.scatter(rows, [self.reason[row] for row in rows])
+            arrival_s = requests["arrival_s"]
+            ended_s = ended_s.clone().scatter(rows, [self.failed_s.get(row, arrival_s[row]) for row in rows])
         status = (
             pl.when(pl.col("finish_s").is_not_null())
             .then(pl.lit(Status.COMPLETED.value))
@@ -126,6 +132,7 @@ class RequestLog:
             recomputed_tokens=self._pop("recomputed_tokens", pl.Int64),
             cached_prompt_tokens=self._pop("cached_prompt_tokens", pl.Int32),
             reason=reason,
+            ended_s=ended_s,
         ).with_columns(status=status)
 
     def _pop(self, name: str, dtype: type[pl.DataType]) -> pl.Series:

@@ -86,7 +86,7 @@ class Replica(ABC):
         self._block_tokens = spec.limits.block_tokens
         self._max_batched_tokens = spec.max_batched_tokens
         self._max_seqs = spec.max_seqs
-        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt or prefixes is not None
+        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt
         self._free_blocks = self.kv_blocks
         self._waiting: deque[Sequence] = deque()
         self._running: dict[Sequence, None] = {}  # in order of admission
@@ -397,11 +397,12 @@ class Replica(ABC):
 
         While nobody is admitted and nobody leaves, blocks only get fewer and what it needs does not change.
         """
-        tokens = seq.target_tokens if self._reserves_whole_prompt else min(budget, seq.target_tokens)
+        cache = self._prefix_cache
+        is_whole = self._reserves_whole_prompt or (cache is not None and cache.may_hit(seq))
+        tokens = seq.target_tokens if is_whole else min(budget, seq.target_tokens)
         n_blocks = -(-tokens // self._block_tokens)
         if n_blocks <= self._free_blocks:
             return True
-        cache = self._prefix_cache
         return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
 
     def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> None:

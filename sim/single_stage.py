@@ -279,6 +279,5 @@ class SingleStageReplica(Replica):
             self._kv_token_s += batch.held_tokens * elapsed_s
 
     def _stop_iterations(self) -> None:
-        self._batch.n_iterations = 0
-        self._batch.prefilled.clear()
+        self._batch.forget()
         self._is_idle = self._is_disturbed = False

@@ -15,7 +15,6 @@ import polars as pl
 
 from sim.errors import ResultError, SettingsError
 from sim.metrics import SLO
-from sim.records import Status
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ TIMELINE_SCHEMA = pl.Schema(
         "rented": pl.Float64,
         "booting": pl.Float64,
         "serving": pl.Float64,
+        "down": pl.Float64,
         "leaving": pl.Float64,
         "usd_per_h": pl.Float64,
         "usd": pl.Float64,
@@ -49,15 +49,6 @@ TIMELINE_SCHEMA = pl.Schema(
     }
 )
 """Columns of a timeline; `docs/reference/timeline.md` says what they mean."""
-
-ENDED_S = (
-    pl.when(pl.col("status") == Status.REJECTED.value)
-    .then(pl.col("arrival_s"))
-    .when(pl.col("status") == Status.DROPPED.value)
-    .then(pl.col("released_s"))
-    .otherwise(pl.col("finish_s"))
-)
-"""When a request was no more in the system; null if it was to the end. `released_s` is its replica's."""
 
 
 def timeline(
@@ -93,7 +84,7 @@ def timeline(
         return pl.DataFrame(schema=TIMELINE_SCHEMA)
     gpus = [_gpus(result, phases, gpu, edges) for gpu in gpu_types(result)]
     # Without GPUs at all there is nothing to add up.
-    numbers = ("rented", "booting", "serving", "leaving", "usd_per_h", "usd")
+    numbers = ("rented", "booting", "serving", "down", "leaving", "usd_per_h", "usd")
     total = pl.DataFrame({name: np.sum([gpu[name] for gpu in gpus], axis=0) for name in numbers} if gpus else {})
     available = [gpu["available"] for gpu in gpus]
     if gpus and not any(column.null_count() for column in available):
@@ -145,7 +136,8 @@ def gpu_phases(result: SimulationResult) -> pl.DataFrame:
     Returns:
         A row for each GPU type of each replica: `replica_id`, `gpu_type`, `n` GPUs of it, its price in the catalog
         `usd_per_h`, when it was rented (`rented_s`), began to serve (`open_s`), took no more (`leaving_s`) and was
-        gone (`gone_s`): in this order, and none is null. A replica that never served has `open_s` = `leaving_s`.
+        gone (`gone_s`): in this order, and none is null. A replica that never served has `open_s` = `leaving_s`. When
+        it failed in between and was back, `failed_s` and `back_s`, are lists.
 
     Raises:
         ResultError: The run was made by a version that did not keep GPUs by type.
@@ -160,6 +152,8 @@ def gpu_phases(result: SimulationResult) -> pl.DataFrame:
             "replica_id",
             "gpus",
             "rented_s",
+            "failed_s",
+            "back_s",
             open_s=pl.min_horizontal(pl.col("open_s").fill_null(leaving_s), leaving_s),
             leaving_s=leaving_s,
             gone_s=gone_s,
@@ -173,15 +167,22 @@ def _gpus(result: SimulationResult, phases: pl.DataFrame, gpu: str, edges: Float
     phases = phases.filter(gpu_type=gpu)
     n = phases["n"].to_numpy().astype(np.float64)
     times = [phases[name].to_numpy() for name in ("rented_s", "open_s", "leaving_s", "gone_s")]
+    outages = phases.select("n", "leaving_s", "failed_s", "back_s").explode("failed_s", "back_s").drop_nulls()
+    n_down = outages["n"].to_numpy().astype(np.float64)
     width_s = np.diff(edges)
     since = [_integrals(time_s, n, edges) / width_s for time_s in times]
+    down, up = (
+        _integrals(outages[name].clip(upper_bound=outages["leaving_s"]).to_numpy(), n_down, edges) / width_s
+        for name in ("failed_s", "back_s")
+    )
     knots, paid = prices(result, gpu)
     spent = _integrals(np.interp(times[0], knots, paid), n, np.interp(edges, knots, paid))
     spent -= _integrals(np.interp(times[3], knots, paid), n, np.interp(edges, knots, paid))
     columns = {
         "rented": since[0] - since[3],
         "booting": since[0] - since[1],
-        "serving": since[1] - since[2],
+        "serving": since[1] - since[2] - (down - up),
+        "down": down - up,
         "leaving": since[2] - since[3],
         "usd_per_h": spent / width_s * HOUR_S,
         "usd": np.cumsum(spent),
@@ -212,17 +213,10 @@ def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
 # Requests ---------------------------------------------------------------------------------------------------
 
 
-def with_end(result: SimulationResult) -> pl.DataFrame:
-    """The request frame with `ended_s`: when a request was no more in the system; null if it was to the end."""
-    released_s = result.replicas.select("replica_id", "released_s")
-    requests = result.requests.join(released_s, on="replica_id", how="left", maintain_order="left")
-    return requests.with_columns(ended_s=ENDED_S)
-
-
 def _requests(result: SimulationResult, slo: SLO, edges: Floats) -> pl.DataFrame:
     end_s, width_s = float(edges[-1]), np.diff(edges)
     ended_s = pl.col("ended_s").fill_null(end_s)
-    columns = with_end(result).select(
+    columns = result.requests.select(
         arrived="arrival_s",
         begun=pl.min_horizontal(pl.col("first_scheduled_s").fill_null(ended_s), ended_s),
         ended=ended_s,

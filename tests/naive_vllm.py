@@ -28,6 +28,7 @@ class Request:
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
     keys: list[Hashable] = field(default_factory=list)
+    is_hashed: bool = False
     first_scheduled_s: float | None = None
     n_preempted: int = 0
     n_recomputed: int = 0
@@ -55,13 +56,12 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
     (stage,) = service_time.stage_times(spec)
     kv_blocks, block_tokens = spec.limits.kv_blocks, spec.limits.block_tokens
     assert kv_blocks is not None
-    reserve_whole_prompt = spec.limits.reserve_whole_prompt
     rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
     requests = [Request(*row) for row in rows]
     if "prefix_hashes" in trace.requests.columns:
         for request, hashes in zip(requests, trace.requests["prefix_hashes"].to_list(), strict=True):
             request.keys = block_keys(hashes or [], request.prompt, block_tokens, segment_tokens)
-            reserve_whole_prompt |= bool(hashes)
+            request.is_hashed = bool(hashes)
     pool = NaivePool(kv_blocks)
     served = Served(requests)
     to_come, waiting, running = list(requests), [], []
@@ -102,7 +102,8 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
             whole = request.prompt + request.generated
             hit = pool.find(request.keys, whole, block_tokens)
             new = min(whole - len(hit) * block_tokens, budget)
-            reserved = whole if reserve_whole_prompt else len(hit) * block_tokens + new
+            is_whole = spec.limits.reserve_whole_prompt or request.is_hashed
+            reserved = whole if is_whole else len(hit) * block_tokens + new
             if -(-reserved // block_tokens) - pool.n_held(hit) > len(pool.free):
                 break
             waiting.pop(0)

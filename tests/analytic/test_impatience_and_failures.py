@@ -97,7 +97,8 @@ def test_availability_of_replicas() -> None:
         market=market,
         horizon_s=horizon_s,
     )
-    replicas = result.replicas.with_columns(up=1 - pl.col("down_s") / horizon_s)
+    down_s = pl.col("back_s").list.sum() - pl.col("failed_s").list.sum()
+    replicas = result.replicas.with_columns(up=1 - down_s / horizon_s, n_failures=pl.col("failed_s").list.len())
     assert_mean(replicas["up"].to_numpy(), mtbf_s / (mtbf_s + mttr_s), half_width=0.01)
     assert_mean(replicas["n_failures"].to_numpy() / horizon_s, 1 / (mtbf_s + mttr_s), half_width=0.05)
 

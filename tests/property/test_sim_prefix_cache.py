@@ -59,8 +59,13 @@ NO_HASHES = Trace.from_columns([0.0, 0.0], [1, 11], [433, 407], model=MODEL.name
 CHUNKED = ReplicaLimits(kv_blocks=52, max_batched_tokens=16, max_seqs=2, reserve_whole_prompt=False)
 
 
-# Without hashes nothing is cached, and a chunk may be enough to be admitted.
+ONE_HASH = Trace.from_columns([0.0, 0.0, 90.0], [1, 11, 1], [433, 407, 1], model=MODEL.name)
+ONE_HASH = Trace(ONE_HASH.requests.with_columns(prefix_hashes=pl.Series([[], [], [1]])), "one hash")
+
+
+# Without hashes nothing is cached, and a chunk may be enough to be admitted, whatever others have.
 @example(ReplicaSpec.uniform(MODEL, gpu_type("L40"), limits=CHUNKED), NO_HASHES, ConstantServiceTime(0.125))
+@example(ReplicaSpec.uniform(MODEL, gpu_type("L40"), limits=CHUNKED), ONE_HASH, ConstantServiceTime(0.125))
 @given(replica_specs(pps=(1,)), any_trace, exact_service_times())
 def test_one_stage_agrees_with_a_naive_twin(spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel) -> None:
     trace = Trace(trace.requests.with_columns(arrival_s=(8 * pl.col("arrival_s")).round() / 8), trace.source)

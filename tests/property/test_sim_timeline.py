@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,26 @@ from hypothesis import strategies as st
 from sim import SLO, Deployment, SimulationResult, compute_stress, simulate, stress_by_drop, timeline
 from sim.records import Status
 from sim.stress import _time_to_recover_s, find_falls, make_drops
-from tests.property.test_sim_market import cases
+from tests.property.test_sim_clients import cases
+from tests.property.test_sim_market import make
 from tests.strategies_sim import horizon_after, horizons
 from traces import Trace
 
 Case = tuple[Deployment, Trace, dict[str, Any]]
 
 SLOW = SLO(ttft_s=0.3, e2e_s=2.0)
-NUMBERS = ("rented", "booting", "serving", "leaving", "usd_per_h", "usd")
+NUMBERS = ("rented", "booting", "serving", "down", "leaving", "usd_per_h", "usd")
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> SimulationResult:
-    deployment, trace, settings = draw(cases(("restart", "resume", "drop"), is_enough_in_the_end=False))
-    if draw(st.integers(0, 4)) == 0:
-        settings["market"] = None
-    return simulate(deployment, trace, horizon_s=horizon_after(trace, draw(horizons)), **settings)
+def runs(draw: st.DrawFn, *, can_fail: bool = True) -> SimulationResult:
+    """With failures, or with no change but those of the market."""
+    deployment, trace, settings, replanner = draw(cases())
+    market = settings["market"]
+    if not can_fail and market is not None:
+        replanner, settings["market"] = None, replace(market, failures=None)
+    horizon_s = horizon_after(trace, draw(horizons))
+    return simulate(deployment, trace, horizon_s=horizon_s, replanner=make(replanner), **settings)
 
 
 grids = st.fixed_dictionaries({"n_intervals": st.integers(1, 50)}) | st.fixed_dictionaries(
@@ -58,16 +63,10 @@ def test_sums_over_a_timeline_are_the_totals_of_the_records(result: SimulationRe
     assert run["n_finished"].sum() == requests["finish_s"].count()
     assert total(run, "throughput_rps") == close(requests["finish_s"].count())
     assert run["n_good"].sum() == requests.select(SLOW.is_met().sum()).item()
-    released_s = {row["replica_id"]: row["released_s"] for row in replicas.iter_rows(named=True)}
     waiting_s = running_s = 0.0
     for request in requests.iter_rows(named=True):
-        ended_s = end_s
-        if request["status"] == Status.REJECTED:
-            ended_s = request["arrival_s"]
-        elif request["finish_s"] is not None:
-            ended_s = request["finish_s"]
-        elif request["status"] == Status.DROPPED:
-            ended_s = released_s[request["replica_id"]] or end_s  # it may have been dropped after the end
+        ended_s = end_s if request["ended_s"] is None else request["ended_s"]
+        assert (request["ended_s"] is None) == (request["status"] == Status.UNFINISHED)
         begun_s = ended_s if request["first_scheduled_s"] is None else request["first_scheduled_s"]
         waiting_s += begun_s - request["arrival_s"]
         running_s += ended_s - begun_s
@@ -80,8 +79,11 @@ def test_sums_over_a_timeline_are_the_totals_of_the_records(result: SimulationRe
     by_type = series.filter(pl.col("gpu_type").is_not_null()).group_by("t_s").agg(pl.col(*NUMBERS).sum()).sort("t_s")
     for name in NUMBERS:
         np.testing.assert_allclose(by_type[name], run[name], atol=1e-9)
-    phases = run["booting"] + run["serving"] + run["leaving"]
+    phases = run["booting"] + run["serving"] + run["down"] + run["leaving"]
     np.testing.assert_allclose(phases, run["rented"], atol=1e-9)
+    if replicas["notice_s"].null_count() == replicas.height:
+        down_s = replicas["back_s"].list.sum() - replicas["failed_s"].list.sum()
+        assert total(run, "down") == close(float((down_s * replicas["n_gpus"]).sum()))
     assert all((series[name] >= -1e-9).all() for name in (*NUMBERS,))
 
 
@@ -91,7 +93,7 @@ def test_no_more_is_rented_beyond_notice_than_there_is(result: SimulationResult,
     if result.availability is None:
         assert series["available"].null_count() == series.height
         return
-    assert (series["booting"] + series["serving"] <= series["available"] + 1e-9).all()
+    assert (series["booting"] + series["serving"] + series["down"] <= series["available"] + 1e-9).all()
     end_s = result.manifest["end_s"]
     if end_s == 0:
         return
@@ -103,7 +105,7 @@ def test_no_more_is_rented_beyond_notice_than_there_is(result: SimulationResult,
         assert total(series.filter(gpu_type=gpu), "available") == close(expected)
 
 
-@given(runs())
+@given(runs(can_fail=False))
 def test_stress_metrics_add_up(result: SimulationResult) -> None:
     stress, drops = compute_stress(result, SLOW), stress_by_drop(result, SLOW)
     requests, replicas = result.requests, result.replicas
@@ -116,7 +118,7 @@ def test_stress_metrics_add_up(result: SimulationResult) -> None:
     assert usd == close(replicas["usd"].sum())
     assert min(idle, booting, lost) >= -1e-9
     assert idle + booting + lost <= usd + 1e-9
-    never_open = replicas.filter(pl.col("open_s").is_null())
+    never_open = replicas.filter(pl.col("open_s").is_null(), pl.col("notice_s").is_null())
     always_open = replicas.filter(pl.col("open_s") == pl.col("rented_s"))
     assert never_open["usd"].sum() - 1e-9 <= booting <= usd - always_open["usd"].sum() + 1e-9
     assert stress["requests_interrupted"] == requests.filter(pl.col("n_interrupted") > 0).height

@@ -70,7 +70,8 @@ def test_whoever_is_served_too_slowly_gives_up_and_its_work_is_lost(stepping: St
         ("dropped", 7, 16 + 6, 0.0),
         ("dropped", 1, 16, 8.0),
     ]
-    assert result.manifest["end_s"] == 9.5
+    assert result.requests["ended_s"].to_list() == [7.5, 9.5]
+    assert result.manifest["end_s"] == 10.0
     replica = result.replicas.row(0, named=True)
     assert replica["kv_blocks_at_end"] == 0
     # Those that were under way when somebody left gave no token that counts.
@@ -91,6 +92,25 @@ def test_whoever_leaves_at_the_end_of_an_iteration_makes_room_for_the_next(stepp
     assert facts(result, "generated_tokens", "recomputed_tokens", "first_scheduled_s") == [(5, 20, 0.0), (2, 17, 5.0)]
     assert result.replicas["busy_s"].to_list() == [7.0]
     assert result.manifest["end_s"] == 7.0
+
+
+@BOTH
+def test_those_who_stay_go_on_at_their_own_pace(stepping: Stepping) -> None:
+    """An iteration takes 0.5 s and 0.25 s for each decode: 0.5, 0.75, then 1 s each for both, to 4.25 s.
+
+    One leaves then, the other at 4.5 s, in an iteration for it alone that takes until 5 s.
+    """
+    both = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), limits=ReplicaLimits(max_seqs=2))
+    result = simulate(
+        Deployment(((both, 1),)),
+        Trace.from_columns([0.0, 0.25], [16, 16], [10, 10], model=MODEL.name),
+        service_time=ConstantServiceTime(0.5, per_decode_s=0.25),
+        router="round_robin",
+        stepping=stepping,
+        clients=patient_by(e2e_s=4.25),
+    )
+    assert facts(result, "ended_s", "generated_tokens", "recomputed_tokens") == [(4.25, 5, 20), (4.5, 4, 19)]
+    assert (result.replicas["busy_s"].item(), result.manifest["end_s"]) == (5.0, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +137,7 @@ def test_a_retry_begins_anew(stepping: Stepping) -> None:
     columns = ("status", "n_retries", "n_timeouts", "generated_tokens", "recomputed_tokens", "first_scheduled_s")
     assert facts(result, *columns) == [("dropped", 1, 2, 7, 2 * 22, 0.0)]
     assert facts(result, "first_token_s") == [(9.5,)]
-    assert result.manifest["end_s"] == 16.0
+    assert (result.requests["ended_s"].item(), result.manifest["end_s"]) == (16.0, 16.5)
 
 
 def test_a_run_that_ends_between_two_attempts() -> None:

@@ -21,6 +21,7 @@ from sim import (
 )
 from sim.errors import SettingsError
 from sim.failures import Failures
+from tests.unit.sim.test_replanning import Given
 from traces import AvailabilityTimeline, Trace, constant_availability, scheduled_drops
 
 MODEL = model_spec("Llama-3-8B")
@@ -64,6 +65,14 @@ def serve(
     )
 
 
+def n_failures(result: SimulationResult) -> list[int]:
+    return result.replicas["failed_s"].list.len().to_list()
+
+
+def down_s(result: SimulationResult) -> list[float]:
+    return (result.replicas["back_s"].list.sum() - result.replicas["failed_s"].list.sum()).to_list()
+
+
 @pytest.mark.parametrize(
     ("rule", "finish_s", "first_token_s", "end_s"),
     [
@@ -81,8 +90,8 @@ def test_what_a_failed_replica_held_is_treated_as_after_a_reclaim(
     assert result.requests["first_token_s"].to_list() == first_token_s
     assert result.requests["recomputed_tokens"].to_list() == [0, 20]
     assert result.requests["n_interrupted"].to_list() == [0, 1]
-    assert result.replicas["n_failures"].to_list() == [0, 1]
-    assert result.replicas["down_s"].to_list() == pytest.approx([0.0, min(5.5, end_s - 5.0)])
+    assert n_failures(result) == [0, 1]
+    assert down_s(result) == pytest.approx([0.0, min(5.5, end_s - 5.0)])
     # It is paid for all the time.
     assert result.replicas["usd"].to_list() == pytest.approx([SPEC.usd_per_h * end_s / 3600] * 2)
     assert result.replicas["released_s"].to_list() == [None, None]
@@ -93,8 +102,8 @@ def test_a_replica_comes_back_and_fails_again() -> None:
     result = serve([0.0, 6.0, 7.0], {0: [(5.0, 3.0), (16.0, 1.0)]})
     assert result.requests["finish_s"].to_list() == [20.0, 39.0, 49.0]
     assert result.requests["n_interrupted"].to_list() == [1, 1, 0]
-    assert result.replicas["n_failures"].to_list() == [2]
-    assert result.replicas["down_s"].to_list() == pytest.approx([8.0])
+    assert n_failures(result) == [2]
+    assert down_s(result) == pytest.approx([8.0])
     # Iterations under way are cut off.
     assert result.replicas["busy_s"].to_list() == pytest.approx([49.0 - 8.0])
 
@@ -104,6 +113,25 @@ def test_a_failure_in_the_middle_of_an_iteration() -> None:
     assert result.requests["recomputed_tokens"].to_list() == [20]
     assert result.requests["finish_s"].to_list() == [20.5]
     assert result.replicas["busy_s"].to_list() == pytest.approx([15.5])
+
+
+def test_a_pipeline_begins_anew_after_a_failure() -> None:
+    """Its stages are free, whatever was under way."""
+    two_stages = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), pp=2)
+    failures = Planned(times={0: [(5.25, 0.125)]})
+    market = Market(constant_availability({"L40S": 2}), load_bandwidth_bytes_per_s=1e30, failures=failures)
+    alone, failing = (
+        simulate(
+            Deployment(((two_stages, 1),)),
+            Trace.from_columns([0.0] * 3, [16] * 3, [10] * 3, model=MODEL.name),
+            service_time=ConstantServiceTime(1.0),
+            market=market,
+        )
+        for market in (None, market)
+    )
+    assert failing.requests["n_interrupted"].to_list() == [1] * 3
+    expected = (alone.requests["finish_s"] + 5.375).to_list()
+    assert failing.requests["finish_s"].to_list() == pytest.approx(expected)
 
 
 def test_while_a_replica_is_down_others_are_sent_its_requests() -> None:
@@ -119,22 +147,42 @@ def test_a_replica_under_notice_may_fail_and_does_not_come_back() -> None:
     assert result.requests["finish_s"].to_list() == [10.0, 20.0, 30.0]
     assert result.requests["replica_id"].to_list() == [0, 0, 0]
     lease = result.replicas.row(1, named=True)
-    assert (lease["notice_s"], lease["released_s"], lease["n_failures"]) == (5.0, 15.0, 1)
-    assert lease["down_s"] == pytest.approx(3.0)
+    assert (lease["notice_s"], lease["released_s"]) == (5.0, 15.0)
+    assert (lease["failed_s"], lease["back_s"]) == ([7.0], pytest.approx([10.0]))
+
+
+@pytest.mark.parametrize(("fails_after_s", "gone_s", "finish_s"), [(5.0, 5.0, 20.0), (50.0, 10.0, 10.0)])
+def test_a_replica_that_drains_and_fails_is_gone(fails_after_s: float, gone_s: float, finish_s: float) -> None:
+    """At 3 s one replica is enough, and the other drains."""
+    market = Market(
+        constant_availability({"L40S": 2}),
+        load_bandwidth_bytes_per_s=1e30,
+        failures=Planned(times={1: [(fails_after_s, 1.0)]}),
+    )
+    result = simulate(
+        Deployment(((SPEC, 2),)),
+        Trace.from_columns([0.0, 0.0], [16, 16], [10, 10], model=MODEL.name),
+        service_time=ConstantServiceTime(1.0),
+        router="round_robin",
+        market=market,
+        replanner=Given([Deployment(((SPEC, 1),))], check_s=3.0),
+    )
+    assert result.requests["finish_s"].to_list() == [10.0, finish_s]
+    assert result.replicas["released_s"].to_list() == [None, gone_s]
 
 
 def test_a_replica_under_repair_may_be_taken_back() -> None:
     timeline = scheduled_drops({"L40S": 1}, [(6.0, 50.0, {"L40S": 1.0})], end_s=1000.0)
     result = serve([0.0], {0: [(5.0, 3.0)]}, 1, timeline)
     assert result.replicas["released_s"].to_list() == [6.0, None]
-    assert result.replicas["down_s"].to_list() == pytest.approx([1.0, 0.0])
+    assert down_s(result) == pytest.approx([1.0, 0.0])
     assert result.requests["finish_s"].to_list() == [50.0 + LOAD_S + 10.0]
 
 
 def test_a_run_ends_when_its_requests_have_ended() -> None:
     result = serve([0.0], {0: [(100.0, 5.0)]})
     assert result.manifest["end_s"] == 10.0
-    assert result.replicas["n_failures"].to_list() == [0]
+    assert n_failures(result) == [0]
 
 
 def test_requests_that_nobody_will_serve_do_not_make_replicas_fail_for_ever() -> None:

@@ -58,8 +58,8 @@ REPLICAS = pl.DataFrame(
         "rented_s": [0.0, 0.0],
         "released_s": pl.Series([None, None], dtype=pl.Float64),
         "usd": [0.5, 1.5],
-        "n_failures": [0, 2],
-        "down_s": [0.0, 5.0],
+        "failed_s": [[], [1.0, 9.0]],
+        "back_s": [[], [3.0, 12.0]],
     }
 )
 RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "usd_per_h": 360.0})  # 0.1 $/s
