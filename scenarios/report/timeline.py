@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 760, 90  # pixels of a panel
 _LINE_HEIGHT = 1.2  # of labels, in font sizes
-_HEADROOM = 1.08  # of an axis, over the largest value
 _N_INTERVALS = 380  # a picture of 760 pixels shows no more
 _RATES_STEP_S = 60.0  # shares and rates of less than a minute are noise
 _N_RATES = 150
+_LABEL_ROOM = 0.3  # of the height, where the uppermost panel has labels of new plans
 _MOST_LABELLED = 8
 
 _BLUE, _RED, _GREEN, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8c8c8c"
@@ -50,11 +50,13 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Some lines under a heading; the axis reaches to `top` if it is given."""
+    """Some lines under a heading; the axis reaches from `bottom` to `top`, or as far as they do, and some more."""
 
     heading: str
     lines: Sequence[Line]
     top: float | None = None
+    bottom: float = 0.0
+    headroom: float = 0.08
 
 
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
@@ -65,7 +67,7 @@ def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
     for gpu in fine["gpu_type"].drop_nulls().unique(maintain_order=True):
         of_gpu = fine.filter(gpu_type=gpu)
         if of_gpu["rented"].max():
-            panels.append(_gpu_panel(gpu, of_gpu))
+            panels.append(_gpu_panel(gpu, of_gpu, _offered(result, gpu)))
     slo = SLO(**result.manifest.get("slo", {}))
     panels += [
         Panel("requests in the system", [_line(run, "running", _BLUE), _line(run, "waiting", _RED, is_area=True)]),
@@ -90,22 +92,16 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
     runs = {name: fine.filter(pl.col("gpu_type").is_null()) for name, (fine, _) in series.items()}
     rates = {name: coarse.filter(pl.col("gpu_type").is_null()) for name, (_, coarse) in series.items()}
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(results))]
-    one = next(iter(results.values()))
-    goal = SLO(**one.manifest.get("slo", {})).attainment
+    longest = max(results.values(), key=lambda result: float(result.manifest["end_s"]))
+    goal = SLO(**longest.manifest.get("slo", {})).attainment
 
     def panel(heading: str, column: str, note: Callable[[pl.DataFrame], str] = lambda _: "", **style: bool) -> Panel:
         named = zip(runs.items(), colours, strict=True)
         return Panel(heading, [_line(run, column, colour, name + note(run), **style) for (name, run), colour in named])
 
-    offers = next(iter(series.values()))[0].drop_nulls(["gpu_type", "available"])
-    falling = {gpu for drop in drops for gpu in drop.gpu_types}
     greys = ("#555555", "#8c8c8c", "#b0b0b0")
-    offered = [
-        _line(of_gpu, "available", greys[i % len(greys)], str(gpu), is_step=True)
-        for i, ((gpu,), of_gpu) in enumerate(
-            offers.filter(pl.col("gpu_type").is_in(sorted(falling))).group_by("gpu_type", maintain_order=True)
-        )
-    ]
+    falling = sorted({gpu for drop in drops for gpu in drop.gpu_types})
+    offered = [Line(gpu, _offered(longest, gpu), greys[i % len(greys)], is_step=True) for i, gpu in enumerate(falling)]
     panels = [
         *([Panel("GPUs that can be rented", offered)] if offered else []),
         _attainment_panel(rates, colours, goal),
@@ -113,8 +109,7 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
         panel("price of what is rented, $/h", "usd_per_h", is_step=True),
         panel("money so far, $", "usd", lambda run: f": {run['usd'][-1]:,.2f}"),
     ]
-    end_s = max(float(result.manifest["end_s"]) for result in results.values())
-    return _stack(panels, title, "", drops, end_s)
+    return _stack(panels, title, "", drops, float(longest.manifest["end_s"]))
 
 
 def _series(result: SimulationResult) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -138,18 +133,27 @@ def _summary(result: SimulationResult) -> str:
     return "; ".join(parts)
 
 
-def _gpu_panel(gpu: str, frame: pl.DataFrame) -> Panel:
+def _offered(result: SimulationResult, gpu: str) -> list[tuple[float, float | None]]:
+    """How many GPUs of a type there were, change by change; empty where there was no limit."""
+    if result.availability is None:
+        return []
+    changes: list[tuple[float, float | None]]
+    changes = result.availability.filter(gpu_type=gpu).select("t_s", "count").rows()
+    return [*changes, (float(result.manifest["end_s"]), changes[-1][1])] if changes else []
+
+
+def _gpu_panel(gpu: str, frame: pl.DataFrame, offered: Sequence[tuple[float, float | None]]) -> Panel:
     rented = float(frame["rented"].max() or 0.0)  # type: ignore[arg-type]
     lines = [
         _line(frame, "serving", _GREEN, is_step=True, is_area=True),
         _line(frame, "rented", _BLUE, is_step=True),
     ]
     top = rented
-    if not frame["available"].null_count():
-        most = float(frame["available"].max() or 0.0)  # type: ignore[arg-type]
+    if offered:
+        most = max(count or 0.0 for _, count in offered)
         top = min(most, 2 * rented)
         label = "available" if most <= top else f"available, up to {most:,.0f}"
-        lines.append(_line(frame, "available", _GREY, label, is_step=True, is_dashed=True))
+        lines.append(Line(label, offered, _GREY, is_step=True, is_dashed=True))
     return Panel(f"{gpu} GPUs", lines, top)
 
 
@@ -160,7 +164,9 @@ def _attainment_panel(rates: Mapping[str, pl.DataFrame], colours: Sequence[str],
     ]
     end_s = max(float(frame["t_s"][-1] + frame["width_s"][-1]) for frame in rates.values())
     goal_line = Line(f"goal {100 * goal:g} %", [(0.0, 100 * goal), (end_s, 100 * goal)], _GREY, is_dashed=True)
-    return Panel("within the SLO, % of arrivals", [*lines, goal_line], 100.0)
+    lowest = min((value for line in lines for _, value in line.points if value is not None), default=0.0)
+    bottom = 10.0 * max(0.0, min(lowest, 100 * goal) // 10 - 1)
+    return Panel("within the SLO, % of arrivals", [*lines, goal_line], 100.0, bottom)
 
 
 def _line(frame: pl.DataFrame, column: str, colour: str, label: str | None = None, **style: bool) -> Line:
@@ -193,11 +199,12 @@ def _stack(
     last_axis = alt.Axis(grid=False, labelFlush=False, title=f"time, {unit.name}")
     scale = alt.Scale(domain=[0, end_s / unit.seconds], nice=False)
     charts = []
-    for panel in panels:
-        x = alt.X("t:Q", scale=scale, axis=last_axis if panel is panels[-1] else axis)
-        marks = _mark_drops(drops, unit, end_s, x, is_labelled=panel is panels[0])
-        marks += _mark_replans(replans_s, unit, x, is_labelled=panel is panels[0])
-        charts.append(_draw(panel, marks, unit, end_s, x))
+    for i, panel in enumerate(panels):
+        x = alt.X("t:Q", scale=scale, axis=last_axis if i == len(panels) - 1 else axis)
+        marks = _mark_drops(drops, unit, end_s, x, is_labelled=i == 0)
+        marks += _mark_replans(replans_s, unit, x, is_labelled=i == 0)
+        roomy = panel._replace(headroom=_LABEL_ROOM) if i == 0 and replans_s else panel
+        charts.append(_draw(roomy, marks, unit, end_s, x))
     heading = alt.TitleParams(
         title, subtitle=subtitle, anchor="start", fontSize=15, subtitleFontSize=FONT_SIZE, offset=12
     )
@@ -208,8 +215,9 @@ def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x:
     import altair as alt
 
     top = panel.top or max((value for line in panel.lines for _, value in line.points if value is not None), default=0)
-    top = _HEADROOM * top or 1.0
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(tickCount=4))
+    top += panel.headroom * (top - panel.bottom) if top > panel.bottom else 1.0
+    scale = alt.Scale(domain=[panel.bottom, top], nice=False)
+    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
     layers = list(marks)
     for line in panel.lines:
         rows = ({"t": t / unit.seconds, "value": value} for t, value in line.points)
@@ -232,10 +240,11 @@ def _label_ends(panel: Panel, end: float, top: float, x: alt.X, y: alt.Y) -> lis
 
     labelled = [line for line in panel.lines if line.label]
     ends = [next((value for _, value in reversed(line.points) if value is not None), 0.0) for line in labelled]
-    distance = _LINE_HEIGHT * FONT_SIZE / _HEIGHT * top
-    places = spread({str(i): min(top, value) for i, value in enumerate(ends)}, distance, top)
+    height = top - panel.bottom
+    distance = _LINE_HEIGHT * FONT_SIZE / _HEIGHT * height
+    places = spread({str(i): min(top, value) - panel.bottom for i, value in enumerate(ends)}, distance, height)
     return [
-        alt.Chart(_data([{"t": end, "value": places[str(i)], "label": line.label}]))
+        alt.Chart(_data([{"t": end, "value": panel.bottom + places[str(i)], "label": line.label}]))
         .mark_text(align="left", dx=6, fontSize=FONT_SIZE, color=line.colour)
         .encode(x, y, text="label:N")
         for i, line in enumerate(labelled)
