@@ -288,6 +288,7 @@ class _Simulation:
             return
         replica = self._route(seq.index, tokens)
         if replica is None:
+            self._log.ended_s[seq.index] = now_s
             return
         if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
             self._fail(seq, now_s, QUEUE_FULL)
@@ -306,6 +307,7 @@ class _Simulation:
         """An attempt to serve a request has failed: its client tries again, or it has ended."""
         if self._attempts is None or not self._attempts.try_again(seq, now_s):
             self._log.reason[seq.index] = reason
+            self._log.ended_s[seq.index] = now_s
             self._log.generated_tokens[seq.index] = seq.generated_tokens
             self._last_failure_s = now_s
 

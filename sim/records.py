@@ -49,11 +49,13 @@ _OF_REPLICAS = (
 class RequestLog:
     """Columns with one entry per request of the trace, in its order.
 
-    `generated_tokens` is noted of requests that do not finish; the others have generated their output.
+    `generated_tokens` is noted of requests that do not finish; the others have generated their output. `ended_s` is
+    noted of those that were rejected or dropped after they had arrived; `reason` of all that were.
     """
 
     __slots__ = (
         "cached_prompt_tokens",
+        "ended_s",
         "finish_s",
         "first_scheduled_s",
         "first_token_s",
@@ -81,6 +83,7 @@ class RequestLog:
         self.n_timeouts = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.cached_prompt_tokens = array("i", [0]) * n_requests
+        self.ended_s: dict[int, float] = {}
         self.reason: dict[int, str] = {}
 
     def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
@@ -113,6 +116,10 @@ class RequestLog:
             .otherwise(pl.lit(Status.UNFINISHED.value))
         )
         is_finished = times["finish_s"].is_not_null()
+        given_up_s = pl.Series([None], dtype=pl.Float64).new_from_index(0, n)
+        if self.ended_s:
+            given_up_s = given_up_s.scatter(sorted(self.ended_s), [self.ended_s[row] for row in sorted(self.ended_s)])
+        at_once = pl.when(pl.col("reason").is_not_null()).then(pl.col("arrival_s"))
         generated_tokens = self._pop("generated_tokens", pl.Int32)
         replica_id = self._pop("replica_id", pl.Int32)
         return requests.with_columns(
@@ -126,7 +133,7 @@ class RequestLog:
             recomputed_tokens=self._pop("recomputed_tokens", pl.Int64),
             cached_prompt_tokens=self._pop("cached_prompt_tokens", pl.Int32),
             reason=reason,
-        ).with_columns(status=status)
+        ).with_columns(status=status, ended_s=pl.coalesce("finish_s", given_up_s, at_once))
 
     def _pop(self, name: str, dtype: type[pl.DataType]) -> pl.Series:
         column = pl.Series(name, getattr(self, name), dtype=dtype)

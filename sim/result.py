@@ -25,7 +25,8 @@ class SimulationResult:
     Attributes:
         requests: The request frame with `first_scheduled_s`, `first_token_s`, `finish_s`, `itl_max_s` (null if there is
             none), `generated_tokens`, `replica_id`, `n_preempted`, `n_interrupted`, `n_retries`, `n_timeouts`,
-            `recomputed_tokens`, `cached_prompt_tokens`, `status` and, for rejected and dropped requests, `reason`.
+            `recomputed_tokens`, `cached_prompt_tokens`, `status`, `ended_s` (null if it did not) and, for rejected and
+            dropped requests, `reason`.
         replicas: One row per replica: what it is, and sums over the whole run.
         manifest: How the run came about: settings, trace, price, end.
         availability: What could be rented over time, as the columns of `AVAILABILITY_SCHEMA`; None: all, always.

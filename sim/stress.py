@@ -22,7 +22,7 @@ import polars as pl
 
 from sim.metrics import SLO, Metric
 from sim.records import Status
-from sim.timeline import gpu_phases, prices, slo_of, with_end
+from sim.timeline import gpu_phases, prices, slo_of
 
 if TYPE_CHECKING:
     from sim.result import SimulationResult
@@ -264,10 +264,7 @@ def drops_of(result: SimulationResult) -> list[Drop]:
 
 
 def _requests(result: SimulationResult, slo: SLO | None) -> pl.DataFrame:
-    requests = with_end(result).with_columns(is_good=(slo_of(result) if slo is None else slo).is_met())
-    if "n_retries" not in requests.columns:
-        requests = requests.with_columns(n_retries=pl.lit(0))
-    return requests
+    return result.requests.with_columns(is_good=(slo_of(result) if slo is None else slo).is_met())
 
 
 def _with_periods(requests: pl.DataFrame, drops: Sequence[Drop]) -> pl.DataFrame:
@@ -342,7 +339,7 @@ def _money(result: SimulationResult, from_s: float, until_s: float, lost_tokens:
         usd_booting=pl.Series(usd[1] - usd[0]),
         usd_open=pl.Series(usd[2] - usd[1]),
         busy_share=pl.when(open_s > 0).then((pl.col("busy_s") / open_s).clip(0.0, 1.0)).otherwise(0.0),
-        lost_share=pl.lit(lost_tokens / computed if lost_tokens and computed else 0.0),
+        lost_share=pl.lit(min(1.0, lost_tokens / computed) if lost_tokens and computed else 0.0),
     )
 
 

@@ -15,7 +15,6 @@ import polars as pl
 
 from sim.errors import ResultError, SettingsError
 from sim.metrics import SLO
-from sim.records import Status
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -49,15 +48,6 @@ TIMELINE_SCHEMA = pl.Schema(
     }
 )
 """Columns of a timeline; `docs/reference/timeline.md` says what they mean."""
-
-ENDED_S = (
-    pl.when(pl.col("status") == Status.REJECTED.value)
-    .then(pl.col("arrival_s"))
-    .when(pl.col("status") == Status.DROPPED.value)
-    .then(pl.col("released_s"))
-    .otherwise(pl.col("finish_s"))
-)
-"""When a request was no more in the system; null if it was to the end. `released_s` is its replica's."""
 
 
 def timeline(
@@ -212,17 +202,10 @@ def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
 # Requests ---------------------------------------------------------------------------------------------------
 
 
-def with_end(result: SimulationResult) -> pl.DataFrame:
-    """The request frame with `ended_s`: when a request was no more in the system; null if it was to the end."""
-    released_s = result.replicas.select("replica_id", "released_s")
-    requests = result.requests.join(released_s, on="replica_id", how="left", maintain_order="left")
-    return requests.with_columns(ended_s=ENDED_S)
-
-
 def _requests(result: SimulationResult, slo: SLO, edges: Floats) -> pl.DataFrame:
     end_s, width_s = float(edges[-1]), np.diff(edges)
-    ended_s = pl.col("ended_s").fill_null(end_s)
-    columns = with_end(result).select(
+    ended_s = pl.col("ended_s").fill_null(end_s).clip(upper_bound=end_s)
+    columns = result.requests.select(
         arrived="arrival_s",
         begun=pl.min_horizontal(pl.col("first_scheduled_s").fill_null(ended_s), ended_s),
         ended=ended_s,
