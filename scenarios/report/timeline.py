@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from sim import SimulationResult
 
 _WIDTH, _HEIGHT = 760, 90  # pixels of a panel
-_LINE_HEIGHT = 1.2  # of labels, in font sizes
+_LINE_HEIGHT, _CHARACTER = 1.2, 0.6  # height and mean width of letters, in font sizes
 _N_INTERVALS = 380  # a picture of 760 pixels shows no more
 _RATES_STEP_S = 60.0  # shares and rates of less than a minute are noise
 _N_RATES = 150
 _LABEL_ROOM = 0.3  # of the height, where the uppermost panel has labels of new plans
-_MOST_LABELLED = 8
 
 _BLUE, _RED, _GREEN, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8c8c8c"
 _DROP, _REPLAN = "#d9534f", COLOURS[3]
@@ -151,7 +150,7 @@ def _gpu_panel(gpu: str, frame: pl.DataFrame, offered: Sequence[tuple[float, flo
     top = rented
     if offered:
         most = max(count or 0.0 for _, count in offered)
-        top = min(most, 2 * rented)
+        top = most if most <= 3 * rented else 2 * rented
         label = "available" if most <= top else f"available, up to {most:,.0f}"
         lines.append(Line(label, offered, _GREY, is_step=True, is_dashed=True))
     return Panel(f"{gpu} GPUs", lines, top)
@@ -202,7 +201,7 @@ def _stack(
     for i, panel in enumerate(panels):
         x = alt.X("t:Q", scale=scale, axis=last_axis if i == len(panels) - 1 else axis)
         marks = _mark_drops(drops, unit, end_s, x, is_labelled=i == 0)
-        marks += _mark_replans(replans_s, unit, x, is_labelled=i == 0)
+        marks += _mark_replans(replans_s, unit, end_s, x, is_labelled=i == 0)
         roomy = panel._replace(headroom=_LABEL_ROOM) if i == 0 and replans_s else panel
         charts.append(_draw(roomy, marks, unit, end_s, x))
     heading = alt.TitleParams(
@@ -228,21 +227,22 @@ def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x:
         if line.is_area:
             layers.append(chart.mark_area(color=line.colour, opacity=0.3, **style).encode(x, y))
         layers.append(chart.mark_line(color=line.colour, strokeWidth=1.6, **style).encode(x, y))
-    layers += _label_ends(panel, end_s / unit.seconds, top, x, y)
+    height = max(_HEIGHT, _LINE_HEIGHT * FONT_SIZE * sum(bool(line.label) for line in panel.lines))  # room for labels
+    layers += _label_ends(panel, end_s / unit.seconds, top, height, x, y)
     heading = alt.TitleParams(
         panel.heading, anchor="start", frame="group", fontSize=FONT_SIZE, fontWeight="normal", offset=4
     )
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=heading)
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=heading)
 
 
-def _label_ends(panel: Panel, end: float, top: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _label_ends(panel: Panel, end: float, top: float, height: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     import altair as alt
 
     labelled = [line for line in panel.lines if line.label]
     ends = [next((value for _, value in reversed(line.points) if value is not None), 0.0) for line in labelled]
-    height = top - panel.bottom
-    distance = _LINE_HEIGHT * FONT_SIZE / _HEIGHT * height
-    places = spread({str(i): min(top, value) - panel.bottom for i, value in enumerate(ends)}, distance, height)
+    reach = top - panel.bottom
+    distance = _LINE_HEIGHT * FONT_SIZE / height * reach
+    places = spread({str(i): min(top, value) - panel.bottom for i, value in enumerate(ends)}, distance, reach)
     return [
         alt.Chart(_data([{"t": end, "value": panel.bottom + places[str(i)], "label": line.label}]))
         .mark_text(align="left", dx=6, fontSize=FONT_SIZE, color=line.colour)
@@ -271,24 +271,41 @@ def _mark_drops(drops: Sequence[Drop], unit: Unit, end_s: float, x: alt.X, *, is
         chart.mark_rect(color=_DROP, opacity=0.08).encode(x, x2="back:Q"),
         chart.mark_rule(color=_DROP, strokeDash=[2, 2]).encode(x),
     ]
-    if is_labelled and len(rows) <= _MOST_LABELLED:
+    if is_labelled:
+        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
         text = chart.mark_text(align="left", baseline="bottom", dx=3, dy=-2, fontSize=FONT_SIZE, color=_DROP)
         marks.append(text.encode(x, y=alt.value(0), text="label:N"))
     return marks
 
 
-def _mark_replans(replans_s: Sequence[float], unit: Unit, x: alt.X, *, is_labelled: bool) -> list[alt.Chart]:
+def _mark_replans(
+    replans_s: Sequence[float], unit: Unit, end_s: float, x: alt.X, *, is_labelled: bool
+) -> list[alt.Chart]:
     """A line where a new plan took effect."""
     import altair as alt
 
     if not replans_s:
         return []
-    chart = alt.Chart(_data({"t": t / unit.seconds, "label": "new plan"} for t in replans_s))
+    rows = [{"t": t / unit.seconds, "label": "new plan"} for t in replans_s]
+    chart = alt.Chart(_data(rows))
     marks = [chart.mark_rule(color=_REPLAN, strokeWidth=1).encode(x)]
-    if is_labelled and len(replans_s) <= _MOST_LABELLED:
+    if is_labelled:
+        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
         text = chart.mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=FONT_SIZE, color=_REPLAN)
         marks.append(text.encode(x, y=alt.value(0), text="label:N"))
     return marks
+
+
+def _with_room(rows: Sequence[dict[str, Any]], end: float) -> list[dict[str, Any]]:
+    """The marks whose labels, written to their right, do not run into one another or out of the panel."""
+    kept: list[dict[str, Any]] = []
+    free = 0.0
+    for row in rows:
+        width = _CHARACTER * FONT_SIZE * len(row["label"]) / _WIDTH * end
+        if free <= row["t"] <= end - width:
+            kept.append(row)
+            free = row["t"] + width
+    return kept
 
 
 def _data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
