@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
-from sim import SLO, compute_stress, timeline
+from scenarios.stress import case_of, planner_of, read_drops
+from sim import SLO, SimulationResult, compute_stress, timeline
 from sim.stress import Drop, drops_of
 
 if TYPE_CHECKING:
     import altair as alt
-
-    from sim import SimulationResult
 
 _WIDTH, _HEIGHT = 760, 90  # pixels of a panel
 _LINE_HEIGHT, _CHARACTER = 1.2, 0.6  # height and mean width of letters, in font sizes
@@ -56,6 +57,40 @@ class Panel(NamedTuple):
     top: float | None = None
     bottom: float = 0.0
     headroom: float = 0.08
+
+
+def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
+    """All runs in a directory: one alone, or several of one scenario and seed side by side.
+
+    Raises:
+        RunError: They are of different scenarios or seeds, too many, or nothing happens in one.
+    """
+    results = [SimulationResult.load(one) for one in directories]
+    for one, result in zip(directories, results, strict=True):
+        if not result.manifest["end_s"] > 0:
+            msg = f"{one} has nothing to draw: the run ends when it begins"
+            raise RunError(msg)
+    cases = sorted({case_of(result) for result in results})
+    if len(cases) > 1:
+        listed = ", ".join(f"{scenario} with seed {seed}" for scenario, seed in cases)
+        msg = f"{directory} holds runs of {listed}: one scenario and one seed can be drawn at a time"
+        raise RunError(msg)
+    ((scenario, seed),) = cases
+    if len(results) == 1:
+        return picture(results[0], f"{scenario}, {', '.join(_name(results[0]))}, seed {seed}")
+    names = [_name(result) for result in results]
+    varying = [i for i in range(len(names[0])) if len({name[i] for name in names}) > 1]
+    labelled = {", ".join(name[i] for i in varying): result for name, result in zip(names, results, strict=True)}
+    if len(labelled) < len(results) or len(labelled) > len(COLOURS):
+        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners"
+        raise RunError(msg)
+    (drops,) = read_drops(directories).values()
+    return comparison(labelled, drops, f"{scenario}, seed {seed}")
+
+
+def _name(result: SimulationResult) -> tuple[str, str]:
+    policy = str(result.manifest.get("policy", "static"))
+    return policy, planner_of(result.manifest["planner"], policy)
 
 
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
