@@ -295,7 +295,7 @@ def _with_periods(requests: pl.DataFrame, drops: Sequence[Drop]) -> pl.DataFrame
 def _replanning(result: SimulationResult, drop: Drop) -> dict[str, float | None]:
     """How long it took until a change of plan that the drop caused was asked for, and until it took effect."""
     for replan in result.manifest.get("replans") or ():
-        if drop.drop_s <= replan["cause_s"] and replan["t_s"] < drop.end_s:
+        if drop.drop_s <= replan["cause_s"] < drop.back_s:
             detected_s, applied_s = replan["t_s"], replan["applied_s"]
             return {"time_to_detect_s": detected_s - drop.drop_s, "time_to_replan_s": applied_s - detected_s}
     return {"time_to_detect_s": None, "time_to_replan_s": None}

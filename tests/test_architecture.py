@@ -25,6 +25,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
                 "scenarios/cli_options.py",
                 "scenarios/compare_cli.py",
                 "scenarios/explain_cli.py",
+                "scenarios/plot_cli.py",
                 "scenarios/profile_cli.py",
             },
         ),

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
-from sim import SLO, compute_stress, timeline
+from scenarios.stress import case_of, planner_of, read_drops
+from sim import SLO, SimulationResult, compute_stress, timeline
 from sim.stress import Drop, drops_of
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from sim import SimulationResult
-
 _WIDTH, _HEIGHT = 760, 90  # pixels of a panel
-_LINE_HEIGHT = 1.2  # of labels, in font sizes
-_HEADROOM = 1.08  # of an axis, over the largest value
+_LINE_HEIGHT, _CHARACTER = 1.2, 0.6  # height and mean width of letters, in font sizes
 _N_INTERVALS = 380  # a picture of 760 pixels shows no more
 _RATES_STEP_S = 60.0  # shares and rates of less than a minute are noise
 _N_RATES = 150
-_MOST_LABELLED = 8
+_LABEL_ROOM = 0.3  # of the height, where the uppermost panel has labels of new plans
 
 _BLUE, _RED, _GREEN, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8c8c8c"
 _DROP, _REPLAN = "#d9534f", COLOURS[3]
@@ -50,11 +50,47 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """Some lines under a heading; the axis reaches to `top` if it is given."""
+    """Some lines under a heading; the axis reaches from `bottom` to `top`, or as far as they do, and some more."""
 
     heading: str
     lines: Sequence[Line]
     top: float | None = None
+    bottom: float = 0.0
+    headroom: float = 0.08
+
+
+def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
+    """All runs in a directory: one alone, or several of one scenario and seed side by side.
+
+    Raises:
+        RunError: They are of different scenarios or seeds, too many, or nothing happens in one.
+    """
+    results = [SimulationResult.load(one) for one in directories]
+    for one, result in zip(directories, results, strict=True):
+        if not result.manifest["end_s"] > 0:
+            msg = f"{one} has nothing to draw: the run ends when it begins"
+            raise RunError(msg)
+    cases = sorted({case_of(result) for result in results})
+    if len(cases) > 1:
+        listed = ", ".join(f"{scenario} with seed {seed}" for scenario, seed in cases)
+        msg = f"{directory} holds runs of {listed}: one scenario and one seed can be drawn at a time"
+        raise RunError(msg)
+    ((scenario, seed),) = cases
+    if len(results) == 1:
+        return picture(results[0], f"{scenario}, {', '.join(_name(results[0]))}, seed {seed}")
+    names = [_name(result) for result in results]
+    varying = [i for i in range(len(names[0])) if len({name[i] for name in names}) > 1]
+    labelled = {", ".join(name[i] for i in varying): result for name, result in zip(names, results, strict=True)}
+    if len(labelled) < len(results) or len(labelled) > len(COLOURS):
+        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners"
+        raise RunError(msg)
+    (drops,) = read_drops(directories).values()
+    return comparison(labelled, drops, f"{scenario}, seed {seed}")
+
+
+def _name(result: SimulationResult) -> tuple[str, str]:
+    policy = str(result.manifest.get("policy", "static"))
+    return policy, planner_of(result.manifest["planner"], policy)
 
 
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
@@ -65,7 +101,7 @@ def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
     for gpu in fine["gpu_type"].drop_nulls().unique(maintain_order=True):
         of_gpu = fine.filter(gpu_type=gpu)
         if of_gpu["rented"].max():
-            panels.append(_gpu_panel(gpu, of_gpu))
+            panels.append(_gpu_panel(gpu, of_gpu, _offered(result, gpu)))
     slo = SLO(**result.manifest.get("slo", {}))
     panels += [
         Panel("requests in the system", [_line(run, "running", _BLUE), _line(run, "waiting", _RED, is_area=True)]),
@@ -90,22 +126,16 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
     runs = {name: fine.filter(pl.col("gpu_type").is_null()) for name, (fine, _) in series.items()}
     rates = {name: coarse.filter(pl.col("gpu_type").is_null()) for name, (_, coarse) in series.items()}
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(results))]
-    one = next(iter(results.values()))
-    goal = SLO(**one.manifest.get("slo", {})).attainment
+    longest = max(results.values(), key=lambda result: float(result.manifest["end_s"]))
+    goal = SLO(**longest.manifest.get("slo", {})).attainment
 
     def panel(heading: str, column: str, note: Callable[[pl.DataFrame], str] = lambda _: "", **style: bool) -> Panel:
         named = zip(runs.items(), colours, strict=True)
         return Panel(heading, [_line(run, column, colour, name + note(run), **style) for (name, run), colour in named])
 
-    offers = next(iter(series.values()))[0].drop_nulls(["gpu_type", "available"])
-    falling = {gpu for drop in drops for gpu in drop.gpu_types}
     greys = ("#555555", "#8c8c8c", "#b0b0b0")
-    offered = [
-        _line(of_gpu, "available", greys[i % len(greys)], str(gpu), is_step=True)
-        for i, ((gpu,), of_gpu) in enumerate(
-            offers.filter(pl.col("gpu_type").is_in(sorted(falling))).group_by("gpu_type", maintain_order=True)
-        )
-    ]
+    falling = sorted({gpu for drop in drops for gpu in drop.gpu_types})
+    offered = [Line(gpu, _offered(longest, gpu), greys[i % len(greys)], is_step=True) for i, gpu in enumerate(falling)]
     panels = [
         *([Panel("GPUs that can be rented", offered)] if offered else []),
         _attainment_panel(rates, colours, goal),
@@ -113,8 +143,7 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
         panel("price of what is rented, $/h", "usd_per_h", is_step=True),
         panel("money so far, $", "usd", lambda run: f": {run['usd'][-1]:,.2f}"),
     ]
-    end_s = max(float(result.manifest["end_s"]) for result in results.values())
-    return _stack(panels, title, "", drops, end_s)
+    return _stack(panels, title, "", drops, float(longest.manifest["end_s"]))
 
 
 def _series(result: SimulationResult) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -138,18 +167,27 @@ def _summary(result: SimulationResult) -> str:
     return "; ".join(parts)
 
 
-def _gpu_panel(gpu: str, frame: pl.DataFrame) -> Panel:
+def _offered(result: SimulationResult, gpu: str) -> list[tuple[float, float | None]]:
+    """How many GPUs of a type there were, change by change; empty where there was no limit."""
+    if result.availability is None:
+        return []
+    changes: list[tuple[float, float | None]]
+    changes = result.availability.filter(gpu_type=gpu).select("t_s", "count").rows()
+    return [*changes, (float(result.manifest["end_s"]), changes[-1][1])] if changes else []
+
+
+def _gpu_panel(gpu: str, frame: pl.DataFrame, offered: Sequence[tuple[float, float | None]]) -> Panel:
     rented = float(frame["rented"].max() or 0.0)  # type: ignore[arg-type]
     lines = [
         _line(frame, "serving", _GREEN, is_step=True, is_area=True),
         _line(frame, "rented", _BLUE, is_step=True),
     ]
     top = rented
-    if not frame["available"].null_count():
-        most = float(frame["available"].max() or 0.0)  # type: ignore[arg-type]
-        top = min(most, 2 * rented)
+    if offered:
+        most = max(count or 0.0 for _, count in offered)
+        top = most if most <= 3 * rented else 2 * rented
         label = "available" if most <= top else f"available, up to {most:,.0f}"
-        lines.append(_line(frame, "available", _GREY, label, is_step=True, is_dashed=True))
+        lines.append(Line(label, offered, _GREY, is_step=True, is_dashed=True))
     return Panel(f"{gpu} GPUs", lines, top)
 
 
@@ -160,7 +198,9 @@ def _attainment_panel(rates: Mapping[str, pl.DataFrame], colours: Sequence[str],
     ]
     end_s = max(float(frame["t_s"][-1] + frame["width_s"][-1]) for frame in rates.values())
     goal_line = Line(f"goal {100 * goal:g} %", [(0.0, 100 * goal), (end_s, 100 * goal)], _GREY, is_dashed=True)
-    return Panel("within the SLO, % of arrivals", [*lines, goal_line], 100.0)
+    lowest = min((value for line in lines for _, value in line.points if value is not None), default=0.0)
+    bottom = 10.0 * max(0.0, min(lowest, 100 * goal) // 10 - 1)
+    return Panel("within the SLO, % of arrivals", [*lines, goal_line], 100.0, bottom)
 
 
 def _line(frame: pl.DataFrame, column: str, colour: str, label: str | None = None, **style: bool) -> Line:
@@ -193,11 +233,12 @@ def _stack(
     last_axis = alt.Axis(grid=False, labelFlush=False, title=f"time, {unit.name}")
     scale = alt.Scale(domain=[0, end_s / unit.seconds], nice=False)
     charts = []
-    for panel in panels:
-        x = alt.X("t:Q", scale=scale, axis=last_axis if panel is panels[-1] else axis)
-        marks = _mark_drops(drops, unit, end_s, x, is_labelled=panel is panels[0])
-        marks += _mark_replans(replans_s, unit, x, is_labelled=panel is panels[0])
-        charts.append(_draw(panel, marks, unit, end_s, x))
+    for i, panel in enumerate(panels):
+        x = alt.X("t:Q", scale=scale, axis=last_axis if i == len(panels) - 1 else axis)
+        marks = _mark_drops(drops, unit, end_s, x, is_labelled=i == 0)
+        marks += _mark_replans(replans_s, unit, end_s, x, is_labelled=i == 0)
+        roomy = panel._replace(headroom=_LABEL_ROOM) if i == 0 and replans_s else panel
+        charts.append(_draw(roomy, marks, unit, end_s, x))
     heading = alt.TitleParams(
         title, subtitle=subtitle, anchor="start", fontSize=15, subtitleFontSize=FONT_SIZE, offset=12
     )
@@ -208,8 +249,9 @@ def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x:
     import altair as alt
 
     top = panel.top or max((value for line in panel.lines for _, value in line.points if value is not None), default=0)
-    top = _HEADROOM * top or 1.0
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(tickCount=4))
+    top += panel.headroom * (top - panel.bottom) if top > panel.bottom else 1.0
+    scale = alt.Scale(domain=[panel.bottom, top], nice=False)
+    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
     layers = list(marks)
     for line in panel.lines:
         rows = ({"t": t / unit.seconds, "value": value} for t, value in line.points)
@@ -220,22 +262,24 @@ def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x:
         if line.is_area:
             layers.append(chart.mark_area(color=line.colour, opacity=0.3, **style).encode(x, y))
         layers.append(chart.mark_line(color=line.colour, strokeWidth=1.6, **style).encode(x, y))
-    layers += _label_ends(panel, end_s / unit.seconds, top, x, y)
+    height = max(_HEIGHT, _LINE_HEIGHT * FONT_SIZE * sum(bool(line.label) for line in panel.lines))  # room for labels
+    layers += _label_ends(panel, end_s / unit.seconds, top, height, x, y)
     heading = alt.TitleParams(
         panel.heading, anchor="start", frame="group", fontSize=FONT_SIZE, fontWeight="normal", offset=4
     )
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=_HEIGHT, title=heading)
+    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=heading)
 
 
-def _label_ends(panel: Panel, end: float, top: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _label_ends(panel: Panel, end: float, top: float, height: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     import altair as alt
 
     labelled = [line for line in panel.lines if line.label]
     ends = [next((value for _, value in reversed(line.points) if value is not None), 0.0) for line in labelled]
-    distance = _LINE_HEIGHT * FONT_SIZE / _HEIGHT * top
-    places = spread({str(i): min(top, value) for i, value in enumerate(ends)}, distance, top)
+    reach = top - panel.bottom
+    distance = _LINE_HEIGHT * FONT_SIZE / height * reach
+    places = spread({str(i): min(top, value) - panel.bottom for i, value in enumerate(ends)}, distance, reach)
     return [
-        alt.Chart(_data([{"t": end, "value": places[str(i)], "label": line.label}]))
+        alt.Chart(_data([{"t": end, "value": panel.bottom + places[str(i)], "label": line.label}]))
         .mark_text(align="left", dx=6, fontSize=FONT_SIZE, color=line.colour)
         .encode(x, y, text="label:N")
         for i, line in enumerate(labelled)
@@ -262,24 +306,41 @@ def _mark_drops(drops: Sequence[Drop], unit: Unit, end_s: float, x: alt.X, *, is
         chart.mark_rect(color=_DROP, opacity=0.08).encode(x, x2="back:Q"),
         chart.mark_rule(color=_DROP, strokeDash=[2, 2]).encode(x),
     ]
-    if is_labelled and len(rows) <= _MOST_LABELLED:
+    if is_labelled:
+        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
         text = chart.mark_text(align="left", baseline="bottom", dx=3, dy=-2, fontSize=FONT_SIZE, color=_DROP)
         marks.append(text.encode(x, y=alt.value(0), text="label:N"))
     return marks
 
 
-def _mark_replans(replans_s: Sequence[float], unit: Unit, x: alt.X, *, is_labelled: bool) -> list[alt.Chart]:
+def _mark_replans(
+    replans_s: Sequence[float], unit: Unit, end_s: float, x: alt.X, *, is_labelled: bool
+) -> list[alt.Chart]:
     """A line where a new plan took effect."""
     import altair as alt
 
     if not replans_s:
         return []
-    chart = alt.Chart(_data({"t": t / unit.seconds, "label": "new plan"} for t in replans_s))
+    rows = [{"t": t / unit.seconds, "label": "new plan"} for t in replans_s]
+    chart = alt.Chart(_data(rows))
     marks = [chart.mark_rule(color=_REPLAN, strokeWidth=1).encode(x)]
-    if is_labelled and len(replans_s) <= _MOST_LABELLED:
+    if is_labelled:
+        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
         text = chart.mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=FONT_SIZE, color=_REPLAN)
         marks.append(text.encode(x, y=alt.value(0), text="label:N"))
     return marks
+
+
+def _with_room(rows: Sequence[dict[str, Any]], end: float) -> list[dict[str, Any]]:
+    """The marks whose labels, written to their right, do not run into one another or out of the panel."""
+    kept: list[dict[str, Any]] = []
+    free = 0.0
+    for row in rows:
+        width = _CHARACTER * FONT_SIZE * len(row["label"]) / _WIDTH * end
+        if free <= row["t"] <= end - width:
+            kept.append(row)
+            free = row["t"] + width
+    return kept
 
 
 def _data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:

@@ -198,7 +198,7 @@ def test_renaming_gpu_types_changes_nothing_but_names(
     other = replace(fleet, replicas=tuple((renamed(spec), count) for spec, count in fleet.replicas))
     before, after = (simulate(f, trace, service_time=service_time, router=router) for f in (fleet, other))
     assert before.requests.equals(after.requests)
-    named = ["name", "gpu_types"]
+    named = ["name", "gpu_types", "gpus"]
     assert before.replicas.drop(named).equals(after.replicas.drop(named))
     for old, new in zip(before.replicas["gpu_types"], after.replicas["gpu_types"], strict=True):
         assert sorted(names[name] for name in old.split("+")) == new.split("+")
@@ -220,7 +220,7 @@ def test_time_has_no_origin(deployment: Deployment, ticks: list[int], router: st
         )
         service_time = ConstantServiceTime(1 / 8, per_decode_s=1 / 64, per_context_token_s=1 / 1024)
         results.append(simulate(deployment, trace, service_time=service_time, router=router))
-    times = pl.col("arrival_s", "first_scheduled_s", "first_token_s", "finish_s")
+    times = pl.col("arrival_s", "first_scheduled_s", "first_token_s", "finish_s", "ended_s")
     assert_frame_equal(results[0].requests.with_columns(times + shift / 16), results[1].requests, check_exact=True)
     # Replicas cost from time 0 on.
     assert_frame_equal(results[0].replicas.drop("usd"), results[1].replicas.drop("usd"), rel_tol=1e-12)

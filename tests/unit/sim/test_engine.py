@@ -71,6 +71,7 @@ def test_columns_and_types() -> None:
     rejected = result.requests.row(1, named=True)
     assert rejected["status"] == "rejected"
     assert rejected["generated_tokens"] == 0
+    assert rejected["ended_s"] == rejected["arrival_s"]
     for name in ("first_scheduled_s", "first_token_s", "finish_s", "replica_id"):
         assert rejected[name] is None
 

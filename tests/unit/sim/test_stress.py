@@ -3,9 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from math import inf
 
+import polars as pl
 import pytest
 
-from sim import SLO, SettingsError, compute_stress, stress_by_drop, timeline
+from sim import SLO, Clients, ConstantServiceTime, Deployment, SettingsError, compute_stress, stress_by_drop, timeline
+from sim import simulate as simulate_alone
 from sim.stress import Drop, Fall, make_drops
 from tests.unit.sim.test_cluster import SPEC, drop, simulate, trace
 
@@ -76,8 +78,6 @@ def test_replans_that_the_drop_caused() -> None:
 
 def test_retries_are_counted_where_they_are_recorded() -> None:
     result = simulate(trace([0.0, 0.0, 60.0]), drop(0.5, stop_s=30.0))
-    import polars as pl
-
     requests = result.requests.with_columns(n_retries=pl.Series([0, 2, 1]))
     stress = compute_stress(replace(result, requests=requests))
     assert stress["requests_retried"] == 2
@@ -137,3 +137,16 @@ def test_runs_of_earlier_versions_are_refused() -> None:
     result = simulate(trace([0.0]), drop(0.0))
     with pytest.raises(ResultError, match="earlier version"):
         timeline(replace(result, replicas=result.replicas.drop("gpus")))
+
+
+def test_requests_leave_the_timeline_when_their_client_gives_up() -> None:
+    """One replica, with room for one: the second request waits until its client has had enough at 4 s."""
+    fleet = Deployment(((SPEC, 1),))
+    clients = Clients(ttft_timeout_s=4.0, max_retries=0)
+    result = simulate_alone(fleet, trace([0.0, 0.0]), service_time=ConstantServiceTime(1.0), clients=clients)
+    assert result.requests["ended_s"].to_list() == [10.0, 4.0]
+    series = timeline(result, step_s=5.0).filter(gpu_type="L40S")
+    whole = timeline(result, step_s=5.0).filter(pl.col("gpu_type").is_null())
+    assert whole["waiting"].to_list() == [4 / 5, 0.0]
+    assert whole["running"].to_list() == [1.0, 1.0]
+    assert series["available"].null_count() == 2
