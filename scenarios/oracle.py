@@ -48,6 +48,8 @@ def best_served(
 ) -> Served:
     """The run with the largest share of requests within the SLO; of equal ones the cheapest, then the first.
 
+    If the objective is `cost`, a share above the goal counts as the goal: the cheapest run is asked for that reaches it.
+
     Args:
         job: The scenario and its requests.
         choice: The planner.
@@ -55,11 +57,13 @@ def best_served(
         deployment: What that wants to run.
         progress: Called now and then with the simulated time and the number of requests arrived.
     """
-    settings = job.loaded.scenario.sim
+    scenario = job.loaded.scenario
+    enough = scenario.slo.attainment if scenario.planning.objective == "cost" else 1.0
 
     def merit(served: Served) -> tuple[float, float]:
-        metrics = compute_metrics(served.result, make_slo(job.loaded.scenario), settings.warmup_s, settings.cooldown_s)
-        return metrics["slo_attainment"] or 0.0, -(metrics["cost_usd"] or 0.0)
+        settings = scenario.sim
+        metrics = compute_metrics(served.result, make_slo(scenario), settings.warmup_s, settings.cooldown_s)
+        return min(metrics["slo_attainment"] or 0.0, enough), -(metrics["cost_usd"] or 0.0)
 
     best = max(_runs(job, choice, plan, deployment, progress), key=merit)  # the first of equal ones
     manifest = best.result.manifest | {"planner": choice.label, "policy": choice.policy}
