@@ -48,7 +48,7 @@ def best_served(
 ) -> Served:
     """The run with the largest share of requests within the SLO; of equal ones the cheapest, then the first.
 
-    If the objective is `cost`, a share above the goal counts as the goal: the cheapest run is asked for that reaches it.
+    If the objective is `cost`, a share above the goal counts as the goal: it is the cheapest run that reaches that.
 
     Args:
         job: The scenario and its requests.
