@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from planners import PlannerError, get_planner
+from planners import Feature, PlannerError, get_planner
 from scenarios.markets import make_timeline
 from scenarios.schema import (
     AiconfiguratorTimes,
@@ -149,9 +149,13 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, choice in enumerate(scenario.planners):
         try:
-            get_planner(choice.name, choice.options)
+            planner = get_planner(choice.name, choice.options)
         except PlannerError as error:
             yield ("planners", index), str(error)
+        else:
+            if choice.policy == "replan_sticky" and Feature.SWITCHING not in planner.features:
+                message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
+                yield ("planners", index, "policy"), message
         if choice.label in seen:
             yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
         seen.add(choice.label)
