@@ -132,6 +132,6 @@ def test_bad_markets_end_in_located_errors(file: Path, hetserve: Hetserve, given
 
 
 def test_only_who_knows_what_changes_cost_can_stick_to_a_fleet(file: Path, hetserve: Hetserve) -> None:
-    result = hetserve("run", str(file), "--set", "planners=[{name: greedy, policy: replan_sticky}]")
+    result = hetserve("run", str(file), "--set", "planners=[{name: melange, policy: replan_sticky}]")
     assert result.exit_code == 2
-    assert "'greedy' does not know what changes cost" in result.stderr
+    assert "'melange' does not know what changes cost" in result.stderr
