@@ -137,11 +137,11 @@ def new(directory: Path, template: str, force: bool) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def validate(files: Sequence[str]) -> None:
     """Check scenario files, with all their scenarios; all problems are reported at once."""
-    from scenarios.load import load_all
+    from scenarios.load import load_all, members
     from scenarios.run import Job
 
     problems: list[Problem] = []
-    for file in files:
+    for file in [member for given in files for member in members(given)]:
         try:
             for loaded in load_all(file):
                 Job.prepare(loaded, loaded.scenario.seeds[0])

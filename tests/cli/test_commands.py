@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from planners import planner_names
+from scenarios.load import library_names, load_all
 from sim import METRICS, ROUTERS, SimulationResult, gpu_names, model_names
 from tests.cli.conftest import Hetserve
 from traces import READERS
@@ -155,9 +156,11 @@ def test_doctor_finds_nothing_here(hetserve: Hetserve) -> None:
 
 
 def test_library_is_valid(hetserve: Hetserve) -> None:
-    result = hetserve("validate", "demo", "quickstart", "paper_example", "paper_70b")
+    result = hetserve("validate", "demo", "quickstart", "paper_example", "drop_half_h100")
     assert result.exit_code == 0, result.stderr
-    assert "paper_70b+snapshot4 is valid" in result.stdout
+    assert "drop_half_h100 is valid" in result.stdout
+    for name in library_names():
+        assert load_all(name)
 
 
 def test_same_bytes_whatever_the_hash_seed(small: Path, tmp_path: Path) -> None:
