@@ -171,7 +171,8 @@ class _Search:
 
     def _candidate(self, spec: ReplicaSpec, kinds: Sequence[Kind], prefix: str) -> Candidate:
         facts = ReplicaFacts.of(spec, self.service_time)
-        capacities = capacities_rps(facts, kinds, self.slo, beside_mix=self.beside_mix)
+        slo = None if self.slo is None else self.slo.of_model(spec.model.name)
+        capacities = capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
         return Candidate.from_spec(spec, capacities, prefix + spec.name)
 
     def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:

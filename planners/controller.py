@@ -96,7 +96,7 @@ class Controller:
         self._rules = rules
         self._slo = slo
         self._start_s = start_s
-        self._requests = _Seen(trace, problem)
+        self._requests = _Seen(trace, problem, slo)
         self._last_s = 0.0
         self.steps = [Step(0.0, plan, problem)]
         self.delay_s = rules.delay_s
@@ -121,9 +121,7 @@ class Controller:
         if deployment is None:
             return None
         self.steps.append(Step(situation.now_s, plan, problem))
-        cause_s = (
-            situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules, self._slo)
-        )
+        cause_s = situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules)
         return Decision(deployment, trigger, cause_s)
 
     def _trigger(self, situation: Situation) -> str | None:
@@ -133,7 +131,7 @@ class Controller:
         if "period" in rules.triggers and waited_s >= rules.period_s:
             return "period"
         if "slo" in rules.triggers and waited_s >= rules.min_gap_s:
-            share = self._requests.attainment(situation, rules, self._slo)
+            share = self._requests.attainment(situation, rules)
             if share is not None and share < self._slo.attainment:
                 return "slo"
         return None
@@ -180,13 +178,23 @@ def _at_prices(candidate: Candidate, situation: Situation) -> Candidate:
 class _Seen:
     """The requests that have come, as far as they are known at a moment."""
 
-    def __init__(self, trace: Trace, problem: PlanningProblem) -> None:
+    def __init__(self, trace: Trace, problem: PlanningProblem, slo: SLO) -> None:
         self._demands = problem.demands
         self._arrival_s = trace.requests["arrival_s"].to_numpy()
         self._output_tokens = trace.requests["output_tokens"].to_numpy()
         self._rows: list[npt.NDArray[np.int64]] = []
         self._types: list[npt.NDArray[np.int64]] = []
         models = trace.requests["model"]
+        # The limits of each request: time to first token, per output token, to the end.
+        limits = {model: slo.of_model(model) for model in trace.models}
+        self._most_s = [
+            models.replace_strict({m: math.inf if most is None else most for m, most in of.items()}).to_numpy()
+            for of in (
+                {m: own.ttft_s for m, own in limits.items()},
+                {m: own.tpot_s for m, own in limits.items()},
+                {m: own.e2e_s for m, own in limits.items()},
+            )
+        ]
         for demand in problem.demands:
             rows = (models == demand.model).arg_true().to_numpy().astype(np.int64)
             kinds = None if demand.mix is None else demand.mix.grid.classify(trace).to_numpy()
@@ -226,7 +234,7 @@ class _Seen:
         ended = e2e_s[~np.isnan(e2e_s)]
         return float(ended.mean()) if len(ended) else 0.0
 
-    def _misses(self, situation: Situation, rules: ReplanRules, slo: SLO) -> tuple[npt.NDArray[np.float64], int]:
+    def _misses(self, situation: Situation, rules: ReplanRules) -> tuple[npt.NDArray[np.float64], int]:
         """When those of the last requests came that have missed the SLO, and how many are known to have met it or not.
 
         A request that has ended is judged, and one that has no first token though its time is up.
@@ -237,23 +245,20 @@ class _Seen:
         finish_s = np.frombuffer(situation.log.finish_s)[window]
         ttft_s = np.where(np.isnan(first_s), situation.now_s, first_s) - arrival_s
         is_judged = ~np.isnan(finish_s)
-        is_missed = np.zeros(len(arrival_s), dtype=bool)
-        if slo.ttft_s is not None:
-            is_missed |= ttft_s > slo.ttft_s
-        if slo.tpot_s is not None:
-            n_gaps = np.maximum(self._output_tokens[window] - 1, 1)
-            with np.errstate(invalid="ignore"):
-                is_missed |= (finish_s - first_s) / n_gaps > slo.tpot_s
-        if slo.e2e_s is not None:
-            is_missed |= np.where(is_judged, finish_s, situation.now_s) - arrival_s > slo.e2e_s
+        n_gaps = np.maximum(self._output_tokens[window] - 1, 1)
+        e2e_s = np.where(is_judged, finish_s, situation.now_s) - arrival_s
+        most_ttft_s, most_tpot_s, most_e2e_s = (most[window] for most in self._most_s)
+        with np.errstate(invalid="ignore"):
+            is_slow = (finish_s - first_s) / n_gaps > most_tpot_s
+        is_missed = (ttft_s > most_ttft_s) | is_slow | (e2e_s > most_e2e_s)
         return arrival_s[is_missed], int((is_judged | is_missed).sum())
 
-    def attainment(self, situation: Situation, rules: ReplanRules, slo: SLO) -> float | None:
+    def attainment(self, situation: Situation, rules: ReplanRules) -> float | None:
         """The share of the last requests that have met the SLO; None if too few are known to have or not."""
-        missed_s, n_judged = self._misses(situation, rules, slo)
+        missed_s, n_judged = self._misses(situation, rules)
         return None if n_judged < MIN_JUDGED else 1 - len(missed_s) / n_judged
 
-    def first_miss_s(self, situation: Situation, rules: ReplanRules, slo: SLO) -> float:
+    def first_miss_s(self, situation: Situation, rules: ReplanRules) -> float:
         """When the first of the last requests came that has missed the SLO."""
-        missed_s, _ = self._misses(situation, rules, slo)
+        missed_s, _ = self._misses(situation, rules)
         return float(missed_s.min()) if len(missed_s) else situation.now_s

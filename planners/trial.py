@@ -85,7 +85,7 @@ def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_req
     slo = trial.slo
     if problem.objective is Objective.MAKESPAN:
         return _at_once(problem, plan, trial, most_requests)
-    if slo is None or {slo.ttft_s, slo.tpot_s, slo.e2e_s} == {None}:
+    if slo is None or slo.asks_for_nothing:
         return _under_load(problem, plan, trial, most_requests)
     return _within(slo, problem, plan, trial, most_requests)
 

@@ -214,7 +214,9 @@ def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
 
 def make_slo(scenario: schema.Scenario) -> SLO:
     """The service-level objective."""
-    return SLO(**scenario.slo.model_dump())
+    given = scenario.slo
+    by_model = tuple((model, SLO(**own.model_dump())) for model, own in sorted(given.by_model.items()))
+    return SLO(given.ttft_s, given.tpot_s, given.e2e_s, given.attainment, by_model)
 
 
 def make_problem(

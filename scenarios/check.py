@@ -36,6 +36,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_gpus(scenario),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, folder),
+        lambda: _check_slo(scenario),
         lambda: _check_capacity(scenario),
         lambda: _check_shedding(scenario),
         lambda: _check_planners(scenario),
@@ -92,6 +93,13 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
                 yield (*path, "path"), f"no such file: {folder / stream.path}"
         if isinstance(stream, Synthetic):
             yield from _check_synthetic(stream, path)
+
+
+def _check_slo(scenario: Scenario) -> Iterator[Finding]:
+    served = sorted({stream.model for stream in scenario.workload.values()})
+    for model in scenario.slo.by_model:
+        if model not in served:
+            yield ("slo", "by_model", model), f"no requests for model {model!r}: {nearest(model, served)}"
 
 
 def _check_synthetic(stream: Synthetic, path: FieldPath) -> Iterator[Finding]:

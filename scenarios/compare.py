@@ -10,7 +10,7 @@ from typing import Any
 from planners import Plan, PlanningProblem
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
-from scenarios.run import RESOLVED, Job, Watcher, run_directory
+from scenarios.run import RESOLVED, Job, Watcher, read_result, run_directory
 from scenarios.schema import PlannerChoice
 from sim import SLO, SimulationResult, compute_metrics
 from sim.result import MANIFEST
@@ -45,7 +45,7 @@ class Row:
     def from_result(cls, result: SimulationResult) -> Row:
         """The row of a run."""
         m = result.manifest
-        slo = SLO(**m["slo"])
+        slo = SLO.from_dict(m["slo"])
         metrics = compute_metrics(result, slo, m["warmup_s"], m["cooldown_s"])
         return cls(m["scenario"], m["planner"], m["seed"], "ok", m["plan"], metrics, m["offered_rps"], slo.attainment)
 
@@ -192,7 +192,7 @@ def read_rows(directories: Iterable[Path]) -> list[Row]:
     """The rows of all finished runs in some directories, by scenario, planner and seed.
 
     Raises:
-        RunError: A directory holds none.
+        RunError: A directory holds none, or one in another format.
     """
     rows = []
     for directory in directories:
@@ -200,5 +200,5 @@ def read_rows(directories: Iterable[Path]) -> list[Row]:
         if not manifests:
             msg = f"{directory} holds no finished run"
             raise RunError(msg)
-        rows += [Row.from_result(SimulationResult.load(manifest.parent)) for manifest in manifests]
+        rows += [Row.from_result(read_result(manifest.parent)) for manifest in manifests]
     return rows

@@ -109,17 +109,18 @@ def why_unable(job: Job) -> Callable[[Candidate], str]:
     """Which goals of the SLO keep a replica from serving anything that is demanded; candidates hold all of it."""
     slo = make_slo(job.loaded.scenario)
     service_time = make_service_time(job.loaded)
-    limits = {"ttft_s": slo.ttft_s, "tpot_s": slo.tpot_s, "e2e_s": slo.e2e_s}
-    alone = {
-        f"the {field.removesuffix('_s').upper()} goal of {limit:g} s": SLO(**{field: limit}, attainment=slo.attainment)
-        for field, limit in limits.items()
-        if limit is not None
-    }
 
     def why(candidate: Candidate) -> str:
         demand = job.problem.demand(candidate.model)
         if candidate.spec is None or demand.mix is None:
             return "its capacities are given as 0"
+        own = slo.of_model(candidate.model)
+        goals = (
+            ("TTFT", own.ttft_s, SLO(ttft_s=own.ttft_s, attainment=own.attainment)),
+            ("TPOT", own.tpot_s, SLO(tpot_s=own.tpot_s, attainment=own.attainment)),
+            ("E2E", own.e2e_s, SLO(e2e_s=own.e2e_s, attainment=own.attainment)),
+        )
+        alone = {f"the {name} goal of {limit:g} s": only for name, limit, only in goals if limit is not None}
         reasons = []
         lengths = zip(demand.amounts, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens, strict=True)
         for amount, prompt, output in lengths:

@@ -27,8 +27,24 @@ from traces import Trace
 RESOLVED = "scenario.resolved.yaml"
 """File in a run's directory: the scenario, with all defaults and overrides."""
 
-FORMAT = 1
+FORMAT = 2
 """Version of the result directories; a change that old readers would misread raises it."""
+
+
+def read_result(directory: Path) -> SimulationResult:
+    """Read a run that `Job.save` kept.
+
+    Raises:
+        ResultError: There is none, or it is damaged.
+        RunError: Another version of hetserve kept it, in another form.
+    """
+    result = SimulationResult.load(directory)
+    found = result.manifest.get("format")
+    if found != FORMAT:
+        by = result.manifest.get("hetserve", "an unknown version")
+        msg = f"{directory} was kept in format {found} by hetserve {by}; this one reads format {FORMAT}: run it again"
+        raise RunError(msg)
+    return result
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:

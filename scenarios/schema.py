@@ -305,14 +305,21 @@ class TraceFile(_Part):
 Stream = Annotated[AzureConvLike | Synthetic | TraceFile, Field(discriminator="kind")]
 
 
-class Slo(_Part):
-    """Service-level objective of each request; what is left out is not asked for."""
+class LatencyLimits(_Part):
+    """Latency limits of a request; what is left out is not asked for."""
 
     ttft_s: PositiveFloat | None = None
     tpot_s: PositiveFloat | None = None
     e2e_s: PositiveFloat | None = None
+
+
+class Slo(LatencyLimits):
+    """Service-level objective of each request."""
+
     attainment: Share = 0.99
     """Share of requests that should meet it."""
+    by_model: dict[str, LatencyLimits] = {}
+    """Instead of these limits, those of single models."""
 
 
 # Planning ------------------------------------------------------------------------------------------------------------

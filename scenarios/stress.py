@@ -10,6 +10,7 @@ from typing import Any
 
 from scenarios.compare import Row
 from scenarios.errors import RunError
+from scenarios.run import read_result
 from sim import SimulationResult, compute_stress, stress_by_drop
 from sim.result import MANIFEST
 from sim.stress import Drop, Fall, find_falls, make_drops
@@ -99,7 +100,7 @@ def read_drops(directories: Iterable[Path]) -> dict[tuple[str, int], list[Drop]]
     falls: dict[tuple[str, int], list[Fall]] = {}
     warmup_s: dict[tuple[str, int], float] = {}
     for directory in directories:
-        result = SimulationResult.load(directory)
+        result = read_result(directory)
         falls.setdefault(case_of(result), []).extend(find_falls(result))
         warmup_s[case_of(result)] = result.manifest["warmup_s"]
     return {case: make_drops(found, warmup_s[case]) for case, found in falls.items()}
@@ -114,7 +115,7 @@ def read_stress(directories: Sequence[Path]) -> list[StressRow]:
     drops = read_drops(directories)
     rows = []
     for directory in directories:
-        result = SimulationResult.load(directory)
+        result = read_result(directory)
         if result.availability is not None:
             mine = drops[case_of(result)]
             by_drop = tuple(stress_by_drop(result, drops=mine).to_dicts())

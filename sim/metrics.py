@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -30,15 +31,48 @@ IS_COMPLETED = pl.col("status") == Status.COMPLETED.value
 
 @dataclass(frozen=True, slots=True)
 class SLO:
-    """Service-level objective of a request, and the share of requests that should meet it; None is no limit."""
+    """Service-level objective of a request, and the share of requests that should meet it; None is no limit.
+
+    `by_model` has the limits of models that have limits of their own, by name; the goal is the same for all.
+    """
 
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_s: float | None = None
     attainment: float = 0.99
+    by_model: tuple[tuple[str, SLO], ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SLO:
+        """The SLO of which `dataclasses.asdict` made this.
+
+        >>> from dataclasses import asdict
+        >>> slo = SLO(ttft_s=1.0, by_model=(("Llama-3-70B", SLO(ttft_s=5.0)),))
+        >>> SLO.from_dict(asdict(slo)) == slo
+        True
+        """
+        by_model = tuple((model, cls.from_dict(own)) for model, own in data.get("by_model", ()))
+        return cls(**{**data, "by_model": by_model})
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether it has no limit for any model."""
+        limits = (self.ttft_s, self.tpot_s, self.e2e_s)
+        return limits == (None, None, None) and all(own.asks_for_nothing for _, own in self.by_model)
+
+    def of_model(self, model: str) -> SLO:
+        """What it asks of the requests of a model."""
+        own = dict(self.by_model).get(model, self)
+        return SLO(own.ttft_s, own.tpot_s, own.e2e_s, self.attainment)
 
     def is_met(self) -> pl.Expr:
         """Whether a request completed within all limits; one with a single output token has no TPOT to miss."""
+        met = self._is_within()
+        for model, own in self.by_model:
+            met = pl.when(pl.col("model") == model).then(own._is_within()).otherwise(met)
+        return met
+
+    def _is_within(self) -> pl.Expr:
         met = IS_COMPLETED
         for limit, value in ((self.ttft_s, TTFT_S), (self.tpot_s, TPOT_S), (self.e2e_s, E2E_S)):
             if limit is not None:

@@ -110,7 +110,7 @@ def _edges(end_s: float, n_intervals: int, step_s: float | None) -> Floats:
 
 def slo_of(result: SimulationResult) -> SLO:
     """The SLO that the manifest of a run names; completion alone if it names none."""
-    return SLO(**result.manifest.get("slo", {}))
+    return SLO.from_dict(result.manifest.get("slo", {}))
 
 
 def _integrals(times: Floats, weights: Floats, edges: Floats) -> Floats:

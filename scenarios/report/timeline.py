@@ -10,6 +10,7 @@ import polars as pl
 
 from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
+from scenarios.run import read_result
 from scenarios.stress import case_of, planner_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, timeline
 from sim.stress import Drop, drops_of
@@ -65,7 +66,7 @@ def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
     Raises:
         RunError: They are of different scenarios or seeds, too many, or nothing happens in one.
     """
-    results = [SimulationResult.load(one) for one in directories]
+    results = [read_result(one) for one in directories]
     for one, result in zip(directories, results, strict=True):
         if not result.manifest["end_s"] > 0:
             msg = f"{one} has nothing to draw: the run ends when it begins"
@@ -102,7 +103,7 @@ def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
         of_gpu = fine.filter(gpu_type=gpu)
         if of_gpu["rented"].max():
             panels.append(_gpu_panel(gpu, of_gpu, _offered(result, gpu)))
-    slo = SLO(**result.manifest.get("slo", {}))
+    slo = SLO.from_dict(result.manifest.get("slo", {}))
     panels += [
         Panel("requests in the system", [_line(run, "running", _BLUE), _line(run, "waiting", _RED, is_area=True)]),
         Panel(
@@ -127,7 +128,7 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
     rates = {name: coarse.filter(pl.col("gpu_type").is_null()) for name, (_, coarse) in series.items()}
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(results))]
     longest = max(results.values(), key=lambda result: float(result.manifest["end_s"]))
-    goal = SLO(**longest.manifest.get("slo", {})).attainment
+    goal = SLO.from_dict(longest.manifest.get("slo", {})).attainment
 
     def panel(heading: str, column: str, note: Callable[[pl.DataFrame], str] = lambda _: "", **style: bool) -> Panel:
         named = zip(runs.items(), colours, strict=True)

@@ -181,3 +181,14 @@ def test_nothing_but_json_reaches_standard_output(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     shown = subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path).stdout
     assert json.loads(shown)["planner"] == "milp"
+
+
+def test_runs_of_another_format_say_so(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("run", small, "--out", "out").exit_code == 0
+    (manifest,) = Path("out").rglob("manifest.json")
+    kept = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(kept | {"format": 1, "hetserve": "0.0.1"}))
+    for command in (["compare", "out"], ["show", "out"], ["plot", "out"]):
+        result = hetserve(*command)
+        assert result.exit_code == 2
+        assert f"was kept in format 1 by hetserve 0.0.1; this one reads format {kept['format']}" in result.stderr

@@ -9,6 +9,7 @@ import pytest
 
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
+from scenarios.run import FORMAT
 from scenarios.stress import Regret, read_stress, regret, run_directories
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
 from tests.cli.conftest import Hetserve
@@ -26,7 +27,8 @@ def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
     fleet = Deployment(((SPEC, n_replicas),))
     result = simulate(fleet, trace, service_time=ConstantServiceTime(1.0), market=market, router="round_robin")
     manifest = result.manifest | {
-        "scenario": scenario, "planner": "milp", "policy": policy, "seed": 0, "slo": asdict(SLO(e2e_s=10.0)),
+        "format": FORMAT, "scenario": scenario, "planner": "milp", "policy": policy, "seed": 0,
+        "slo": asdict(SLO(e2e_s=10.0)),
         "warmup_s": 0.0, "cooldown_s": 0.0, "offered_rps": 0.125, "plan": {"planner": "milp"},
     }  # fmt: skip
     directory = Path("runs") / f"scenario={scenario}" / "planner=milp" / f"policy={policy}" / "seed=0"

@@ -138,7 +138,9 @@ def test_a_fleet_that_is_kept_for_ever_is_planned_without_the_previous_one(probl
     assume(problem.previous is not None)
     assert problem.previous is not None
     for_ever = dataclasses.replace(problem, previous=dataclasses.replace(problem.previous, hold_s=1e12))
-    assert same(value_by(for_ever), least_value(dataclasses.replace(problem, previous=None)), 1e-5)
+    value, without = value_by(for_ever), least_value(dataclasses.replace(problem, previous=None))
+    # A fleet may be free, but what it stops is paid for a while.
+    assert same(value, without, 1e-5) or abs(value - without) < 1e-6
 
 
 @given(limited(problems(max_candidates=4)))

@@ -100,3 +100,19 @@ def test_a_timetable_says_what_is_due() -> None:
     assert table.replan(at_5) is not None
     assert table.replan(replace(at_5, now_s=6.0)) is None
     assert table.replan(replace(at_5, cause="change")) is None
+
+
+def test_an_slo_of_a_model_is_that_of_its_replicas() -> None:
+    def capacities(*sets: str) -> dict[str, dict[str, tuple[float, ...]]]:
+        problem = Job.prepare(load("two_models", None, [*FEW, *sets]), 0, keep_dominated=True).problem
+        models = [demand.model for demand in problem.demands]
+        return {m: {c.name: c.capacity_rps for c in problem.candidates if c.model == m} for m in models}
+
+    same = capacities("slo={ttft_s: 2, tpot_s: 0.1}")
+    again = capacities("slo={ttft_s: 2, tpot_s: 0.1, by_model: {Llama-3-70B: {ttft_s: 2, tpot_s: 0.1}}}")
+    tighter = capacities("slo={ttft_s: 2, tpot_s: 0.1, by_model: {Llama-3-70B: {ttft_s: 2, tpot_s: 0.05}}}")
+    assert again == same
+    assert tighter["Llama-3-8B"] == same["Llama-3-8B"]
+    pairs = [(tighter["Llama-3-70B"][name], same["Llama-3-70B"][name]) for name in tighter["Llama-3-70B"]]
+    assert any(sum(less) < sum(more) for less, more in pairs)
+    assert all(x <= y for less, more in pairs for x, y in zip(less, more, strict=True))

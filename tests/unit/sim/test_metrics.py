@@ -336,3 +336,24 @@ def test_inter_token_latencies_of_each_replica() -> None:
     first, second = itl_by_replica(RESULT).rows(named=True)
     assert (first["itl_s_p50"], first["itl_s_p99"], first["itl_s_max"]) == (middle_s(600), middle_s(700), 0.5)
     assert second == {"replica_id": 1} | dict.fromkeys([name for name in METRICS if name.startswith("itl_s_")], None)
+
+
+def test_models_may_have_limits_of_their_own() -> None:
+    frame = pl.DataFrame(
+        {
+            "model": ["small", "small", "large", "large"],
+            "arrival_s": [0.0] * 4,
+            "first_token_s": [1.0, 3.0, 3.0, 6.0],
+            "finish_s": [2.0, 4.0, 4.0, 7.0],
+            "output_tokens": [2] * 4,
+            "status": ["completed"] * 4,
+        }
+    )
+    slo = SLO(ttft_s=2.0, by_model=(("large", SLO(ttft_s=5.0)),))
+    assert frame.select(slo.is_met()).to_series().to_list() == [True, False, True, False]
+    assert slo.of_model("large") == SLO(ttft_s=5.0)
+    assert slo.of_model("small") == SLO(ttft_s=2.0)
+    free = SLO(ttft_s=2.0, by_model=(("large", SLO()),))
+    assert frame.select(free.is_met()).to_series().to_list() == [True, False, True, True]
+    assert SLO(by_model=(("large", SLO()),)).asks_for_nothing
+    assert not free.asks_for_nothing
