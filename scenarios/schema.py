@@ -16,9 +16,6 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-# Models and GPUs -----------------------------------------------------------------------------------------------------
-
-
 class Model(_Part):
     """Architecture of a model that the catalog does not have."""
 
@@ -177,9 +174,6 @@ class Cluster(_Part):
     """On which market of the timeline GPUs are rented."""
 
 
-# Workload ------------------------------------------------------------------------------------------------------------
-
-
 class Poisson(_Part):
     """Independent arrivals at a constant rate."""
 
@@ -322,9 +316,6 @@ class Slo(LatencyLimits):
     """Instead of these limits, those of single models."""
 
 
-# Planning ------------------------------------------------------------------------------------------------------------
-
-
 class GivenCandidate(_Part):
     """A replica configuration whose capacities are known."""
 
@@ -444,9 +435,6 @@ class PlannerChoice(_Part):
             return value
         policy = value.get("policy", "static")
         return {"label": value["name"] if policy == "static" else f"{value['name']}-{policy}"} | value
-
-
-# Simulation ----------------------------------------------------------------------------------------------------------
 
 
 class Limits(_Part):

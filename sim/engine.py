@@ -421,7 +421,8 @@ class _Simulation:
     def _result(self) -> SimulationResult:
         records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
-        last_s: float = requests.select(pl.max_horizontal(pl.col("arrival_s", "ended_s").max())).item()
+        times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
+        last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
         if self._attempts is not None:  # what was under way for clients that gave up goes on to its end
             batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
             last_s = max([last_s, *(batch.end_s for batch in batches)])
