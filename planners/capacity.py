@@ -84,11 +84,12 @@ def capacity_of_mix_rps(
     >>> round(two, 9) == round(capacity_rps(spec, times, 824, 253), 9)
     True
     """
-    return rps_of(ReplicaFacts.of(spec, service_time), kinds, slo)
+    own = None if slo is None else slo.of_model(spec.model.name)
+    return rps_of(ReplicaFacts.of(spec, service_time), kinds, own)
 
 
 def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None) -> float:
-    """As `capacity_of_mix_rps`, for a replica whose facts are known already."""
+    """As `capacity_of_mix_rps`, for a replica whose facts are known already and the SLO of its model."""
     kinds = [kind for kind in kinds if kind.share > 0]
     if not facts.holds(kinds):
         return 0.0
@@ -106,7 +107,7 @@ def capacities_rps(
     Args:
         facts: The replica.
         kinds: What is demanded; shares that sum to 1.
-        slo: Goals that requests should meet, if they arrive independently of each other.
+        slo: Goals that requests of its model should meet, if they arrive independently of each other.
         beside_mix: Whether a kind counts as it does beside the mix demanded, where that takes longer than alone.
     """
     alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]

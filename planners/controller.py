@@ -188,7 +188,7 @@ class _Seen:
         # The limits of each request: time to first token, per output token, to the end.
         limits = {model: slo.of_model(model) for model in trace.models}
         self._most_s = [
-            models.replace_strict({m: math.inf if most is None else most for m, most in of.items()}).to_numpy()
+            models.replace_strict({m: math.inf if most is None else float(most) for m, most in of.items()}).to_numpy()
             for of in (
                 {m: own.ttft_s for m, own in limits.items()},
                 {m: own.tpot_s for m, own in limits.items()},

@@ -99,7 +99,8 @@ def _check_slo(scenario: Scenario) -> Iterator[Finding]:
     served = sorted({stream.model for stream in scenario.workload.values()})
     for model in scenario.slo.by_model:
         if model not in served:
-            yield ("slo", "by_model", model), f"no requests for model {model!r}: {nearest(model, served)}"
+            allowed = nearest(model, served) or "the scenario has no workload"
+            yield ("slo", "by_model", model), f"no requests for model {model!r}: {allowed}"
 
 
 def _check_synthetic(stream: Synthetic, path: FieldPath) -> Iterator[Finding]:

@@ -29,6 +29,16 @@ from tests.cli.conftest import SMALL, Hetserve
         ("[homogeneous, milp]", "[homogeneous:A40]", ["planners.0", "unknown GPU type 'A40'"]),
         ("slo: {ttft_s: 1}", "slo: {ttft_s: fast}", ["small.yaml:14 slo.ttft_s", "not 'fast'"]),
         ("slo: {ttft_s: 1}", "slo: {ttft_s: -1}", ["small.yaml:14 slo.ttft_s: input should be greater than 0, not -1"]),
+        (
+            "slo: {ttft_s: 1}",
+            "slo: {by_model: {Lama-3-8B: {ttft_s: 1}}}",
+            ["small.yaml:14 slo.by_model.Lama-3-8B: no requests for model 'Lama-3-8B'", "did you mean 'Llama-3-8B'"],
+        ),
+        (
+            "slo: {ttft_s: 1}",
+            "slo: {by_model: {Llama-3-8B: {attainment: 0.5}}}",
+            ["small.yaml:14 slo.by_model.Llama-3-8B.attainment: unknown key: known: e2e_s, tpot_s, ttft_s"],
+        ),
         ("n_requests: 50", "n_requests: 0", ["small.yaml:11 workload.chat.n_requests"]),
         ("shares: [0.5, 0.5]", "shares: [0.5, 0.6]", ["workload.chat.lengths.shares: the shares sum to 1.1"]),
         ("shares: [0.5, 0.5]", "shares: [1.0]", ["1 shares for 2 workload types"]),
@@ -159,3 +169,10 @@ def test_full_disk_leaves_nothing(
     assert result.exit_code == 2
     assert "No space left on device" in result.stderr
     assert [path for path in Path("runs").rglob("*") if path.is_file()] == []
+
+
+def test_limits_of_a_model_where_nothing_is_served(hetserve: Hetserve) -> None:
+    result = hetserve("plan", "paper_example", "--set", "slo={by_model: {Llama-3-70B: {ttft_s: 1}}}")
+    assert result.exit_code == 2
+    message = "slo.by_model.Llama-3-70B: no requests for model 'Llama-3-70B': the scenario has no workload"
+    assert message in result.stderr

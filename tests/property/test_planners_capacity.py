@@ -119,6 +119,17 @@ def test_goals_only_lower_it_and_looser_ones_less(
     assert rates == sorted(rates)
 
 
+@given(replicas(), mixes(), st.floats(0.05, 20.0), st.floats(0.01, 1.0))
+def test_only_the_goals_of_its_model_lower_it(
+    spec: ReplicaSpec, kinds: list[Kind], ttft_s: float, tpot_s: float
+) -> None:
+    goals, impossible = SLO(ttft_s=ttft_s, tpot_s=tpot_s), SLO(ttft_s=1e-9)
+    own = dataclasses.replace(impossible, by_model=((LLAMA.name, goals),))
+    others = dataclasses.replace(goals, by_model=(("another", impossible),))
+    rates = {capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo) for slo in (goals, own, others)}
+    assert len(rates) == 1
+
+
 @given(replicas(), mixes())
 def test_planners_never_get_more_than_a_type_alone(spec: ReplicaSpec, kinds: list[Kind]) -> None:
     facts = ReplicaFacts.of(spec, CompactServiceTime())

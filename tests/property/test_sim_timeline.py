@@ -41,12 +41,30 @@ grids = st.fixed_dictionaries({"n_intervals": st.integers(1, 50)}) | st.fixed_di
 )
 
 
+limits = st.none() | st.sampled_from([0.0, 0.1, 0.5, 2.0, 10.0])
+slos = st.builds(SLO, ttft_s=limits, tpot_s=limits, e2e_s=limits)
+
+
 def total(frame: pl.DataFrame, name: str) -> float:
     return float((frame[name] * frame["width_s"]).sum())
 
 
 def close(value: float) -> Any:
     return pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+@given(runs(), slos, slos, st.data())
+def test_limits_of_models_are_those_of_one_slo_for_each(
+    result: SimulationResult, slo: SLO, other: SLO, data: st.DataObject
+) -> None:
+    requests = result.requests
+    models = requests["model"].unique().sort().to_list()
+    same = replace(other, by_model=tuple((model, slo) for model in models))
+    assert requests.select(same.is_met()).equals(requests.select(slo.is_met()))
+    own = replace(slo, by_model=tuple((model, data.draw(slos)) for model in models if data.draw(st.booleans())))
+    for model in models:
+        mine = requests.filter(pl.col("model") == model)
+        assert mine.select(own.is_met()).equals(mine.select(own.of_model(model).is_met()))
 
 
 @given(runs(), grids)

@@ -160,6 +160,22 @@ def test_a_breach_of_the_slo_plans_again() -> None:
     ) is None  # fmt: skip
 
 
+def test_a_breach_is_one_of_the_limits_of_its_model() -> None:
+    """Requests of another model, every second, take 5 s to their first token; those of this one half a second."""
+    rows = range(90)
+    first_s = {row: row + (5.0 if row % 2 == 0 else 0.5) for row in rows}
+    log = log_with(first_s, {row: time_s + 1 for row, time_s in first_s.items()})
+    models = ["Llama-3-70B" if row % 2 == 0 else MODEL.name for row in range(100)]
+    requests = Trace.from_columns([float(row) for row in range(100)], [500] * 100, [20] * 100, model=models)
+    first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 0), ("L40S", 4)))
+    rules = ReplanRules(("slo",), window_s=1000.0, min_gap_s=50.0)
+    milp = get_planner("milp")
+    for own, is_breach in ((SLO(ttft_s=10, e2e_s=30), False), (SLO(), False), (SLO(ttft_s=4), True)):
+        slo = SLO(ttft_s=1.0, attainment=0.9, by_model=(("Llama-3-70B", own),))
+        made = Controller(milp, first, milp.plan(first), requests, rules, slo=slo, start_s=lambda _: 60.0)
+        assert (made.replan(situation(cause="check", log=log)) is not None) == is_breach
+
+
 def test_a_request_without_a_token_has_missed_its_ttft_once_that_is_over() -> None:
     log = log_with({}, {})
     first = problem(available=(("A100-SXM-80GB", 1), ("H100-SXM", 0), ("L40S", 4)))

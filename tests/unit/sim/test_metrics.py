@@ -168,6 +168,17 @@ def test_the_slo_counts_against_all_that_arrived(slo: SLO, n_good: int) -> None:
     assert {name: metrics[name] for name in unmoved} == pytest.approx({name: BY_HAND[name] for name in unmoved})
 
 
+def test_requests_count_within_the_limits_of_their_own_model() -> None:
+    """Of small, the first has its token in time and the second is late; of large, the last takes 2 s per token."""
+    models = pl.Series("model", ["small", "small", "small", "large", "large"])
+    result = replace(RESULT, requests=RESULT.requests.with_columns(models))
+    for tpot_s, n_good in ((2.0, 2), (1.9, 1)):
+        metrics = compute_metrics(result, SLO(ttft_s=1.0, by_model=(("large", SLO(tpot_s=tpot_s)),)))
+        assert metrics["slo_attainment"] == n_good / 5
+        assert metrics["goodput_rps"] == n_good / 20
+        assert metrics["usd_per_good_request"] == pytest.approx(2 / n_good)
+
+
 def test_the_goal_of_the_slo_decides_nothing_here() -> None:
     assert compute_metrics(RESULT, SLO(attainment=0.5)) == compute_metrics(RESULT, SLO(attainment=1.0))
 
