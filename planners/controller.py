@@ -16,6 +16,7 @@ from planners.shedding import servable, value_with
 from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:
+    from sim.deployment import Deployment
     from sim.metrics import SLO
     from traces.trace import Trace
 
@@ -54,11 +55,12 @@ class ReplanRules:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A plan, the problem that it answers, and when it was made."""
+    """A plan, when it was made, the problem that it answers, and the deployment that it wants."""
 
     t_s: float
     plan: Plan
     problem: PlanningProblem
+    deployment: Deployment
 
 
 class Controller:
@@ -71,13 +73,14 @@ class Controller:
         planner: Makes the plans.
         problem: The problem of the first plan; its candidates are those of all later ones.
         plan: The first plan.
+        deployment: What that wants to run.
         trace: The requests; those that have not arrived yet are not looked at.
         rules: When, and with what.
         slo: What requests should meet.
         start_s: Time from renting a replica until it serves.
 
     Attributes:
-        steps: All plans that were to run so far, the first included.
+        steps: All plans that took effect so far, the first included, and perhaps one that is going to.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Controller:
         planner: Planner,
         problem: PlanningProblem,
         plan: Plan,
+        deployment: Deployment,
         trace: Trace,
         rules: ReplanRules,
         *,
@@ -98,7 +102,7 @@ class Controller:
         self._start_s = start_s
         self._requests = _Seen(trace, problem, slo)
         self._last_s = 0.0
-        self.steps = [Step(0.0, plan, problem)]
+        self.steps = [Step(0.0, plan, problem, deployment)]
         self.delay_s = rules.delay_s
         waits = {"period": rules.period_s, "slo": SLO_CHECK_S}
         self._check_s = min((wait for trigger, wait in waits.items() if trigger in rules.triggers), default=None)
@@ -113,6 +117,8 @@ class Controller:
         if trigger is None:
             return None
         self._last_s = situation.now_s
+        while self.steps[-1].deployment is not situation.deployment:
+            self.steps.pop()  # the market has changed before it took effect
         problem = self._problem_now(situation)
         plan = self._planner.plan(problem)
         if plan.objective is None or not self._is_worth_it(problem, plan):
@@ -120,7 +126,7 @@ class Controller:
         deployment = plan.deployment(problem)
         if deployment is None:
             return None
-        self.steps.append(Step(situation.now_s, plan, problem))
+        self.steps.append(Step(situation.now_s, plan, problem, deployment))
         cause_s = situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules)
         return Decision(deployment, trigger, cause_s)
 

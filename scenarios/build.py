@@ -284,7 +284,8 @@ def make_problem(
         slo=make_slo(scenario),
         measure=make_simulated_capacity(loaded).rps if is_simulated else None,
         beside_mix=planning.capacity.beside_mix,
-        keep_dominated=keep_dominated,
+        # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
+        keep_dominated=keep_dominated or planning.max_gpu_share < 1 or planning.previous is not None,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )

@@ -317,7 +317,8 @@ def show(directory: Path, as_json: bool) -> None:
     from scenarios.compare import Comparison, read_rows
     from scenarios.report.stress import run_tables
     from scenarios.report.tables import metrics_table
-    from scenarios.stress import read_stress, run_directories
+    from scenarios.run import run_directories
+    from scenarios.stress import read_stress
 
     rows = read_rows([directory])
     stress = read_stress(run_directories(directory))

@@ -10,7 +10,7 @@ from typing import Any
 from planners import Plan, PlanningProblem
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
-from scenarios.run import RESOLVED, Job, Watcher, read_result, run_directory
+from scenarios.run import RESOLVED, Job, Watcher, read_result, run_directories, run_directory
 from scenarios.schema import PlannerChoice
 from sim import SLO, SimulationResult, compute_metrics
 from sim.result import MANIFEST
@@ -194,11 +194,4 @@ def read_rows(directories: Iterable[Path]) -> list[Row]:
     Raises:
         RunError: A directory holds none, or one in another format.
     """
-    rows = []
-    for directory in directories:
-        manifests = sorted(directory.rglob(MANIFEST))
-        if not manifests:
-            msg = f"{directory} holds no finished run"
-            raise RunError(msg)
-        rows += [Row.from_result(read_result(manifest.parent)) for manifest in manifests]
-    return rows
+    return [Row.from_result(read_result(run)) for directory in directories for run in run_directories(directory)]

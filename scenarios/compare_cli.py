@@ -49,8 +49,7 @@ def compare(
     """
     from scenarios.compare import read_rows
     from scenarios.load import matrix_names, members
-    from scenarios.run import run_directory
-    from scenarios.stress import run_directories
+    from scenarios.run import run_directories, run_directory
 
     rows: list[Row] = []
     directories: list[Path] = []

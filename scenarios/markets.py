@@ -55,45 +55,22 @@ def make_timeline(scenario: schema.Scenario, folder: Path) -> AvailabilityTimeli
 
 def _timeline(given: schema.Timeline, market: str, counts: dict[str, int], folder: Path) -> AvailabilityTimeline:
     common: dict[str, Any] = {"notice_s": given.notice_s, "boot_s": given.boot_s, "outside": given.outside}
-    made = common | {"market": market}
+    fields = given.model_dump(exclude={"kind"}) | {"market": market}  # named as the arguments of the generators
     match given:
         case schema.ConstantTimeline():
-            return constant_availability(counts, **made)
+            return constant_availability(counts, **fields)
+        case schema.OnOffTimeline():
+            return markov_availability(counts, **fields)
+        case schema.CorrelatedDropsTimeline():
+            return correlated_drops(counts, **fields)
+        case schema.DiurnalTimeline():
+            return diurnal_availability(counts, **fields)
+        case schema.DropsTimeline():
+            drops = [(drop.start_s, drop.stop_s, drop.share) for drop in given.drops]
+            return scheduled_drops(counts, drops, end_s=given.drops[-1].stop_s, market=market, **common)
         case schema.StepsTimeline():
             return AvailabilityTimeline.from_frame(
                 _steps(given, market, counts), "cluster.availability", end_s=max(given.changes[-1].t_s, 1.0), **common
-            )
-        case schema.DropsTimeline():
-            drops = [(drop.start_s, drop.stop_s, drop.share) for drop in given.drops]
-            return scheduled_drops(counts, drops, end_s=given.drops[-1].stop_s, **made)
-        case schema.OnOffTimeline():
-            return markov_availability(
-                counts,
-                mean_up_s=given.mean_up_s,
-                mean_down_s=given.mean_down_s,
-                seed=given.seed,
-                end_s=given.end_s,
-                **made,
-            )
-        case schema.CorrelatedDropsTimeline():
-            return correlated_drops(
-                counts,
-                mean_gap_s=given.mean_gap_s,
-                mean_down_s=given.mean_down_s,
-                share=given.share,
-                correlation=given.correlation,
-                seed=given.seed,
-                end_s=given.end_s,
-                **made,
-            )
-        case schema.DiurnalTimeline():
-            return diurnal_availability(
-                counts,
-                trough_share=given.trough_share,
-                trough_hour=given.trough_hour,
-                step_s=given.step_s,
-                days=given.days,
-                **made,
             )
         case schema.FileTimeline():
             timeline = _read(given, folder, common)

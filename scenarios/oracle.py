@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from planners import Feature, Plan, PlanStatus, get_planner
+from planners import Feature, Plan, get_planner
 from scenarios.build import make_slo
 from scenarios.markets import make_market
 from scenarios.run import Job, Served, Step
@@ -85,7 +84,8 @@ def _runs(
         policies.append("replan_sticky")
     for policy in policies:
         other = choice.model_copy(update={"policy": policy})
-        yield job.serve(other, plan, deployment, progress)
+        if job.loaded.scenario.planning.replanning.delay_s > 0:
+            yield job.serve(other, plan, deployment, progress)
         at_once = job.serve(other, plan, deployment, progress, delay_s=0.0)
         yield at_once
         first, *later = _in_advance(at_once.steps, market)
@@ -127,7 +127,7 @@ def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Step | No
     for gpu, count in changes.select("gpu_type", "count").iter_rows():
         fewest[gpu] = min(count, fewest.get(gpu, count))
     problem = replace(job.problem, available=tuple((gpu, fewest.get(gpu, n)) for gpu, n in job.problem.available))
-    plan = get_planner(choice.name, choice.options).plan(problem)
-    made = plan.deployment(problem) if plan.status is PlanStatus.OK else None
-    facts: dict[str, Any] = plan.to_dict(problem)
-    return None if made is None else Step(0.0, facts, made)
+    worst = replace(job, problem=problem)
+    plan = worst.plan(choice)
+    made = worst.deployment(plan)
+    return None if made is None else Step(0.0, plan.to_dict(problem), made)

@@ -22,6 +22,7 @@ from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
 from sim import Clients, Deployment, SimulationResult, simulate, timeline
 from sim.protocols import Replanner
+from sim.result import MANIFEST
 from traces import Trace
 
 RESOLVED = "scenario.resolved.yaml"
@@ -45,6 +46,19 @@ def read_result(directory: Path) -> SimulationResult:
         msg = f"{directory} was kept in format {found} by hetserve {by}; this one reads format {FORMAT}: run it again"
         raise RunError(msg)
     return result
+
+
+def run_directories(directory: Path) -> list[Path]:
+    """All finished runs in a directory, or the directory itself if it is one.
+
+    Raises:
+        RunError: There are none.
+    """
+    manifests = sorted(directory.rglob(MANIFEST))
+    if not manifests:
+        msg = f"{directory} holds no finished run"
+        raise RunError(msg)
+    return [manifest.parent for manifest in manifests]
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:
@@ -157,16 +171,19 @@ class Job:
             from scenarios.oracle import best_served
 
             return best_served(self, choice, plan, deployment, progress)
-        controller = self._controller(choice, plan, delay_s)
+        controller = self._controller(choice, plan, deployment, delay_s)
         facts = plan.to_dict(self.problem)
         result = self.simulate(choice.label, deployment, facts, progress, n_jobs=n_jobs, replanner=controller)
         steps = [Step(0.0, facts, deployment)]
         if controller is not None:
-            later = [(step, step.plan.deployment(step.problem)) for step in controller.steps[1:]]
-            steps += [Step(s.t_s, s.plan.to_dict(s.problem), made) for s, made in later if made is not None]
+            # One may not have taken effect any more.
+            later = controller.steps[1 : 1 + len(result.manifest["replans"])]
+            steps += [Step(step.t_s, step.plan.to_dict(step.problem), step.deployment) for step in later]
         return Served(replace(result, manifest=result.manifest | {"policy": choice.policy}), tuple(steps))
 
-    def _controller(self, choice: PlannerChoice, plan: Plan, delay_s: float | None) -> Controller | None:
+    def _controller(
+        self, choice: PlannerChoice, plan: Plan, deployment: Deployment, delay_s: float | None
+    ) -> Controller | None:
         """What plans again during the run; None for a static policy."""
         market = make_market(self.loaded, self.seed)
         if choice.policy == "static" or market is None or self.trace is None:
@@ -189,6 +206,7 @@ class Job:
             get_planner(choice.name, choice.options),
             self.problem,
             plan,
+            deployment,
             self.trace,
             rules,
             slo=make_slo(self.loaded.scenario),

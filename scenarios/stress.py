@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.compare import Row
-from scenarios.errors import RunError
 from scenarios.run import read_result
 from sim import SimulationResult, compute_stress, stress_by_drop
-from sim.result import MANIFEST
+from sim.result import AVAILABILITY
 from sim.stress import Drop, Fall, find_falls, make_drops
 
 ORACLE = "oracle"
@@ -68,19 +67,6 @@ class Regret:
     usd_per_good_request: float | None
 
 
-def run_directories(directory: Path) -> list[Path]:
-    """All finished runs in a directory, or the directory itself if it is one.
-
-    Raises:
-        RunError: There are none.
-    """
-    manifests = sorted(directory.rglob(MANIFEST))
-    if not manifests:
-        msg = f"{directory} holds no finished run"
-        raise RunError(msg)
-    return [manifest.parent for manifest in manifests]
-
-
 def planner_of(label: str, policy: str) -> str:
     """The planner in a label that names its policy as well, as those of `PlannerChoice` do by default.
 
@@ -112,15 +98,15 @@ def read_stress(directories: Sequence[Path]) -> list[StressRow]:
     Raises:
         ResultError: A run cannot be read.
     """
+    directories = [directory for directory in directories if (directory / AVAILABILITY).exists()]
     drops = read_drops(directories)
     rows = []
     for directory in directories:
         result = read_result(directory)
-        if result.availability is not None:
-            mine = drops[case_of(result)]
-            by_drop = tuple(stress_by_drop(result, drops=mine).to_dicts())
-            stress = compute_stress(result, drops=mine)
-            rows.append(StressRow(Row.from_result(result), result.manifest.get("policy", "static"), stress, by_drop))
+        mine = drops[case_of(result)]
+        by_drop = tuple(stress_by_drop(result, drops=mine).to_dicts())
+        stress = compute_stress(result, drops=mine)
+        rows.append(StressRow(Row.from_result(result), result.manifest.get("policy", "static"), stress, by_drop))
     return rows
 
 

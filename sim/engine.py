@@ -157,7 +157,8 @@ class _Simulation:
         max_queued_requests: int | None,
         progress: Progress | None,
     ) -> None:
-        self._deployment = deployment
+        self._deployment = deployment  # that requests go by
+        self._wanted = deployment  # that is to run; its replicas may not be there yet
         self._trace = trace
         self._replanner = replanner
         self._replanning: Replanning | None = None
@@ -340,7 +341,8 @@ class _Simulation:
                 self._send(seq, clock.now)
 
         def look(cause: Literal["change", "check"]) -> Situation:
-            return Situation(clock.now, cause, cluster.offers, cluster.running, self._n_arrived, self._log)
+            wanted, running = self._wanted, cluster.running
+            return Situation(clock.now, cause, cluster.offers, wanted, running, self._n_arrived, self._log)
 
         def on_market() -> None:
             if self._replanning is not None:
@@ -368,6 +370,7 @@ class _Simulation:
             self._longest_tokens = list(map(max, self._longest_tokens, self._longest_of_models()))
             self._predict()
 
+        self._wanted = deployment
         return self._cluster.adopt(deployment.replicas, on_switch)
 
     def _is_over(self) -> bool:

@@ -21,6 +21,7 @@ class Situation:
         cause: Why the question is asked: the market has a `change`, or it is time for a `check`.
         offers: GPUs that can be rented, with those that are, and their prices, by type; types that are not named are
             always there, at the catalog's price.
+        deployment: What is to run: the last decision that took effect, or what the run began with.
         running: Replicas that serve or will soon, without those that are under notice or drain, and how many of each.
         n_arrived: How many requests have arrived: that many rows of the trace, from the first.
         log: What has happened to them.
@@ -29,6 +30,7 @@ class Situation:
     now_s: float
     cause: Literal["change", "check"]
     offers: Mapping[str, Offer]
+    deployment: Deployment
     running: Sequence[tuple[ReplicaSpec, int]]
     n_arrived: int
     log: RequestLog

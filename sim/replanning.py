@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sim.clock import Clock, Order
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from sim.protocols import Decision, Replanner, Situation
 
 
-@dataclass(frozen=True, slots=True)
-class Moves:
+class Moves(NamedTuple):
     """How a fleet becomes another one: replicas that stay, that are to be started, and that get no more requests."""
 
     kept: int
@@ -108,17 +107,7 @@ class Replanning:
             if self._pending is decision:
                 self._pending = None
                 moves = self._adopt(decision.deployment)
-                self.replans.append(
-                    Replan(
-                        decision.trigger,
-                        decision.cause_s,
-                        asked_s,
-                        self._clock.now,
-                        moves.kept,
-                        moves.started,
-                        moves.drained,
-                    )
-                )
+                self.replans.append(Replan(decision.trigger, decision.cause_s, asked_s, self._clock.now, *moves))
 
         if self._replanner.delay_s > 0:
             self._clock.at(asked_s + self._replanner.delay_s, Order.AVAILABILITY, lambda _: apply())

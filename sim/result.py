@@ -15,7 +15,7 @@ import polars as pl
 from sim.errors import ResultError
 
 MANIFEST = "manifest.json"
-_AVAILABILITY = "availability.parquet"
+AVAILABILITY = "availability.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class SimulationResult:
             self.requests.write_parquet(unfinished / "requests.parquet")
             self.replicas.write_parquet(unfinished / "replicas.parquet")
             if self.availability is not None:
-                self.availability.write_parquet(unfinished / _AVAILABILITY)
+                self.availability.write_parquet(unfinished / AVAILABILITY)
             for name, content in (extra_files or {}).items():
                 if isinstance(content, pl.DataFrame):
                     content.write_parquet(unfinished / name)
@@ -90,7 +90,7 @@ class SimulationResult:
             what = "is an unfinished run: it has no manifest" if directory.is_dir() else "does not exist"
             msg = f"{directory} {what}"
             raise ResultError(msg)
-        availability = directory / _AVAILABILITY
+        availability = directory / AVAILABILITY
         try:
             return cls(
                 requests=pl.read_parquet(directory / "requests.parquet"),

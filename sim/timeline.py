@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sim.errors import ResultError, SettingsError
+from sim.errors import SettingsError
 from sim.metrics import SLO
 from sim.units import HOUR_S
 
@@ -67,7 +67,6 @@ def timeline(
 
     Raises:
         SettingsError: There are no intervals.
-        ResultError: The run was made by a version that did not keep what is needed.
 
     >>> from sim import ConstantServiceTime, Deployment, Market, ReplicaSpec, gpu_type, model_spec, simulate
     >>> from traces import Trace, scheduled_drops
@@ -138,13 +137,7 @@ def gpu_phases(result: SimulationResult) -> pl.DataFrame:
         `usd_per_h`, when it was rented (`rented_s`), began to serve (`open_s`), took no more (`leaving_s`) and was
         gone (`gone_s`): in this order, and none is null. A replica that never served has `open_s` = `leaving_s`. When
         it failed in between and was back, `failed_s` and `back_s`, are lists.
-
-    Raises:
-        ResultError: The run was made by a version that did not keep GPUs by type.
     """
-    if "gpus" not in result.replicas.columns:
-        msg = "the run was made by an earlier version, which did not keep the GPUs of each replica: make it again"
-        raise ResultError(msg)
     gone_s = pl.col("released_s").fill_null(float(result.manifest["end_s"]))
     leaving_s = pl.min_horizontal(pl.col("notice_s").fill_null(gone_s), gone_s)
     return (

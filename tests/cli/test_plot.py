@@ -9,8 +9,8 @@ import pytest
 
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
-from scenarios.run import FORMAT
-from scenarios.stress import Regret, read_stress, regret, run_directories
+from scenarios.run import FORMAT, run_directories
+from scenarios.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
 from tests.cli.conftest import Hetserve
 from traces import Trace, scheduled_drops

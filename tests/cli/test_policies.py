@@ -135,3 +135,17 @@ def test_only_who_knows_what_changes_cost_can_stick_to_a_fleet(file: Path, hetse
     result = hetserve("run", str(file), "--set", "planners=[{name: melange, policy: replan_sticky}]")
     assert result.exit_code == 2
     assert "'melange' does not know what changes cost" in result.stderr
+
+
+def test_a_plan_that_was_overtaken_by_the_market_is_made_again(file: Path, hetserve: Hetserve, tmp_path: Path) -> None:
+    """A second after the H100s are gone a price moves, before the new plan takes effect: it is void, not in force."""
+    market = (
+        "cluster.availability={kind: steps, notice_s: 5, boot_s: 20, changes: [{t_s: 60, gpus: {H100-SXM: 0}}, "
+        "{t_s: 61, usd_per_h: {H100-SXM: 2.9}}]}"
+    )
+    result = hetserve("run", str(file), "--planner", "milp-replan", "--set", market, "--out", str(tmp_path))
+    assert result.exit_code == 0
+    manifest = json.loads((run(tmp_path, "milp-replan") / "manifest.json").read_text())
+    assert [(replan["t_s"], replan["applied_s"]) for replan in manifest["replans"]] == [(61.0, 63.0)]
+    plans = json.loads((run(tmp_path, "milp-replan") / "plans.json").read_text())
+    assert [plan["t_s"] for plan in plans] == [0.0, 61.0]

@@ -7,7 +7,7 @@ import pytest
 
 from planners import Candidate, Demand, Objective, PlanningProblem, get_planner
 from planners.controller import Controller, ReplanRules
-from sim import SLO, ReplicaSpec, gpu_type, model_spec
+from sim import SLO, Deployment, ReplicaSpec, gpu_type, model_spec
 from sim.protocols import Decision, Situation
 from sim.records import RequestLog
 from traces import Offer, Trace, WorkloadGrid, WorkloadMix
@@ -41,14 +41,24 @@ def trace(kinds: list[int], gap_s: float = 1.0) -> Trace:
     )
 
 
+class Adopted(Controller):
+    """Its decisions take effect at once."""
+
+    def replan(self, situation: Situation) -> Decision | None:
+        return super().replan(replace(situation, deployment=self.steps[-1].deployment))
+
+
 def controller(
     kinds: list[int] | None = None, first: PlanningProblem | None = None, slo: SLO | None = None, **rules: Any
 ) -> Controller:
     first = problem() if first is None else first
     planner = get_planner("milp")
     requests = trace([0, 1] * 50 if kinds is None else kinds)
-    return Controller(
-        planner, first, planner.plan(first), requests, ReplanRules(**rules), slo=SLO() if slo is None else slo,
+    plan = planner.plan(first)
+    deployment = plan.deployment(first)
+    assert deployment is not None
+    return Adopted(
+        planner, first, plan, deployment, requests, ReplanRules(**rules), slo=SLO() if slo is None else slo,
         start_s=lambda _: 60.0,
     )  # fmt: skip
 
@@ -64,7 +74,7 @@ def situation(
     made = {gpu: Offer(n, (prices or {}).get(gpu)) for gpu, n in counts.items()}
     running = ((LONG, made["A100-SXM-80GB"].n_gpus), (SHORT, made["H100-SXM"].n_gpus), (SLOW, 4))
     n_arrived = min(100, int(now_s))
-    return Situation(now_s, cause, made, running, n_arrived, RequestLog(100) if log is None else log)
+    return Situation(now_s, cause, made, Deployment(()), running, n_arrived, RequestLog(100) if log is None else log)
 
 
 def gpus(decision: Decision | None) -> dict[str, int] | None:
@@ -76,6 +86,14 @@ def test_what_the_market_took_is_not_planned_with() -> None:
     assert gpus(decision) == {"A100-SXM-80GB": 1, "L40S": 4}
     assert decision is not None
     assert (decision.trigger, decision.cause_s) == ("change", 100.0)
+
+
+def test_a_decision_that_did_not_take_effect_is_made_again() -> None:
+    made = controller()
+    begun = replace(situation({"H100-SXM": 0}), deployment=made.steps[0].deployment)
+    first, again = (Controller.replan(made, begun) for _ in range(2))
+    assert gpus(first) == gpus(again) == {"A100-SXM-80GB": 1, "L40S": 4}
+    assert len(made.steps) == 2
 
 
 def test_nothing_changes_if_nothing_has_changed() -> None:
@@ -172,7 +190,10 @@ def test_a_breach_is_one_of_the_limits_of_its_model() -> None:
     milp = get_planner("milp")
     for own, is_breach in ((SLO(ttft_s=10, e2e_s=30), False), (SLO(), False), (SLO(ttft_s=4), True)):
         slo = SLO(ttft_s=1.0, attainment=0.9, by_model=(("Llama-3-70B", own),))
-        made = Controller(milp, first, milp.plan(first), requests, rules, slo=slo, start_s=lambda _: 60.0)
+        plan = milp.plan(first)
+        deployment = plan.deployment(first)
+        assert deployment is not None
+        made = Adopted(milp, first, plan, deployment, requests, rules, slo=slo, start_s=lambda _: 60.0)
         assert (made.replan(situation(cause="check", log=log)) is not None) == is_breach
 
 

@@ -54,3 +54,15 @@ def test_limits_and_the_previous_fleet_reach_the_problem() -> None:
     assert problem.previous == Previous((("c1", 2), ("c4", 1)), start_s=90.0, drain_s=0.0, hold_s=1800.0)
     built = Job.prepare(load("quickstart", None, sets[:2]), 0).problem
     assert (built.max_configurations, built.max_gpu_share, built.previous) == (2, 0.5, None)
+
+
+def test_what_is_no_better_alone_stays_where_shares_or_what_runs_count() -> None:
+    """Half of the GPUs of a fleet may have to be of another type, even if they add nothing; what runs need not boot."""
+    few = "workload.chat.n_requests=200"
+    pruned = Job.prepare(load("quickstart", None, [few]), 0).problem
+    everything = Job.prepare(load("quickstart", None, [few]), 0, keep_dominated=True).problem
+    assert len(pruned.candidates) < len(everything.candidates)
+    for limit in ("planning.max_gpu_share=0.5", "planning.previous={start_s: 90}"):
+        problem = Job.prepare(load("quickstart", None, [few, limit]), 0).problem
+        assert problem.candidates == everything.candidates
+        assert "dominance" not in dict(problem.left_out)

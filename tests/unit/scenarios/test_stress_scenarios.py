@@ -96,7 +96,7 @@ def test_a_timetable_says_what_is_due() -> None:
     assert deployment is not None
     table = Timetable((Step(5.0, {}, deployment), Step(9.0, {}, deployment)))
     assert [table.next_check_s(t) for t in (0.0, 5.0, 9.0)] == [5.0, 9.0, None]
-    at_5 = Situation(5.0, "check", {}, (), 0, RequestLog(0))
+    at_5 = Situation(5.0, "check", {}, deployment, (), 0, RequestLog(0))
     assert table.replan(at_5) is not None
     assert table.replan(replace(at_5, now_s=6.0)) is None
     assert table.replan(replace(at_5, cause="change")) is None
