@@ -131,14 +131,6 @@ def test_rounding_makes_no_slivers_of_intervals() -> None:
             assert series.filter(gpu_type="L40S")["width_s"].min() == pytest.approx(end_s / n)
 
 
-def test_runs_of_earlier_versions_are_refused() -> None:
-    from sim import ResultError
-
-    result = simulate(trace([0.0]), drop(0.0))
-    with pytest.raises(ResultError, match="earlier version"):
-        timeline(replace(result, replicas=result.replicas.drop("gpus")))
-
-
 def test_requests_leave_the_timeline_when_their_client_gives_up() -> None:
     """One replica, with room for one: the second request waits until its client has had enough at 4 s."""
     fleet = Deployment(((SPEC, 1),))
