@@ -1,4 +1,4 @@
-"""The engine against itself without macro-steps, and against a naive twin."""
+"""Fast paths against slow twins: macro-steps against single iterations, and the engine against a naive one."""
 
 from __future__ import annotations
 
