@@ -18,6 +18,7 @@ import math
 from collections.abc import Collection
 from typing import NamedTuple
 
+import highspy
 import pulp
 
 from planners.milp.extract import Finding, extract
@@ -168,4 +169,6 @@ def run_highs(lp: pulp.LpProblem, effort: Effort, *, cutoff: float = math.inf, i
         objective_bound=cutoff,
     )
     with no_output():
+        # HiGHS starts its threads once for the process, and refuses to solve with another number of them.
+        highspy.Highs.resetGlobalScheduler(True)
         lp.solve(solver)

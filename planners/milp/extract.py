@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,12 +13,19 @@ from planners.milp.formulation import Formulation
 
 
 class Finding(StrEnum):
-    """What the solver says of a MILP."""
+    """What the solver says of a MILP: `unknown` if its time ran out, `failed` if it stopped for any other reason."""
 
     OPTIMAL = "optimal"
     FEASIBLE = "feasible"
     INFEASIBLE = "infeasible"
     UNKNOWN = "unknown"
+    FAILED = "failed"
+
+_HAS_BOUND = {
+    highspy.HighsModelStatus.kOptimal,
+    highspy.HighsModelStatus.kTimeLimit,
+    highspy.HighsModelStatus.kInfeasible,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,8 @@ def read_finding(lp: pulp.LpProblem) -> tuple[Finding, float, str]:
     """What the solver says of a solved MILP, the bound of its objective, and HiGHS's own word."""
     highs: highspy.Highs = lp.solverModel
     status = highs.getModelStatus()
-    bound = highs.getInfo().mip_dual_bound * lp.sense  # PuLP has HiGHS minimise the negative of what is maximised
+    least = highs.getInfo().mip_dual_bound if status in _HAS_BOUND else -math.inf
+    bound = least * lp.sense  # PuLP has HiGHS minimise the negative of what is maximised
     if lp.sol_status == pulp.LpSolutionOptimal and status == highspy.HighsModelStatus.kOptimal:
         finding = Finding.OPTIMAL
     elif lp.sol_status == pulp.LpSolutionIntegerFeasible:
@@ -56,7 +65,7 @@ def read_finding(lp: pulp.LpProblem) -> tuple[Finding, float, str]:
     elif lp.sol_status == pulp.LpSolutionInfeasible:
         finding = Finding.INFEASIBLE
     else:
-        finding = Finding.UNKNOWN
+        finding = Finding.UNKNOWN if status == highspy.HighsModelStatus.kTimeLimit else Finding.FAILED
     return finding, bound, highs.modelStatusToString(status)
 
 

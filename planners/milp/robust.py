@@ -26,6 +26,11 @@ _SAID = {
     "mean": "mean pace",
     "regret": "share of the best pace in the worst case",
 }
+_WITHOUT_FLEET = {
+    Finding.OPTIMAL: Termination.INFEASIBLE,
+    Finding.INFEASIBLE: Termination.INFEASIBLE,
+    Finding.FAILED: Termination.ERROR,
+}
 
 
 class RobustOptions(BaseModel):
@@ -106,16 +111,16 @@ class RobustPlanner:
         chosen = max(scores, key=lambda name: scores[name], default="")
         is_open = found.finding not in {Finding.OPTIMAL, Finding.INFEASIBLE}
         if scores.get(chosen, -math.inf) == -math.inf:
-            why = f"was found in time (HiGHS: {found.solver_status})" if is_open else "can be rented now"
+            why = f"was found (HiGHS: {found.solver_status})" if is_open else "can be rented now"
             reason = f"no fleet {why} that serves everything in all cases"
-            return drafting.none(Termination.TIME_LIMIT if is_open else Termination.INFEASIBLE, (reason,))
+            return drafting.none(_WITHOUT_FLEET.get(found.finding, Termination.TIME_LIMIT), (reason,))
         counts, score = _in_use(judge, fleets[chosen]), scores[chosen]
         judged = {self.name: (counts, judged[chosen][1])} | {k: v for k, v in judged.items() if k != self.name}
         diagnostics = [*_losses(judge, counts), *judge.table(judged)]
         if judge.now.objective is not Objective.COST:
             said = f"{_SAID[judge.criterion]}: {score:.6g}, of no fleet above {found.bound:.6g}"
             diagnostics.insert(0, said)
-        termination = Termination.TIME_LIMIT
+        termination = Termination.HEURISTIC if found.finding is Finding.FAILED else Termination.TIME_LIMIT
         if not is_open:
             is_proved = found.bound - score <= PROVED_GAP * abs(score)
             termination = Termination.OPTIMAL if is_proved else Termination.GAP_REACHED

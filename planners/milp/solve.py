@@ -51,13 +51,15 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, effort: 
     bound = min(max(bound, least), value)
     if all(step.is_decided for step in steps):
         return Solved(counts, bound, Termination.INFEASIBLE if counts is None else termination_at(value, bound))
+    stopped = steps[-1]
+    if stopped.finding is Finding.FAILED:
+        return _failed(counts, bound, stopped.solver_status)
     if any(step.counts is not None for step in steps):
         return Solved(counts, bound, Termination.TIME_LIMIT)
-    status = steps[-1].solver_status
     if counts is None:
-        message = f"no fleet was found in time, nor was it shown that there is none (HiGHS: {status})"
+        message = f"no fleet was found in time, nor was it shown that there is none (HiGHS: {stopped.solver_status})"
     else:
-        message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {status})"
+        message = f"the solver found nothing; this is a heuristic fleet (HiGHS: {stopped.solver_status})"
     return Solved(counts, bound, Termination.TIME_LIMIT, (message,))
 
 
@@ -82,6 +84,8 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effor
         pace = 1.0 / (middle * formulation.scale)
         formulation.pace.lowBound = formulation.pace.upBound = pace
         found = _run(formulation, each)
+        if found.finding is Finding.FAILED:
+            return _failed(counts, lower, found.solver_status)
         if found.finding is Finding.UNKNOWN:
             message = f"whether {middle:g} can be kept was not decided (HiGHS: {found.solver_status})"
             return Solved(counts, lower, Termination.TIME_LIMIT, (message,))
@@ -93,6 +97,13 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effor
         if upper >= before:
             break  # feasible within the solver's tolerance only: it cannot tell these makespans apart
     return Solved(counts, lower, termination_at(upper, lower))
+
+
+def _failed(counts: tuple[int, ...] | None, bound: float, solver_status: str) -> Solved:
+    message = f"the solver failed (HiGHS: {solver_status})"
+    if counts is None:
+        return Solved(None, bound, Termination.ERROR, (message,))
+    return Solved(counts, bound, Termination.HEURISTIC, (f"{message}; this is the best fleet known",))
 
 
 def _run(formulation: Formulation, effort: Effort) -> Found:

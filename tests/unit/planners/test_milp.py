@@ -18,6 +18,7 @@ from planners import (
     write_lp,
 )
 from planners.milp import FAMILIES, ROBUST_FAMILIES, formulate
+from planners.milp.core import Effort, run_highs
 from planners.milp.extract import Finding, extract
 from tests.benchmarks.planning import PlanningCase
 from tests.golden import regen
@@ -67,13 +68,11 @@ def test_every_row_is_named() -> None:
 
 def test_scale_moves_numbers_but_not_the_solution() -> None:
     problem = worked_example()
-    plans = {get_planner("milp").plan(problem).objective}
-    for factor in (1e-6, 1e6):
+    for factor in (1e-6, 1.0, 1e6):
         demand = Demand("llama", None, ("w1", "w2"), (80 * factor, 20 * factor))
         scaled = get_planner("milp").plan(dataclasses.replace(problem, demands=(demand,)))
         assert scaled.termination is Termination.OPTIMAL
         assert scaled.objective == pytest.approx(28.431372549 * factor, rel=1e-9)
-    assert len(plans) == 1
 
 
 def test_names_that_an_lp_file_cannot_take(tmp_path: Path) -> None:
@@ -181,9 +180,37 @@ def test_a_type_that_only_an_expensive_candidate_serves() -> None:
 
 
 def test_threads_and_seed_change_nothing_in_the_value() -> None:
-    plans = [get_planner("milp", {"threads": n, "seed": n}).plan(two_models()) for n in (1, 2)]
-    assert plans[0].objective == pytest.approx(plans[1].objective, rel=1e-4)
-    assert [dict(plan.options)["threads"] for plan in plans] == [1, 2]
+    problem = PlanningCase(100).problem()
+    best = get_planner("milp").plan(problem)
+    assert best.objective is not None
+    assert best.objective < (get_planner("greedy").plan(problem).objective or 0.0)
+    for n in (2, 1, 2):
+        plan = get_planner("milp", {"threads": n, "seed": n}).plan(problem)
+        assert plan.termination in {Termination.OPTIMAL, Termination.GAP_REACHED}
+        assert plan.objective == pytest.approx(best.objective, rel=1e-4)
+        assert dict(plan.options)["threads"] == n
+
+
+def test_the_solver_is_given_all_of_its_options() -> None:
+    formulation = formulate(worked_example())
+    run_highs(formulation.lp, Effort(gap=0.125, time_limit_s=30.0, seed=7, threads=2))
+    names = ("mip_rel_gap", "time_limit", "random_seed", "threads")
+    assert [formulation.lp.solverModel.getOptionValue(name)[1] for name in names] == [0.125, 30.0, 7, 2]
+
+
+def test_a_solver_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that it says then is believed: it had been asked for another number of threads before."""
+    problem = two_models()
+    best = get_planner("milp", {"threads": 2}).plan(problem)
+    monkeypatch.setattr("highspy.Highs.resetGlobalScheduler", lambda _: None)
+    for planner in ("milp", "milp:bisection"):
+        plan = get_planner(planner, {"threads": 1}).plan(problem)
+        assert plan.termination is Termination.HEURISTIC
+        assert plan.diagnostics == ("the solver failed (HiGHS: Not Set); this is the best fleet known",)
+        assert plan.bound is not None
+        assert best.objective is not None
+        assert plan.bound <= best.objective
+    assert get_planner("milp_robust").plan(problem).termination is Termination.HEURISTIC
 
 
 def test_time_limit_may_run_out_at_any_step() -> None:
