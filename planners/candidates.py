@@ -44,10 +44,10 @@ def build_problem(
 ) -> PlanningProblem:
     """The planning problem of serving models on GPUs: candidates, and the capacity of each for each workload type.
 
-    Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold the longest
-    workload type demanded, that the service-time model knows, that availability and budget allow, and that no other
-    one dominates (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a
-    model without a candidate, all of one GPU type that hold it are kept, so that planners can say what is missing.
+    Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold any workload type
+    demanded, that the service-time model knows, that availability and budget allow, and that no other one dominates
+    (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a model without a
+    candidate for the longest type, all of one GPU type are kept, so that planners can say what is missing.
 
     Args:
         models: The models, in any order.
@@ -67,7 +67,8 @@ def build_problem(
         seed: For planners that draw random numbers.
 
     Raises:
-        PlannerError: A model fits on no GPU type that is available, or the arguments contradict each other.
+        PlannerError: A model and its longest workload type fit on no GPU type that is available, or the arguments
+            contradict each other.
         DeploymentError: The limits contradict each other on a GPU type.
     """
     by_name = {model.name: model for model in models}
@@ -121,24 +122,30 @@ class _Search:
         """
         kinds = kinds_of(demand)
         demanded = [kind for kind in kinds if kind.share > 0]
-        longest_tokens = max(kind.prompt_tokens + kind.output_tokens for kind in demanded)
+        tokens = [kind.prompt_tokens + kind.output_tokens for kind in demanded]
+        shortest_tokens, longest_tokens = min(tokens), max(tokens)
         gpus = [self.gpu_types[gpu] for gpu in sorted(self.available)]
-        uniform = self._uniform(model, gpus, longest_tokens)
+        uniform = self._uniform(model, gpus, shortest_tokens, longest_tokens)
         specs = [spec for spec in uniform if self._is_allowed(spec)]
         for pipeline in mixed_pipelines(model, gpus, self.limits):
             spec = pipeline.by_memory()
-            if self._holds(spec, longest_tokens) and self._is_known(spec) and self._is_allowed(spec):
-                specs.append(pipeline.best(self.service_time, demanded))
-        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs or uniform)
+            if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
+                held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
+                specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
+        if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
+            specs = uniform
+        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs)
         kept = made if self.keep_dominated else without_dominated(made)
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
 
-    def _uniform(self, model: ModelSpec, gpus: Sequence[GpuType], longest_tokens: float) -> list[ReplicaSpec]:
+    def _uniform(
+        self, model: ModelSpec, gpus: Sequence[GpuType], shortest_tokens: float, longest_tokens: float
+    ) -> list[ReplicaSpec]:
         tried = uniform_replicas(model, gpus, self.limits)
-        large_enough = [spec for spec in tried if self._holds(spec, longest_tokens)]
-        if not large_enough:
+        if not any(max_context_tokens(spec) >= longest_tokens for spec in tried):
             raise PlannerError(_why_too_small(model, tried, longest_tokens))
+        large_enough = [spec for spec in tried if self._holds(spec, shortest_tokens)]
         known = [spec for spec in large_enough if self._is_known(spec)]
         if not known:
             msg = f"{model.name}: the service-time model knows none of its {len(large_enough)} replicas on "
@@ -146,8 +153,8 @@ class _Search:
             raise PlannerError(msg)
         return known
 
-    def _holds(self, spec: ReplicaSpec, longest_tokens: float) -> bool:
-        return self._count("memory", max_context_tokens(spec) >= longest_tokens)
+    def _holds(self, spec: ReplicaSpec, tokens: float) -> bool:
+        return self._count("memory", max_context_tokens(spec) >= tokens)
 
     def _is_known(self, spec: ReplicaSpec) -> bool:
         return self._count("service time", self._why_unknown(spec) is None)

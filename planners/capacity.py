@@ -108,13 +108,15 @@ def capacities_rps(
         facts: The replica.
         kinds: What is demanded; shares that sum to 1.
         slo: Goals that requests of its model should meet, if they arrive independently of each other.
-        beside_mix: Whether a kind counts as it does beside the mix demanded, where that takes longer than alone.
+        beside_mix: Whether a kind counts as it does beside the mix demanded, or what fits of it on the replica, where
+            that takes longer than alone.
     """
     alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]
     rates = alone if slo is None else [rps_of(facts, [kind._replace(share=1.0)], slo) for kind in kinds]
-    if not beside_mix or not all(rps > 0 for rps, kind in zip(alone, kinds, strict=True) if kind.share > 0):
+    mix = facts.part_of(kinds)
+    if not beside_mix or all(kind.share == 0 for kind in mix):
         return tuple(rates)
-    times_s = _beside_s(facts, kinds, alone)
+    times_s = _beside_s(facts, mix, alone)
     return tuple(
         rate / max(1.0, time_s * rps) if rps > 0 else 0.0
         for rate, rps, time_s in zip(rates, alone, times_s, strict=True)

@@ -82,6 +82,12 @@ class ReplicaFacts(NamedTuple):
         """Whether a request of each kind fits on the replica."""
         return all(kind.prompt_tokens + kind.output_tokens <= self.max_context_tokens for kind in kinds)
 
+    def part_of(self, kinds: Sequence[Kind]) -> list[Kind]:
+        """The mix without what does not fit on the replica; the shares of the rest sum to 1 again, if there is any."""
+        fitting = [kind if self.holds([kind]) else kind._replace(share=0.0) for kind in kinds]
+        total = math.fsum(kind.share for kind in fitting)
+        return [kind._replace(share=kind.share / total) for kind in fitting] if total > 0 else fitting
+
 
 class Batch(NamedTuple):
     """One batch in the steady state, per iteration.

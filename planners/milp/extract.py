@@ -21,6 +21,7 @@ class Finding(StrEnum):
     UNKNOWN = "unknown"
     FAILED = "failed"
 
+
 _HAS_BOUND = {
     highspy.HighsModelStatus.kOptimal,
     highspy.HighsModelStatus.kTimeLimit,

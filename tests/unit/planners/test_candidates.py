@@ -114,6 +114,45 @@ def test_every_candidate_keeps_to_budget_availability_and_context() -> None:
         assert min(candidate.capacity_rps) > 0
 
 
+def test_a_replica_that_holds_some_types_only() -> None:
+    """A rare type of 39,300 tokens needs two GPUs; the others do not, and the best fleet makes use of that."""
+    model = model_spec("Qwen3-32B")
+    grid = WorkloadGrid((39000, 500), (300, 100))
+    mix = WorkloadMix.from_shares(grid, (0.02, 0.0, 0.49, 0.49))
+    made = problem(
+        ("Qwen3-32B",),
+        demands=[Demand.from_requests(model.name, mix, 1000)],
+        available={"A100-SXM-80GB": 3},
+        gpu_types={"A100-SXM-80GB": gpu_type("A100-SXM-80GB")},
+    )
+    small = next(candidate for candidate in made.candidates if candidate.n_gpus == 1)
+    assert [h > 0 for h in small.capacity_rps] == [False, False, True, True]
+    assert small.spec is not None
+    facts, kinds = ReplicaFacts.of(small.spec, COMPACT), kinds_of(made.demands[0])
+    assert facts.part_of(kinds) == [Kind(share, *kind[1:]) for share, kind in zip((0, 0, 0.5, 0.5), kinds, strict=True)]
+    assert small.capacity_rps[2:] == capacities_rps(facts, facts.part_of(kinds)[2:])
+    plan = get_planner("milp").plan(made)
+    assert {item.candidate.n_gpus: item.count for item in plan.fleet(made)} == {1: 1, 2: 1}
+    larger = dataclasses.replace(made, candidates=tuple(c for c in made.candidates if c is not small))
+    alone = get_planner("milp").plan(larger)
+    assert plan.objective is not None
+    assert alone.objective is not None
+    assert plan.objective < 0.75 * alone.objective
+
+
+def test_if_none_that_is_allowed_holds_the_longest_type_the_others_say_what_is_missing() -> None:
+    mix = WorkloadMix.from_shares(WorkloadGrid((39000, 500), (300, 100)), (0.02, 0.0, 0.49, 0.49))
+    made = problem(
+        ("Qwen3-32B",),
+        demands=[Demand.from_requests("Qwen3-32B", mix, 1000)],
+        available={"A100-SXM-80GB": 1},
+        gpu_types={"A100-SXM-80GB": gpu_type("A100-SXM-80GB")},
+    )
+    plan = get_planner("milp").plan(made)
+    assert plan.status is PlanStatus.INFEASIBLE
+    assert plan.diagnostics == ("there are not enough GPUs to serve everything at once; available: 1 A100-SXM-80GB",)
+
+
 def test_nodes_limit_tensor_parallelism() -> None:
     small_node = dataclasses.replace(gpu_type("A40"), gpus_per_node=4)
     specs = uniform_replicas(model_spec("Llama-3-70B"), [small_node])
