@@ -44,10 +44,11 @@ def build_problem(
 ) -> PlanningProblem:
     """The planning problem of serving models on GPUs: candidates, and the capacity of each for each workload type.
 
-    Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold any workload type
-    demanded, that the service-time model knows, that availability and budget allow, and that no other one dominates
-    (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a model without a
-    candidate for the longest type, all of one GPU type are kept, so that planners can say what is missing.
+    Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold a request of any
+    type demanded, that the service-time model knows, that availability and budget allow, and that no other one
+    dominates (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a
+    model without a candidate for its longest type, all of one GPU type are kept, so that planners can say what is
+    missing.
 
     Args:
         models: The models, in any order.
