@@ -15,11 +15,13 @@ class MilpOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     method: Literal["direct", "bisection"] = "direct"
-    """`direct` solves one MILP in z = 1 / T; `bisection` searches T with a feasibility MILP for each, as the paper."""
+    """`direct` solves one MILP in z = 1 / T; `bisection` searches T with a feasibility MILP for each, as the paper. For
+    `cost`, where T is given, both are the same."""
     gap: float = Field(default=1e-4, ge=0, lt=1)
     """Relative gap at which to stop; bisection stops at 1e-6 at the latest."""
     time_limit_s: float | None = Field(default=None, gt=0)
-    """Most time that the solver may take; the problem's limit if None."""
+    """Most time that the solver may take; the problem's limit if None. For `cost` it takes some to find any fleet where
+    `greedy` misses the budget."""
     threads: int = Field(default=1, ge=1)
     """Threads that the solver may use."""
     seed: int | None = Field(default=None, ge=0)
@@ -29,5 +31,6 @@ class MilpOptions(BaseModel):
     deployment: Part = "best"
     """`uniform` gives all replicas the same tp and pp, the best ones for all."""
     assignment: AssignmentRule = "best"
-    """`equal_share` sends each replica as many requests, `capacity_weighted` as many as it can serve of the mix; both
-    do not look at the types."""
+    """`equal_share` sends each replica as many requests, of the fleet that is best for the best assignment;
+    `capacity_weighted` as many as it can serve of the mix, of the fleet that is best for that. Both do not look at the
+    types."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
 from planners.check import broken_limits
 from planners.fill import by_value, fill
 from planners.fleet import PROVED_GAP, termination_at
-from planners.milp.ablations import assign, with_uniform_composition, with_uniform_deployment
+from planners.milp.ablations import (
+    Counts,
+    Solve,
+    assign,
+    for_capacity_weighted,
+    with_uniform_composition,
+    with_uniform_deployment,
+)
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
@@ -32,7 +40,7 @@ class MilpPlanner:
     If a fleet runs already that is proved to be as good, to the gap asked for, it stays.
 
     Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
-    with the best assignment.
+    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic.
     """
 
     name = "milp"
@@ -62,32 +70,37 @@ class MilpPlanner:
         options = self.options
         asked, problem = problem, servable(problem)
         drafting = Drafting(problem, self.name, options)
-        solve = self._solve
+        if options.time_limit_s is not None:
+            problem = replace(problem, time_limit_s=options.time_limit_s)
+        solve: Solve = self._solve
+        if options.assignment == "capacity_weighted":
+            solve = partial(for_capacity_weighted, gap=options.gap)
         if options.deployment == "uniform":
-            solve = partial(with_uniform_deployment, solve=solve)
+            solve = partial(with_uniform_deployment, solve=solve, rule=options.assignment)
         if options.composition == "uniform":
             solve = partial(with_uniform_composition, solve=solve)
-        solved = solve(problem)
+        solved = solve(problem, None)
         if solved.counts is None:
             must = what_must_be_served(asked)
             reasons = solved.diagnostics or why_infeasible(in_full(asked) if must.is_empty else must)
             return drafting.none(solved.termination, reasons)
+        is_blind = options.assignment != "best" and solved.termination is not Termination.TIME_LIMIT
         return drafting.plan(
             solved.counts,
-            solved.termination,
+            Termination.HEURISTIC if is_blind else solved.termination,
             bound=solved.bound,
             assignment=assign(problem, solved.counts, options.assignment),
             diagnostics=solved.diagnostics,
         )
 
-    def _solve(self, problem: PlanningProblem) -> Solved:
-        start = _start(problem)
+    def _solve(self, problem: PlanningProblem, known: Counts | None) -> Solved:
+        start = _start(problem, known)
         if start is None and problem.objective is not Objective.COST:
             return Solved(None, math.inf, Termination.INFEASIBLE)
         options = self.options
         effort = Effort(
             options.gap,
-            problem.time_limit_s if options.time_limit_s is None else options.time_limit_s,
+            problem.time_limit_s,
             problem.seed if options.seed is None else options.seed,
             options.threads,
         )
@@ -99,19 +112,19 @@ class MilpPlanner:
         return solved
 
 
-def _start(problem: PlanningProblem) -> tuple[int, ...] | None:
-    """A fleet to begin with: what `greedy` rents, or what runs already if that is no worse; None without both."""
+def _start(problem: PlanningProblem, given: Counts | None = None) -> Counts | None:
+    """A fleet to begin with, the best of what `greedy` rents, what runs already and what is given; None without all."""
     must = what_must_be_served(problem)
     parts = [problem] if must is problem else [in_full(problem), must]
     filled = [fill(part, by_value) for part in parts]
-    known = [_running(problem), *(None if found is None else found[0] for found in filled)]
+    known = [given, _running(problem), *(None if found is None else found[0] for found in filled)]
     if problem.objective is Objective.COST and must.is_empty and not problem.is_empty:
         known.append((0,) * len(problem.candidates))
     best = min(known, key=lambda counts: fleet_value(problem, counts))
     return best if fleet_value(problem, best) < math.inf else None
 
 
-def _running(problem: PlanningProblem) -> tuple[int, ...] | None:
+def _running(problem: PlanningProblem) -> Counts | None:
     """The fleet that runs already; None if nothing does, or if it breaks a limit now."""
     if problem.previous is None:
         return None

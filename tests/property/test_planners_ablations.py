@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planners import Plan, PlanningProblem, PlanStatus, best_assignment, check_plan, evaluate, get_planner
-from planners.assignment import objective_of
-from tests.planning import least_value, worked_example
+from planners import (
+    Objective,
+    Plan,
+    PlanningProblem,
+    PlanStatus,
+    Termination,
+    best_assignment,
+    check_plan,
+    evaluate,
+    get_planner,
+)
+from planners.assignment import objective_of, value_of
+from planners.blind import capacity_weighted
+from tests.planning import fleets, hard_problem, least_value, worked_example
 from tests.strategies_planners import problems
 
 
@@ -63,6 +74,45 @@ def test_shares_by_a_rule_keep_the_fleet_and_are_never_better(problem: PlanningP
             shares = [blind.assignment[c][w] / blind.counts[c] for c in able]
             if rule == "equal_share" and demand.amounts[w] > 0:
                 assert shares == pytest.approx([shares[0]] * len(shares))
+
+
+@given(problems())
+def test_shares_by_capacity_have_the_fleet_that_is_best_for_them(problem: PlanningProblem) -> None:
+    """Enumerated, where all replicas of a model can serve all of its types."""
+    candidates = tuple(
+        replace(candidate, capacity_rps=tuple(h or 0.5 for h in candidate.capacity_rps))
+        for candidate in problem.candidates
+    )
+    problem = replace(problem, candidates=candidates)
+    tried = () if problem.is_empty else fleets(problem)
+    expected = min(
+        (value_of(problem, counts, capacity_weighted(problem, counts).makespan) for counts in tried), default=math.inf
+    )
+    found = value(problem, plan(problem, assignment="capacity_weighted"))
+    assert found == expected or found == pytest.approx(expected, rel=1e-6)
+
+
+def test_rules_say_that_they_prove_nothing() -> None:
+    problem = worked_example()
+    for rule in ("equal_share", "capacity_weighted"):
+        blind = plan(problem, assignment=rule)
+        assert blind.termination is Termination.HEURISTIC
+        assert blind.bound is not None
+        assert blind.bound <= 28.4315
+
+
+def test_one_configuration_for_all_shares_the_time_out() -> None:
+    """If it runs out, it does not say that there is no plan; what the option says counts, not the problem."""
+    problem = replace(hard_problem(), objective=Objective.COST, budget_usd_per_h=45.0)
+    slower = tuple(replace(demand, amounts=tuple(0.1 * f for f in demand.amounts)) for demand in problem.demands)
+    problem = replace(problem, demands=slower, time_limit_s=60.0)
+    none = get_planner("milp", {"deployment": "uniform", "time_limit_s": 1e-6}).plan(problem)
+    assert (none.status, none.termination) == (PlanStatus.FAILED, Termination.TIME_LIMIT)
+    assert "no fleet was found in time" in none.diagnostics[0]
+    given_gpus = replace(problem, budget_usd_per_h=math.inf)
+    known = get_planner("milp", {"composition": "uniform", "time_limit_s": 1e-6}).plan(given_gpus)
+    assert known.status is PlanStatus.OK
+    assert known.termination is Termination.TIME_LIMIT
 
 
 def test_ablations_of_the_worked_example() -> None:
