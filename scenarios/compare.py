@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from planners import Plan, PlanningProblem
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario
@@ -181,11 +183,19 @@ def _finished(loaded: LoadedScenario, out: Path, planners: Sequence[PlannerChoic
     """
     directories = {choice.label: run_directory(out, loaded.label, choice.label, seed) for choice in planners}
     finished = {label: directory for label, directory in directories.items() if (directory / MANIFEST).exists()}
-    for directory in finished.values():
-        if (directory / RESOLVED).read_text() != loaded.resolved_yaml():
+    now = loaded.resolved_yaml()
+    for label, directory in finished.items():
+        if _asked((directory / RESOLVED).read_text(), label) != _asked(now, label):
             msg = f"{directory} was made from another version of the scenario; choose another --out, or use --force"
             raise RunError(msg)
     return finished
+
+
+def _asked(resolved: str, label: str) -> tuple[dict[str, Any], Any]:
+    """What a planner's run depends on: its options, and a scenario without other planners, seeds and words."""
+    data = yaml.safe_load(resolved)
+    choice = next((choice for choice in data["planners"] if choice["label"] == label), None)
+    return {key: part for key, part in data.items() if key not in {"planners", "seeds", "description"}}, choice
 
 
 def read_rows(directories: Iterable[Path]) -> list[Row]:

@@ -72,6 +72,26 @@ def test_resume_refuses_runs_of_another_version_of_the_scenario(hetserve: Hetser
     assert "another version of the scenario" in result.stderr
 
 
+def test_resume_takes_in_new_planners_and_seeds_but_not_new_options(
+    hetserve: Hetserve, grid: Path, tmp_path: Path
+) -> None:
+    hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out")
+    kept = sorted((tmp_path / "out").glob("*/*/*/manifest.json"))
+    written = [path.stat().st_mtime_ns for path in kept]
+    text = grid.read_text()
+    grid.write_text(text.replace("planners: [", "planners: [greedy, "))
+    more = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
+    assert more.exit_code == 0, more.stderr
+    assert len(list((tmp_path / "out").glob("*/*/*/manifest.json"))) > len(kept)
+    assert [path.stat().st_mtime_ns for path in kept] == written
+    grid.write_text(
+        text.replace("planners: [", "planners: [{name: milp, options: {gap: 0.1}}, ").replace(", milp]", "]")
+    )
+    other = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
+    assert other.exit_code == 2
+    assert "another version of the scenario" in other.stderr
+
+
 def test_what_fails_does_not_stop_the_rest(hetserve: Hetserve, grid: Path) -> None:
     text = grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{sim.limits.max_context_tokens: 100}")
     grid.write_text(text)
