@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from copy import deepcopy
 from dataclasses import replace
+from io import StringIO
 
 from planners.assignment import objective_of
-from planners.base import Feature, Objective, Plan, Planner, PlanningProblem, PlanStatus
+from planners.base import Feature, Objective, Plan, Planner, PlanningProblem, PlanStatus, Termination
 from planners.check import check_plan
+from planners.fleet import PROVED_GAP
 
 TOLERANCE = 1e-6
 """By which a plan may seem better than it can be: solvers round."""
@@ -17,12 +21,13 @@ TOLERANCE = 1e-6
 def check_planner(planner: Planner, problems: Iterable[PlanningProblem]) -> list[Plan]:
     """Check that a planner keeps its promises on some problems.
 
-    It returns a `Plan` for the problem's objective, whatever happens; the plan passes `check_plan`, or says why
-    there is none; and the planner is pure: the same problem gives the same plan, the time it took apart. If `features`
-    lists `bound`, a plan has one, and its objective is not better; if they list `exact`, neither is that of a plan for
-    the same problem with a GPU less of some type, or with half the budget (unless that may shed types, and serve the
-    others faster). Problems that need what the planner does not list in `features` are left out
-    (`PlanningProblem.needs`).
+    It returns a `Plan` for the problem's objective and under its own name, whatever happens; the plan passes
+    `check_plan`, or rents nothing and says why; its gap is that of its bound, and it is optimal only without one. The
+    planner is pure: it changes nothing of the problem, prints nothing, and the same problem gives the same plan, the
+    time it took apart. If `features` lists `bound`, a plan has one, and its objective is not better; if they list
+    `exact`, neither is that of a plan for the same problem with a GPU less of some type, or with half the budget
+    (unless that may shed types, and serve the others faster); a heuristic may be led astray by what it could have.
+    Problems that need what the planner does not list in `features` are left out (`PlanningProblem.needs`).
 
     Args:
         planner: The planner.
@@ -32,7 +37,7 @@ def check_planner(planner: Planner, problems: Iterable[PlanningProblem]) -> list
         The plans.
 
     Raises:
-        AssertionError: The planner breaks a promise; the message says which.
+        AssertionError: The planner breaks a promise, and the message says which; or all problems were left out.
     """
     plans = []
     for number, problem in enumerate(problems):
@@ -48,17 +53,39 @@ def check_planner(planner: Planner, problems: Iterable[PlanningProblem]) -> list
         if Feature.EXACT in planner.features and not _gives_up_first(problem):
             _check_restrictions(planner, problem, plan, where)
         plans.append(plan)
+    _require(len(plans) > 0, f"{planner.name}: no problem asks only for what its features list, so nothing was checked")
     return plans
 
 
 def _checked_plan(planner: Planner, problem: PlanningProblem, where: str) -> Plan:
-    plan = planner.plan(problem)
+    before = deepcopy(replace(problem, trial=None))
+    with redirect_stdout(StringIO()) as printed, redirect_stderr(printed):
+        plan = planner.plan(problem)
     _require(isinstance(plan, Plan), f"{where}: plan() returned {type(plan).__name__}, not a Plan")
+    _require(not printed.getvalue(), f"{where}: it prints {printed.getvalue()!r}")
+    _require(replace(problem, trial=None) == before, f"{where}: it changed the problem")
+    _require(plan.planner == planner.name, f"{where}: the plan is said to be by {plan.planner!r}")
     _require(plan.objective_name is problem.objective, f"{where}: the plan has {plan.objective_name}")
     wrong = "; ".join(f"{v.rule}: {v.message}" for v in check_plan(problem, plan))
     _require(not wrong, f"{where}: {wrong}")
     _require(plan.status is not PlanStatus.FAILED, f"{where}: failed: {'; '.join(plan.diagnostics)}")
+    if plan.status is PlanStatus.OK:
+        _check_gap(plan, where)
+    else:
+        _require(plan.objective is None and not any(plan.counts), f"{where}: {plan.status}, yet it rents something")
     return plan
+
+
+def _check_gap(plan: Plan, where: str) -> None:
+    if plan.bound is None or plan.objective is None:
+        _require(plan.gap is None, f"{where}: a gap of {plan.gap} without a bound")
+        return
+    off = abs(plan.objective - plan.bound)
+    gap = off / plan.objective if off > 0 else 0.0
+    is_right = plan.gap is not None and math.isclose(plan.gap, gap, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    _require(is_right, f"{where}: the gap is said to be {plan.gap}, but {plan.objective} is {gap:g} from {plan.bound}")
+    is_optimal = plan.termination is Termination.OPTIMAL
+    _require(not is_optimal or gap <= 2 * PROVED_GAP, f"{where}: it is said to be optimal with a gap of {gap:g}")
 
 
 def _check_restrictions(planner: Planner, problem: PlanningProblem, plan: Plan, where: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any
 
 import pytest
@@ -49,6 +50,9 @@ def test_our_planners_conform_within_further_limits(name: str) -> None:
     assert len(check_planner(get_planner(name), LIMITED)) == len(LIMITED)
 
 
+GREEDY = GreedyPlanner().plan(worked_example()).objective or 0.0
+
+
 class Wrong:
     """A planner whose plans are greedy's with something changed."""
 
@@ -62,7 +66,7 @@ class Wrong:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         self.n_calls += 1
-        return dataclasses.replace(GreedyPlanner().plan(problem), **self._fields)
+        return dataclasses.replace(GreedyPlanner().plan(problem), **({"planner": self.name} | self._fields))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +80,11 @@ class Wrong:
             "failed: no solver",
         ),
         ({"status": PlanStatus.INFEASIBLE}, "does not say why"),
+        ({"status": PlanStatus.INFEASIBLE, "diagnostics": ("no",)}, "infeasible, yet it rents something"),
+        ({"planner": "other"}, "the plan is said to be by 'other'"),
+        ({"gap": 0.0}, "a gap of 0.0 without a bound"),
+        ({"bound": 14.0, "gap": 0.0}, r"the gap is said to be 0.0, but 28\.\d+ is 0.50\d+ from 14.0"),
+        ({"bound": 28.0, "gap": 1 - 28 / GREEDY, "termination": Termination.OPTIMAL}, "said to be optimal with a gap"),
     ],
 )
 def test_broken_promises_are_found(fields: dict[str, Any], message: str) -> None:
@@ -101,7 +110,7 @@ def test_bound_must_hold_if_there_is_less_to_rent() -> None:
 
         def plan(self, problem: PlanningProblem) -> Plan:
             plan = super().plan(problem)
-            return dataclasses.replace(plan, bound=plan.objective)
+            return dataclasses.replace(plan, bound=plan.objective, gap=None if plan.objective is None else 0.0)
 
     assert check_planner(Boastful(), PROBLEMS[:1])
     slow = dataclasses.replace(worked_example().candidates[3], capacity_rps=(0.01, 0.01), usd_per_h=0.001)
@@ -115,7 +124,7 @@ def test_bound_must_not_be_beaten_by_the_plan_itself() -> None:
         features = frozenset({"makespan", "bound"})
 
     with pytest.raises(AssertionError, match=r"28\.\d+ is better than 30"):
-        check_planner(Modest(bound=30.0), PROBLEMS[:1])
+        check_planner(Modest(bound=30.0, gap=30.0 / GREEDY - 1), PROBLEMS[:1])
 
 
 def test_a_bound_that_is_promised_must_be_there() -> None:
@@ -124,6 +133,32 @@ def test_a_bound_that_is_promised_must_be_there() -> None:
 
     with pytest.raises(AssertionError, match="the plan has no bound"):
         check_planner(Silent(), PROBLEMS[:1])
+
+
+def test_planner_must_leave_the_problem_alone() -> None:
+    class Spender(Wrong):
+        def plan(self, problem: PlanningProblem) -> Plan:
+            object.__setattr__(problem, "budget_usd_per_h", 1e9)
+            return super().plan(problem)
+
+    class Forgetful(Wrong):
+        def plan(self, problem: PlanningProblem) -> Plan:
+            object.__setattr__(problem.demands[0], "amounts", (1.0, 1.0))
+            return super().plan(problem)
+
+    for planner in (Spender(), Forgetful()):
+        with pytest.raises(AssertionError, match="it changed the problem"):
+            check_planner(planner, [worked_example()])
+
+
+def test_planner_must_be_silent() -> None:
+    class Chatty(Wrong):
+        def plan(self, problem: PlanningProblem) -> Plan:
+            sys.stdout.write("hello")
+            return super().plan(problem)
+
+    with pytest.raises(AssertionError, match=r"it prints 'hello'"):
+        check_planner(Chatty(), PROBLEMS[:1])
 
 
 def test_planner_must_return_a_plan() -> None:
@@ -137,5 +172,8 @@ def test_planner_must_return_a_plan() -> None:
 
 def test_problems_beyond_a_planners_features_are_left_out() -> None:
     planner = Wrong()
-    assert check_planner(planner, [two_models(), worked_example(Objective.THROUGHPUT)]) == []
-    assert planner.n_calls == 0
+    assert len(check_planner(planner, [two_models(), worked_example()])) == 1
+    assert planner.n_calls == 2
+    with pytest.raises(AssertionError, match="so nothing was checked"):
+        check_planner(planner, [two_models(), worked_example(Objective.THROUGHPUT)])
+    assert planner.n_calls == 2
