@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 
 from planners.assignment import best_assignment
 from planners.base import Feature, Objective, Plan, PlanningProblem, PlanStatus, Termination
@@ -46,6 +46,14 @@ class RobustOptions(BaseModel):
     """Relative gap at which to stop."""
     time_limit_s: float | None = Field(default=None, gt=0)
     """Most time that the solver may take; the problem's limit if None."""
+
+    @field_validator("weights")
+    @classmethod
+    def _of_a_mean(cls, weights: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        if weights and info.data.get("criterion", "mean") != "mean":
+            msg = f"weights are for the criterion 'mean', not for {info.data['criterion']!r}"
+            raise ValueError(msg)
+        return weights
 
 
 class RobustPlanner:

@@ -34,9 +34,7 @@ def pace(case: PlanningProblem, counts: tuple[int, ...]) -> float:
 def best_score(problem: PlanningProblem, criterion: str) -> float:
     """What the best fleet has of a criterion, or minus its price for `cost`; minus infinity if there is none."""
     cases = all_cases(problem)
-    if any(demand.total == 0 for case in cases for demand in ()) or any(
-        least_value(case) == math.inf for case in cases
-    ):
+    if any(least_value(case) == math.inf for case in cases):
         return -math.inf
     best = [1.0 if problem.objective is Objective.COST else 1 / least_value(case) for case in cases]
     return max(score(problem, counts, criterion, best) for counts in fleets(problem))

@@ -137,9 +137,11 @@ def test_cases_that_no_fleet_of_now_covers_are_infeasible() -> None:
 
 def test_weight_of_an_unknown_case() -> None:
     with pytest.raises(PlannerError, match=r"weight is given for 'shrt', which is no case .*: did you mean 'short'"):
-        get_planner("milp_robust", {"weights": {"shrt": 2}}).plan(problem_with(SHORT))
+        get_planner("milp_robust", {"criterion": "mean", "weights": {"shrt": 2}}).plan(problem_with(SHORT))
     with pytest.raises(PlannerOptionsError, match=r"weights.now' is 0"):
         get_planner("milp_robust", {"weights": {"now": 0}})
+    with pytest.raises(PlannerOptionsError, match=r"option 'weights' .* for the criterion 'mean', not for 'worst'"):
+        get_planner("milp_robust", {"weights": {"now": 2}})
 
 
 def test_without_time_it_is_the_best_of_what_is_known() -> None:
