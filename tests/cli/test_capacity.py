@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scenarios.capacities import MIX, CapacityRow, summarise
+from scenarios.capacities import MIX, CapacityRow, compare_capacities, summarise
+from scenarios.load import load
+from scenarios.run import Job
 from tests.cli.conftest import Hetserve
 
 
@@ -85,3 +88,17 @@ def test_summary_of_errors() -> None:
     assert everything.max_abs == pytest.approx(0.3)
     assert groups["pp 2"].mean == pytest.approx(-0.15)
     assert groups["two GPU types"].n == groups["code"].n == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_on_the_papers_question_the_closed_form_is_within_ten_percent_on_average(own_cache: Path) -> None:
+    """Of its candidates every twentieth; docs/explanation/planning.md has the table of all."""
+    job = Job.prepare(load("paper_70b"), seed=0)
+    some = replace(job.problem, candidates=job.problem.candidates[::20])
+    rows = compare_capacities(replace(job, problem=some))
+    everything = summarise(rows)[0]
+    assert (everything.group, everything.n) == ("all", 10 * len(some.candidates))
+    assert len(some.candidates) >= 6
+    assert everything.mean_abs < 0.1
+    assert len(list(own_cache.iterdir())) > 0
