@@ -40,18 +40,19 @@ def fleet_table(comparison: Comparison) -> Table:
 
 def results_table(comparison: Comparison) -> Table:
     """What the simulation delivered."""
-    offered = next((row.offered_rps for row in comparison.rows if row.offered_rps is not None), None)
-    title = "What it delivers" if offered is None else f"What it delivers, of {offered:.2f} req/s offered"
-    table = make_table(title)
+    offered = {row.offered_rps for row in comparison.rows if row.metrics}
+    (same,) = offered if len(offered) == 1 else (None,)
+    table = make_table("What it delivers" if same is None else f"What it delivers, of {same:.2f} req/s offered")
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     left, right = ("left", "right")
     make_columns(
         table,
         [
             ("planner", left),
+            *([("offered\nreq/s", right)] if len(offered) > 1 else []),
             ("carried\nreq/s", right),
             (f"vs\n{comparison.baseline}", right),
-            ("of what was\npromised", right),
+            ("of promised\nor offered", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
             (f"within SLO\ngoal {100 * goal:g} %", right),
@@ -64,6 +65,7 @@ def results_table(comparison: Comparison) -> Table:
         m = row.metrics
         table.add_row(
             _name(comparison, row),
+            *([number(row.offered_rps, 2)] if len(offered) > 1 else []),
             number(m.get("throughput_rps"), 2),
             _change(comparison.change(row, "throughput_rps")),
             share(row.kept_promise),
@@ -159,6 +161,8 @@ def _name(comparison: Comparison, row: Row) -> str:
         parts.insert(0, row.scenario)
     if len({other.seed for other in comparison.rows}) > 1:
         parts.append(f"seed {row.seed}")
+    if sum(other.key == row.key for other in comparison.rows) > 1:
+        parts.append(row.kept_in)
     return ", ".join(parts)
 
 

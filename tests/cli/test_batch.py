@@ -46,6 +46,26 @@ def test_of_several_scenarios_the_table_says_what_the_baseline_gains(hetserve: H
     assert line.split()[1] == "4"  # scenarios
 
 
+def test_a_matrix_in_two_directories_is_refused(hetserve: Hetserve, grid: Path) -> None:
+    for out in ("one", "two"):
+        assert hetserve("compare", grid, "--set", "seeds=[0]", "--out", out).exit_code == 0
+    result = hetserve("compare", "one", "two")
+    assert result.exit_code == 2
+    run = "scenario=small+poor-bursty/planner=homogeneous/seed=0"
+    assert f"is there twice: in one/{run} and in two/{run}" in result.stderr
+
+
+def test_the_first_planner_of_the_file_is_the_baseline_of_directories_too(hetserve: Hetserve, grid: Path) -> None:
+    """Although it comes last by name."""
+    grid.write_text(grid.read_text().replace("planners: [homogeneous, milp]", "planners: [uniform, milp, greedy]"))
+    made = hetserve("compare", grid, "--out", "out").stdout
+    assert "What uniform gains" in made
+    assert hetserve("compare", "out").stdout == made
+    assert [row["planner"] for row in json.loads(hetserve("show", "out", "--json").stdout)["rows"]] == [
+        planner for planner in ("uniform", "milp", "greedy") for _ in range(8)
+    ]
+
+
 def test_resume_makes_the_missing_runs_only(hetserve: Hetserve, grid: Path, tmp_path: Path) -> None:
     hetserve("batch", grid, "--out", "out")
     directories = sorted((tmp_path / "out").glob("*/*/*"))
