@@ -209,9 +209,14 @@ def _line(frame: pl.DataFrame, column: str, colour: str, label: str | None = Non
 
 
 def _points(frame: pl.DataFrame, value: pl.Expr) -> list[tuple[float, float | None]]:
-    """A value over time, once more at the end so that the last interval is as wide as the others."""
-    points = frame.select("t_s", value.round(6).alias("value")).rows()
-    return [*points, (frame["t_s"][-1] + frame["width_s"][-1], points[-1][1])]
+    """A value over time, once more where it ends, so that the last interval before a gap is as wide as the others."""
+    rows = frame.select("t_s", end_s=pl.col("t_s") + pl.col("width_s"), value=value.round(6)).rows()
+    points = []
+    for (t_s, end_s, this), following in zip(rows, [*(row[2] for row in rows[1:]), None], strict=True):
+        points.append((t_s, this))
+        if this is not None and following is None:
+            points.append((end_s, this))
+    return points
 
 
 # Drawing ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
-from scenarios.run import FORMAT, run_directories
+from scenarios.report.timeline import picture
+from scenarios.run import FORMAT, read_result, run_directories
 from scenarios.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
 from tests.cli.conftest import Hetserve
@@ -50,6 +51,18 @@ def test_one_run_is_drawn_as_both_pictures(hetserve: Hetserve, runs: dict[str, P
     picture = svg.read_text()
     for text in ("drop, static, milp, seed 0", "L40S GPUs", "available", "serving", "L40S falls", "within the SLO"):
         assert text in picture
+
+
+def test_the_last_arrivals_are_drawn_although_the_run_goes_on(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    """The last request comes after 792 s, in the minute that ends after 840 s; the run takes longer."""
+    result = read_result(runs["robust"])
+    assert result.manifest["end_s"] > 960
+    chart = picture(result, "").to_dict()
+    (panel,) = (panel for panel in chart["vconcat"] if panel["title"]["text"].startswith("within the SLO"))
+    (line,) = (layer for layer in panel["layer"] if layer["mark"].get("interpolate") == "step-after")
+    points = [point for point in chart["datasets"][line["data"]["name"]] if point["value"] is not None]
+    assert points[-1] == {"t": 840 / 60, "value": points[-2]["value"]}
+    assert points[-2]["t"] == 780 / 60
 
 
 def test_several_runs_are_compared(hetserve: Hetserve, runs: dict[str, Path]) -> None:
