@@ -111,7 +111,7 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):
                 tables.append(results_table(comparison))
-        if stress:
+        if any(row.is_eventful for row in stress):
             tables.append(stress_table(stress))
         if style == "md":
             click.echo(to_markdown(tables), nl=False)

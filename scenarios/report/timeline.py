@@ -11,7 +11,7 @@ import polars as pl
 from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
 from scenarios.run import read_result
-from scenarios.stress import case_of, planner_of, read_drops
+from scenarios.stress import case_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, timeline
 from sim.stress import Drop, drops_of
 
@@ -78,20 +78,13 @@ def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
         raise RunError(msg)
     ((scenario, seed),) = cases
     if len(results) == 1:
-        return picture(results[0], f"{scenario}, {', '.join(_name(results[0]))}, seed {seed}")
-    names = [_name(result) for result in results]
-    varying = [i for i in range(len(names[0])) if len({name[i] for name in names}) > 1]
-    labelled = {", ".join(name[i] for i in varying): result for name, result in zip(names, results, strict=True)}
+        return picture(results[0], f"{scenario}, {results[0].manifest['planner']}, seed {seed}")
+    labelled = {str(result.manifest["planner"]): result for result in results}
     if len(labelled) < len(results) or len(labelled) > len(COLOURS):
-        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners"
+        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different planners"
         raise RunError(msg)
     (drops,) = read_drops(directories).values()
     return comparison(labelled, drops, f"{scenario}, seed {seed}")
-
-
-def _name(result: SimulationResult) -> tuple[str, str]:
-    policy = str(result.manifest.get("policy", "static"))
-    return policy, planner_of(result.manifest["planner"], policy)
 
 
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
