@@ -29,7 +29,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("\n$", right),
-            ("of that idle/\nbooting/lost", right),
+            ("$ idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
             *([("regret: SLO,\npoints", right), ("regret: $ per\ngood request, %", right)] if has_regret else []),
         ],
@@ -108,7 +108,7 @@ def _drops_table(row: StressRow) -> Table:
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("$ during", right),
-            ("of that\nbooting/lost", right),
+            ("$ booting/\nlost", right),
         ],
     )
     periods = ("before", "during", "after")

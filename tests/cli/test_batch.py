@@ -43,7 +43,14 @@ def test_of_several_scenarios_the_table_says_what_the_baseline_gains(hetserve: H
     table = hetserve("compare", "out", "--baseline", "milp").stdout
     assert "What milp gains" in table
     line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
-    assert line.split()[1] == "4"  # scenarios
+    assert line.split()[1:4] == ["4", "of", "4"]  # scenarios
+
+
+def test_scenarios_without_a_run_are_counted_too(hetserve: Hetserve, grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{planning.budget_usd_per_h: 0.1}"))
+    table = hetserve("compare", grid, "--out", "out", "--baseline", "milp").stdout
+    line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
+    assert line.split()[1:4] == ["2", "of", "4"]
 
 
 def test_a_matrix_in_two_directories_is_refused(hetserve: Hetserve, grid: Path) -> None:
