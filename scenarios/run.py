@@ -53,7 +53,7 @@ def read_result(directory: Path) -> SimulationResult:
 def run_directories(directory: Path) -> list[Path]:
     """All finished runs in a directory, or the directory itself if it is one.
 
-    Planners come in the order of their scenarios, as when they were run; of one planner, scenarios and seeds by name.
+    Planners come in the order of their scenario, of the one that has most; of one planner, scenarios and seeds by name.
 
     Raises:
         RunError: There are none.
@@ -62,15 +62,11 @@ def run_directories(directory: Path) -> list[Path]:
     if not manifests:
         msg = f"{directory} holds no finished run"
         raise RunError(msg)
-    return sorted((manifest.parent for manifest in manifests), key=_place)
-
-
-def _place(directory: Path) -> int:
-    """Which of its scenario's planners a run is of; those that it does not have come last."""
-    path = directory / RESOLVED
-    planners = _planners(path.read_text()) if path.exists() else ()
-    label = directory.parent.name.removeprefix("planner=")
-    return planners.index(label) if label in planners else len(planners)
+    directories = [manifest.parent for manifest in manifests]
+    scenarios = [(one / RESOLVED).read_text() for one in directories if (one / RESOLVED).exists()]
+    order = max(map(_planners, scenarios), key=len, default=())
+    places = {f"planner={label}": place for place, label in enumerate(order)}
+    return sorted(directories, key=lambda one: places.get(one.parent.name, len(places)))
 
 
 @cache

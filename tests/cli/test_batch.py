@@ -106,11 +106,13 @@ def test_resume_takes_in_new_planners_and_seeds_but_not_new_options(
     kept = sorted((tmp_path / "out").glob("*/*/*/manifest.json"))
     written = [path.stat().st_mtime_ns for path in kept]
     text = grid.read_text()
-    grid.write_text(text.replace("planners: [", "planners: [greedy, "))
+    grid.write_text(text.replace("planners: [", "planners: [uniform, "))
     more = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
     assert more.exit_code == 0, more.stderr
     assert len(list((tmp_path / "out").glob("*/*/*/manifest.json"))) > len(kept)
     assert [path.stat().st_mtime_ns for path in kept] == written
+    shown = json.loads(hetserve("compare", "out", "--format", "json").stdout)
+    assert list(dict.fromkeys(row["planner"] for row in shown["rows"])) == ["uniform", "homogeneous", "milp"]
     grid.write_text(
         text.replace("planners: [", "planners: [{name: milp, options: {gap: 0.1}}, ").replace(", milp]", "]")
     )
