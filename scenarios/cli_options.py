@@ -57,14 +57,20 @@ out_option = click.option(
 
 
 def print_tables(*tables: Table) -> None:
-    """Print tables to standard output."""
+    """Print tables to standard output, each under its title."""
     from rich.console import Console
+    from rich.text import Text
+
+    from scenarios.report.tables import fit
 
     console = Console()
     # In a pipe there is no terminal to fit into.
     console = console if console.is_terminal else Console(width=max(console.width, 160))
     for table in tables:
-        console.print(table)
+        if table.title:
+            console.print(Text(str(table.title), style="bold"))
+        for part in fit(table, console.width):
+            console.print(part)
 
 
 def print_json(data: Any) -> None:
@@ -105,13 +111,14 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
         data = comparison.to_dict()
         print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
     else:
-        if len({row.scenario for row in rows}) > 1:
-            tables = [standings_table(standings(comparison), comparison.baseline)]
+        n_scenarios = len({row.scenario for row in rows})
+        if n_scenarios > 1:
+            tables = [standings_table(standings(comparison), comparison.baseline, n_scenarios)]
         else:
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):
                 tables.append(results_table(comparison))
-        if stress:
+        if any(row.is_eventful for row in stress):
             tables.append(stress_table(stress))
         if style == "md":
             click.echo(to_markdown(tables), nl=False)

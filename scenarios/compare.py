@@ -32,6 +32,8 @@ class Row:
         metrics: Metrics by the names of the reference; empty without a run.
         offered_rps: Requests/s that arrive; None if they arrive all at once.
         attainment_goal: Share of requests that should meet the SLO; None without a run.
+        n_requests: Requests of the trace, outside the window too; None without a run.
+        directory: Where the run is kept; None if that is not known.
     """
 
     scenario: str
@@ -42,19 +44,45 @@ class Row:
     metrics: dict[str, float | None] = field(default_factory=dict)
     offered_rps: float | None = None
     attainment_goal: float | None = None
+    n_requests: int | None = None
+    directory: Path | None = None
 
     @classmethod
-    def from_result(cls, result: SimulationResult) -> Row:
+    def from_result(cls, result: SimulationResult, directory: Path | None = None) -> Row:
         """The row of a run."""
         m = result.manifest
         slo = SLO.from_dict(m["slo"])
         metrics = compute_metrics(result, slo, m["warmup_s"], m["cooldown_s"])
-        return cls(m["scenario"], m["planner"], m["seed"], "ok", m["plan"], metrics, m["offered_rps"], slo.attainment)
+        return cls(
+            m["scenario"],
+            m["planner"],
+            m["seed"],
+            "ok",
+            m["plan"],
+            metrics,
+            m["offered_rps"],
+            slo.attainment,
+            len(result.requests),
+            directory,
+        )
 
     @classmethod
     def without_run(cls, scenario: str, seed: int, plan: Plan, problem: PlanningProblem) -> Row:
         """The row of a planner that found no plan."""
         return cls(scenario, plan.planner, seed, plan.status.value, plan.to_dict(problem))
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Scenario, planner and seed: one run each, unless it was made again elsewhere."""
+        return self.scenario, self.planner, self.seed
+
+    @property
+    def kept_in(self) -> str:
+        """The `--out` of the run, or its own directory if somebody moved it; empty if that is not known."""
+        if self.directory is None:
+            return ""
+        below = run_directory(Path(), *self.key)
+        return str(self.directory).removesuffix(str(below)).rstrip("/") or "."
 
     @property
     def promised_rps(self) -> float | None:
@@ -64,11 +92,11 @@ class Row:
 
     @property
     def kept_promise(self) -> float | None:
-        """Throughput / what was promised or, if fewer requests came, offered."""
-        throughput, promised = self.metrics.get("throughput_rps"), self.promised_rps
-        if throughput is None or promised is None:
+        """Goodput / what was promised or, if fewer requests came, offered: promises are within the SLO."""
+        goodput, promised = self.metrics.get("goodput_rps"), self.promised_rps
+        if goodput is None or promised is None:
             return None
-        return throughput / (promised if self.offered_rps is None else min(promised, self.offered_rps))
+        return goodput / (promised if self.offered_rps is None else min(promised, self.offered_rps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +108,29 @@ class Comparison:
 
     @classmethod
     def of(cls, rows: Sequence[Row], baseline: str | None = None) -> Comparison:
-        """Compare with a planner; with the first that has a run if none is named.
+        """Compare with a planner; if none is named with the first, in the order of the rows, that has a run.
 
         Raises:
             RunError: No row is of that planner.
         """
         planners = list(dict.fromkeys(row.planner for row in rows))
         if baseline is None:
-            baseline = next((row.planner for row in rows if row.status == "ok"), planners[0])
+            ran = {row.planner for row in rows if row.status == "ok"}
+            baseline = next((planner for planner in planners if planner in ran), planners[0])
         if baseline not in planners:
             msg = f"unknown baseline {baseline!r}: {nearest(baseline, planners)}"
             raise RunError(msg)
         return cls(tuple(rows), baseline)
 
     def change(self, row: Row, metric: str) -> float | None:
-        """Relative change of a metric against the baseline's run of the same scenario and seed."""
+        """Relative change of a metric against the baseline's run of the same scenario and seed.
+
+        None if there is none, or if it served other requests.
+        """
         for other in self.rows:
-            if (other.scenario, other.planner, other.seed) == (row.scenario, self.baseline, row.seed):
+            if other.key == (row.scenario, self.baseline, row.seed):
+                if (other.offered_rps, other.n_requests) != (row.offered_rps, row.n_requests):
+                    return None
                 old, new = other.metrics.get(metric), row.metrics.get(metric)
                 return None if not old or new is None else new / old - 1
         return None
@@ -170,8 +204,8 @@ def run_rows(
                 continue
             watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.label}", job.n_requests)
             served = job.serve(choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
-            job.save(served, out, force=force or resume)
-            rows.append(Row.from_result(served.result))
+            directory = job.save(served, out, force=force or resume)
+            rows.append(Row.from_result(served.result, directory))
     return rows
 
 
@@ -199,9 +233,10 @@ def _asked(resolved: str, label: str) -> tuple[dict[str, Any], Any]:
 
 
 def read_rows(directories: Iterable[Path]) -> list[Row]:
-    """The rows of all finished runs in some directories, by scenario, planner and seed.
+    """The rows of all finished runs in some directories, in the order of `run_directories`.
 
     Raises:
         RunError: A directory holds none, or one in another format.
     """
-    return [Row.from_result(read_result(run)) for directory in directories for run in run_directories(directory)]
+    runs = [run for directory in directories for run in run_directories(directory)]
+    return [Row.from_result(read_result(run), run) for run in runs]

@@ -6,11 +6,13 @@ import json
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import yaml
 
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, get_planner
 from planners.controller import Controller, ReplanRules
@@ -51,6 +53,8 @@ def read_result(directory: Path) -> SimulationResult:
 def run_directories(directory: Path) -> list[Path]:
     """All finished runs in a directory, or the directory itself if it is one.
 
+    Planners come in the order of their scenario, of the one that has most; of one planner, scenarios and seeds by name.
+
     Raises:
         RunError: There are none.
     """
@@ -58,7 +62,16 @@ def run_directories(directory: Path) -> list[Path]:
     if not manifests:
         msg = f"{directory} holds no finished run"
         raise RunError(msg)
-    return [manifest.parent for manifest in manifests]
+    directories = [manifest.parent for manifest in manifests]
+    scenarios = [(one / RESOLVED).read_text() for one in directories if (one / RESOLVED).exists()]
+    order = max(map(_planners, scenarios), key=len, default=())
+    places = {f"planner={label}": place for place, label in enumerate(order)}
+    return sorted(directories, key=lambda one: places.get(one.parent.name, len(places)))
+
+
+@cache
+def _planners(resolved_yaml: str) -> tuple[str, ...]:
+    return tuple(choice["label"] for choice in yaml.safe_load(resolved_yaml)["planners"])
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:

@@ -44,6 +44,11 @@ class StressRow:
         """Scenario and seed: what runs have in common that are compared."""
         return self.run.scenario, self.run.seed
 
+    @property
+    def is_eventful(self) -> bool:
+        """Whether something fell that somebody rented, or this run was to plan again."""
+        return bool(self.drops) or self.policy != "static"
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON: what never comes, as a drop's end, is null."""
         drops = [

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from scenarios.compare import Comparison
+from scenarios.compare import Comparison, Row
+from scenarios.errors import RunError
 
 LATENCIES = ("e2e_s_p50", "e2e_s_p90", "e2e_s_p99")
 CONFIDENCE = 0.95
@@ -38,7 +39,7 @@ class Standing:
         n_scenarios: Scenarios in which it has a run, for all seeds.
         n_better: Those in which its throughput is higher than the baseline's by more than 0.5 %.
         promised: Mean of what it promises / what the baseline promises, requests/s.
-        kept: Mean of what its fleets deliver / what it promised.
+        kept: Mean of what its fleets deliver within the SLO / what it promised or, if that is less, was offered.
         throughput: By how much the baseline's throughput is higher.
         latency: By how much the baseline's end-to-end latency is lower, by quantile.
         solve_s: Mean time that planning took.
@@ -55,7 +56,18 @@ class Standing:
 
 
 def standings(comparison: Comparison) -> list[Standing]:
-    """All planners of a comparison beside its baseline, in the order of their first rows."""
+    """All planners of a comparison beside its baseline, in the order of their first rows.
+
+    Raises:
+        RunError: A planner has two runs of one scenario with one seed.
+    """
+    first: dict[tuple[str, str, int], Row] = {}
+    for row in comparison.rows:
+        other = first.setdefault(row.key, row)
+        if other is not row:
+            scenario, planner, seed = row.key
+            msg = f"{scenario}, {planner}, seed {seed} is there twice: in {other.directory} and in {row.directory}"
+            raise RunError(msg)
     frame = pl.DataFrame(
         [
             {

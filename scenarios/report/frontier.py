@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _WIDTH, _HEIGHT = 380, 300  # pixels of one panel
+_HEADING_GAP = 10  # pixels between a panel and its heading
 _LINE_HEIGHT = 1.25  # of labels, in font sizes
 _HEADROOM = 1.06  # of the y axis, over the largest value
 
@@ -133,15 +134,16 @@ def _draw(points: Sequence[FrontierPoint], names: Sequence[str], panel: _Panel) 
     colour = alt.Color("planner:N", scale=colours, legend=None)
     lines = alt.Chart(_rows((point, value) for point, value in found))
     labels = alt.Chart(_rows((point, places[name]) for name, (point, _) in ends.items()))
-    heading = alt.TitleParams(panel.axis, anchor="start", frame="group", fontSize=FONT_SIZE, fontWeight="normal")
+    # Not a title: one would stand higher where a label of the axis is near the top.
+    heading = alt.Chart(alt.InlineData(values=[{}])).mark_text(align="left", baseline="bottom", fontSize=FONT_SIZE)
     return alt.LayerChart(
         layer=[
             lines.mark_line(point=alt.OverlayMarkDef(size=25)).encode(x, y, colour),
             labels.mark_text(align="left", dx=8, fontSize=FONT_SIZE).encode(x, y, colour, text="planner:N"),
+            heading.encode(x=alt.value(0), y=alt.value(-_HEADING_GAP), text=alt.value(panel.axis)),
         ],
         width=_WIDTH,
         height=_HEIGHT,
-        title=heading,
     )
 
 

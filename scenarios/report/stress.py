@@ -13,23 +13,25 @@ from sim import STRESS_METRICS
 
 
 def stress_table(rows: Sequence[StressRow]) -> Table:
-    """Policies and planners side by side, scenario by scenario."""
-    table = make_table("When what can be rented falls")
+    """Policies and planners side by side, scenario by scenario; without those in which nothing happened to any."""
+    table = make_table("On a market that moves")
+    eventful = {row.case for row in rows if row.is_eventful}
+    rows = [row for row in rows if row.case in eventful]
     regrets = [regret(row, rows) for row in rows]
     has_regret = any(one is not None for one in regrets)
     right = "right"
     make_columns(
         table,
         [
-            ("planner and policy", "left"),
+            ("planner", "left"),
             ("within SLO, %\nbefore/during/after", right),
             ("s until seen/\nplanned/recovered", right),
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("\n$", right),
-            ("of that idle/\nbooting/lost", right),
+            ("$ idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
-            *([("regret:\nSLO, %", right), ("$ per good\nrequest", right)] if has_regret else []),
+            *([("regret: SLO,\npoints", right), ("regret: $ per\ngood request, %", right)] if has_regret else []),
         ],
     )
     last = None
@@ -55,7 +57,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             usd = None if its_regret is None else its_regret.usd_per_good_request
             cells += [
                 NOTHING if attainment is None else f"{100 * attainment:.1f}",
-                NOTHING if usd is None else f"{100 * usd:+.1f} %",
+                NOTHING if usd is None else f"{100 * usd:+.1f}",
             ]
         table.add_row(*cells)
         last = row.case
@@ -79,9 +81,10 @@ def _recovery(row: StressRow) -> str:
 
 
 def run_tables(row: StressRow) -> list[Table]:
-    """All stress metrics of one run, and what happened at each drop."""
-    name = ", ".join((row.run.scenario, row.policy, row.planner))
-    table = make_table(f"{name}, seed {row.run.seed}: drops of what can be rented")
+    """All stress metrics of one run, and what happened at each drop; nothing if nothing happened."""
+    if not row.is_eventful:
+        return []
+    table = make_table(f"{row.run.scenario}, {row.run.planner}, seed {row.run.seed}: drops of what can be rented")
     make_columns(table, [("metric", "left"), ("value", "right"), ("unit", "left"), ("meaning", "left")])
     for key, value in row.stress.items():
         metric = STRESS_METRICS[key]
@@ -105,7 +108,7 @@ def _drops_table(row: StressRow) -> Table:
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("$ during", right),
-            ("of that\nbooting/lost", right),
+            ("$ booting/\nlost", right),
         ],
     )
     periods = ("before", "during", "after")

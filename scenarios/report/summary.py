@@ -12,9 +12,9 @@ from scenarios.summary import Gain, Standing
 NOTHING = "-"
 
 
-def standings_table(standings: Sequence[Standing], baseline: str) -> Table:
-    """How much the baseline gains over each planner."""
-    table = make_table(f"What {baseline} gains, over all scenarios: mean and 95 % interval over seeds, (largest)")
+def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: int) -> Table:
+    """How much the baseline gains over each planner, over so many scenarios."""
+    table = make_table(f"What {baseline} gains: mean and 95 % interval over seeds, (largest)")
     make_columns(
         table,
         [
@@ -22,7 +22,7 @@ def standings_table(standings: Sequence[Standing], baseline: str) -> Table:
             ("scenarios\nwith a run", "right"),
             (f"better than\n{baseline} in", "right"),
             (f"promise, of\n{baseline}'s", "right"),
-            ("promise\nkept", "right"),
+            ("of promised\nor offered", "right"),
             ("throughput", "right"),
             ("P50 latency", "right"),
             ("P90 latency", "right"),
@@ -35,7 +35,7 @@ def standings_table(standings: Sequence[Standing], baseline: str) -> Table:
         gains = [standing.throughput, *standing.latency.values()]
         table.add_row(
             standing.planner,
-            str(standing.n_scenarios),
+            f"{standing.n_scenarios} of {n_scenarios}",
             NOTHING if is_baseline else str(standing.n_better),
             share(standing.promised),
             share(standing.kept),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NOTHING = "-"
+_LABEL_SHARE = 3  # first columns up to a third of the width are not wrapped
 
 
 def fleet_table(comparison: Comparison) -> Table:
@@ -40,18 +42,19 @@ def fleet_table(comparison: Comparison) -> Table:
 
 def results_table(comparison: Comparison) -> Table:
     """What the simulation delivered."""
-    offered = next((row.offered_rps for row in comparison.rows if row.offered_rps is not None), None)
-    title = "What it delivers" if offered is None else f"What it delivers, of {offered:.2f} req/s offered"
-    table = make_table(title)
+    offered = {row.offered_rps for row in comparison.rows if row.metrics}
+    (same,) = offered if len(offered) == 1 else (None,)
+    table = make_table("What it delivers" if same is None else f"What it delivers, of {same:.2f} req/s offered")
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     left, right = ("left", "right")
     make_columns(
         table,
         [
             ("planner", left),
+            *([("offered\nreq/s", right)] if len(offered) > 1 else []),
             ("carried\nreq/s", right),
             (f"vs\n{comparison.baseline}", right),
-            ("of what was\npromised", right),
+            ("of promised\nor offered", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
             (f"within SLO\ngoal {100 * goal:g} %", right),
@@ -64,6 +67,7 @@ def results_table(comparison: Comparison) -> Table:
         m = row.metrics
         table.add_row(
             _name(comparison, row),
+            *([number(row.offered_rps, 2)] if len(offered) > 1 else []),
             number(m.get("throughput_rps"), 2),
             _change(comparison.change(row, "throughput_rps")),
             share(row.kept_promise),
@@ -89,14 +93,17 @@ def metrics_table(row: Row) -> Table:
 
 
 def validation_table(comparison: pl.DataFrame, title: str) -> Table:
-    """Simulated against measured."""
+    """Simulated against measured; of two distribution functions, how far apart they are where that is most."""
     table = make_table(title)
     make_columns(
         table, [("figure", "left"), ("simulated", "right"), ("real", "right"), ("unit", "left"), ("error", "right")]
     )
     for figure, unit, simulated, real, error in comparison.iter_rows():
         if figure.endswith("_largest_gap"):
-            table.add_row(figure, share(simulated), NOTHING, "", NOTHING)
+            times = figure.removesuffix("_largest_gap")
+            table.add_row(
+                f"{times}: largest gap between distribution functions", share(simulated), NOTHING, "", NOTHING
+            )
         else:
             table.add_row(figure, f"{simulated:,.4g}", f"{real:,.4g}", unit, _change(error))
     return table
@@ -141,6 +148,50 @@ def to_markdown(tables: Iterable[Table]) -> str:
     return "\n".join(parts)
 
 
+def fit(table: Table, width: int) -> list[Table]:
+    """A table of our style in so many characters, with no word and no number broken.
+
+    Where its columns do not fit beside one another, it comes in several tables, each with the first column.
+    """
+    cells = [[str(cell) for cell in (column.header, *column.cells)] for column in table.columns]
+    most = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    least = [
+        full
+        if column.justify == "right" or (i == 0 and full <= width // _LABEL_SHARE)
+        else max((cell_len(word) for cell in texts for word in cell.split()), default=0)
+        for i, (column, texts, full) in enumerate(zip(table.columns, cells, most, strict=True))
+    ]
+    groups = [[0]]
+    for i in range(1, len(cells)):
+        if len(groups[-1]) > 1 and _total([least[j] for j in groups[-1]] + [least[i]]) > width:
+            groups.append([0])
+        groups[-1].append(i)
+    return [_part(table, group, least, most, width) for group in groups]
+
+
+def _part(table: Table, group: Sequence[int], least: Sequence[int], most: Sequence[int], width: int) -> Table:
+    """Some columns: what is left beyond their least widths is shared out evenly among those that want it."""
+    widths = {}
+    room = width - _total([least[i] for i in group])
+    for n_done, i in enumerate(sorted(group, key=lambda i: most[i] - least[i])):
+        extra = min(most[i] - least[i], max(0, room) // (len(group) - n_done))
+        widths[i] = least[i] + extra
+        room -= extra
+    part = make_table("")
+    part.title = None
+    for i in group:
+        column = table.columns[i]
+        part.add_column(column.header, justify=column.justify, width=widths[i])
+    for row, cells in zip(table.rows, zip(*(table.columns[i].cells for i in group), strict=True), strict=True):
+        part.add_row(*cells, style=row.style, end_section=row.end_section)
+    return part
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Width of a table: a space and a line between two columns, and a space on either side."""
+    return sum(widths) + 3 * (len(widths) - 1) + 2
+
+
 def make_table(title: str) -> Table:
     """An empty table in our style."""
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -149,7 +200,7 @@ def make_table(title: str) -> Table:
 def make_columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
     """Add columns of a header and `left` or `right`."""
     for header, justify in columns:
-        table.add_column(header, justify="right" if justify == "right" else "left", overflow="fold")
+        table.add_column(header, justify="right" if justify == "right" else "left")
 
 
 def _name(comparison: Comparison, row: Row) -> str:
@@ -159,6 +210,8 @@ def _name(comparison: Comparison, row: Row) -> str:
         parts.insert(0, row.scenario)
     if len({other.seed for other in comparison.rows}) > 1:
         parts.append(f"seed {row.seed}")
+    if sum(other.key == row.key for other in comparison.rows) > 1:
+        parts.append(row.kept_in)
     return ", ".join(parts)
 
 

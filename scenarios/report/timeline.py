@@ -11,7 +11,7 @@ import polars as pl
 from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
 from scenarios.run import read_result
-from scenarios.stress import case_of, planner_of, read_drops
+from scenarios.stress import case_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, timeline
 from sim.stress import Drop, drops_of
 
@@ -78,20 +78,13 @@ def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
         raise RunError(msg)
     ((scenario, seed),) = cases
     if len(results) == 1:
-        return picture(results[0], f"{scenario}, {', '.join(_name(results[0]))}, seed {seed}")
-    names = [_name(result) for result in results]
-    varying = [i for i in range(len(names[0])) if len({name[i] for name in names}) > 1]
-    labelled = {", ".join(name[i] for i in varying): result for name, result in zip(names, results, strict=True)}
+        return picture(results[0], f"{scenario}, {results[0].manifest['planner']}, seed {seed}")
+    labelled = {str(result.manifest["planner"]): result for result in results}
     if len(labelled) < len(results) or len(labelled) > len(COLOURS):
-        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different policies or planners"
+        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different planners"
         raise RunError(msg)
     (drops,) = read_drops(directories).values()
     return comparison(labelled, drops, f"{scenario}, seed {seed}")
-
-
-def _name(result: SimulationResult) -> tuple[str, str]:
-    policy = str(result.manifest.get("policy", "static"))
-    return policy, planner_of(result.manifest["planner"], policy)
 
 
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
@@ -209,9 +202,14 @@ def _line(frame: pl.DataFrame, column: str, colour: str, label: str | None = Non
 
 
 def _points(frame: pl.DataFrame, value: pl.Expr) -> list[tuple[float, float | None]]:
-    """A value over time, once more at the end so that the last interval is as wide as the others."""
-    points = frame.select("t_s", value.round(6).alias("value")).rows()
-    return [*points, (frame["t_s"][-1] + frame["width_s"][-1], points[-1][1])]
+    """A value over time, once more where it ends, so that the last interval before a gap is as wide as the others."""
+    rows = frame.select("t_s", end_s=pl.col("t_s") + pl.col("width_s"), value=value.round(6)).rows()
+    points = []
+    for (t_s, end_s, this), following in zip(rows, [*(row[2] for row in rows[1:]), None], strict=True):
+        points.append((t_s, this))
+        if this is not None and following is None:
+            points.append((end_s, this))
+    return points
 
 
 # Drawing ----------------------------------------------------------------------------------------------------

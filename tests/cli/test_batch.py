@@ -43,7 +43,34 @@ def test_of_several_scenarios_the_table_says_what_the_baseline_gains(hetserve: H
     table = hetserve("compare", "out", "--baseline", "milp").stdout
     assert "What milp gains" in table
     line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
-    assert line.split()[1] == "4"  # scenarios
+    assert line.split()[1:4] == ["4", "of", "4"]  # scenarios
+
+
+def test_scenarios_without_a_run_are_counted_too(hetserve: Hetserve, grid: Path) -> None:
+    grid.write_text(grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{planning.budget_usd_per_h: 0.1}"))
+    table = hetserve("compare", grid, "--out", "out", "--baseline", "milp").stdout
+    line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
+    assert line.split()[1:4] == ["2", "of", "4"]
+
+
+def test_a_matrix_in_two_directories_is_refused(hetserve: Hetserve, grid: Path) -> None:
+    for out in ("one", "two"):
+        assert hetserve("compare", grid, "--set", "seeds=[0]", "--out", out).exit_code == 0
+    result = hetserve("compare", "one", "two")
+    assert result.exit_code == 2
+    run = "scenario=small+poor-bursty/planner=homogeneous/seed=0"
+    assert f"is there twice: in one/{run} and in two/{run}" in result.stderr
+
+
+def test_the_first_planner_of_the_file_is_the_baseline_of_directories_too(hetserve: Hetserve, grid: Path) -> None:
+    """Although it comes last by name."""
+    grid.write_text(grid.read_text().replace("planners: [homogeneous, milp]", "planners: [uniform, milp, greedy]"))
+    made = hetserve("compare", grid, "--out", "out").stdout
+    assert "What uniform gains" in made
+    assert hetserve("compare", "out").stdout == made
+    assert [row["planner"] for row in json.loads(hetserve("show", "out", "--json").stdout)["rows"]] == [
+        planner for planner in ("uniform", "milp", "greedy") for _ in range(8)
+    ]
 
 
 def test_resume_makes_the_missing_runs_only(hetserve: Hetserve, grid: Path, tmp_path: Path) -> None:
@@ -79,11 +106,13 @@ def test_resume_takes_in_new_planners_and_seeds_but_not_new_options(
     kept = sorted((tmp_path / "out").glob("*/*/*/manifest.json"))
     written = [path.stat().st_mtime_ns for path in kept]
     text = grid.read_text()
-    grid.write_text(text.replace("planners: [", "planners: [greedy, "))
+    grid.write_text(text.replace("planners: [", "planners: [uniform, "))
     more = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
     assert more.exit_code == 0, more.stderr
     assert len(list((tmp_path / "out").glob("*/*/*/manifest.json"))) > len(kept)
     assert [path.stat().st_mtime_ns for path in kept] == written
+    shown = json.loads(hetserve("compare", "out", "--format", "json").stdout)
+    assert list(dict.fromkeys(row["planner"] for row in shown["rows"])) == ["uniform", "homogeneous", "milp"]
     grid.write_text(
         text.replace("planners: [", "planners: [{name: milp, options: {gap: 0.1}}, ").replace(", milp]", "]")
     )

@@ -67,6 +67,27 @@ def test_tables_name_every_planner(hetserve: Hetserve, small: Path) -> None:
     assert all(metric in hetserve("show", "out").stdout for metric in ("ttft_s_p99", "kv_occupancy"))
 
 
+def test_the_same_run_on_other_requests_is_told_apart_and_not_compared(
+    hetserve: Hetserve, small: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "mine.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.0,100,5\n0.5,300,5\n1.0,200,1\n")
+    assert hetserve("run", small, "--trace", trace, "--reader", "csv", "--out", "traced").exit_code == 0
+    assert hetserve("run", small, "--set", "planning.budget_usd_per_h=3", "--out", "cheap").exit_code == 0
+    table = hetserve("compare", "traced", "cheap", "--format", "md").stdout
+    assert "**What it delivers**" in table
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "|" in line]
+    results = [dict(zip(cells[4], row, strict=True)) for row in cells[6:]]
+    assert [row["planner"] for row in results] == ["milp, traced", "milp, cheap"]
+    assert results[0]["offered req/s"] == "2.00"
+    assert [row["vs milp"] for row in results] == ["+0.0 %", "-"]
+    seeds = hetserve("compare", small, "--set", "seeds=[0, 1]", "--out", "seeds", "--format", "md").stdout
+    assert "| offered req/s |" in seeds
+    once = hetserve("compare", "cheap").stdout
+    assert "req/s offered" in once
+    assert "cheap" not in once
+
+
 def test_plan_of_the_published_example(hetserve: Hetserve) -> None:
     plan = json.loads(hetserve("plan", "paper_example", "--planner", "milp", "--json").stdout)
     assert plan["objective_name"] == "makespan"

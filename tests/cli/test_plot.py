@@ -9,7 +9,8 @@ import pytest
 
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
-from scenarios.run import FORMAT, run_directories
+from scenarios.report.timeline import picture
+from scenarios.run import FORMAT, read_result, run_directories, run_directory
 from scenarios.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
 from tests.cli.conftest import Hetserve
@@ -20,6 +21,11 @@ SPEC = ReplicaSpec.uniform(MODEL, gpu_type("L40S"), limits=ReplicaLimits(max_seq
 N_REPLICAS = {"static": 2, "robust": 1, "oracle": 3}
 
 
+def label(policy: str) -> str:
+    """As scenarios name their planners by default."""
+    return "milp" if policy == "static" else f"milp-{policy}"
+
+
 def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
     """A run on a market with one drop, as `hetserve run` would keep it."""
     market = Market(scheduled_drops({"L40S": 3}, [(300.0, 400.0, {"L40S": 0.6})], end_s=900.0, boot_s=10.0))
@@ -27,11 +33,11 @@ def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
     fleet = Deployment(((SPEC, n_replicas),))
     result = simulate(fleet, trace, service_time=ConstantServiceTime(1.0), market=market, router="round_robin")
     manifest = result.manifest | {
-        "format": FORMAT, "scenario": scenario, "planner": "milp", "policy": policy, "seed": 0,
+        "format": FORMAT, "scenario": scenario, "planner": label(policy), "policy": policy, "seed": 0,
         "slo": asdict(SLO(e2e_s=10.0)),
         "warmup_s": 0.0, "cooldown_s": 0.0, "offered_rps": 0.125, "plan": {"planner": "milp"},
     }  # fmt: skip
-    directory = Path("runs") / f"scenario={scenario}" / "planner=milp" / f"policy={policy}" / "seed=0"
+    directory = run_directory(Path("runs"), scenario, label(policy), 0)
     replace(result, manifest=manifest).save(directory)
     return directory
 
@@ -48,17 +54,35 @@ def test_one_run_is_drawn_as_both_pictures(hetserve: Hetserve, runs: dict[str, P
     assert result.stdout == f"Written: {png}\nWritten: {svg}\n"
     assert png.read_bytes().startswith(b"\x89PNG")
     picture = svg.read_text()
-    for text in ("drop, static, milp, seed 0", "L40S GPUs", "available", "serving", "L40S falls", "within the SLO"):
+    for text in ("drop, milp, seed 0", "L40S GPUs", "available", "serving", "L40S falls", "within the SLO"):
         assert text in picture
+
+
+def test_the_last_arrivals_are_drawn_although_the_run_goes_on(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    """The last request comes after 792 s, in the minute that ends after 840 s; the run takes longer."""
+    result = read_result(runs["robust"])
+    assert result.manifest["end_s"] > 960
+    chart = picture(result, "").to_dict()
+    (panel,) = (panel for panel in chart["vconcat"] if panel["title"]["text"].startswith("within the SLO"))
+    (line,) = (layer for layer in panel["layer"] if layer["mark"].get("interpolate") == "step-after")
+    points = [point for point in chart["datasets"][line["data"]["name"]] if point["value"] is not None]
+    assert points[-1] == {"t": 840 / 60, "value": points[-2]["value"]}
+    assert points[-2]["t"] == 780 / 60
 
 
 def test_several_runs_are_compared(hetserve: Hetserve, runs: dict[str, Path]) -> None:
     result = hetserve("plot", "runs", "--out", "new/all.svg")
     assert result.exit_code == 0, result.output
     picture = Path("new/all.svg").read_text()
-    for text in (*N_REPLICAS, "GPUs that can be rented", "within the SLO", "money so far"):
+    for text in (
+        ">milp<",
+        ">milp-robust<",
+        ">milp-oracle<",
+        "GPUs that can be rented",
+        "within the SLO",
+        "money so far",
+    ):
         assert text in picture
-    assert "static, milp" not in picture  # all have the same planner
 
 
 def test_files_that_exist_stay(hetserve: Hetserve, runs: dict[str, Path]) -> None:
@@ -107,10 +131,10 @@ def test_a_run_without_a_market_is_drawn_too(hetserve: Hetserve, small: Path) ->
 
 def test_show_lists_stress_metrics(hetserve: Hetserve, runs: dict[str, Path]) -> None:
     shown = hetserve("show", runs["static"]).stdout
-    for text in ("drop, static, milp, seed 0: drops of what can be rented", "time_to_recover_s", "Drop by drop"):
+    for text in ("drop, milp, seed 0: drops of what can be rented", "time_to_recover_s", "Drop by drop"):
         assert text in shown
     data = json.loads(hetserve("show", "runs", "--json").stdout)
-    assert [row["policy"] for row in data["stress"]] == sorted(N_REPLICAS)
+    assert [row["policy"] for row in data["stress"]] == ["static", "oracle", "robust"]
     (drop,) = data["stress"][0]["drops"]
     assert (drop["drop_s"], drop["back_s"], drop["end_s"]) == (300.0, 400.0, None)
 
@@ -121,6 +145,20 @@ def test_all_runs_of_a_scenario_are_measured_at_the_same_drops(runs: dict[str, P
     alone = read_stress([runs["robust"]])[0]
     assert (alone.stress["n_drops"], alone.drops) == (0, ())
     assert rows["robust"].drops[0]["usd"] > 0
+
+
+def test_nothing_is_said_of_runs_to_which_nothing_happened(hetserve: Hetserve, runs: dict[str, Path]) -> None:
+    """A fleet of one GPU, which stays: with a policy that is static there is nothing to tell, but in JSON."""
+    robust = runs["robust"]
+    assert "drops of what can be rented" in hetserve("show", robust).stdout
+    manifest = robust / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"robust"', '"static"'))
+    assert "drops of what can be rented" not in hetserve("show", robust).stdout
+    assert "On a market that moves" not in hetserve("compare", robust).stdout
+    assert len(json.loads(hetserve("show", robust, "--json").stdout)["stress"]) == 1
+    both = hetserve("compare", robust, runs["static"]).stdout
+    assert "On a market that moves" in both
+    assert "milp-robust" in both.split("On a market that moves")[1]
 
 
 def test_regret_is_against_the_oracle(runs: dict[str, Path]) -> None:
@@ -148,5 +186,6 @@ def test_the_table_fits_into_160_columns(runs: dict[str, Path]) -> None:
     assert console.measure(table).maximum <= 160
     markdown = to_markdown([table])
     assert "drop: 1 drop" in markdown
+    assert "| regret: SLO, points | regret: $ per good request, % |" in markdown
     for row in read_stress(list(runs.values())):
         assert f"|   {row.run.planner} " in markdown

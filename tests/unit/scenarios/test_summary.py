@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from scenarios.compare import Comparison, Row
+from scenarios.errors import RunError
 from scenarios.summary import standings
 
 
@@ -11,7 +15,7 @@ def row(scenario: str, planner: str, seed: int, rps: float | None) -> Row:
         return Row(scenario, planner, seed, "infeasible", {})
     latencies = {f"e2e_s_{quantile}": 10 / rps for quantile in ("p50", "p90", "p99")}
     plan = {"promised_rps": {"m": 2 * rps}, "solve_s": 0.5}
-    return Row(scenario, planner, seed, "ok", plan, {"throughput_rps": rps} | latencies)
+    return Row(scenario, planner, seed, "ok", plan, {"throughput_rps": rps, "goodput_rps": rps} | latencies)
 
 
 def test_gains_over_scenarios_and_seeds() -> None:
@@ -52,3 +56,10 @@ def test_one_seed_has_no_interval() -> None:
     _, greedy = standings(Comparison.of(rows, "milp"))
     assert greedy.throughput is not None
     assert greedy.throughput.half_width is None
+
+
+def test_a_run_that_is_there_twice_is_refused() -> None:
+    one, other = (replace(row("a", "milp", 0, 2.0), directory=Path(name)) for name in ("one", "other"))
+    standings(Comparison.of([one, row("a", "milp", 1, 2.0), row("b", "milp", 0, 2.0)]))
+    with pytest.raises(RunError, match="a, milp, seed 0 is there twice: in one and in other"):
+        standings(Comparison.of([one, row("b", "milp", 0, 2.0), other]))
