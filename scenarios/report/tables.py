@@ -54,7 +54,7 @@ def results_table(comparison: Comparison) -> Table:
             *([("offered\nreq/s", right)] if len(offered) > 1 else []),
             ("carried\nreq/s", right),
             (f"vs\n{comparison.baseline}", right),
-            ("of promised\nor offered", right),
+            ("goodput, of promised\nor offered", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
             (f"within SLO\ngoal {100 * goal:g} %", right),
