@@ -84,7 +84,7 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     known = (*model_names(), *scenario.models)
     for name, stream in scenario.workload.items():
         path: FieldPath = ("workload", name)
-        if stream.model not in known:
+        if stream.model is not None and stream.model not in known:
             yield (*path, "model"), f"unknown model {stream.model!r}: {nearest(stream.model, known)}"
         if isinstance(stream, TraceFile):
             if stream.reader not in READERS:
@@ -96,7 +96,8 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
 
 
 def _check_slo(scenario: Scenario) -> Iterator[Finding]:
-    served = sorted({stream.model for stream in scenario.workload.values()})
+    named = {stream.model for stream in scenario.workload.values()}
+    served = sorted({*model_names(), *scenario.models} if None in named else {name for name in named if name})
     for model in scenario.slo.by_model:
         if model not in served:
             allowed = nearest(model, served) or "the scenario has no workload"
