@@ -14,6 +14,7 @@ import click
 
 from scenarios.cli_options import (
     NoPlan,
+    check_can_write,
     force_option,
     jobs_option,
     json_option,
@@ -22,9 +23,11 @@ from scenarios.cli_options import (
     print_json,
     print_tables,
     progress_option,
+    replace_option,
     report,
     scenario_options,
     seed_option,
+    writing,
 )
 from scenarios.compare_cli import batch, compare
 from scenarios.errors import Problem, RunError, ScenarioError
@@ -121,15 +124,9 @@ def new(directory: Path, template: str, force: bool) -> None:
         msg = f"unknown template {template!r}: {nearest(template, library_names())}"
         raise RunError(msg)
     path = directory / "scenario.yaml"
-    if path.exists() and not force:
-        msg = f"{path} exists already; use --force to replace it"
-        raise RunError(msg)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
+    check_can_write(path, force=force)
+    with writing(path):
         path.write_text(library_text(template))
-    except OSError as error:
-        msg = f"cannot write {path}: {error}"
-        raise RunError(msg) from error
     click.echo(f"{path}\nNext: hetserve compare {path}")
 
 
@@ -158,11 +155,12 @@ def validate(files: Sequence[str]) -> None:
 @seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
+@replace_option
 @json_option
 @progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
-    as_json: bool, progress: bool | None,
+    force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
@@ -173,6 +171,8 @@ def plan(
     from scenarios.report.tables import plan_tables
     from scenarios.run import Job
 
+    if write_lp is not None:
+        check_can_write(write_lp, force=force)
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
@@ -180,7 +180,8 @@ def plan(
         if write_lp is not None:
             from planners import write_lp as write
 
-            write(job.problem, write_lp)
+            with writing(write_lp):
+                write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
     data = found.to_dict(job.problem)
@@ -379,6 +380,7 @@ def _run(
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [planner_choice(loaded, planner)]
+    check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
@@ -393,6 +395,7 @@ def _replay(
     from scenarios.run import Job, Served, Step
     from scenarios.schema import PlannerChoice
 
+    check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])

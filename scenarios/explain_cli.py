@@ -11,15 +11,17 @@ import click
 
 from scenarios.cli_options import (
     NoPlan,
+    check_can_write,
     json_option,
     planner_choice,
     print_json,
     print_tables,
     progress_option,
+    replace_option,
     scenario_options,
     seed_option,
+    writing,
 )
-from scenarios.errors import RunError
 
 if TYPE_CHECKING:
     from planners.explain import Explanation
@@ -148,7 +150,7 @@ def _budgets(ctx: click.Context, param: click.Parameter, text: str) -> tuple[flo
               help="Write the points to FILE.")  # fmt: skip
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Draw them to FILE, an .svg or a .png.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace FILE.")
+@replace_option
 @json_option
 @progress_option
 def frontier(
@@ -165,14 +167,13 @@ def frontier(
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
 
-    for path in (csv_file, plot_file):
-        if path is not None and path.exists() and not force:
-            msg = f"{path} exists already; use --force to replace it"
-            raise RunError(msg)
     if plot_file is not None:
         from scenarios.report.plotting import check_can_plot
 
         check_can_plot(plot_file)
+    for path in (csv_file, plot_file):
+        if path is not None:
+            check_can_write(path, force=force)
     loaded = load(file, scenario, sets)
     choices = [planner_choice(loaded, name) for name in names] or loaded.scenario.planners
     with ProgressBar(is_wanted=progress) as bar:
@@ -197,16 +198,12 @@ def _report_frontier(
         print_tables(*report.frontier_tables(points, objective))
         for line in report.without_plan(points):
             click.echo(line)
-    try:
-        if csv_file is not None:
-            csv_file.parent.mkdir(parents=True, exist_ok=True)
+    if csv_file is not None:
+        with writing(csv_file):
             report.to_frame(points).write_csv(csv_file)
-        if plot_file is not None:
-            plot_file.parent.mkdir(parents=True, exist_ok=True)
+    if plot_file is not None:
+        with writing(plot_file):
             report.save_plot(points, objective, job.loaded.label, plot_file)
-    except OSError as error:
-        msg = f"cannot write {error.filename}: {error.strerror}"
-        raise RunError(msg) from error
     for path in (csv_file, plot_file):
         if path is not None and not as_json:
             click.echo(f"Written: {path}")

@@ -272,8 +272,8 @@ def _unreadable(path: PathLike, kind: str, error: Exception) -> TraceError:
     return TraceError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}")
 
 
-def _rename(frame: pl.DataFrame, columns: Mapping[str, str] | None, path: PathLike) -> pl.DataFrame:
-    """Give the file's columns our names."""
+def _rename(frame: pl.DataFrame, columns: object, path: PathLike) -> pl.DataFrame:
+    """Give the file's columns our names, if what a user gave is a mapping of these."""
     if columns is not None and not isinstance(columns, Mapping):
         msg = f"{path}: columns: {columns!r} is not a mapping of our names to the file's, as {{prompt_tokens: n_in}}"
         raise TraceError(msg)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from scenarios.run import Job
 from tests.cli.conftest import SMALL, Hetserve
 
 
@@ -176,3 +177,47 @@ def test_limits_of_a_model_where_nothing_is_served(hetserve: Hetserve) -> None:
     assert result.exit_code == 2
     message = "slo.by_model.Llama-3-70B: no requests for model 'Llama-3-70B': the scenario has no workload"
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "small.yaml", "--out", "small.yaml/runs"],
+        ["compare", "small.yaml", "--out", "small.yaml/runs"],
+        ["batch", "small.yaml", "--out", "small.yaml/runs"],
+        ["demo", "--out", "small.yaml/runs"],
+        ["plan", "small.yaml", "--write-lp", "small.yaml/model.lp"],
+        ["frontier", "small.yaml", "--budget", "4", "--plot", "small.yaml/plot.svg"],
+        ["frontier", "small.yaml", "--budget", "4", "--csv", "small.yaml/points.csv"],
+        ["new", "small.yaml/mine"],
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(Job, "prepare", None)
+    result = hetserve(*arguments)
+    assert result.exit_code == 2
+    assert f"cannot write {arguments[-1]}" in result.stderr
+    assert small.read_text()
+
+
+def test_an_unknown_baseline_is_said_before_the_work(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "prepare", None)
+    result = hetserve("compare", small, "--baseline", "homogenous")
+    assert result.exit_code == 2
+    assert "unknown baseline 'homogenous': did you mean 'homogeneous'?" in result.stderr
+
+
+def test_a_linear_program_is_not_overwritten(hetserve: Hetserve, small: Path) -> None:
+    arguments = ["plan", small, "--write-lp", "deep/model.lp"]
+    assert hetserve(*arguments).exit_code == 0
+    kept = Path("deep/model.lp").read_text()
+    Path("deep/model.lp").write_text("mine")
+    again = hetserve(*arguments)
+    assert (again.exit_code, "model.lp exists already; use --force" in again.stderr) == (2, True)
+    assert Path("deep/model.lp").read_text() == "mine"
+    assert hetserve(*arguments, "--force").exit_code == 0
+    assert Path("deep/model.lp").read_text() == kept
