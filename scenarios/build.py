@@ -241,7 +241,7 @@ def make_problem(
         keep_dominated: Whether to keep candidates that no best plan needs.
 
     Raises:
-        PlannerError: A model fits on no GPU type of the market.
+        PlannerError: A model fits on no GPU type of the market, or there is no rate where one is needed.
         ProfileError: A table of service times cannot be used.
         SettingsError: A package for service times is not installed.
     """
@@ -349,6 +349,10 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
+    if planning.objective != "makespan" and trace.duration_s == 0:
+        msg = f"all requests arrive at once: there is no rate, as {planning.objective!r} needs it; "
+        msg += "use planning.objective: makespan"
+        raise PlannerError(msg)
     grid = make_grid(planning.grid)
     counts = trace.requests["model"].value_counts()
     n_requests = dict(zip(counts["model"], counts["count"], strict=True))

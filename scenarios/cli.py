@@ -30,7 +30,7 @@ from scenarios.cli_options import (
     writing,
 )
 from scenarios.compare_cli import batch, compare
-from scenarios.errors import Problem, RunError, ScenarioError
+from scenarios.errors import RunError, ScenarioError
 from scenarios.explain_cli import explain, frontier
 from scenarios.plot_cli import plot
 from scenarios.profile_cli import profile
@@ -97,9 +97,14 @@ def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     report(rows, None, "json" if as_json else "table")
     if not as_json:
         click.echo(f"\nResults: {out}")
-        click.echo("Next:    hetserve new my-scenario      a copy of this question, to make it yours")
-        click.echo("         hetserve plan demo            what the milp planner rents, and who serves what")
-        click.echo(f"         hetserve show {out}      all metrics")
+        following = {
+            "hetserve new my-scenario --template demo": "a copy of this question, to make it yours",
+            "hetserve plan demo": "what the milp planner rents, and who serves what",
+            f"hetserve show {out}": "all metrics",
+        }
+        width = max(map(len, following))
+        for head, (command, meaning) in zip(("Next:", "", ""), following.items(), strict=True):
+            click.echo(f"{head:8} {command:{width}}  {meaning}")
 
 
 def _unused(directory: Path) -> Path:
@@ -137,16 +142,24 @@ def validate(files: Sequence[str]) -> None:
     from scenarios.load import load_all, members
     from scenarios.run import Job
 
-    problems: list[Problem] = []
+    problems: list[str] = []
     for file in [member for given in files for member in members(given)]:
         try:
-            for loaded in load_all(file):
-                Job.prepare(loaded, loaded.scenario.seeds[0])
-                click.echo(f"{file}: {loaded.label} is valid")
+            scenarios = load_all(file)
         except ScenarioError as error:
-            problems += error.problems
+            problems += map(str, error.problems)
+            continue
+        for loaded in scenarios:
+            try:
+                Job.prepare(loaded, loaded.scenario.seeds[0])
+            except Exception as error:
+                if not _is_expected(error):
+                    raise
+                problems.append(f"{file}: {loaded.label}: {error}")
+            else:
+                click.echo(f"{file}: {loaded.label} is valid")
     if problems:
-        raise ScenarioError(problems)
+        raise InvalidInput("\n".join(problems))
 
 
 @main.command()
@@ -166,6 +179,7 @@ def plan(
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
+    from planners.shedding import penalty_usd_per_h
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
     from scenarios.report.tables import plan_tables
@@ -192,6 +206,10 @@ def plan(
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
+        if shed_usd_per_h > 0 and found.objective_name == "cost":
+            fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
+            click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
         click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
         left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
         click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
@@ -270,7 +288,9 @@ def run(
     if not as_json:
         for row in rows:
             counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
-            click.echo(f"Requests: {', '.join(f'{value:,} {name}' for name, value in counts.items())}")
+            said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
+            nobody = "none arrived in the time that counts, between sim.warmup_s and sim.cooldown_s before the end"
+            click.echo(f"Requests: {', '.join(said) or nobody}")
         click.echo(f"Results:  {out}")
 
 

@@ -22,6 +22,7 @@ from scenarios.cli_options import (
     seed_option,
     writing,
 )
+from scenarios.errors import RunError
 
 if TYPE_CHECKING:
     from planners.explain import Explanation
@@ -63,6 +64,11 @@ def explain(
     if names and most is not None:
         msg = "--configuration and --most exclude each other"
         raise click.UsageError(msg)
+    if Path(file).is_dir():
+        plans = next(iter(sorted(Path(file).rglob("plans.json"))), None)
+        hint = "there is no plans.json in it" if plans is None else f"give a plan in it, such as {plans}"
+        msg = f"{file} is a directory; {hint}"
+        raise RunError(msg)
     kept = read_kept_plan(Path(file)) if file.endswith(".json") else None
     if kept is not None and (scenario or sets or planner or seed is not None):
         msg = "a PLAN has its own scenario, planner and seed; --scenario, --set, --planner, --seed go with a FILE"

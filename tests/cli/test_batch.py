@@ -128,6 +128,7 @@ def test_what_fails_does_not_stop_the_rest(hetserve: Hetserve, grid: Path) -> No
     assert result.exit_code == 5
     assert result.stdout == "8 failed, 8 ok: out\n"
     assert "small+poor-calm, homogeneous, seed 0: Llama-3-8B serves prompt and output of 100 tokens" in result.stderr
+    assert "raise max_context_tokens of the limits, up to the model's 8192" in result.stderr
 
 
 def test_an_unknown_override_in_a_matrix_is_located(hetserve: Hetserve, grid: Path) -> None:

@@ -47,7 +47,7 @@ def test_rates_beyond_every_fleet_are_infeasible(name: str) -> None:
     plan = get_planner(name).plan(at_rate(1.001 / OPTIMUM_S))
     assert plan.status is PlanStatus.INFEASIBLE
     assert plan.diagnostics == (
-        "no fleet carries more than 0.999 times the rates with the GPUs available; the budget is 8 $/h",
+        "no fleet carries more than 0.999 times the rates within 8 $/h and the GPUs available",
     )
 
 
