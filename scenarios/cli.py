@@ -1,6 +1,6 @@
 """The command `hetserve`. Data go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed.
+Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,7 @@ from scenarios.cli_options import (
     json_option,
     out_option,
     planner_choice,
+    planner_option,
     print_json,
     print_tables,
     progress_option,
@@ -46,12 +47,28 @@ class InvalidInput(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    """The user has had enough."""
+
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say so, on a line of its own: the terminal shows the key that was pressed."""
+        click.echo(f"\n{self.message}", file=file, err=True)
+
+
 class _Hetserve(click.Group):
     """Turns expected errors into messages: a user's mistake never ends in a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            can_resume = command is not None and any(option.name == "resume" for option in command.params)
+            kept = ": finished runs are kept, and the same command with --resume makes the others"
+            msg = f"Interrupted{kept if can_resume else ''}."
+            raise Interrupted(msg) from None
         except Exception as error:
             if _is_expected(error):
                 raise InvalidInput(str(error)) from error
@@ -164,7 +181,7 @@ def validate(files: Sequence[str]) -> None:
 
 @main.command()
 @scenario_options
-@click.option("--planner", default="milp", show_default=True, metavar="NAME", help="See: hetserve list planners.")
+@planner_option
 @seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
@@ -172,7 +189,7 @@ def validate(files: Sequence[str]) -> None:
 @json_option
 @progress_option
 def plan(
-    file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
+    file: str, scenario: str | None, sets: Sequence[str], planner: str | None, seed: int | None, write_lp: Path | None,
     force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
@@ -187,6 +204,7 @@ def plan(
 
     if write_lp is not None:
         check_can_write(write_lp, force=force)
+    planner = planner or "milp"
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
@@ -248,7 +266,7 @@ def capacity(
 
 @main.command()
 @scenario_options
-@click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
+@planner_option
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",

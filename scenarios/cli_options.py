@@ -46,6 +46,15 @@ def scenario_options(command: Command) -> Command:
     return command
 
 
+def _only_one(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> str | None:
+    if len(names) > 1:
+        msg = f"one planner plans here, not {', '.join(names)}; to compare several: hetserve compare"
+        raise click.BadParameter(msg, ctx, param)
+    return next(iter(names), None)
+
+
+planner_option = click.option("--planner", metavar="NAME", multiple=True, callback=_only_one,
+                              help="Instead of milp; see: hetserve list planners.")  # fmt: skip
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,

@@ -14,6 +14,7 @@ from scenarios.cli_options import (
     check_can_write,
     json_option,
     planner_choice,
+    planner_option,
     print_json,
     print_tables,
     progress_option,
@@ -38,7 +39,7 @@ _ROUNDING = 1e-12  # (0.3 - 0.1) / 0.1 is less than 2
 @click.argument("file", metavar="PLAN|FILE")
 @click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides).")
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
-@click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
+@planner_option
 @seed_option
 @click.option("--configuration", "names", metavar="NAME", multiple=True,
               help="Why not this one, by its name as a replica? May be repeated.")  # fmt: skip

@@ -102,6 +102,7 @@ def test_two_overrides_of_one_field(hetserve: Hetserve, small: Path) -> None:
         (["--set", "sim.horizons=3"], "did you mean 'horizon_s'"),
         (["--set", "sim.router=round_robbin"], "did you mean 'round_robin'"),
         (["--planner", "mlp"], "did you mean 'milp'"),
+        (["--planner", "milp", "--planner", "greedy"], "one planner plans here, not milp, greedy"),
         (["--trace", "x.csv"], "--trace and --reader go together"),
         (["--trace", "x.csv", "--reader", "csv"], "no such file"),
         (["--trace", "small.yaml", "--reader", "cvs"], "did you mean 'csv'"),
