@@ -216,7 +216,12 @@ def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_token
     tokens = math.ceil(longest_tokens)
     context = tried[0].limits.max_context_tokens or model.max_context_tokens
     if context < longest_tokens:
-        return f"{model.name} serves prompt and output of {context} tokens in all; a workload type has {tokens}"
+        remedy = "leave out requests as long as these, or serve them with a model of a longer context"
+        if context < model.max_context_tokens:
+            remedy = f"raise max_context_tokens of the limits, up to the model's {model.max_context_tokens}"
+        return (
+            f"{model.name} serves prompt and output of {context} tokens in all; a workload type has {tokens}: {remedy}"
+        )
     needed_bytes = model.weight_bytes + tokens * model.kv_bytes_per_token
     largest = max(tried, key=_usable_bytes)
     return (

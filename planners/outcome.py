@@ -145,9 +145,14 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
         if demand.total > 0 and not mine:
             reasons.append(f"{demand.model}: there is no candidate for this model")
             continue
-        for w, (name, amount) in enumerate(zip(demand.type_names, demand.amounts, strict=True)):
-            if amount > 0 and not any(candidate.capacity_rps[w] > 0 for candidate in mine):
-                reasons.append(f"{demand.model}: no candidate can serve {name}")
+        unserved = [
+            name
+            for w, (name, amount) in enumerate(zip(demand.type_names, demand.amounts, strict=True))
+            if amount > 0 and not any(candidate.capacity_rps[w] > 0 for candidate in mine)
+        ]
+        if unserved:
+            within = _slo_in_words(problem, demand.model)
+            reasons.append(f"{demand.model}: no candidate can serve {', '.join(unserved)}{within}")
     if reasons:
         return tuple(reasons)
     cheapest = cheapest_fleet(problem, within_budget=False)
@@ -166,8 +171,19 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
     if fastest.value <= 1 + RATE_TOLERANCE:
         return ("the fleet chosen cannot carry the rates; another one could",)
     limits = " and ".join(["the GPUs available", *filter(None, [_further_limits(problem)])])
-    limits = f"{limits}; {budget}" if problem.budget_usd_per_h < math.inf else limits
-    return (f"no fleet carries more than {1 / fastest.bound:.3g} times the rates with {limits}",)
+    is_limited = problem.budget_usd_per_h < math.inf
+    within = f"within {problem.budget_usd_per_h:g} $/h and" if is_limited else "with"
+    return (f"no fleet carries more than {1 / fastest.bound:.3g} times the rates {within} {limits}",)
+
+
+def _slo_in_words(problem: PlanningProblem, model: str) -> str:
+    """What requests of a model should meet, as the end of a sentence; nothing if the problem does not say."""
+    if problem.trial is None or problem.trial.slo is None:
+        return ""
+    slo = problem.trial.slo.of_model(model)
+    limits = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
+    asked = [f"{name} {limit_s:g} s" for name, limit_s in limits.items() if limit_s is not None]
+    return f" within the SLO ({', '.join(asked)}) for {100 * slo.attainment:g} % of its requests" if asked else ""
 
 
 def _further_limits(problem: PlanningProblem) -> str:

@@ -52,10 +52,11 @@ def run_batch(tasks: Sequence[Task], n_jobs: int = 1, watcher: Watcher | None = 
     watcher = Watcher() if watcher is None else watcher
     if n_jobs == 1 or len(tasks) == 1:
         return [row for task in tasks for row in _run_task(task, watcher)]
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
+    from concurrent.futures import as_completed
 
-    with ProcessPoolExecutor(min(n_jobs, len(tasks)), mp_context=get_context("spawn")) as pool:
+    from sim.parallel import process_pool
+
+    with process_pool(min(n_jobs, len(tasks))) as pool:
         futures = [pool.submit(_run_task, task) for task in tasks]
         for n_done, _ in enumerate(as_completed(futures)):
             watcher.stage(f"{n_done} of {len(tasks)} scenarios and seeds are done")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from planners import (
     Candidate,
@@ -55,9 +56,11 @@ from traces import (
     PiecewiseArrivals,
     PoissonArrivals,
     Trace,
+    TraceError,
     WorkloadGrid,
     WorkloadMix,
     azure_conv_like,
+    nearest,
     read,
     synthesize,
 )
@@ -70,13 +73,19 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
     """All streams of a scenario in one trace; `slo_class` is the name of the stream.
 
     Raises:
-        TraceError: A file cannot be read as what it is said to be.
+        TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
     """
     streams = loaded.scenario.workload.items()
-    traces = [
-        _make_stream(name, stream, loaded.folder, _stream_seed(seed, index))
-        for index, (name, stream) in enumerate(streams)
-    ]
+    known = (*model_names(), *loaded.scenario.models)
+    traces = []
+    for index, (name, stream) in enumerate(streams):
+        trace = _make_stream(name, stream, loaded.folder, _stream_seed(seed, index))
+        for model in trace.models:
+            if model not in known:
+                where = f"workload.{name}.model is not given, and {trace.source}"
+                msg = f"{where} asks for {model!r}: {nearest(model, known)}"
+                raise TraceError(msg)
+        traces.append(trace)
     return traces[0].merge(*traces[1:]) if len(traces) > 1 else traces[0]
 
 
@@ -94,8 +103,9 @@ def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int) -> T
             arrivals, lengths = _arrivals(stream.arrivals), _lengths(stream.lengths)
             return synthesize(arrivals, lengths, stream.n_requests, seed=seed, model=stream.model, slo_class=name)
         case schema.TraceFile():
-            options = {"model": stream.model, "slo_class": name} | stream.options
-            trace = read(folder / stream.path, stream.reader, **options)
+            trace = read(folder / stream.path, stream.reader, **({"slo_class": name} | stream.options))
+            if stream.model is not None:
+                trace = replace(trace, requests=trace.requests.with_columns(model=pl.lit(stream.model)))
             trace = trace if stream.head is None else trace.head(stream.head)
             return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
 
@@ -231,7 +241,7 @@ def make_problem(
         keep_dominated: Whether to keep candidates that no best plan needs.
 
     Raises:
-        PlannerError: A model fits on no GPU type of the market.
+        PlannerError: A model fits on no GPU type of the market, or there is no rate where one is needed.
         ProfileError: A table of service times cannot be used.
         SettingsError: A package for service times is not installed.
     """
@@ -339,6 +349,10 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
+    if planning.objective != "makespan" and trace.duration_s == 0:
+        msg = f"all requests arrive at once: there is no rate, as {planning.objective!r} needs it; "
+        msg += "use planning.objective: makespan"
+        raise PlannerError(msg)
     grid = make_grid(planning.grid)
     counts = trace.requests["model"].value_counts()
     n_requests = dict(zip(counts["model"], counts["count"], strict=True))

@@ -11,6 +11,7 @@ from scenarios.schema import (
     AiconfiguratorTimes,
     FileTimeline,
     GivenCapacity,
+    Grid,
     HistogramLengths,
     Piecewise,
     Scenario,
@@ -36,6 +37,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_gpus(scenario),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, folder),
+        lambda: _check_grids(scenario),
         lambda: _check_slo(scenario),
         lambda: _check_capacity(scenario),
         lambda: _check_shedding(scenario),
@@ -84,7 +86,7 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     known = (*model_names(), *scenario.models)
     for name, stream in scenario.workload.items():
         path: FieldPath = ("workload", name)
-        if stream.model not in known:
+        if stream.model is not None and stream.model not in known:
             yield (*path, "model"), f"unknown model {stream.model!r}: {nearest(stream.model, known)}"
         if isinstance(stream, TraceFile):
             if stream.reader not in READERS:
@@ -95,8 +97,29 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
             yield from _check_synthetic(stream, path)
 
 
+def _check_grids(scenario: Scenario) -> Iterator[Finding]:
+    grids: dict[FieldPath, Grid] = {("planning", "grid"): scenario.planning.grid}
+    for name, stream in scenario.workload.items():
+        if isinstance(stream, Synthetic) and isinstance(stream.lengths, TypeLengths):
+            grids["workload", name, "lengths", "grid"] = stream.lengths.grid
+    for path, grid in grids.items():
+        message = _why_no_grid(grid)
+        if message:
+            yield path, message
+
+
+def _why_no_grid(grid: Grid) -> str:
+    """What is wrong with a grid; nothing if it is one."""
+    try:
+        WorkloadGrid(grid.prompt_tokens, grid.output_tokens)
+    except TraceError as error:
+        return str(error)
+    return ""
+
+
 def _check_slo(scenario: Scenario) -> Iterator[Finding]:
-    served = sorted({stream.model for stream in scenario.workload.values()})
+    named = {stream.model for stream in scenario.workload.values()}
+    served = sorted({*model_names(), *scenario.models} if None in named else {name for name in named if name})
     for model in scenario.slo.by_model:
         if model not in served:
             allowed = nearest(model, served) or "the scenario has no workload"
@@ -109,7 +132,7 @@ def _check_synthetic(stream: Synthetic, path: FieldPath) -> Iterator[Finding]:
         n_times, n_rates = len(arrivals.times_s), len(arrivals.rates_rps)
         if n_times != n_rates or not n_times:
             yield (*path, "arrivals"), f"{n_times} times_s and {n_rates} rates_rps; there must be as many, at least one"
-    if isinstance(lengths, TypeLengths):
+    if isinstance(lengths, TypeLengths) and not _why_no_grid(lengths.grid):
         n_types = len(lengths.grid.prompt_tokens) * len(lengths.grid.output_tokens)
         if len(lengths.shares) != n_types:
             yield (*path, "lengths", "shares"), f"{len(lengths.shares)} shares for {n_types} workload types"
@@ -144,6 +167,8 @@ def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
     planning = scenario.planning
     if isinstance(planning.capacity, GivenCapacity):
         names = list(planning.capacity.requests)
+    elif _why_no_grid(planning.grid):
+        return
     else:
         grid = WorkloadGrid(planning.grid.prompt_tokens, planning.grid.output_tokens)
         names = [kind.name for kind in grid.types]

@@ -1,6 +1,6 @@
 """The command `hetserve`. Data go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed.
+Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,26 +8,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from scenarios.cli_options import (
     NoPlan,
+    check_can_write,
     force_option,
     jobs_option,
     json_option,
     out_option,
     planner_choice,
+    planner_option,
     print_json,
     print_tables,
     progress_option,
+    replace_option,
     report,
     scenario_options,
     seed_option,
+    writing,
 )
 from scenarios.compare_cli import batch, compare
-from scenarios.errors import Problem, RunError, ScenarioError
+from scenarios.errors import RunError, ScenarioError
 from scenarios.explain_cli import explain, frontier
 from scenarios.plot_cli import plot
 from scenarios.profile_cli import profile
@@ -43,12 +47,28 @@ class InvalidInput(click.ClickException):
     exit_code = 2
 
 
+class Interrupted(click.ClickException):
+    """The user has had enough."""
+
+    exit_code = 130
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Say so, on a line of its own: the terminal shows the key that was pressed."""
+        click.echo(f"\n{self.message}", file=file, err=True)
+
+
 class _Hetserve(click.Group):
     """Turns expected errors into messages: a user's mistake never ends in a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            can_resume = command is not None and any(option.name == "resume" for option in command.params)
+            kept = ": finished runs are kept, and the same command with --resume makes the others"
+            msg = f"Interrupted{kept if can_resume else ''}."
+            raise Interrupted(msg) from None
         except Exception as error:
             if _is_expected(error):
                 raise InvalidInput(str(error)) from error
@@ -94,9 +114,14 @@ def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     report(rows, None, "json" if as_json else "table")
     if not as_json:
         click.echo(f"\nResults: {out}")
-        click.echo("Next:    hetserve new my-scenario      a copy of this question, to make it yours")
-        click.echo("         hetserve plan demo            what the milp planner rents, and who serves what")
-        click.echo(f"         hetserve show {out}      all metrics")
+        following = {
+            "hetserve new my-scenario --template demo": "a copy of this question, to make it yours",
+            "hetserve plan demo": "what the milp planner rents, and who serves what",
+            f"hetserve show {out}": "all metrics",
+        }
+        width = max(map(len, following))
+        for head, (command, meaning) in zip(("Next:", "", ""), following.items(), strict=True):
+            click.echo(f"{head:8} {command:{width}}  {meaning}")
 
 
 def _unused(directory: Path) -> Path:
@@ -121,15 +146,9 @@ def new(directory: Path, template: str, force: bool) -> None:
         msg = f"unknown template {template!r}: {nearest(template, library_names())}"
         raise RunError(msg)
     path = directory / "scenario.yaml"
-    if path.exists() and not force:
-        msg = f"{path} exists already; use --force to replace it"
-        raise RunError(msg)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
+    check_can_write(path, force=force)
+    with writing(path):
         path.write_text(library_text(template))
-    except OSError as error:
-        msg = f"cannot write {path}: {error}"
-        raise RunError(msg) from error
     click.echo(f"{path}\nNext: hetserve compare {path}")
 
 
@@ -140,39 +159,52 @@ def validate(files: Sequence[str]) -> None:
     from scenarios.load import load_all, members
     from scenarios.run import Job
 
-    problems: list[Problem] = []
+    problems: list[str] = []
     for file in [member for given in files for member in members(given)]:
         try:
-            for loaded in load_all(file):
-                Job.prepare(loaded, loaded.scenario.seeds[0])
-                click.echo(f"{file}: {loaded.label} is valid")
+            scenarios = load_all(file)
         except ScenarioError as error:
-            problems += error.problems
+            problems += map(str, error.problems)
+            continue
+        for loaded in scenarios:
+            try:
+                Job.prepare(loaded, loaded.scenario.seeds[0])
+            except Exception as error:
+                if not _is_expected(error):
+                    raise
+                problems.append(f"{file}: {loaded.label}: {error}")
+            else:
+                click.echo(f"{file}: {loaded.label} is valid")
     if problems:
-        raise ScenarioError(problems)
+        raise InvalidInput("\n".join(problems))
 
 
 @main.command()
 @scenario_options
-@click.option("--planner", default="milp", show_default=True, metavar="NAME", help="See: hetserve list planners.")
+@planner_option
 @seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
+@replace_option
 @json_option
 @progress_option
 def plan(
-    file: str, scenario: str | None, sets: Sequence[str], planner: str, seed: int | None, write_lp: Path | None,
-    as_json: bool, progress: bool | None,
+    file: str, scenario: str | None, sets: Sequence[str], planner: str | None, seed: int | None, write_lp: Path | None,
+    force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
+    from planners.shedding import penalty_usd_per_h
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
     from scenarios.report.tables import plan_tables
     from scenarios.run import Job
 
+    if write_lp is not None:
+        check_can_write(write_lp, force=force)
+    planner = planner or "milp"
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
@@ -180,7 +212,8 @@ def plan(
         if write_lp is not None:
             from planners import write_lp as write
 
-            write(job.problem, write_lp)
+            with writing(write_lp):
+                write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
     data = found.to_dict(job.problem)
@@ -191,6 +224,10 @@ def plan(
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
+        if shed_usd_per_h > 0 and found.objective_name == "cost":
+            fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
+            click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
         click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
         left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
         click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
@@ -229,7 +266,7 @@ def capacity(
 
 @main.command()
 @scenario_options
-@click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
+@planner_option
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -269,7 +306,9 @@ def run(
     if not as_json:
         for row in rows:
             counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
-            click.echo(f"Requests: {', '.join(f'{value:,} {name}' for name, value in counts.items())}")
+            said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
+            nobody = "none arrived in the time that counts, between sim.warmup_s and sim.cooldown_s before the end"
+            click.echo(f"Requests: {', '.join(said) or nobody}")
         click.echo(f"Results:  {out}")
 
 
@@ -379,6 +418,7 @@ def _run(
     from scenarios.report.progress import ProgressBar
 
     planners = None if planner is None else [planner_choice(loaded, planner)]
+    check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         return run_rows(
             loaded, out, planners=planners, seeds=_seeds(loaded, seed), force=force, n_jobs=jobs, watcher=bar
@@ -393,6 +433,7 @@ def _replay(
     from scenarios.run import Job, Served, Step
     from scenarios.schema import PlannerChoice
 
+    check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, _seeds(loaded, seed)[0])

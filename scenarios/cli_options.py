@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from scenarios.errors import RunError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +46,15 @@ def scenario_options(command: Command) -> Command:
     return command
 
 
+def _only_one(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> str | None:
+    if len(names) > 1:
+        msg = f"one planner plans here, not {', '.join(names)}; to compare several: hetserve compare"
+        raise click.BadParameter(msg, ctx, param)
+    return next(iter(names), None)
+
+
+planner_option = click.option("--planner", metavar="NAME", multiple=True, callback=_only_one,
+                              help="Instead of milp; see: hetserve list planners.")  # fmt: skip
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True,
@@ -50,10 +63,47 @@ progress_option = click.option(
     "--progress/--quiet", " /-q", default=None, help="Say on stderr how far it is; by default on a terminal.",
 )  # fmt: skip
 force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
+replace_option = click.option("--force", is_flag=True, help="Replace FILE.")
 out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
     help="Where results are kept.",
 )  # fmt: skip
+
+
+def check_can_write(path: Path, *, force: bool = False) -> None:
+    """Make sure, before the work, that its results can be written to a file, or below a directory.
+
+    Raises:
+        RunError: A file stands there and is not to be replaced, or nothing can be written there.
+    """
+    if path.is_file() and not force:
+        msg = f"{path} exists already; use --force to replace it"
+        raise RunError(msg)
+    whole = path.absolute()
+    place = next(one for one in (whole, *whole.parents) if one.exists() and not (one == whole and one.is_file()))
+    try:
+        with TemporaryDirectory(dir=place):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file, in a directory that is made for it.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write {path}: {error.strerror or error}")
 
 
 def print_tables(*tables: Table) -> None:

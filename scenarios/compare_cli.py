@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scenarios.cli_options import force_option, out_option, progress_option, report, seed_option
+from scenarios.cli_options import check_can_write, force_option, out_option, progress_option, report, seed_option
 from scenarios.errors import RunError
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ def compare(
     from scenarios.load import matrix_names, members
     from scenarios.run import run_directories, run_directory
 
+    sources = [member for given in sources for member in members(given)]
+    if baseline is not None and not any(Path(source).is_dir() for source in sources):
+        _check_baseline(baseline, sources, scenarios, sets)
     rows: list[Row] = []
     directories: list[Path] = []
-    for source in [member for given in sources for member in members(given)]:
+    for source in sources:
         if Path(source).is_dir():
             rows += read_rows([Path(source)])
             directories += run_directories(Path(source))
@@ -63,6 +66,26 @@ def compare(
             directories += [run_directory(out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
             rows += made
     report(rows, baseline, style, directories)
+
+
+def _check_baseline(baseline: str, sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str]) -> None:
+    """Make sure, before the work, that the scenarios name the baseline.
+
+    Raises:
+        RunError: None of them does.
+    """
+    from scenarios.load import load, matrix_names
+    from traces import nearest
+
+    planners = {
+        choice.label
+        for source in sources
+        for name in scenarios or matrix_names(source) or (None,)
+        for choice in load(source, name, sets).scenario.planners
+    }
+    if baseline not in planners:
+        msg = f"unknown baseline {baseline!r}: {nearest(baseline, planners)}"
+        raise RunError(msg)
 
 
 @click.command()
@@ -112,6 +135,7 @@ def _run(
         if taken:
             msg = f"{taken[0]} exists already; choose another directory with --out, or use --resume or --force"
             raise RunError(msg)
+    check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         if len(loaded) == 1:
             seeds = None if seed is None else [seed]

@@ -85,7 +85,11 @@ def read_kept_plan(path: Path) -> KeptPlan:
         choice = PlannerChoice(name=data["planner"], options=data["options"])
         seed = int(json.loads(manifest.read_text())["seed"])
     except (ValueError, TypeError, KeyError, IndexError) as error:
-        msg = f"{path} and {manifest.name} beside it are not what a run writes: {error}"
+        plans = path.with_name("plans.json")
+        if path != plans and plans.is_file():
+            msg = f"{path} is not the plan of a run; give {plans}"
+        else:
+            msg = f"{path} and {manifest.name} beside it are not what a run writes: {error}"
         raise RunError(msg) from error
     return KeptPlan(load(str(resolved)), seed, choice, data)
 

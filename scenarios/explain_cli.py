@@ -11,13 +11,17 @@ import click
 
 from scenarios.cli_options import (
     NoPlan,
+    check_can_write,
     json_option,
     planner_choice,
+    planner_option,
     print_json,
     print_tables,
     progress_option,
+    replace_option,
     scenario_options,
     seed_option,
+    writing,
 )
 from scenarios.errors import RunError
 
@@ -35,7 +39,7 @@ _ROUNDING = 1e-12  # (0.3 - 0.1) / 0.1 is less than 2
 @click.argument("file", metavar="PLAN|FILE")
 @click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides).")
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
-@click.option("--planner", metavar="NAME", help="Instead of milp; see: hetserve list planners.")
+@planner_option
 @seed_option
 @click.option("--configuration", "names", metavar="NAME", multiple=True,
               help="Why not this one, by its name as a replica? May be repeated.")  # fmt: skip
@@ -61,6 +65,11 @@ def explain(
     if names and most is not None:
         msg = "--configuration and --most exclude each other"
         raise click.UsageError(msg)
+    if Path(file).is_dir():
+        plans = next(iter(sorted(Path(file).rglob("plans.json"))), None)
+        hint = "there is no plans.json in it" if plans is None else f"give a plan in it, such as {plans}"
+        msg = f"{file} is a directory; {hint}"
+        raise RunError(msg)
     kept = read_kept_plan(Path(file)) if file.endswith(".json") else None
     if kept is not None and (scenario or sets or planner or seed is not None):
         msg = "a PLAN has its own scenario, planner and seed; --scenario, --set, --planner, --seed go with a FILE"
@@ -148,7 +157,7 @@ def _budgets(ctx: click.Context, param: click.Parameter, text: str) -> tuple[flo
               help="Write the points to FILE.")  # fmt: skip
 @click.option("--plot", "plot_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Draw them to FILE, an .svg or a .png.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace FILE.")
+@replace_option
 @json_option
 @progress_option
 def frontier(
@@ -165,14 +174,13 @@ def frontier(
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
 
-    for path in (csv_file, plot_file):
-        if path is not None and path.exists() and not force:
-            msg = f"{path} exists already; use --force to replace it"
-            raise RunError(msg)
     if plot_file is not None:
         from scenarios.report.plotting import check_can_plot
 
         check_can_plot(plot_file)
+    for path in (csv_file, plot_file):
+        if path is not None:
+            check_can_write(path, force=force)
     loaded = load(file, scenario, sets)
     choices = [planner_choice(loaded, name) for name in names] or loaded.scenario.planners
     with ProgressBar(is_wanted=progress) as bar:
@@ -197,16 +205,12 @@ def _report_frontier(
         print_tables(*report.frontier_tables(points, objective))
         for line in report.without_plan(points):
             click.echo(line)
-    try:
-        if csv_file is not None:
-            csv_file.parent.mkdir(parents=True, exist_ok=True)
+    if csv_file is not None:
+        with writing(csv_file):
             report.to_frame(points).write_csv(csv_file)
-        if plot_file is not None:
-            plot_file.parent.mkdir(parents=True, exist_ok=True)
+    if plot_file is not None:
+        with writing(plot_file):
             report.save_plot(points, objective, job.loaded.label, plot_file)
-    except OSError as error:
-        msg = f"cannot write {error.filename}: {error.strerror}"
-        raise RunError(msg) from error
     for path in (csv_file, plot_file):
         if path is not None and not as_json:
             click.echo(f"Written: {path}")

@@ -96,6 +96,10 @@ def read_document(source: str) -> tuple[Document, Path]:
     if source in library_names() and not Path(source).is_file():
         return parse(library_text(source), f"{source}.yaml"), Path.cwd()
     path = Path(source)
+    if path.is_dir():
+        files_in_it = [*sorted(path.glob("*.yaml")), *sorted(path.rglob("*/scenario.resolved.yaml"))]
+        hint = f"name a file in it, such as {files_in_it[0]}" if files_in_it else "there is no scenario in it"
+        raise ScenarioError([Problem(source, "", f"is a directory; {hint}")])
     if not path.is_file():
         hint = nearest(source, (*library_names(), *suite_names()))
         raise ScenarioError([Problem(source, "", f"no such file, and no scenario of the library: {hint}")])
@@ -189,7 +193,10 @@ def _checked(
     try:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
-        problems += [_problem(detail, data, where) for detail in error.errors()]
+        details = error.errors()
+        # A list whose items are wrong has too few of them for pydantic.
+        short = [d for d in details if d["type"] == "too_short" and any(_is_below(o["loc"], d["loc"]) for o in details)]
+        problems += [_problem(detail, data, where) for detail in details if detail not in short]
         raise ScenarioError(_by_line(problems)) from None
     problems += [Problem(where(path), _dotted(path), message) for path, message in check_references(scenario, folder)]
     if problems:
@@ -360,6 +367,8 @@ def _problem(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], 
             message = "needs a key 'kind'"
         case "missing":
             message = "is missing"
+        case "tuple_type":
+            message = f"must be a list, not {detail['input']!r}"
         case kind if kind != "value_error":
             message = f"{message}, not {detail['input']!r}"
     return Problem(where(path), _dotted(path), message)
@@ -385,6 +394,10 @@ def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
         elif isinstance(data, list) and isinstance(key, int) and key < len(data):
             data = data[key]
     return tuple(path), siblings
+
+
+def _is_below(location: FieldPath, other: FieldPath) -> bool:
+    return len(location) > len(other) and location[: len(other)] == other
 
 
 def _kind(data: Mapping[str, Any], members: Iterable[Any]) -> Any:

@@ -108,7 +108,10 @@ def _read(given: schema.FileTimeline, folder: Path, common: dict[str, Any]) -> A
     path = folder / given.path
     try:
         if given.reader == "alibaba_spot_gpu":
-            return read_alibaba_spot_gpu(path, folder / options.pop("capacity", ""), **options, **common)
+            if not isinstance(options.get("capacity"), str):
+                msg = f"{given.path}: the reader 'alibaba_spot_gpu' needs options.capacity, the file of its capacities"
+                raise TraceError(msg)
+            return read_alibaba_spot_gpu(path, folder / options.pop("capacity"), **options, **common)
         return _READERS[given.reader](path, **options, **common)
     except TypeError as error:
         msg = f"{given.path}: options of the reader {given.reader!r}: {error}"

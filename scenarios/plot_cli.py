@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli_options import force_option
-from scenarios.errors import RunError
+from scenarios.cli_options import check_can_write, force_option, writing
 
 ENDINGS = (".png", ".svg")
 
@@ -31,16 +30,10 @@ def plot(directory: Path, out: Path | None, force: bool) -> None:
     place = directories[0] if len(directories) == 1 else directory
     files = [place / f"{name}{ending}" for ending in ENDINGS] if out is None else [out]
     for file in files:
-        if file.exists() and not force:
-            msg = f"{file} exists already; use --force to replace it"
-            raise RunError(msg)
         check_can_plot(file)
+        check_can_write(file, force=force)
     chart = draw(directory, directories)
     for file in files:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+        with writing(file):
             save(chart, file)
-        except OSError as error:
-            msg = f"cannot write {file}: {error.strerror}"
-            raise RunError(msg) from error
         click.echo(f"Written: {file}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scenarios.errors import RunError
+from scenarios.cli_options import check_can_write, replace_option, writing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,27 +33,22 @@ def profile() -> None:
 @_gpu_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the coefficients to FILE, in the form of the catalog.")  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace FILE.")
+@replace_option
 def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
     """Fit the coefficients of each GPU type in DATA and say how far they are off."""
     from scenarios.report.profile import error_table, print_tables, worst_table
     from sim import fit as fitting
 
-    if out is not None and out.exists() and not force:
-        msg = f"{out} exists already; use --force to replace it"
-        raise RunError(msg)
+    if out is not None:
+        check_can_write(out, force=force)
     rows, names = _read(data, gpus)
     fitted = fitting.fit_all(rows, names)
     errors = fitting.errors(rows, fitted)
     print_tables(error_table("Errors of the fit", errors), worst_table(errors))
     if out is not None:
         text = _fragment(data, rows, fitted, fitting.summary(errors))
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
+        with writing(out):
             out.write_text(text)
-        except OSError as error:
-            msg = f"cannot write {out}: {error}"
-            raise RunError(msg) from error
         click.echo(f"Coefficients: {out}")
 
 

@@ -282,8 +282,8 @@ class TraceFile(_Part):
     """Requests from a file."""
 
     kind: Literal["trace"]
-    model: str
-    """Which model serves them, if the file does not say."""
+    model: str | None = None
+    """Which model serves them all; by default the one that the file names for each."""
     path: Path
     """Relative to the scenario file."""
     reader: str

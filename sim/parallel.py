@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,10 +19,40 @@ if TYPE_CHECKING:
 _LOTS_PER_PROCESS = 32  # so that nobody waits long for the last lot, where processors are not equally fast
 
 
+@contextmanager
+def process_pool(n_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that leave Ctrl-C to this one, which ends them then.
+
+    They take some tenths of a second to start; whoever enters the context can do something else meanwhile.
+    """
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import active_children, get_context
+
+    others = active_children()
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+    # A process that is started while a signal is ignored ignores it from its first moment. Each job starts one.
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(*ignore) if is_main else None
+    try:
+        for _ in range(n_processes):
+            pool.submit(_start)
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+    try:
+        yield pool
+    except KeyboardInterrupt:
+        for process in active_children():
+            if process not in others:
+                process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 class Processes:
     """This process, and helpers.
-
-    Helpers take some tenths of a second to start; whoever enters the context can do something else meanwhile.
 
     Args:
         n_processes: How many there are, with this one.
@@ -26,25 +60,22 @@ class Processes:
 
     def __init__(self, n_processes: int) -> None:
         self._n = n_processes
+        self._context: AbstractContextManager[ProcessPoolExecutor] | None = None
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         """Start the helpers."""
         if self._n > 1:
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
-
-            self._pool = ProcessPoolExecutor(self._n - 1, mp_context=get_context("spawn"))
-            for _ in range(self._n - 1):
-                self._pool.submit(_start)
+            self._context = process_pool(self._n - 1)
+            self._pool = self._context.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """End them."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._context is not None:
+            self._context.__exit__(kind, error, traceback)
 
     def serve(self, fleet: Fleet, setting: Setting, requests: Requests, rows: list[Rows], meter: Meter) -> None:
         """Serve everything, in lots of some replicas each; whoever is ready takes the next lot.

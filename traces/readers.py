@@ -272,15 +272,18 @@ def _unreadable(path: PathLike, kind: str, error: Exception) -> TraceError:
     return TraceError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}")
 
 
-def _rename(frame: pl.DataFrame, columns: Mapping[str, str] | None, path: PathLike) -> pl.DataFrame:
-    """Give the file's columns our names."""
+def _rename(frame: pl.DataFrame, columns: object, path: PathLike) -> pl.DataFrame:
+    """Give the file's columns our names, if what a user gave is a mapping of these."""
+    if columns is not None and not isinstance(columns, Mapping):
+        msg = f"{path}: columns: {columns!r} is not a mapping of our names to the file's, as {{prompt_tokens: n_in}}"
+        raise TraceError(msg)
     known = [column.name for column in REQUEST_SCHEMA]
     problems = []
     for ours, theirs in (columns or {}).items():
         if ours not in known:
-            problems.append(f"columns: there is no {ours!r}: {nearest(ours, known)}")
+            problems.append(f"columns: there is no {ours!r}: {nearest(str(ours), known)}")
         elif theirs not in frame.columns:
-            problems.append(f"no column {theirs!r} for {ours}: {nearest(theirs, frame.columns)}")
+            problems.append(f"no column {theirs!r} for {ours}: {nearest(str(theirs), frame.columns)}")
     if problems:
         raise TraceError("\n  ".join([f"{path}: columns do not match", *problems]))
     return frame.with_columns(pl.col(theirs).alias(ours) for ours, theirs in (columns or {}).items())

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from scenarios.run import Job
 from tests.cli.conftest import SMALL, Hetserve
 
 
@@ -47,6 +48,23 @@ from tests.cli.conftest import SMALL, Hetserve
         ("name: small\n", "name: [\n", ["small.yaml:4", "not valid YAML"]),
         ("[poor, bursty]", "[por, bursty]", ["scenarios.poor_and_bursty", "did you mean 'poor'"]),
         ("cluster:\n", "", ["small.yaml"]),
+        ("planners:", "seeds: 3\nplanners:", ["small.yaml:16 seeds: must be a list, not 3"]),
+        (
+            "budget_usd_per_h: 4, grid: {prompt_tokens: [500]",
+            "budget_usd_per_h: 4, grid: {prompt_tokens: [5, 500]",
+            ["small.yaml:15 planning.grid: prompt_tokens is (5, 500); it needs whole numbers >= 1 in descending order"],
+        ),
+        (
+            "output_tokens: [50, 10]}, shares",
+            "output_tokens: [10, 50]}, shares",
+            ["small.yaml:13 workload.chat.lengths.grid: output_tokens is (10, 50)"],
+        ),
+        (
+            "cluster:",
+            "cluster:\n"
+            "  availability: {kind: file, notice_s: 1, boot_s: 1, path: small.yaml, reader: alibaba_spot_gpu}",
+            ["small.yaml:4 cluster.availability: small.yaml: the reader 'alibaba_spot_gpu' needs options.capacity"],
+        ),
     ],
 )
 def test_mistakes_in_a_file(hetserve: Hetserve, small: Path, old: str, new: str, messages: list[str]) -> None:
@@ -84,6 +102,7 @@ def test_two_overrides_of_one_field(hetserve: Hetserve, small: Path) -> None:
         (["--set", "sim.horizons=3"], "did you mean 'horizon_s'"),
         (["--set", "sim.router=round_robbin"], "did you mean 'round_robin'"),
         (["--planner", "mlp"], "did you mean 'milp'"),
+        (["--planner", "milp", "--planner", "greedy"], "one planner plans here, not milp, greedy"),
         (["--trace", "x.csv"], "--trace and --reader go together"),
         (["--trace", "x.csv", "--reader", "csv"], "no such file"),
         (["--trace", "small.yaml", "--reader", "cvs"], "did you mean 'csv'"),
@@ -176,3 +195,98 @@ def test_limits_of_a_model_where_nothing_is_served(hetserve: Hetserve) -> None:
     assert result.exit_code == 2
     message = "slo.by_model.Llama-3-70B: no requests for model 'Llama-3-70B': the scenario has no workload"
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "small.yaml", "--out", "small.yaml/runs"],
+        ["compare", "small.yaml", "--out", "small.yaml/runs"],
+        ["batch", "small.yaml", "--out", "small.yaml/runs"],
+        ["demo", "--out", "small.yaml/runs"],
+        ["plan", "small.yaml", "--write-lp", "small.yaml/model.lp"],
+        ["frontier", "small.yaml", "--budget", "4", "--plot", "small.yaml/plot.svg"],
+        ["frontier", "small.yaml", "--budget", "4", "--csv", "small.yaml/points.csv"],
+        ["new", "small.yaml/mine"],
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_work(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(Job, "prepare", None)
+    result = hetserve(*arguments)
+    assert result.exit_code == 2
+    assert f"cannot write {arguments[-1]}" in result.stderr
+    assert small.read_text()
+
+
+def test_an_unknown_baseline_is_said_before_the_work(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Job, "prepare", None)
+    result = hetserve("compare", small, "--baseline", "homogenous")
+    assert result.exit_code == 2
+    assert "unknown baseline 'homogenous': did you mean 'homogeneous'?" in result.stderr
+
+
+def test_a_linear_program_is_not_overwritten(hetserve: Hetserve, small: Path) -> None:
+    arguments = ["plan", small, "--write-lp", "deep/model.lp"]
+    assert hetserve(*arguments).exit_code == 0
+    kept = Path("deep/model.lp").read_text()
+    Path("deep/model.lp").write_text("mine")
+    again = hetserve(*arguments)
+    assert (again.exit_code, "model.lp exists already; use --force" in again.stderr) == (2, True)
+    assert Path("deep/model.lp").read_text() == "mine"
+    assert hetserve(*arguments, "--force").exit_code == 0
+    assert Path("deep/model.lp").read_text() == kept
+
+
+def test_a_wrong_item_is_the_only_mistake_of_its_list(hetserve: Hetserve, small: Path) -> None:
+    drops = "drops: [{start_s: 1, stop_s: 2, share: 50}]"
+    sets = f"cluster.availability={{kind: scheduled_drops, notice_s: 1, boot_s: 1, {drops}}}"
+    (said,) = hetserve("plan", small, "--set", sets).stderr.splitlines()
+    assert "cluster.availability.drops.0.share: input should be a valid dictionary, not 50" in said
+
+
+def test_all_files_are_validated_whatever_is_wrong_with_the_first(hetserve: Hetserve, small: Path) -> None:
+    Path("one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0.0,5,x\n")
+    traced = small.read_text().partition("    kind: synthetic")[0] + "    {kind: trace, reader: csv, path: one.csv}\n"
+    Path("traced.yaml").write_text(traced + "planning: {budget_usd_per_h: 4}\n")
+    Path("wrong.yaml").write_text(small.read_text().replace("planners:", "planers:"))
+    result = hetserve("validate", "traced.yaml", "wrong.yaml", "small.yaml")
+    assert result.exit_code == 2
+    assert "traced.yaml: small: one.csv: not a valid request table" in result.stderr
+    assert "wrong.yaml:16 planers: unknown key" in result.stderr
+    assert "small.yaml: small is valid" in result.stdout
+
+
+def test_requests_that_come_at_once_have_no_rate(hetserve: Hetserve, small: Path) -> None:
+    once = ["--set", "workload.chat.arrivals={kind: all_at_once}"]
+    for objective in ("throughput", "cost"):
+        result = hetserve("plan", small, *once, "--set", f"planning.objective={objective}")
+        assert result.exit_code == 2
+        assert f"all requests arrive at once: there is no rate, as '{objective}' needs it" in result.stderr
+    assert hetserve("plan", small, *once, "--set", "planning.objective=makespan").exit_code == 0
+
+
+def test_an_slo_that_nobody_meets_is_named(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("plan", small, "--set", "slo.ttft_s=0.001")
+    assert result.exit_code == 3
+    assert "can serve p500_o50, p500_o10 within the SLO (TTFT 0.001 s) for 99 % of its requests" in result.stderr
+
+
+def test_directories_say_which_file_is_meant(hetserve: Hetserve, small: Path) -> None:
+    Path("empty").mkdir()
+    assert "empty: is a directory; there is no scenario in it" in hetserve("plan", "empty").stderr
+    assert "empty is a directory; there is no plans.json in it" in hetserve("explain", "empty").stderr
+    assert hetserve("run", small).exit_code == 0
+    folder = Path("runs/scenario=small/planner=milp/seed=0")
+    for command, arguments, name in (
+        ("plan", "runs", "scenario.resolved.yaml"),
+        ("plan", folder, "scenario.resolved.yaml"),
+        ("explain", "runs", "plans.json"),
+        ("explain", folder / "manifest.json", "plans.json"),
+    ):
+        result = hetserve(command, arguments)
+        assert result.exit_code == 2
+        assert result.stderr.strip().endswith(str(folder / name))

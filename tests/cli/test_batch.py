@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.run import Job
 from tests.cli.conftest import Hetserve
 
 MATRIX = """\
@@ -128,6 +129,7 @@ def test_what_fails_does_not_stop_the_rest(hetserve: Hetserve, grid: Path) -> No
     assert result.exit_code == 5
     assert result.stdout == "8 failed, 8 ok: out\n"
     assert "small+poor-calm, homogeneous, seed 0: Llama-3-8B serves prompt and output of 100 tokens" in result.stderr
+    assert "raise max_context_tokens of the limits, up to the model's 8192" in result.stderr
 
 
 def test_an_unknown_override_in_a_matrix_is_located(hetserve: Hetserve, grid: Path) -> None:
@@ -137,3 +139,17 @@ def test_an_unknown_override_in_a_matrix_is_located(hetserve: Hetserve, grid: Pa
     line = next(n for n, text in enumerate(grid.read_text().splitlines(), start=1) if "busty" in text)
     assert f"grid.yaml:{line} matrix.arrivals" in result.stderr
     assert "did you mean 'bursty'?" in result.stderr
+
+
+@pytest.mark.parametrize(("command", "can_resume"), [("compare", True), ("batch", True), ("plan", False)])
+def test_interruptions_say_how_to_go_on(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch, command: str, can_resume: bool
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "prepare", interrupt)
+    result = hetserve(command, small)
+    assert result.exit_code == 130
+    assert ("finished runs are kept, and the same command with --resume" in result.stderr) == can_resume
+    assert "Interrupted" in result.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -106,7 +107,10 @@ def test_plan_says_what_is_shed(hetserve: Hetserve) -> None:
         "planning.capacity.requests={w1: 9, w2: 1}",
     ]
     options = [word for one in sets for word in ("--set", one)]
-    assert "shed" in hetserve("plan", "paper_example", *options).stdout
+    said = hetserve("plan", "paper_example", *options).stdout
+    total, fleet, shed_usd_per_h = (float(n) for n in re.findall(r"([0-9.]+) \$/h(?: for|; nothing)", said))
+    assert fleet + shed_usd_per_h == pytest.approx(total, rel=1e-5)
+    assert f": {fleet:.2f} $/h" in said
     plan = json.loads(hetserve("plan", "paper_example", "--json", *options).stdout)
     shed = {row["type"]: row["shed_share"] for row in plan["assignment"]}
     assert 0.5 < shed["w1"] < 1
@@ -135,6 +139,15 @@ def test_own_trace_instead_of_the_scenarios(hetserve: Hetserve, small: Path, tmp
     (row,) = json.loads(result.stdout)["rows"]
     counts = {name: row["metrics"][name] for name in ("n_requests", "n_completed", "n_rejected")}
     assert counts == {"n_requests": 3, "n_completed": 2, "n_rejected": 1}
+
+
+def test_a_run_that_counts_no_request_says_so(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    result = hetserve("run", small, "--set", "sim.warmup_s=100000")
+    assert "Requests: none arrived in the time that counts" in result.stdout
+    trace = tmp_path / "one.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.0,100,5\n")
+    one = ["--trace", trace, "--reader", "csv", "--set", "planning.objective=makespan"]
+    assert "Requests: 1 request, 1 completed\n" in hetserve("run", small, *one, "--out", "out").stdout
 
 
 def test_new_scenario_runs_as_it_is(hetserve: Hetserve) -> None:

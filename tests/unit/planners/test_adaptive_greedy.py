@@ -89,5 +89,5 @@ def test_rates_beyond_every_fleet_are_infeasible() -> None:
     plan = get_planner("adaptive_greedy").plan(one_type([one], 9.0))
     assert plan.status is PlanStatus.INFEASIBLE
     assert plan.diagnostics == (
-        "no fleet carries more than 0.889 times the rates with the GPUs available; the budget is 20 $/h",
+        "no fleet carries more than 0.889 times the rates within 20 $/h and the GPUs available",
     )

@@ -209,7 +209,7 @@ def test_model_that_fits_nowhere_says_what_it_needs() -> None:
 def test_type_longer_than_the_models_context() -> None:
     grid = WorkloadGrid((9000,), (100,))
     demand = Demand.from_requests("Llama-3-8B", WorkloadMix.from_shares(grid, (1.0,)), 10)
-    with pytest.raises(PlannerError, match="serves prompt and output of 8192 tokens in all; a workload type has 9100"):
+    with pytest.raises(PlannerError, match="of 8192 tokens in all; a workload type has 9100: leave out"):
         problem(("Llama-3-8B",), demands=[demand])
 
 

@@ -60,8 +60,7 @@ def test_no_fleet_keeps_to_the_limits() -> None:
 def test_rates_that_no_fleet_within_the_limits_carries() -> None:
     plan = get_planner("milp").plan(at_rate(0.03, max_configurations=1))
     assert plan.diagnostics == (
-        "no fleet carries more than 0.714 times the rates with the GPUs available and 1 configurations; "
-        "the budget is 8 $/h",
+        "no fleet carries more than 0.714 times the rates within 8 $/h and the GPUs available and 1 configurations",
     )
 
 

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 from pydantic import BaseModel
 
-from planners import PlanStatus, Termination, check_plan
+from planners import PlanStatus, Termination, Trial, check_plan
 from planners.outcome import Drafting, why_infeasible
+from sim import SLO, CompactServiceTime
 from tests.planning import two_models, worked_example
+from traces import Trace
 
 
 class Options(BaseModel):
@@ -86,3 +88,18 @@ def test_reasons_name_each_model_and_type() -> None:
         "large: no candidate can serve code",
         "small: there is no candidate for this model",
     )
+
+
+def test_types_that_nobody_serves_are_listed_once_with_the_slo() -> None:
+    problem = worked_example()
+    idle = [dataclasses.replace(candidate, capacity_rps=(0.0, 0.0)) for candidate in problem.candidates]
+    problem = dataclasses.replace(problem, candidates=tuple(idle))
+    (demand,) = problem.demands
+    message = f"{demand.model}: no candidate can serve {', '.join(demand.type_names)}"
+    assert why_infeasible(problem) == (message,)
+    requests = Trace.from_columns([0.0], [1], [1])
+    slo = SLO(ttft_s=0.001, e2e_s=3.0, by_model=((demand.model, SLO(tpot_s=0.002)),), attainment=1.0)
+    for within, own in (("TPOT 0.002 s", slo), ("TTFT 0.001 s, E2E 3 s", dataclasses.replace(slo, by_model=()))):
+        trial = Trial(CompactServiceTime(), requests, own)
+        (said,) = why_infeasible(dataclasses.replace(problem, trial=trial))
+        assert said == f"{message} within the SLO ({within}) for 100 % of its requests"

@@ -72,7 +72,7 @@ def test_what_must_be_served_comes_first() -> None:
     assert plan.shed(problem) == ((pytest.approx(1.0), 0.0),)
     too_much = at((1.0, 1.3), (1.0, math.inf), available=market)
     assert checked(too_much).diagnostics == (
-        "no fleet carries more than 0.923 times the rates with the GPUs available; the budget is 8 $/h",
+        "no fleet carries more than 0.923 times the rates within 8 $/h and the GPUs available",
     )
 
 

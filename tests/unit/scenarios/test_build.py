@@ -3,9 +3,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
+
 from planners import Previous
+from scenarios.build import make_trace
 from scenarios.load import load
 from scenarios.run import Job
+from traces import TraceError
 
 
 def test_planners_see_other_requests_than_those_to_be_served() -> None:
@@ -31,6 +35,36 @@ def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
     job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
     assert job.problem.trial is not None
     assert job.problem.trial.requests == job.trace
+
+
+TWO_MODELS = "arrival_s,prompt_tokens,output_tokens,model\n0,900,200,Llama-3-8B\n1,300,50,Llama-3.1-8B\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "models"),
+    [
+        ("", ("Llama-3-8B", "Llama-3.1-8B")),
+        ("model: Mistral-7B,", ("Mistral-7B",)),
+        ("model: Mistral-7B, options: {model: Qwen3-8B},", ("Mistral-7B",)),
+    ],
+)
+def test_the_model_of_an_entry_serves_all_that_its_file_asks_for(
+    tmp_path: Path, fields: str, models: tuple[str, ...]
+) -> None:
+    (tmp_path / "trace.csv").write_text(TWO_MODELS)
+    stream = f"{{kind: trace, {fields} path: {tmp_path / 'trace.csv'}, reader: csv}}"
+    assert make_trace(load("quickstart", None, [f"workload.chat={stream}"]), 0).models == models
+
+
+@pytest.mark.parametrize("options", ["{}", "{model: null}", "{columns: {model: null}}", "{columns: [model]}"])
+def test_a_file_that_asks_for_an_unknown_model_is_named(tmp_path: Path, options: str) -> None:
+    (tmp_path / "trace.csv").write_text(TWO_MODELS.replace("Llama-3.1-8B", "Lama-3.1-8B"))
+    stream = f"{{kind: trace, path: {tmp_path / 'trace.csv'}, reader: csv, options: {options}}}"
+    with pytest.raises(TraceError, match=r"trace\.csv.*") as raised:
+        make_trace(load("quickstart", None, [f"workload.chat={stream}"]), 0)
+    if "columns" not in options:
+        expected = "workload.chat.model is not given, and .* asks for 'Lama-3.1-8B': did you mean 'Llama-3.1-8B'"
+        assert raised.match(expected)
 
 
 def test_penalties_reach_the_problem() -> None:

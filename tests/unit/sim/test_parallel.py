@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import signal
+import time
+from multiprocessing import active_children
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from sim import CompactServiceTime, Deployment, ReplicaSpec, fleet, gpu_type, model_spec, simulate
+from sim.parallel import process_pool
 from traces import Trace, azure_conv_like
 
 MODEL = model_spec("Llama-3-8B")
@@ -47,3 +52,22 @@ def test_progress_counts_what_other_processes_have_served(monkeypatch: pytest.Mo
     simulate(FLEET, trace, service_time=CompactServiceTime(), n_jobs=2, progress=lambda _, n: arrived.append(n))
     assert arrived == sorted(arrived)
     assert arrived[-1] <= len(trace)
+
+
+def test_helpers_leave_ctrl_c_to_this_process_and_end_with_it() -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    started_s = time.monotonic()
+
+    def interrupt() -> None:
+        with process_pool(2) as pool:
+            assert signal.getsignal(signal.SIGINT) is handler
+            handlers = [pool.submit(signal.getsignal, signal.SIGINT) for _ in range(4)]
+            assert {future.result() for future in handlers} == {signal.SIG_IGN}
+            for _ in range(4):
+                pool.submit(time.sleep, 600)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert active_children() == []
+    assert time.monotonic() - started_s < 300
