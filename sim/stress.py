@@ -277,14 +277,20 @@ def _with_periods(requests: pl.DataFrame, drops: Sequence[Drop]) -> pl.DataFrame
     no = pl.lit(value=False)
     columns = {f"{what}_{period}": no for what in ("is", "ends") for period in _PERIODS}
     lengths_s = dict.fromkeys(_PERIODS, 0.0)
+    is_taken = (pl.col("status") == Status.DROPPED.value) & (pl.col("n_interrupted") > 0)
+
+    def is_over(t_s: float) -> pl.Expr:
+        """Whether a request has ended when a drop comes, and not by it."""
+        return (ended_s < t_s) | ((ended_s == t_s) & ~is_taken)
+
     for drop in drops:
-        is_touched = (arrival_s < drop.drop_s) & (ended_s > drop.drop_s)
+        is_touched = (arrival_s < drop.drop_s) & ~is_over(drop.drop_s)
         starts = {"before": drop.before_s, "during": drop.drop_s, "after": drop.back_s}
         stops = {"before": drop.drop_s, "during": drop.back_s, "after": drop.end_s}
         is_in = {period: (arrival_s >= starts[period]) & (arrival_s < stops[period]) for period in _PERIODS}
-        columns["is_before"] |= is_in["before"] & (ended_s <= drop.drop_s)
+        columns["is_before"] |= is_in["before"] & is_over(drop.drop_s)
         columns["is_during"] |= is_in["during"] | is_touched
-        columns["is_after"] |= is_in["after"] & ((ended_s <= drop.end_s) if drop.end_s < inf else ~no)
+        columns["is_after"] |= is_in["after"] & (is_over(drop.end_s) if drop.end_s < inf else ~no)
         for period in _PERIODS:
             stop_s = min(stops[period], last_s)
             lengths_s[period] += max(0.0, stop_s - starts[period])

@@ -50,6 +50,18 @@ def test_what_was_computed_for_dropped_requests_is_lost() -> None:
     assert stress["tokens_recomputed"] == 16 + 4  # the last of 5 tokens was never read
 
 
+def test_who_is_dropped_by_a_drop_was_hit_by_it() -> None:
+    """It ends at the very time, as does one that was done just then, which was not."""
+    result = simulate(trace([0.0, 0.0]), drop(0.5), interrupted="drop")
+    assert result.requests["ended_s"].to_list() == [10.0, 5.0]
+    (one,) = stress_by_drop(result).to_dicts()
+    assert (one["drop_s"], one["requests_dropped"], one["requests_interrupted"]) == (5.0, 1, 1)
+    assert one["attainment_before"] is None
+    done = stress_by_drop(simulate(trace([0.0, 0.0]), drop(0.5, start_s=10.0), interrupted="drop"))
+    assert done["requests_interrupted"].to_list() == [0]
+    assert done["attainment_before"].to_list() == [1.0]
+
+
 def test_recovery() -> None:
     """Requests every 8 s, in turns on two replicas that take 10 s for each; with one of them they wait."""
     arrivals = trace([8.0 * i for i in range(120)])
