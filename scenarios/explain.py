@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from planners import Candidate, Plan, PlanningProblem, capacity_rps, check_plan
+from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
 from scenarios.build import make_service_time, make_slo
 from scenarios.errors import RunError
 from scenarios.load import LoadedScenario, load
@@ -107,6 +107,21 @@ def plan_of(kept: KeptPlan, problem: PlanningProblem, where: Path) -> Plan:
         msg = f"{where}: the plan does not fit the scenario beside it: {reasons}; plan again with this version"
         raise RunError(msg)
     return plan
+
+
+def plan_as_printed(loaded: LoadedScenario, seed: int, choice: PlannerChoice, problem: PlanningProblem) -> Plan | None:
+    """The plan that `hetserve plan` prints, as a plan for a problem with more candidates; None if there is no plan.
+
+    With more candidates, the planner might choose another fleet that is as good.
+
+    Raises:
+        TraceError, PlannerError: See `Job.prepare`.
+    """
+    job = Job.prepare(loaded, seed)
+    plan = job.plan(choice)
+    if plan.status is not PlanStatus.OK:
+        return None
+    return read_promise(plan.to_dict(job.problem), problem, Path(loaded.label))
 
 
 def why_unable(job: Job) -> Callable[[Candidate], str]:

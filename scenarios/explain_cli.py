@@ -58,7 +58,7 @@ def explain(
     """
     from planners import get_planner
     from planners.explain import N_CONFIGURATIONS, explain_plan
-    from scenarios.explain import plan_of, prepare_wide, read_kept_plan, why_unable
+    from scenarios.explain import plan_as_printed, plan_of, prepare_wide, read_kept_plan, why_unable
     from scenarios.load import load
     from scenarios.report.progress import ProgressBar
 
@@ -78,13 +78,19 @@ def explain(
     choice = planner_choice(loaded, planner or "milp") if kept is None else kept.choice
     if kept is not None:
         seed = kept.seed
+    elif seed is None:
+        seed = loaded.scenario.seeds[0]
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
-        job = prepare_wide(loaded, loaded.scenario.seeds[0] if seed is None else seed)
+        job = prepare_wide(loaded, seed)
+        if kept is None:
+            plan = plan_as_printed(loaded, seed, choice, job.problem)
+        else:
+            plan = plan_of(kept, job.problem, Path(file))
         explanation = explain_plan(
             job.problem,
             get_planner(choice.name, choice.options),
-            None if kept is None else plan_of(kept, job.problem, Path(file)),
+            plan,
             names=names,
             n_configurations=N_CONFIGURATIONS if most is None else most,
             why_unable=why_unable(job),

@@ -230,3 +230,12 @@ def test_labels_never_overlap() -> None:
     assert all(gap >= 1.0 - 1e-9 for gap in gaps)
     assert min(places.values()) == 0.0
     assert max(places.values()) == 6.5
+
+
+@pytest.mark.parametrize("scenario", ["quickstart", "two_models"])
+def test_explain_is_about_the_fleet_that_plan_prints(hetserve: Hetserve, scenario: str) -> None:
+    """Not about another one that is as good, with configurations that plan leaves out."""
+    printed = json.loads(hetserve("plan", scenario, "--json").stdout)
+    explained = json.loads(hetserve("explain", scenario, "--most", "0", "--json").stdout)["plan"]
+    assert explained["fleet"] == printed["fleet"]
+    assert explained["objective"] == pytest.approx(printed["objective"], rel=1e-9)
