@@ -16,7 +16,7 @@ from planners.base import Objective, Termination
 from planners.blind import best_mix_fleet, capacity_weighted
 from planners.bounds import value_bound
 from planners.composition import given_fleet
-from planners.milp.solve import Solved
+from planners.milp.solve import Counts, Solved
 from planners.shedding import fleet_value, value_with
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Part = Literal["best", "uniform"]
 AssignmentRule = Literal["best", "equal_share", "capacity_weighted"]
 
-Counts = tuple[int, ...]
 Solve = Callable[["PlanningProblem", Counts | None], Solved]
 """Solves a problem of which a fleet may be known."""
 

@@ -14,7 +14,6 @@ from planners.check import broken_limits
 from planners.fill import by_value, fill
 from planners.fleet import PROVED_GAP, termination_at
 from planners.milp.ablations import (
-    Counts,
     Solve,
     assign,
     for_capacity_weighted,
@@ -24,7 +23,7 @@ from planners.milp.ablations import (
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
-from planners.milp.solve import Solved, solve_bisection, solve_direct
+from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
 from planners.outcome import Drafting, why_infeasible
 from planners.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 

@@ -13,8 +13,7 @@ from planners.milp.core import Effort, run_highs
 from planners.milp.extract import extract
 from planners.milp.formulation import formulate
 from planners.milp.robust_formulation import OF_EACH_CASE, Criterion
-
-Counts = tuple[int, ...]
+from planners.milp.solve import Counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from planners.fleet import PROVED_GAP
 from planners.milp.extract import Finding
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
-from planners.milp.regret import Counts, Judge
+from planners.milp.regret import Judge
 from planners.milp.robust_formulation import Criterion, RobustFleet, solve_robust
+from planners.milp.solve import Counts
 from planners.outcome import Drafting
 from planners.shedding import in_full
 

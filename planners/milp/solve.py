@@ -14,11 +14,14 @@ from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
 from planners.shedding import fleet_value
 
+Counts = tuple[int, ...]
+"""Replicas of each candidate."""
+
 
 class Solved(NamedTuple):
     """The best fleet known, if any, a lower bound of the value, why the search stopped, and what to tell the user."""
 
-    counts: tuple[int, ...] | None
+    counts: Counts | None
     bound: float
     termination: Termination
     diagnostics: tuple[str, ...] = ()
