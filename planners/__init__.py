@@ -8,19 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from planners.base import (
-    Candidate,
-    Demand,
-    Feature,
-    FleetRow,
-    Objective,
-    Plan,
-    Planner,
-    PlanningProblem,
-    PlanStatus,
-    Termination,
-)
+from planners.base import Feature, Objective, PlanningProblem
+from planners.candidate import Candidate, Demand
 from planners.errors import PlannerError, PlannerOptionsError, UnknownPlannerError
+from planners.plan import FleetRow, Plan, Planner, PlanStatus, Termination
 from planners.previous import Previous
 from planners.registry import get_planner, planner_classes, planner_names
 

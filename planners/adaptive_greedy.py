@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from planners.assignment import best_assignment
-from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.bounds import pace_bound, value_bound
 from planners.draws import ADAPTIVE_GREEDY_STREAM, generator
 from planners.fleet import cheapest_fleet
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 if TYPE_CHECKING:
-    from planners.base import Candidate
+    from planners.candidate import Candidate
 
 _SMALL = 1e-9  # parts of a replica, or of what is asked of a type, that are rounding
 _N_HALVINGS = 20  # of the pace, in search of one that can be kept

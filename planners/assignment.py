@@ -19,18 +19,18 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from planners.base import Fractions, Objective
+from planners.base import Objective
+from planners.candidate import Fractions
+from planners.plan import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from planners.base import Demand, PlanningProblem
+    from planners.base import PlanningProblem
+    from planners.candidate import Demand
 
     Matrix = npt.NDArray[np.float64]
-
-SHARE_TOLERANCE = 1e-6
-"""By which the shares of a type may miss 1."""
 
 RATE_TOLERANCE = 1e-6
 """By which a fleet may miss the offered rates (objective `cost`) and still count as carrying them."""
@@ -82,7 +82,8 @@ def evaluate(
     Returns:
         T; infinite if some demand has nobody, or one who is not rented or cannot serve it.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (80.0, 20.0))
     >>> c1 = Candidate("c1", "m", (("t1", 1),), 4.0, (1.0, 1.2))
     >>> c4 = Candidate("c4", "m", (("t2", 2),), 4.0, (2.4, 1.5))

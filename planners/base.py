@@ -1,4 +1,4 @@
-"""The planning problem, the plan, and what a planner is."""
+"""The planning problem: everything that a planner may know."""
 
 from __future__ import annotations
 
@@ -6,46 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
-from planners.cases import Case, problems_of
+from planners.candidate import Candidate, Capacities, Demand
+from planners.cases import NOW, Case
 from planners.errors import PlannerError
-from planners.previous import Previous
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+    from planners.previous import Previous
     from planners.trial import Trial
-    from sim.deployment import Deployment, ReplicaSpec, RoutingTable
-    from traces.workload import WorkloadMix
 
 BUDGET_TOLERANCE = 1e-6
 """Share of the budget by which rounding may exceed it: sums of prices are not exact."""
-
-Fractions = tuple[tuple[float, ...], ...]
-"""`fractions[c][w]`: the share of type w, of the model of candidate c, that the replicas of c serve together."""
-
-Capacities = tuple[tuple[float, ...], ...]
-"""`capacities[c][w]`: requests/s of type w that a replica of candidate c serves."""
-
-
-class PlanStatus(StrEnum):
-    """Whether there is a plan."""
-
-    OK = "ok"
-    INFEASIBLE = "infeasible"
-    FAILED = "failed"
-
-
-class Termination(StrEnum):
-    """Why the planner stopped."""
-
-    OPTIMAL = "optimal"
-    GAP_REACHED = "gap_reached"
-    TIME_LIMIT = "time_limit"
-    HEURISTIC = "heuristic"
-    INFEASIBLE = "infeasible"
-    ERROR = "error"
 
 
 class Objective(StrEnum):
@@ -81,90 +53,6 @@ class Feature(StrEnum):
     LIMITS = "limits"
     SWITCHING = "switching"
     SHEDDING = "shedding"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A replica configuration that can be rented, as often as budget and availability allow.
-
-    Attributes:
-        name: Unique in a problem.
-        model: Name of the model it serves.
-        gpus: Pairs of a GPU type and how many of it a replica takes, sorted by name.
-        usd_per_h: Price of a replica.
-        capacity_rps: Requests/s of each workload type of its model that a replica serves if all its time is theirs;
-            0 where it cannot serve the type.
-        spec: The replica, for the simulator; None where capacities come from a file.
-    """
-
-    name: str
-    model: str
-    gpus: tuple[tuple[str, int], ...]
-    usd_per_h: float
-    capacity_rps: tuple[float, ...]
-    spec: ReplicaSpec | None = None
-
-    @classmethod
-    def from_spec(cls, spec: ReplicaSpec, capacity_rps: Iterable[float], name: str | None = None) -> Self:
-        """The candidate that a replica makes; it is called as the replica if no name is given."""
-        gpus = tuple(spec.gpus.items())
-        return cls(
-            spec.name if name is None else name, spec.model.name, gpus, spec.usd_per_h, tuple(capacity_rps), spec
-        )
-
-    @property
-    def n_gpus(self) -> int:
-        """GPUs of all types."""
-        return sum(n for _, n in self.gpus)
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What is asked of one model.
-
-    Attributes:
-        model: Name of the model.
-        mix: The workload types and their mean lengths; None where capacities come from a file.
-        type_names: Names of the workload types.
-        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
-        shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
-            if all must be.
-
-    >>> from traces.workload import PAPER_GRID, WorkloadMix
-    >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
-    >>> Demand.from_requests("Llama-3-70B", mix, n_requests=1000).amounts[4]
-    250.0
-    """
-
-    model: str
-    mix: WorkloadMix | None
-    type_names: tuple[str, ...]
-    amounts: tuple[float, ...]
-    shed_usd_per_request: tuple[float, ...] = ()
-
-    @classmethod
-    def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
-        """A number of requests of a mix, for the objective `makespan`."""
-        names = tuple(kind.name for kind in mix.grid.types)
-        return cls(model, mix, names, tuple(n_requests * share for share in mix.share))
-
-    @classmethod
-    def from_rate(cls, model: str, mix: WorkloadMix, rate_rps: float) -> Self:
-        """A rate of requests of a mix, for the objectives `throughput` and `cost`."""
-        return cls.from_requests(model, mix, rate_rps)
-
-    @property
-    def total(self) -> float:
-        """Amount of all types."""
-        return math.fsum(self.amounts)
-
-    def can_shed(self, w: int) -> bool:
-        """Whether requests of a type may be left unserved."""
-        return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf
-
-    def shed_usd_per_h(self, w: int) -> float:
-        """What it costs to shed all of a type, if amounts are requests/s."""
-        return self.shed_usd_per_request[w] * self.amounts[w] * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +95,7 @@ class PlanningProblem:
 
     def __post_init__(self) -> None:
         problems = [*self._problems_of_limits(), *self._problems_of_demands(), *self._problems_of_candidates()]
-        problems = problems or list(problems_of(self.cases, self))
+        problems = problems or list(self._problems_of_cases())
         if problems:
             raise PlannerError("\n  ".join(["the planning problem is not valid:", *problems]))
 
@@ -282,6 +170,31 @@ class PlanningProblem:
                     f"{where}: {len(candidate.capacity_rps)} capacities for {n_types[candidate.model]} "
                     f"workload types of {candidate.model!r}"
                 )
+
+    def _problems_of_cases(self) -> Iterable[str]:
+        seen = {NOW}
+        for case in self.cases:
+            if case.name in seen:
+                yield f"two cases are called {case.name!r}; {NOW!r} is the problem itself"
+            seen.add(case.name)
+            try:
+                self.in_case(case)
+            except PlannerError as error:
+                yield f"case {case.name!r}: {error}"
+
+    def in_case(self, case: Case) -> Self:
+        """The planning problem that a case would be if it were now.
+
+        Raises:
+            PlannerError: The case does not fit the problem.
+        """
+        if len(case.amounts) != len(self.demands):
+            msg = f"amounts for {len(case.amounts)} models; {len(self.demands)} are demanded"
+            raise PlannerError(msg)
+        demands = tuple(
+            replace(demand, amounts=amounts) for demand, amounts in zip(self.demands, case.amounts, strict=True)
+        )
+        return replace(self, demands=demands, available=case.available, cases=())
 
     @property
     def needs(self) -> frozenset[str]:
@@ -368,205 +281,6 @@ class PlanningProblem:
         if within_budget and not self.is_affordable(candidate.usd_per_h * most):
             most = math.floor(self.budget_usd_per_h * (1 + BUDGET_TOLERANCE) / candidate.usd_per_h)
         return most
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRow:
-    """A line of a fleet: a candidate, how many of it are rented, and what they cost together."""
-
-    candidate: Candidate
-    count: int
-    usd_per_h: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a planner returns, always: a fleet with its assignment, or the reason why there is none.
-
-    Attributes:
-        planner: Name of the planner.
-        status: Whether there is a plan.
-        termination: Why the planner stopped.
-        objective_name: What was made best.
-        objective: The makespan in seconds, the multiple of the offered rates, or the price in USD/h; None without a
-            plan.
-        bound: What no plan can beat, among those that the planner looked at; None if it proves nothing.
-        gap: |objective - bound| / objective; 0 if they are the same.
-        solve_s: Time that planning took: a measurement, which nothing depends on.
-        counts: Replicas rented of each candidate.
-        assignment: The share of each type that the replicas of each candidate serve. The shares of a type sum
-            to 1, less what is shed; a type of which nothing is demanded and which no rented replica can serve has only
-            zeros.
-        options: Pairs of an option of the planner and its value.
-        diagnostics: What the user should know; without a plan, the reasons.
-        capacities: What the planner counts on, if not on the capacities of the candidates; the objective is that of the
-            assignment with these.
-    """
-
-    planner: str
-    status: PlanStatus
-    termination: Termination
-    objective_name: Objective
-    objective: float | None
-    bound: float | None
-    gap: float | None
-    solve_s: float
-    counts: tuple[int, ...]
-    assignment: Fractions
-    options: tuple[tuple[str, Any], ...] = ()
-    diagnostics: tuple[str, ...] = ()
-    capacities: Capacities | None = None
-
-    def fleet(self, problem: PlanningProblem) -> tuple[FleetRow, ...]:
-        """What is rented."""
-        return tuple(
-            FleetRow(candidate, count, candidate.usd_per_h * count)
-            for candidate, count in zip(problem.candidates, self.counts, strict=True)
-            if count != 0
-        )
-
-    def usd_per_h(self, problem: PlanningProblem) -> float:
-        """Price of the fleet."""
-        return problem.usd_per_h(self.counts)
-
-    def promised_rps(self, problem: PlanningProblem) -> dict[str, float]:
-        """Requests/s of each model, of all types, that the plan says its fleet serves; empty without a plan."""
-        if self.objective is None:
-            return {}
-        match self.objective_name:
-            case Objective.MAKESPAN:
-                pace = 1 / self.objective
-            case Objective.THROUGHPUT:
-                pace = self.objective
-            case Objective.COST:
-                pace = 1.0
-        promised = {}
-        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
-            lost = math.fsum(amount * share for amount, share in zip(demand.amounts, shed, strict=True))
-            promised[demand.model] = (demand.total - lost) * pace
-        return promised
-
-    def shed(self, problem: PlanningProblem) -> Fractions:
-        """For each demand, the share of each type that nobody serves; without a plan there is nothing to tell."""
-        from planners.shedding import shed_shares
-
-        if self.status is not PlanStatus.OK:
-            return tuple((0.0,) * len(demand.amounts) for demand in problem.demands)
-        return tuple(shed_shares(problem, demand, self.assignment) for demand in problem.demands)
-
-    def deployment(self, problem: PlanningProblem) -> Deployment | None:
-        """The fleet for the simulator, with a routing table for each model whose demand has a mix.
-
-        Returns:
-            None without a plan, if a rented candidate has no `spec`, or if nothing is rented since all is shed.
-        """
-        if self.status is not PlanStatus.OK:
-            return None
-        from sim.deployment import Deployment
-
-        replicas = []
-        rented = []
-        for c, (candidate, count) in enumerate(zip(problem.candidates, self.counts, strict=True)):
-            if count == 0:
-                continue
-            if candidate.spec is None:
-                return None
-            rented.append(c)
-            replicas.append((candidate.spec, count))
-        if not replicas:
-            return None
-        routing = []
-        for demand in sorted(problem.demands, key=lambda demand: demand.model):
-            table = self._routing_table(problem, demand, rented)
-            if table is not None:
-                routing.append((demand.model, table))
-        return Deployment(tuple(replicas), tuple(routing))
-
-    def _routing_table(self, problem: PlanningProblem, demand: Demand, rented: list[int]) -> RoutingTable | None:
-        mine = [c for c in rented if problem.candidates[c].model == demand.model]
-        if demand.mix is None or not mine:
-            return None
-        from sim.deployment import RoutingTable
-
-        # A type that nobody is meant to serve still needs a rule, for requests that the mix did not foresee. What is
-        # shed of a type goes the way of the rest.
-        n_replicas = sum(self.counts[c] for c in mine)
-        is_foreseen = [any(self.assignment[c][w] > 0 for c in mine) for w in range(len(demand.type_names))]
-        served = [1.0 - share for share in self.shed(problem)[problem.demands.index(demand)]]
-        nobody = (0.0,) * len(demand.type_names)
-        rows = [
-            tuple(
-                self.assignment[c][w] / served[w] if foreseen else self.counts[c] / n_replicas
-                for w, foreseen in enumerate(is_foreseen)
-            )
-            if c in mine
-            else nobody
-            for c in rented
-        ]
-        return RoutingTable(demand.mix, tuple(rows))
-
-    def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
-        """The plan in the form of `plan --json`: strings, numbers, lists and dictionaries only."""
-        assignment = []
-        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
-            mine = problem.candidates_of(demand.model)
-            for w, name in enumerate(demand.type_names):
-                shares = {problem.candidates[c].name: self.assignment[c][w] for c in mine if self.assignment[c][w] > 0}
-                row = {"model": demand.model, "type": name, "share_by_replica": shares, "shed_share": shed[w]}
-                assignment.append(row)
-        return {
-            "planner": self.planner,
-            "options": dict(self.options),
-            "status": self.status.value,
-            "termination": self.termination.value,
-            "objective_name": self.objective_name.value,
-            "objective": self.objective,
-            "bound": self.bound,
-            "gap": self.gap,
-            "solve_s": self.solve_s,
-            "usd_per_h": self.usd_per_h(problem),
-            "drain_usd_per_h": problem.spent_usd_per_h(self.counts) - self.usd_per_h(problem),
-            "gpus": problem.gpus(self.counts),
-            "fleet": [
-                {
-                    "name": row.candidate.name,
-                    "model": row.candidate.model,
-                    "gpus": dict(row.candidate.gpus),
-                    "count": row.count,
-                    "usd_per_h": row.usd_per_h,
-                }
-                for row in self.fleet(problem)
-            ],
-            "promised_rps": self.promised_rps(problem),
-            "assignment": assignment,
-            "corrected_capacity_rps": {
-                candidate.name: list(rps)
-                for candidate, rps in zip(problem.candidates, self.capacities or (), strict=self.capacities is not None)
-                if rps != candidate.capacity_rps
-            },
-            "diagnostics": list(self.diagnostics),
-        }
-
-
-class Planner(Protocol):
-    """Chooses a fleet.
-
-    A planner is a pure function of the problem: it mutates nothing, prints nothing and reads the clock for
-    `solve_s` only. It returns a plan whatever happens: a problem that has none is an outcome, not an exception.
-
-    Attributes:
-        name: Under which it is registered, with what it was given after a colon.
-        features: Values of `Feature`, and others if its author likes.
-        Options: Its options; the registry builds the planner with an instance, as the only argument.
-    """
-
-    name: str
-    features: frozenset[str]
-    Options: type[BaseModel]
-
-    def plan(self, problem: PlanningProblem) -> Plan:
-        """Choose a fleet for the problem."""
-        ...
 
 
 def _repeated(names: list[str]) -> list[str]:

@@ -23,7 +23,8 @@ def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
     The replica divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If
     it cannot serve some types, it is the rate at which it serves the rest, times their share.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (1.0, 3.0))
     >>> mix_capacity_rps(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), 0)
@@ -41,7 +42,8 @@ def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
 def mix_pace(problem: PlanningProblem, counts: Sequence[int]) -> float:
     """The pace at which a fleet serves the model that it serves worst: its capacity on the mix over the amount.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (50.0,))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
     >>> mix_pace(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), (3,))
@@ -69,7 +71,8 @@ def capacity_weighted(problem: PlanningProblem, counts: Sequence[int]) -> Assign
     Returns:
         T (see `planners.assignment`) and the shares; T is infinite if some demand has nobody.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0))
     >>> candidates = [Candidate(f"c{n}", "m", (("L40", n),), n, (n, 3.0 * n)) for n in (1, 2)]
     >>> problem = PlanningProblem((demand,), tuple(candidates), (("L40", 8),), budget_usd_per_h=9.0)

@@ -11,7 +11,8 @@ from planners.base import Objective
 from planners.shedding import what_must_be_served
 
 if TYPE_CHECKING:
-    from planners.base import Candidate, Demand, PlanningProblem
+    from planners.base import PlanningProblem
+    from planners.candidate import Candidate, Demand
 
 
 def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
@@ -29,7 +30,8 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
         The bound in 1/s (a multiple of the offered rates if amounts are per second); 0 if some demand cannot be
         served at all, infinite if there is no demand.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
     >>> pace_bound(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=4.5), [0])
@@ -58,7 +60,8 @@ def value_bound(problem: PlanningProblem, allowed: Sequence[int], *, may_shed: b
     Returns:
         The bound of T, or for `cost` of the price in USD/h; infinite if there is no fleet, or no demand.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (5.0,))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
     >>> value_bound(PlanningProblem((demand,), (one,), (("L40", 8),), 4.5, Objective.COST), [0])

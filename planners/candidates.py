@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from planners.base import Candidate, Demand, Objective, PlanningProblem
+from planners.base import Objective, PlanningProblem
+from planners.candidate import Candidate, Demand
 from planners.capacity import capacities_rps, rps_of
 from planners.dominance import without_dominated
 from planners.errors import PlannerError

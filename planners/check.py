@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from planners.assignment import SHARE_TOLERANCE, evaluate, objective_of
-from planners.base import Objective, Plan, PlanningProblem, PlanStatus
+from planners.assignment import evaluate, objective_of
+from planners.base import Objective, PlanningProblem
+from planners.plan import SHARE_TOLERANCE, Plan, PlanStatus
 from planners.shedding import servable, value_with
 
 OBJECTIVE_TOLERANCE = 1e-6
@@ -46,7 +47,9 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     the objective `cost` in time, and the objective is the one that the assignment has, to a relative 1e-6. A plan with
     capacities of its own is judged by these. A plan without a fleet must say why.
 
-    >>> from planners.base import Candidate, Demand, Objective, Termination
+    >>> from planners.base import Objective
+    >>> from planners.candidate import Candidate, Demand
+    >>> from planners.plan import Termination
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
     >>> problem = PlanningProblem((demand,), (one,), (("L40", 2),), budget_usd_per_h=2.0)

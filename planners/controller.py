@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.base import Candidate, Demand, Objective, Plan, Planner, PlanningProblem
+from planners.base import Objective, PlanningProblem
+from planners.candidate import Candidate, Demand
+from planners.plan import Plan, Planner
 from planners.previous import Previous
 from planners.shedding import servable, value_with
 from sim.protocols import Decision, Situation

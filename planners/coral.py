@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Candidate, Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.blind import MixFleet, best_mix_fleet, capacity_weighted, mix_pace
+from planners.candidate import Candidate
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class CoralOptions(BaseModel):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planners.base import Candidate
+    from planners.candidate import Candidate
 
 _ROUNDING = 1e-9  # sums of prices are not exact
 
@@ -18,7 +18,7 @@ def without_dominated(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     take the place of c in any plan, so that there is always a best plan without c; also one with as few replicas and as
     few different configurations. Of candidates that are equal in all that, the first stays.
 
-    >>> from planners.base import Candidate
+    >>> from planners.candidate import Candidate
     >>> one = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,))
     >>> slow = Candidate("slow", "m", (("A40", 1), ("L40", 1)), 1.5, (2.9,))
     >>> [candidate.name for candidate in without_dominated([slow, one])]

@@ -13,15 +13,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from planners.assignment import best_assignment, objective_of
-from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.blind import mix_capacity_rps
 from planners.errors import PlannerError
 from planners.fleet import PROVED_GAP
+from planners.plan import Plan, Termination
 from planners.shedding import fleet_value, servable
 from planners.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
 
 if TYPE_CHECKING:
-    from planners.base import Candidate, Planner
+    from planners.candidate import Candidate
+    from planners.plan import Planner
 
 BUDGET = "budget"
 
@@ -237,7 +239,7 @@ def explain_plan(
     Raises:
         PlannerError: One of the names is not that of a candidate.
 
-    >>> from planners.base import Candidate, Demand
+    >>> from planners.candidate import Candidate, Demand
     >>> from planners.milp import MilpPlanner
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> two = Candidate("a", "m", (("L40", 2),), 2.0, (4.0,)), Candidate("b", "m", (("L4", 1),), 1.0, (1.0,))
@@ -268,7 +270,7 @@ def replaced_by(better: Candidate, worse: Candidate) -> int:
 
     Together they take no more GPUs of any type, cost no more, and serve no less of any workload type.
 
-    >>> from planners.base import Candidate
+    >>> from planners.candidate import Candidate
     >>> one, two = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,)), Candidate("two", "m", (("L40", 2),), 2.0, (5.0,))
     >>> replaced_by(one, two), replaced_by(two, one)
     (2, 0)

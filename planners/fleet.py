@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from planners.assignment import best_assignment, value_of
-from planners.base import Fractions, Objective, Termination
+from planners.base import Objective
 from planners.bounds import pace_bound, value_bound
+from planners.candidate import Fractions
+from planners.plan import Termination
 from planners.rows import Rows
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planners.base import Plan, Planner, PlanningProblem
+    from planners.base import PlanningProblem
+    from planners.plan import Plan, Planner
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def plan_frontier(
     Returns:
         The points, budget by budget.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> from planners.greedy import GreedyPlanner
     >>> demand, one = Demand("m", None, ("chat",), (100.0,)), Candidate("a", "m", (("L40", 1),), 0.9, (2.0,))
     >>> problem = PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=0.0)

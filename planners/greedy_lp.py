@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.blind import best_mix_fleet
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class GreedyLpOptions(BaseModel):

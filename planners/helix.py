@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, PlanningProblem
 from planners.blind import capacity_weighted, mix_capacity_rps
 from planners.composition import Composition, given_fleet
 from planners.fleet import termination_at
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 from planners.rows import Rows
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, PlanningProblem
 from planners.blind import capacity_weighted, mix_capacity_rps
 from planners.composition import Composition, given_fleet
 from planners.draws import HEXGEN_STREAM, generator
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 if TYPE_CHECKING:
     import numpy as np

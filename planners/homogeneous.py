@@ -6,9 +6,10 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, PlanningProblem
 from planners.fleet import FleetSearch, best_fleet, cheapest_fleet, termination_at
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class HomogeneousOptions(BaseModel):

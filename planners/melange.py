@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.bounds import pace_bound, value_bound
 from planners.fill import Filling
 from planners.fleet import FleetSearch, best_fleet, cheapest_fleet, termination_at
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class MelangeOptions(BaseModel):

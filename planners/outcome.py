@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planners.assignment import RATE_TOLERANCE, Assignment, objective_of
-from planners.base import Fractions, Objective, Plan, PlanningProblem, PlanStatus, Termination
+from planners.base import Objective, PlanningProblem
+from planners.candidate import Fractions
 from planners.check import broken_limits, check_plan
 from planners.fleet import best_fleet, cheapest_fleet
+from planners.plan import Plan, PlanStatus, Termination
 from planners.shedding import best_shares, value_with
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ class Drafting:
 def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
     """Why no fleet can serve what is demanded, in words for the user.
 
-    >>> from planners.base import Candidate, Demand
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> one = Candidate("a", "m", (("L40", 4),), 3.6, (2.0,))
     >>> why_infeasible(PlanningProblem((demand,), (one,), (("L40", 8),), budget_usd_per_h=3.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from planners.base import Candidate
+    from planners.candidate import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Previous:
     def working(self, candidates: Sequence[Candidate], counts: Sequence[int]) -> tuple[float, ...]:
         """How many replicas of each candidate of the next fleet serve, on average over `hold_s`.
 
-        >>> from planners.base import Candidate
+        >>> from planners.candidate import Candidate
         >>> two = [Candidate(name, "m", (("L40", 1),), 0.9, (1.0,)) for name in ("a", "b")]
         >>> Previous((("a", 3),), start_s=900.0, hold_s=3600.0).working(two, (4, 2))
         (3.75, 1.5)
@@ -67,7 +67,7 @@ class Previous:
     def drain_usd_per_h(self, candidates: Sequence[Candidate], counts: Iterable[int]) -> float:
         """What the replicas that the next fleet stops cost, spread over `hold_s`.
 
-        >>> from planners.base import Candidate
+        >>> from planners.candidate import Candidate
         >>> two = [Candidate(name, "m", (("L40", 1),), 2.0, (1.0,)) for name in ("a", "b")]
         >>> Previous((("a", 3),), drain_s=900.0, hold_s=3600.0).drain_usd_per_h(two, (1, 5))
         1.0

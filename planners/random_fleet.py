@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, PlanningProblem
 from planners.blind import capacity_weighted
 from planners.draws import RANDOM_STREAM, generator
 from planners.fill import Filling, fill
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class RandomOptions(BaseModel):

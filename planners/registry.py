@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-    from planners.base import Planner
+    from planners.plan import Planner
 
 GROUP = "hetserve.planners"
 

@@ -11,7 +11,8 @@ from planners.quiet import no_output
 if TYPE_CHECKING:
     from scipy.optimize import LinearConstraint
 
-    from planners.base import Demand, PlanningProblem
+    from planners.base import PlanningProblem
+    from planners.candidate import Demand
 
 
 Row = dict[int, float]

@@ -12,14 +12,16 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from planners.assignment import RATE_TOLERANCE, SHARE_TOLERANCE, Assignment, best_assignment, evaluate, value_of
+from planners.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, value_of
 from planners.base import Feature, Objective
+from planners.plan import shed_shares
 from planners.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from planners.base import Demand, Fractions, PlanningProblem
+    from planners.base import PlanningProblem
+    from planners.candidate import Fractions
 
 _NOISE = 1e-9  # shares below this are rounding of the LP solver
 
@@ -59,7 +61,8 @@ def servable(problem: PlanningProblem) -> PlanningProblem:
     Returns:
         The problem itself for the objective `cost`, or if nothing may be given up; and if there is no fleet even so.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0), shed_usd_per_request=(1.0, 0.1))
     >>> two = Candidate("a", "m", (("L4", 1),), 1.0, (2.0, 0.0)), Candidate("b", "m", (("L40", 1),), 1.0, (0.0, 2.0))
     >>> tight = PlanningProblem((demand,), two, (("L4", 1), ("L40", 1)), budget_usd_per_h=1.0)
@@ -112,7 +115,8 @@ def best_shares(problem: PlanningProblem, counts: Sequence[int]) -> Assignment:
     Returns:
         T and the shares; T is infinite if something that must be served cannot be.
 
-    >>> from planners.base import Candidate, Demand, PlanningProblem
+    >>> from planners.base import PlanningProblem
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (2.0, 2.0), shed_usd_per_request=(1.0, 0.1))
     >>> one = Candidate("a", "m", (("L4", 1),), 1.0, (3.0, 3.0))
     >>> problem = PlanningProblem((demand,), (one,), (("L4", 1),), 1.0, Objective.COST)
@@ -151,14 +155,6 @@ def penalty_usd_per_h(problem: PlanningProblem, fractions: Fractions) -> float:
         for w, shed in enumerate(shed_shares(problem, demand, fractions))
         if shed > 0 and demand.can_shed(w)
     )
-
-
-def shed_shares(problem: PlanningProblem, demand: Demand, fractions: Fractions) -> tuple[float, ...]:
-    """The share of each type of a model that nobody serves; 0 for those of which nothing is demanded."""
-    mine = problem.candidates_of(demand.model)
-    left = (1.0 - math.fsum(fractions[c][w] for c in mine) for w in range(len(demand.amounts)))
-    pairs = zip(demand.amounts, left, strict=True)
-    return tuple(share if amount > 0 and share > SHARE_TOLERANCE else 0.0 for amount, share in pairs)
 
 
 def _least_penalty(problem: PlanningProblem, counts: Sequence[int]) -> Fractions | None:

@@ -10,9 +10,10 @@ from dataclasses import replace
 from io import StringIO
 
 from planners.assignment import objective_of
-from planners.base import Feature, Objective, Plan, Planner, PlanningProblem, PlanStatus, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.check import check_plan
 from planners.fleet import PROVED_GAP
+from planners.plan import Plan, Planner, PlanStatus, Termination
 
 TOLERANCE = 1e-6
 """By which a plan may seem better than it can be: solvers round."""

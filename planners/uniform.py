@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from planners.base import Feature, Plan, PlanningProblem, Termination
+from planners.base import Feature, PlanningProblem
 from planners.fill import fill, in_proportion
 from planners.outcome import Drafting
+from planners.plan import Plan, Termination
 
 
 class UniformOptions(BaseModel):

@@ -47,7 +47,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
     less than a millionth, but somebody must be there to serve it: so every planner that serves everything rents `c`.
     In other cases of the problem nothing of it is demanded: there the replica may be lost.
 
-    >>> from planners.base import Candidate, Demand
+    >>> from planners.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> two = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,)), Candidate("b", "m", (("L40", 2),), 2.0, (3.0,))
     >>> forced = with_replica(PlanningProblem((demand,), two, (("L40", 8),), budget_usd_per_h=9.0), 1)
@@ -91,7 +91,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
 def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
     """GPUs of a type that the budget could rent if there were any number; None if it could rent any number.
 
-    >>> from planners.base import Candidate, Demand
+    >>> from planners.candidate import Candidate, Demand
     >>> demand, one = Demand("m", None, ("chat",), (100.0,)), Candidate("a", "m", (("L40", 2),), 1.8, (1.0,))
     >>> most_rentable(PlanningProblem((demand,), (one,), (("L40", 1),), budget_usd_per_h=5.0), "L40")
     4

@@ -26,7 +26,7 @@ from planners import (
     build_problem,
 )
 from scenarios import schema
-from scenarios.load import LoadedScenario
+from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_timeline, most_offered, offers_at
 from sim import (
     SLO,

@@ -38,7 +38,7 @@ from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
     from scenarios.compare import Row
-    from scenarios.load import LoadedScenario
+    from scenarios.loaded import LoadedScenario
 
 
 class InvalidInput(click.ClickException):

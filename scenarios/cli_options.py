@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from scenarios.compare import Row
-    from scenarios.load import LoadedScenario
+    from scenarios.loaded import LoadedScenario
     from scenarios.schema import PlannerChoice
 
 

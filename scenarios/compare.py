@@ -11,7 +11,8 @@ import yaml
 
 from planners import Plan, PlanningProblem
 from scenarios.errors import RunError
-from scenarios.load import LoadedScenario
+from scenarios.loaded import LoadedScenario
+from scenarios.policies import serve
 from scenarios.run import RESOLVED, Job, Watcher, read_result, run_directories, run_directory
 from scenarios.schema import PlannerChoice
 from sim import SLO, SimulationResult, compute_metrics
@@ -203,7 +204,7 @@ def run_rows(
                 rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
                 continue
             watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.label}", job.n_requests)
-            served = job.serve(choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
+            served = serve(job, choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
             directory = job.save(served, out, force=force or resume)
             rows.append(Row.from_result(served.result, directory))
     return rows

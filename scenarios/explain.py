@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
 from scenarios.build import make_service_time, make_slo
 from scenarios.errors import RunError
-from scenarios.load import LoadedScenario, load
+from scenarios.load import load
+from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_timeline, offers_at
 from scenarios.plan_file import read_promise
 from scenarios.run import Job

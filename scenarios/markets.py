@@ -26,7 +26,7 @@ from traces import (
 )
 
 if TYPE_CHECKING:
-    from scenarios.load import LoadedScenario
+    from scenarios.loaded import LoadedScenario
 
 _READERS = {"csv": read_availability_csv, "gpu_market": read_gpu_market, "spot_trace": read_spot_trace}
 

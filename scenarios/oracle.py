@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
 from scenarios.build import make_slo
+from scenarios.following import follow
 from scenarios.markets import make_market
 from scenarios.run import Job, Served, Step
 from scenarios.schema import PlannerChoice
@@ -78,15 +79,15 @@ def _runs(
 ) -> Iterator[Served]:
     market = make_market(job.loaded, job.seed)
     assert market is not None
-    yield job.serve(choice.model_copy(update={"policy": "static"}), plan, deployment, progress)
+    yield follow(job, choice.model_copy(update={"policy": "static"}), plan, deployment, progress)
     policies = ["replan"]
     if Feature.SWITCHING in get_planner(choice.name, choice.options).features:
         policies.append("replan_sticky")
     for policy in policies:
         other = choice.model_copy(update={"policy": policy})
         if job.loaded.scenario.planning.replanning.delay_s > 0:
-            yield job.serve(other, plan, deployment, progress)
-        at_once = job.serve(other, plan, deployment, progress, delay_s=0.0)
+            yield follow(job, other, plan, deployment, progress)
+        at_once = follow(job, other, plan, deployment, progress, delay_s=0.0)
         yield at_once
         first, *later = _in_advance(at_once.steps, market)
         timetable = Timetable(tuple(later))

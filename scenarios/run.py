@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import polars as pl
 import yaml
 
-from planners import Candidate, Plan, PlanningProblem, PlanStatus, get_planner
-from planners.controller import Controller, ReplanRules
+from planners import Plan, PlanningProblem, PlanStatus, get_planner
 from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
 from scenarios.errors import RunError
-from scenarios.load import LoadedScenario
+from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
@@ -160,71 +159,6 @@ class Job:
     def directory(self, out: Path, planner: str) -> Path:
         """Where the run of a planner is kept."""
         return run_directory(out, self.loaded.label, planner, self.seed)
-
-    def serve(
-        self,
-        choice: PlannerChoice,
-        plan: Plan,
-        deployment: Deployment,
-        progress: Callable[[float, int], None] | None = None,
-        n_jobs: int = 1,
-        delay_s: float | None = None,
-    ) -> Served:
-        """Serve the trace, by a planner's plan and policy.
-
-        Args:
-            choice: The planner.
-            plan: Its first plan.
-            deployment: What that wants to run.
-            progress: Called now and then with the simulated time and the number of requests arrived.
-            n_jobs: Processes to split the run over, where nothing changes.
-            delay_s: From a trigger until a new plan takes effect, instead of the scenario's.
-        """
-        if choice.policy == "oracle":
-            from scenarios.oracle import best_served
-
-            return best_served(self, choice, plan, deployment, progress)
-        controller = self._controller(choice, plan, deployment, delay_s)
-        facts = plan.to_dict(self.problem)
-        result = self.simulate(choice.label, deployment, facts, progress, n_jobs=n_jobs, replanner=controller)
-        steps = [Step(0.0, facts, deployment)]
-        if controller is not None:
-            # One may not have taken effect any more.
-            later = controller.steps[1 : 1 + len(result.manifest["replans"])]
-            steps += [Step(step.t_s, step.plan.to_dict(step.problem), step.deployment) for step in later]
-        return Served(replace(result, manifest=result.manifest | {"policy": choice.policy}), tuple(steps))
-
-    def _controller(
-        self, choice: PlannerChoice, plan: Plan, deployment: Deployment, delay_s: float | None
-    ) -> Controller | None:
-        """What plans again during the run; None for a static policy."""
-        market = make_market(self.loaded, self.seed)
-        if choice.policy == "static" or market is None or self.trace is None:
-            return None
-        settings = self.loaded.scenario.planning.replanning
-        rules = ReplanRules(
-            triggers=settings.triggers,
-            delay_s=settings.delay_s if delay_s is None else delay_s,
-            period_s=settings.period_s,
-            window_s=settings.window_s,
-            min_gap_s=settings.min_gap_s,
-            min_gain=settings.min_gain,
-            hold_s=settings.hold_s if choice.policy == "replan_sticky" else None,
-        )
-
-        def start_s(candidate: Candidate) -> float:
-            return 0.0 if candidate.spec is None else market.boot_s(candidate.spec)
-
-        return Controller(
-            get_planner(choice.name, choice.options),
-            self.problem,
-            plan,
-            deployment,
-            self.trace,
-            rules,
-            slo=make_slo(self.loaded.scenario),
-            start_s=start_s,
-        )
 
     def simulate(
         self,

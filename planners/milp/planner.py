@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from planners.base import Feature, Objective, Plan, PlanningProblem, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.check import broken_limits
 from planners.fill import by_value, fill
 from planners.fleet import PROVED_GAP, termination_at
@@ -25,6 +25,7 @@ from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
 from planners.outcome import Drafting, why_infeasible
+from planners.plan import Plan, Termination
 from planners.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 
 _METHODS = {"direct": solve_direct, "bisection": solve_bisection}

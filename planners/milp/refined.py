@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from planners.assignment import evaluate, objective_of, replica_times, value_of
-from planners.base import Capacities, Feature, Objective, Plan, PlanningProblem, PlanStatus, Termination
+from planners.base import Feature, Objective, PlanningProblem
+from planners.candidate import Capacities
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
+from planners.plan import Plan, PlanStatus, Termination
 from planners.shedding import in_full
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class _Try:
 
     @classmethod
     def of(cls, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> _Try:
-        from planners.trial import delivered_paces
+        from planners.delivery import delivered_paces
 
         times = replica_times(problem, plan.counts, plan.assignment)
         paces = delivered_paces(problem, plan, trial, most_requests)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 
 from planners.assignment import best_assignment
-from planners.base import Feature, Objective, Plan, PlanningProblem, PlanStatus, Termination
+from planners.base import Feature, Objective, PlanningProblem
 from planners.cases import NOW
 from planners.errors import PlannerError
 from planners.fleet import PROVED_GAP
@@ -20,6 +20,7 @@ from planners.milp.regret import Judge
 from planners.milp.robust_formulation import Criterion, RobustFleet, solve_robust
 from planners.milp.solve import Counts
 from planners.outcome import Drafting
+from planners.plan import Plan, PlanStatus, Termination
 from planners.shedding import in_full
 
 _SAID = {
@@ -87,7 +88,7 @@ class RobustPlanner:
         drafting = Drafting(problem, self.name, self.options)
         options = self.options
         problem = replace(in_full(problem), previous=None)
-        cases = {NOW: replace(problem, cases=())} | {case.name: case.problem(problem) for case in problem.cases}
+        cases = {NOW: replace(problem, cases=())} | {case.name: problem.in_case(case) for case in problem.cases}
         weights = _weights(options.weights, cases)
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
         alone = MilpPlanner(MilpOptions(gap=options.gap, time_limit_s=limit_s / 2 / len(cases)))

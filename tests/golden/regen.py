@@ -40,7 +40,7 @@ def write_family(family: str, path: Path) -> None:
 def write_robust_family(family: str, path: Path) -> None:
     """Write one family of those that join cases: the worked example, and a smaller market with other amounts."""
     now = worked_example()
-    case = Case("later", (("t1", 1), ("t2", 2), ("t3", 0)), ((20.0, 80.0),)).problem(now)
+    case = now.in_case(Case("later", (("t1", 1), ("t2", 2), ("t3", 0)), ((20.0, 80.0),)))
     objective = "mean" if family == "mean" else "level"
     families = tuple(dict.fromkeys([objective, family]))
     formulate_robust([now, case], [0.04, 0.02], "worst", [1.0, 3.0], families).lp.writeLP(str(path))

@@ -18,7 +18,7 @@ CRITERIA = ("worst", "mean", "regret")
 
 
 def all_cases(problem: PlanningProblem) -> list[PlanningProblem]:
-    return [dataclasses.replace(problem, cases=()), *(case.problem(problem) for case in problem.cases)]
+    return [dataclasses.replace(problem, cases=()), *(problem.in_case(case) for case in problem.cases)]
 
 
 def pace(case: PlanningProblem, counts: tuple[int, ...]) -> float:

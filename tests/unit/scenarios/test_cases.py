@@ -7,7 +7,8 @@ import yaml
 
 from planners import PlannerError
 from scenarios.errors import ScenarioError
-from scenarios.load import LoadedScenario, load
+from scenarios.load import load
+from scenarios.loaded import LoadedScenario
 from scenarios.run import Job
 from scenarios.schema import PlannerChoice
 

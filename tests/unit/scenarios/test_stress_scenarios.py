@@ -10,6 +10,7 @@ import pytest
 from planners import PlanningProblem, get_planner
 from scenarios.load import library_names, load, members
 from scenarios.oracle import Timetable
+from scenarios.policies import serve
 from scenarios.run import Job, Step
 from scenarios.schema import PlannerChoice
 from sim.protocols import Situation
@@ -80,7 +81,7 @@ def test_no_request_is_lost_or_counted_twice(name: str, stream: str, policy: str
         plan = job.plan(choice)
         deployment = job.deployment(plan)
         assert deployment is not None
-        served = job.serve(choice, plan, deployment)
+        served = serve(job, choice, plan, deployment)
         frames.append(served.result.requests)
         assert (len(served.steps) > 1) == (policy != "static")
     macro, iteration = frames

@@ -1,0 +1,102 @@
+"""What can be rented, and what is asked: the parts of a planning problem."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from sim.deployment import ReplicaSpec
+    from traces.workload import WorkloadMix
+
+Fractions = tuple[tuple[float, ...], ...]
+"""`fractions[c][w]`: the share of type w, of the model of candidate c, that the replicas of c serve together."""
+
+Capacities = tuple[tuple[float, ...], ...]
+"""`capacities[c][w]`: requests/s of type w that a replica of candidate c serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A replica configuration that can be rented, as often as budget and availability allow.
+
+    Attributes:
+        name: Unique in a problem.
+        model: Name of the model it serves.
+        gpus: Pairs of a GPU type and how many of it a replica takes, sorted by name.
+        usd_per_h: Price of a replica.
+        capacity_rps: Requests/s of each workload type of its model that a replica serves if all its time is theirs;
+            0 where it cannot serve the type.
+        spec: The replica, for the simulator; None where capacities come from a file.
+    """
+
+    name: str
+    model: str
+    gpus: tuple[tuple[str, int], ...]
+    usd_per_h: float
+    capacity_rps: tuple[float, ...]
+    spec: ReplicaSpec | None = None
+
+    @classmethod
+    def from_spec(cls, spec: ReplicaSpec, capacity_rps: Iterable[float], name: str | None = None) -> Self:
+        """The candidate that a replica makes; it is called as the replica if no name is given."""
+        gpus = tuple(spec.gpus.items())
+        return cls(
+            spec.name if name is None else name, spec.model.name, gpus, spec.usd_per_h, tuple(capacity_rps), spec
+        )
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of all types."""
+        return sum(n for _, n in self.gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked of one model.
+
+    Attributes:
+        model: Name of the model.
+        mix: The workload types and their mean lengths; None where capacities come from a file.
+        type_names: Names of the workload types.
+        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
+        shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
+            if all must be.
+
+    >>> from traces.workload import PAPER_GRID, WorkloadMix
+    >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
+    >>> Demand.from_requests("Llama-3-70B", mix, n_requests=1000).amounts[4]
+    250.0
+    """
+
+    model: str
+    mix: WorkloadMix | None
+    type_names: tuple[str, ...]
+    amounts: tuple[float, ...]
+    shed_usd_per_request: tuple[float, ...] = ()
+
+    @classmethod
+    def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
+        """A number of requests of a mix, for the objective `makespan`."""
+        names = tuple(kind.name for kind in mix.grid.types)
+        return cls(model, mix, names, tuple(n_requests * share for share in mix.share))
+
+    @classmethod
+    def from_rate(cls, model: str, mix: WorkloadMix, rate_rps: float) -> Self:
+        """A rate of requests of a mix, for the objectives `throughput` and `cost`."""
+        return cls.from_requests(model, mix, rate_rps)
+
+    @property
+    def total(self) -> float:
+        """Amount of all types."""
+        return math.fsum(self.amounts)
+
+    def can_shed(self, w: int) -> bool:
+        """Whether requests of a type may be left unserved."""
+        return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf
+
+    def shed_usd_per_h(self, w: int) -> float:
+        """What it costs to shed all of a type, if amounts are requests/s."""
+        return self.shed_usd_per_request[w] * self.amounts[w] * 3600.0
