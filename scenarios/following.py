@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from planners import Candidate, Plan, get_planner
 from planners.controller import Controller, ReplanRules
-from scenarios.build import make_slo
-from scenarios.markets import make_market
 from scenarios.run import Job, Served, Step
 from scenarios.schema import PlannerChoice
 from sim import Deployment
@@ -49,7 +47,7 @@ def _controller(
     job: Job, choice: PlannerChoice, plan: Plan, deployment: Deployment, delay_s: float | None
 ) -> Controller | None:
     """What plans again during the run; None for a static policy."""
-    market = make_market(job.loaded, job.seed)
+    market = job.market
     if choice.policy == "static" or market is None or job.trace is None:
         return None
     settings = job.loaded.scenario.planning.replanning
@@ -73,6 +71,6 @@ def _controller(
         deployment,
         job.trace,
         rules,
-        slo=make_slo(job.loaded.scenario),
+        slo=job.slo,
         start_s=start_s,
     )

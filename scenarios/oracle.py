@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
-from scenarios.build import make_slo
 from scenarios.following import follow
-from scenarios.markets import make_market
 from scenarios.run import Job, Served, Step
 from scenarios.schema import PlannerChoice
 from sim import Deployment, Market, compute_metrics
@@ -62,7 +60,7 @@ def best_served(
 
     def merit(served: Served) -> tuple[float, float]:
         settings = scenario.sim
-        metrics = compute_metrics(served.result, make_slo(scenario), settings.warmup_s, settings.cooldown_s)
+        metrics = compute_metrics(served.result, job.slo, settings.warmup_s, settings.cooldown_s)
         return min(metrics["slo_attainment"] or 0.0, enough), -(metrics["cost_usd"] or 0.0)
 
     best = max(_runs(job, choice, plan, deployment, progress), key=merit)  # the first of equal ones
@@ -77,7 +75,7 @@ def _runs(
     deployment: Deployment,
     progress: Callable[[float, int], None] | None,
 ) -> Iterator[Served]:
-    market = make_market(job.loaded, job.seed)
+    market = job.market
     assert market is not None
     yield follow(job, choice.model_copy(update={"policy": "static"}), plan, deployment, progress)
     policies = ["replan"]

@@ -15,13 +15,13 @@ import polars as pl
 import yaml
 
 from planners import Plan, PlanningProblem, PlanStatus, get_planner
-from scenarios.build import make_gpu_types, make_models, make_problem, make_service_time, make_slo, make_trace
+from scenarios.build import make_gpu_types, make_models, make_problem, make_slo, make_trace
 from scenarios.errors import RunError
 from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
-from sim import Clients, Deployment, SimulationResult, simulate, timeline
+from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, simulate, timeline
 from sim.protocols import Replanner
 from sim.result import MANIFEST
 from traces import Trace
@@ -111,6 +111,9 @@ class Job:
     seed: int
     trace: Trace | None
     problem: PlanningProblem
+    service_time: ServiceTimeModel | None
+    market: Market | None
+    slo: SLO
 
     @classmethod
     def prepare(cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False) -> Job:
@@ -121,7 +124,9 @@ class Job:
             PlannerError: A model fits on no GPU type of the market.
         """
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
-        return cls(loaded, seed, trace, make_problem(loaded, trace, seed, keep_dominated=keep_dominated))
+        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated)
+        service_time = problem.trial.service_time if problem.trial is not None else None
+        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), make_slo(loaded.scenario))
 
     @property
     def n_requests(self) -> int:
@@ -184,20 +189,20 @@ class Job:
         scenario = self.loaded.scenario
         settings = scenario.sim
         trace = self.trace if trace is None else trace
-        if trace is None:
+        if trace is None or self.service_time is None:
             msg = "there are no requests to simulate"
             raise RunError(msg)
         result = simulate(
             deployment,
             trace,
-            service_time=make_service_time(self.loaded),
+            service_time=self.service_time,
             router=settings.router,
             length_predictor=settings.length_predictor,
             stepping=settings.stepping,
             horizon_s=settings.horizon_s,
             prefix_caching=settings.prefix_caching,
             prefix_segment_tokens=settings.prefix_segment_tokens,
-            market=make_market(self.loaded, self.seed),
+            market=self.market,
             clients=None if settings.clients is None else Clients(**settings.clients.model_dump(), seed=self.seed),
             max_queued_requests=settings.max_queued_requests,
             replanner=replanner,
@@ -211,7 +216,7 @@ class Job:
             "scenario": self.loaded.label,
             "planner": planner,
             "seed": self.seed,
-            "slo": asdict(make_slo(scenario)),
+            "slo": asdict(self.slo),
             "warmup_s": settings.warmup_s,
             "cooldown_s": settings.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
