@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -16,17 +14,16 @@ from sim.batching import Sequence
 from sim.clients import Attempts
 from sim.clock import Clock, Order
 from sim.cluster import Cluster
+from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
-from sim.fleet import Fleet, Meter, Progress, Requests, Rows, Setting
-from sim.kv_cache import max_context_tokens
+from sim.fleet import Fleet, Meter, Progress, Requests, Setting
 from sim.parallel import Processes
-from sim.predictors import LENGTH_PREDICTORS, predict_kinds
+from sim.predictors import LENGTH_PREDICTORS
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.protocols import Situation
-from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
 from sim.replanning import Moves, Replanning
 from sim.result import SimulationResult
-from sim.router import ROUTERS, Router, make_router
+from sim.router import ROUTERS
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
     from traces.trace import Trace
-    from traces.workload import WorkloadMix
 
 Stepping = Literal["macro", "iteration"]
 
@@ -157,7 +153,6 @@ class _Simulation:
         max_queued_requests: int | None,
         progress: Progress | None,
     ) -> None:
-        self._deployment = deployment  # that requests go by
         self._wanted = deployment  # that is to run; its replicas may not be there yet
         self._trace = trace
         self._replanner = replanner
@@ -167,7 +162,6 @@ class _Simulation:
         self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes, market)
         self._fleet = Fleet(self._setting, len(trace))
         self._clients = clients
-        self._attempts: Attempts | None = None
         self._max_queued_requests = max_queued_requests
         self._progress = progress
         self._log = self._fleet.records.log
@@ -176,63 +170,25 @@ class _Simulation:
         self._requests = Requests(
             *(columns[name].to_numpy() for name in ("arrival_s", "prompt_tokens", "output_tokens"))
         )
-        models = list(trace.models)
-        codes = columns.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
-        self._model = array("i", codes["model"].to_numpy().tobytes())
-        self._models = models
-        self._mixes: list[WorkloadMix | None] = [None] * len(models)
-        self._kinds: list[list[int] | bytes] = [bytes(len(trace))] * len(models)
-        self._probabilities: list[list[list[float]]] = [[[1.0]]] * len(models)
-        self._predict()
-        self._routers: list[Router | None] = []
+        self._dispatcher = Dispatcher(
+            self._setting,
+            self._fleet,
+            trace,
+            self._requests,
+            router=router,
+            length_predictor=length_predictor,
+            max_queued_requests=max_queued_requests,
+        )
         self._cluster: Cluster | None = None
-        self._open: list[Replica] = []
-        self._connect(self._fleet.replicas.values())
-        # Requests for which there is no replica now, but there may be one later.
-        self._held: dict[Sequence, None] = {}
-        self._longest_tokens = self._longest_of_models() if market is not None else []
-
-    def _predict(self) -> None:
-        """Predict what requests are, for the routing tables of the deployment."""
-        for index, model in enumerate(self._models):
-            table = self._deployment.routing_table(model)
-            mix = None if table is None else table.mix
-            if mix == self._mixes[index]:
-                continue
-            self._mixes[index] = mix
-            if mix is None:
-                self._kinds[index], self._probabilities[index] = bytes(len(self._trace)), [[1.0]]
-            else:
-                kinds = predict_kinds(self._names["length_predictor"], self._trace, mix)
-                self._kinds[index], self._probabilities[index] = kinds
-
-    def _longest_of_models(self) -> list[int]:
-        """For each model, the most tokens of a request that a replica of the deployment can hold."""
-        wanted = [spec for spec, count in self._deployment.replicas if count > 0]
-        return [
-            max((max_context_tokens(spec) for spec in wanted if spec.model.name == model), default=0)
-            for model in self._models
-        ]
-
-    def _connect(self, replicas: Iterable[Replica]) -> None:
-        """Make the routers, for these replicas."""
-        self._routers = []
-        replicas = list(replicas)
-        for model, probabilities in zip(self._models, self._probabilities, strict=True):
-            served = [r for r in replicas if r.spec.model.name == model]
-            entries = [self._fleet.entries[r.replica_id] for r in served]
-            table = self._deployment.routing_table(model)
-            router = make_router(self._names["router"], served, entries, table, probabilities) if served else None
-            self._routers.append(router)
 
     def run(self, n_jobs: int) -> SimulationResult:
         """Run it."""
         if self._setting.market is not None:
             self._run_on_market(self._setting.market)
-        elif self._are_replicas_apart and all(router is None or router.is_load_oblivious for router in self._routers):
+        elif self._are_replicas_apart and self._dispatcher.is_load_oblivious:
             meter = Meter(self._progress, self._requests.arrival_s)
             with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
-                rows = self._route_all()
+                rows = self._dispatcher.route_all()
                 meter.add(len(self._log.reason))
                 processes.serve(self._fleet, self._setting, self._requests, rows, meter)
         else:
@@ -248,31 +204,21 @@ class _Simulation:
     def _begin(self, clock: Clock) -> None:
         """Let requests come."""
         if self._clients is not None:
-            self._attempts = Attempts(
-                self._clients, clock, self._log, send=self._send, withdraw=self._withdraw, fail=self._fail
-            )
+            to = self._dispatcher
+            to.attempts = Attempts(self._clients, clock, self._log, send=to.send, withdraw=to.withdraw, fail=to.fail)
         self._wait_for_next(self._everybody(), clock)
 
     def _everybody(self) -> Iterator[tuple[float, Sequence]]:
         meter = Meter(self._progress, self._requests.arrival_s)
         return meter.watch(self._requests.sequences(np.arange(len(self._trace))))
 
-    def _route_all(self) -> list[Rows]:
-        """Route all requests beforehand: for each replica, the rows of those that come to it."""
-        tokens = (self._requests.prompt_tokens + self._requests.output_tokens).tolist()
-        for row, total_tokens in enumerate(tokens):
-            self._route(row, total_tokens)
-        replica_id = np.array(self._log.replica_id)
-        order = np.argsort(replica_id, kind="stable")
-        bounds = np.searchsorted(replica_id[order], np.arange(len(self._fleet.replicas) + 1))
-        return [order[low:high] for low, high in itertools.pairwise(bounds)]
-
     def _wait_for_next(self, arrivals: Iterator[tuple[float, Sequence]], clock: Clock) -> None:
         """Submit the next request to its replica when its time has come, and so on."""
         arrival_s, seq = next(arrivals, (inf, None))
         if seq is None:
             return
-        send = self._send if self._attempts is None else self._attempts.begin
+        attempts = self._dispatcher.attempts
+        send = self._dispatcher.send if attempts is None else attempts.begin
 
         def arrive(_: simpy.Event) -> None:
             self._wait_for_next(arrivals, clock)
@@ -280,51 +226,6 @@ class _Simulation:
             send(seq, arrival_s)
 
         clock.at(arrival_s, Order.ARRIVAL, arrive)
-
-    def _send(self, seq: Sequence, now_s: float) -> None:
-        """Send a request to a replica, or hold it until there is one that it fits on."""
-        tokens = seq.prompt_tokens + seq.output_tokens
-        if self._setting.market is not None and self._must_wait(seq, tokens):
-            self._held[seq] = None
-            return
-        replica = self._route(seq.index, tokens)
-        if replica is None:
-            self._log.failed_s[seq.index] = now_s
-            return
-        if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
-            self._fail(seq, now_s, QUEUE_FULL)
-        else:
-            replica.submit(seq, now_s)
-
-    def _withdraw(self, seq: Sequence, now_s: float) -> None:
-        """Take back a request that waits or runs somewhere."""
-        if seq in self._held:
-            del self._held[seq]
-        else:
-            replica = self._fleet.replicas[self._log.replica_id[seq.index]]
-            self._log.recomputed_tokens[seq.index] += replica.withdraw(seq, now_s)
-
-    def _fail(self, seq: Sequence, now_s: float, reason: str = TIMED_OUT) -> None:
-        """An attempt to serve a request has failed: its client tries again, or it has ended."""
-        if self._attempts is None or not self._attempts.try_again(seq, now_s):
-            self._log.reason[seq.index] = reason
-            self._log.generated_tokens[seq.index] = seq.generated_tokens
-            self._log.failed_s[seq.index] = now_s
-
-    def _route(self, row: int, tokens: int) -> Replica | None:
-        """The replica that a request goes to, or None if it is rejected."""
-        model = self._model[row]
-        router = self._routers[model]
-        if router is None:
-            is_served = self._models[model] in self._deployment.models
-            self._log.reason[row] = "exceeds_context" if is_served else "no_replica_of_model"
-            return None
-        replica = router.choose(self._kinds[model][row], tokens)
-        if replica is None:
-            self._log.reason[row] = "exceeds_context"
-            return None
-        self._log.replica_id[row] = replica.replica_id
-        return replica
 
     # Replicas that come and go ----------------------------------------------------------------------------
 
@@ -334,11 +235,7 @@ class _Simulation:
         until_s = market.timeline.end_s if horizon_s is None else horizon_s
 
         def on_change(replicas: list[Replica]) -> None:
-            self._open = replicas
-            self._connect(replicas)
-            held, self._held = self._held, {}
-            for seq in held:
-                self._send(seq, clock.now)
+            self._dispatcher.reconnect(replicas, clock.now)
 
         def look(cause: Literal["change", "check"]) -> Situation:
             wanted, running = self._wanted, cluster.running
@@ -348,9 +245,9 @@ class _Simulation:
             if self._replanning is not None:
                 self._replanning.on_change()
 
-        wanted = self._deployment.replicas
+        wanted = self._setting.deployment.replicas
         cluster = Cluster(
-            wanted, market, self._fleet, clock, until_s, on_change, self._lose, on_market, self._is_at_rest
+            wanted, market, self._fleet, clock, until_s, on_change, self._dispatcher.lose, on_market, self._is_at_rest
         )
         self._cluster = cluster
         if self._replanner is not None:
@@ -359,74 +256,40 @@ class _Simulation:
         self._fleet.run(clock)
         gone = {lease.replica for lease in cluster.leases if lease.released_s is not None}
         self._fleet.close(self._fleet.replicas.values(), clock, gone)
-        for seq in self._held:
+        for seq in self._dispatcher.held:
             self._log.generated_tokens[seq.index] = seq.generated_tokens
 
     def _adopt(self, deployment: Deployment) -> Moves:
         assert self._cluster is not None
 
-        def on_switch() -> None:
-            self._deployment = deployment
-            self._longest_tokens = list(map(max, self._longest_tokens, self._longest_of_models()))
-            self._predict()
-
         self._wanted = deployment
-        return self._cluster.adopt(deployment.replicas, on_switch)
+        return self._cluster.adopt(deployment.replicas, lambda: self._dispatcher.adopt(deployment))
 
     def _is_over(self) -> bool:
         """Whether all requests have ended."""
-        return not self._held and self._is_quiet()
+        return not self._dispatcher.held and self._is_quiet()
 
     def _is_at_rest(self) -> bool:
         """Whether all requests have ended, but for those that wait for what never comes."""
         cluster = self._cluster
-        is_in_vain = cluster is None or not self._held or not cluster.may_serve(self._fits_who_is_held)
+        is_in_vain = (
+            cluster is None or not self._dispatcher.held or not cluster.may_serve(self._dispatcher.fits_who_is_held)
+        )
         return is_in_vain and self._is_quiet()
 
     def _is_quiet(self) -> bool:
         """Whether no more requests come, and no replica has any."""
-        is_any_to_come = self._n_arrived < len(self._trace) or (self._attempts and self._attempts.n_to_come)
-        return not is_any_to_come and not any(replica.n_outstanding for replica in self._fleet.replicas.values())
-
-    def _fits_who_is_held(self, replica: Replica) -> bool:
-        return any(
-            self._models[self._model[seq.index]] == replica.spec.model.name
-            and seq.prompt_tokens + seq.output_tokens <= replica.max_context_tokens
-            for seq in self._held
+        is_any_to_come = self._n_arrived < len(self._trace) or (
+            self._dispatcher.attempts and self._dispatcher.attempts.n_to_come
         )
-
-    def _must_wait(self, seq: Sequence, tokens: int) -> bool:
-        """Whether a request fits on a replica of this or an earlier deployment, but on none of those that are there."""
-        model = self._model[seq.index]
-        if tokens > self._longest_tokens[model]:
-            return False
-        name = self._models[model]
-        return all(tokens > r.max_context_tokens for r in self._open if r.spec.model.name == name)
-
-    def _lose(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
-        """Requests of a replica that is gone: dropped, or sent elsewhere."""
-        assert self._setting.market is not None
-        rule, log = self._setting.market.interrupted, self._log
-        for seq, computed in lost:
-            row = seq.index
-            if seq.admission >= 0:  # it had begun
-                log.n_interrupted[row] += 1
-                log.recomputed_tokens[row] += computed
-                if rule == "drop":
-                    self._fail(seq, now_s, INTERRUPTED)
-                    continue
-                if rule == "restart":
-                    seq.generated_tokens = 0
-                    seq.target_tokens = seq.prompt_tokens
-                    log.first_token_s[row] = NAN
-            self._send(seq, now_s)
+        return not is_any_to_come and not any(replica.n_outstanding for replica in self._fleet.replicas.values())
 
     def _result(self) -> SimulationResult:
         records, market = self._fleet.records, self._setting.market
         requests = records.log.to_frame(self._trace.requests)
         times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
         last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
-        if self._attempts is not None:  # what was under way for clients that gave up goes on to its end
+        if self._dispatcher.attempts is not None:  # what was under way for clients that gave up goes on to its end
             batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
             last_s = max([last_s, *(batch.end_s for batch in batches)])
         end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
