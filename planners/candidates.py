@@ -18,8 +18,8 @@ from sim.catalog import GpuType, ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec
 from sim.errors import DeploymentError
 from sim.kv_cache import max_context_tokens
-from sim.metrics import SLO
 from sim.service_time import ServiceTimeModel
+from sim.slo import SLO
 from sim.units import GIB
 
 Measure = Callable[[ReplicaSpec, Sequence[Kind]], float]

@@ -9,12 +9,13 @@ from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError
 from sim.failures import Failures
 from sim.kv_cache import kv_blocks, max_context_tokens
 from sim.market import Market
-from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
+from sim.metrics import METRICS, Metric, compute_metrics, itl_by_replica
 from sim.predictors import LENGTH_PREDICTORS
 from sim.records import Status
 from sim.result import SimulationResult
 from sim.router import ROUTERS
 from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+from sim.slo import SLO
 from sim.stress import STRESS_METRICS, compute_stress, stress_by_drop
 from sim.table_service_time import TableServiceTime
 from sim.timeline import TIMELINE_SCHEMA, timeline

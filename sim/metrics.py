@@ -5,88 +5,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sim.itl import middle_s
 from sim.records import INTERRUPTED, QUEUE_FULL, TIMED_OUT, Status
+from sim.slo import E2E_S, IS_COMPLETED, QUEUE_S, SLO, TPOT_S, TTFT_S
 from sim.units import HOUR_S
+from sim.window import Window, served_in
 
 if TYPE_CHECKING:
     from sim.result import SimulationResult
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
-TTFT_S = pl.col("first_token_s") - pl.col("arrival_s")
-E2E_S = pl.col("finish_s") - pl.col("arrival_s")
-QUEUE_S = pl.col("first_scheduled_s") - pl.col("arrival_s")
-TPOT_S = pl.when(pl.col("output_tokens") > 1).then(
-    (pl.col("finish_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
-)
-IS_COMPLETED = pl.col("status") == Status.COMPLETED.value
-
-
-@dataclass(frozen=True, slots=True)
-class SLO:
-    """Service-level objective of a request, and the share of requests that should meet it; None is no limit.
-
-    `by_model` has the limits of models that have limits of their own, by name; the goal is the same for all.
-    """
-
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    e2e_s: float | None = None
-    attainment: float = 0.99
-    by_model: tuple[tuple[str, SLO], ...] = ()
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> SLO:
-        """The SLO of which `dataclasses.asdict` made this.
-
-        >>> from dataclasses import asdict
-        >>> slo = SLO(ttft_s=1.0, by_model=(("Llama-3-70B", SLO(ttft_s=5.0)),))
-        >>> SLO.from_dict(asdict(slo)) == slo
-        True
-        """
-        by_model = tuple((model, cls.from_dict(own)) for model, own in data.get("by_model", ()))
-        return cls(**{**data, "by_model": by_model})
-
-    @property
-    def asks_for_nothing(self) -> bool:
-        """Whether it has no limit for any model."""
-        limits = (self.ttft_s, self.tpot_s, self.e2e_s)
-        return limits == (None, None, None) and all(own.asks_for_nothing for _, own in self.by_model)
-
-    def of_model(self, model: str) -> SLO:
-        """What it asks of the requests of a model."""
-        own = dict(self.by_model).get(model, self)
-        return SLO(own.ttft_s, own.tpot_s, own.e2e_s, self.attainment)
-
-    def is_met(self) -> pl.Expr:
-        """Whether a request completed within all limits; one with a single output token has no TPOT to miss."""
-        met = self._is_within()
-        for model, own in self.by_model:
-            met = pl.when(pl.col("model") == model).then(own._is_within()).otherwise(met)
-        return met
-
-    def _is_within(self) -> pl.Expr:
-        met = IS_COMPLETED
-        for limit, value in ((self.ttft_s, TTFT_S), (self.tpot_s, TPOT_S), (self.e2e_s, E2E_S)):
-            if limit is not None:
-                met = met & (value <= limit).fill_null(value=True)
-        return met
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A named figure of a run: unit, meaning, whether more is better (None: neither), and its expression.
 
-    Request metrics see the requests that arrived in the window, with a column `is_good`; rate metrics a row with sums
-    over those that finished in it; replica metrics the replica frame with a column `end_s`; ITL metrics a row for each
-    length of gaps, in ascending order.
+    Request metrics see the requests that arrived in the window, with columns `is_good` and `is_undecided`; rate metrics
+    a row with what was done and spent in it; run metrics all requests, and replica metrics the replica frame, with a
+    column `end_s`; ITL metrics a row for each length of gaps, in ascending order.
     """
 
     name: str
@@ -132,18 +74,18 @@ REQUEST_METRICS: tuple[Metric, ...] = (
     Metric(
         "slo_attainment",
         "share",
-        "Share of the requests that arrived in the window that completed within the SLO.",
+        "Share of the requests that arrived in the window and are not undecided that completed within the SLO.",
         True,
-        pl.col("is_good").mean(),
+        pl.col("is_good").filter(~pl.col("is_undecided")).mean(),
+    ),
+    Metric(
+        "n_undecided",
+        "requests",
+        "Requests unfinished at the horizon that had missed no limit of the SLO by then.",
+        None,
+        pl.col("is_undecided").sum(),
     ),
     *_latency_metrics(),
-    Metric(
-        "makespan_s",
-        "s",
-        "Last finish - first arrival.",
-        False,
-        pl.col("finish_s").max() - pl.col("arrival_s").min(),
-    ),
     Metric(
         "n_preemptions",
         "preemptions",
@@ -189,58 +131,81 @@ REQUEST_METRICS: tuple[Metric, ...] = (
     ),
 )
 
-_cost_usd = pl.col("usd_per_h") * pl.col("window_s") / HOUR_S
-
 RATE_METRICS: tuple[Metric, ...] = (
     Metric(
         "throughput_rps",
         "requests/s",
-        "Requests that finished in the window / its length.",
+        "Requests served in the window, each by the share of its tokens computed there / its length.",
         True,
-        pl.col("n_finished") / pl.col("window_s"),
+        pl.col("n_served") / pl.col("window_s"),
     ),
     Metric(
         "output_tokens_per_s",
         "tokens/s",
-        "Output tokens of the requests that finished in the window / its length.",
+        "Output tokens generated in the window / its length.",
         True,
-        pl.col("finished_tokens") / pl.col("window_s"),
+        pl.col("generated_tokens") / pl.col("window_s"),
     ),
     Metric(
         "goodput_rps",
         "requests/s",
-        "Requests that finished in the window and met the SLO / its length.",
+        "The same as throughput, of requests that met the SLO.",
         True,
         pl.col("n_good") / pl.col("window_s"),
     ),
-    Metric("usd_per_h", "$/h", "Price of what is rented, mean over the whole run.", False, pl.col("usd_per_h")),
-    Metric("cost_usd", "$", "Price of what is rented x length of the window.", False, _cost_usd),
+    Metric(
+        "usd_per_h",
+        "$/h",
+        "Price of what is rented, mean over the window.",
+        False,
+        pl.col("usd") / pl.col("window_s") * HOUR_S,
+    ),
     Metric(
         "usd_per_1k_requests",
         "$",
-        "Cost / 1,000 requests that finished in the window.",
+        "Price of what is rented in the window / 1,000 requests served in it.",
         False,
-        _cost_usd / pl.col("n_finished") * 1e3,
+        pl.col("usd") / pl.col("n_served") * 1e3,
     ),
     Metric(
         "usd_per_million_output_tokens",
         "$",
-        "Cost / 1,000,000 output tokens of the requests that finished in the window.",
+        "Price of what is rented in the window / 1,000,000 output tokens generated in it.",
         False,
-        _cost_usd / pl.col("finished_tokens") * 1e6,
+        pl.col("usd") / pl.col("generated_tokens") * 1e6,
     ),
     Metric(
         "usd_per_good_request",
         "$",
-        "Cost / requests that finished in the window and met the SLO.",
+        "Price of what is rented in the window / requests served in it that met the SLO.",
         False,
-        _cost_usd / pl.col("n_good"),
+        pl.col("usd") / pl.col("n_good"),
+    ),
+)
+
+_first_s, _last_s = pl.col("arrival_s").min(), pl.col("arrival_s").max()
+
+RUN_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "drain_s",
+        "s",
+        "Last finish - last arrival: how long the fleet went on after that.",
+        False,
+        (pl.col("finish_s").max() - _last_s).clip(0.0),
+    ),
+    Metric(
+        "makespan_s",
+        "s",
+        "Last finish - first arrival, where all requests arrive at once; elsewhere none.",
+        False,
+        pl.when(_first_s == _last_s).then(pl.col("finish_s").max() - _first_s),
     ),
 )
 
 _rented_s = pl.col("released_s").fill_null(pl.col("end_s")) - pl.col("rented_s")
 
 REPLICA_METRICS: tuple[Metric, ...] = (
+    Metric("cost_usd", "$", "Price of all that was rented, over the whole run.", False, pl.col("usd").sum()),
     Metric(
         "gpu_utilization",
         "share",
@@ -290,7 +255,9 @@ ITL_METRICS: tuple[Metric, ...] = (
     Metric("itl_s_max", "s", "Longest time between two tokens of a request.", False, pl.col("itl_max_s").max()),
 )
 
-METRICS: dict[str, Metric] = {m.name: m for m in (*REQUEST_METRICS, *ITL_METRICS, *RATE_METRICS, *REPLICA_METRICS)}
+METRICS: dict[str, Metric] = {
+    m.name: m for m in (*REQUEST_METRICS, *ITL_METRICS, *RATE_METRICS, *RUN_METRICS, *REPLICA_METRICS)
+}
 
 
 def compute_metrics(
@@ -298,33 +265,23 @@ def compute_metrics(
 ) -> dict[str, float | None]:
     """All metrics of a run; None where nothing defines one (a latency when nothing completed).
 
-    The window begins at the warm-up and ends a cool-down before the end of the run.
-
     Args:
         result: The run.
         slo: What `goodput_rps`, `slo_attainment` and `usd_per_good_request` ask for; completion alone if None.
-        warmup_s: Length of the warm-up.
-        cooldown_s: Length of the cool-down.
+        warmup_s: From the first arrival to the begin of the window.
+        cooldown_s: From the end of the window to the last arrival.
     """
+    slo = SLO() if slo is None else slo
     end_s = float(result.manifest["end_s"])
-    last_s = end_s - cooldown_s
-    requests = result.requests.with_columns(is_good=(slo if slo is not None else SLO()).is_met())
-    finished = requests.filter(pl.col("finish_s").is_between(warmup_s, last_s))
-    rates = finished.select(
-        n_finished=pl.len(),
-        finished_tokens=pl.col("output_tokens").cast(pl.Int64).sum(),
-        n_good=pl.col("is_good").sum(),
-        window_s=pl.lit(max(last_s - warmup_s, 0.0)),
-        usd_per_h=pl.lit(float(result.replicas["usd"].sum()) / end_s * HOUR_S if end_s > 0 else None, pl.Float64),
-    )
-    arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
-    replicas = result.replicas.with_columns(end_s=pl.lit(end_s))
+    window = Window.of(result, warmup_s, cooldown_s)
+    requests = result.requests.with_columns(is_good=slo.is_met(), is_undecided=slo.is_undecided(end_s))
     row: dict[str, float | None] = {}
     for frame, metrics in (
-        (arrived, REQUEST_METRICS),
+        (requests.filter(window.contains(pl.col("arrival_s"))), REQUEST_METRICS),
         (_gaps(result.replicas), ITL_METRICS),
-        (rates, RATE_METRICS),
-        (replicas, REPLICA_METRICS),
+        (served_in(window, requests, result), RATE_METRICS),
+        (requests, RUN_METRICS),
+        (result.replicas.with_columns(end_s=pl.lit(end_s)), REPLICA_METRICS),
     ):
         row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)
     return {name: _finite(value) for name, value in row.items()}

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sim.metrics import SLO, Metric
+from sim.leases import gpu_phases, prices
+from sim.metrics import Metric
 from sim.records import Status
-from sim.timeline import gpu_phases, prices, slo_of
+from sim.slo import SLO
+from sim.timeline import slo_of
 
 if TYPE_CHECKING:
     from sim.result import SimulationResult

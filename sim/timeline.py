@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from sim.errors import SettingsError
-from sim.metrics import SLO
+from sim.leases import Floats, gpu_phases, gpu_types, prices
+from sim.slo import SLO
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 N_INTERVALS = 600
 
 _SLIVER = 1e-6  # of a step: an interval that rounding leaves at the end belongs to the one before
-
-Floats = npt.NDArray[np.float64]
 
 TIMELINE_SCHEMA = pl.Schema(
     {
@@ -123,39 +121,6 @@ def _integrals(times: Floats, weights: Floats, edges: Floats) -> Floats:
 # GPUs -------------------------------------------------------------------------------------------------------
 
 
-def gpu_types(result: SimulationResult) -> list[str]:
-    """GPU types that could be rented or were, sorted."""
-    offered = [] if result.availability is None else result.availability["gpu_type"].to_list()
-    return sorted({*offered, *gpu_phases(result)["gpu_type"]})
-
-
-def gpu_phases(result: SimulationResult) -> pl.DataFrame:
-    """What each replica went through, by GPU type, up to the end of the run.
-
-    Returns:
-        A row for each GPU type of each replica: `replica_id`, `gpu_type`, `n` GPUs of it, its price in the catalog
-        `usd_per_h`, when it was rented (`rented_s`), began to serve (`open_s`), took no more (`leaving_s`) and was
-        gone (`gone_s`): in this order, and none is null. A replica that never served has `open_s` = `leaving_s`. When
-        it failed in between and was back, `failed_s` and `back_s`, are lists.
-    """
-    gone_s = pl.col("released_s").fill_null(float(result.manifest["end_s"]))
-    leaving_s = pl.min_horizontal(pl.col("notice_s").fill_null(gone_s), gone_s)
-    return (
-        result.replicas.select(
-            "replica_id",
-            "gpus",
-            "rented_s",
-            "failed_s",
-            "back_s",
-            open_s=pl.min_horizontal(pl.col("open_s").fill_null(leaving_s), leaving_s),
-            leaving_s=leaving_s,
-            gone_s=gone_s,
-        )
-        .explode("gpus")
-        .unnest("gpus")
-    )
-
-
 def _gpus(result: SimulationResult, phases: pl.DataFrame, gpu: str, edges: Floats) -> pl.DataFrame:
     phases = phases.filter(gpu_type=gpu)
     n = phases["n"].to_numpy().astype(np.float64)
@@ -187,20 +152,6 @@ def _gpus(result: SimulationResult, phases: pl.DataFrame, gpu: str, edges: Float
             steps = np.diff(changes["count"].to_numpy().astype(np.float64), prepend=0.0)
             available = pl.lit(pl.Series(_integrals(changes["t_s"].to_numpy(), steps, edges) / width_s))
     return pl.DataFrame(columns).with_columns(available=available, gpu_type=pl.lit(gpu))
-
-
-def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
-    """What one GPU of a type would have cost from 0 until a time: times, and dollars, linear in between."""
-    end_s = float(result.manifest["end_s"])
-    phases = gpu_phases(result).filter(gpu_type=gpu)
-    catalog = float(phases["usd_per_h"][0]) if phases.height else 0.0
-    times, usd_per_h = np.zeros(1), np.full(1, catalog)
-    if result.availability is not None:
-        changes = result.availability.filter(gpu_type=gpu)
-        if not changes.is_empty():
-            times, usd_per_h = changes["t_s"].to_numpy(), changes["usd_per_h"].fill_null(catalog).to_numpy()
-    knots = np.append(times, max(end_s, float(times[-1])))
-    return knots, np.append(0.0, np.cumsum(np.diff(knots) * usd_per_h)) / HOUR_S
 
 
 # Requests ---------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
             ("scenarios\nwith a run", "right"),
             (f"better than\n{baseline} in", "right"),
             (f"promise, of\n{baseline}'s", "right"),
-            ("goodput, of promised\nor offered", "right"),
+            ("kept\nof promise", "right"),
             ("throughput", "right"),
             ("P50 latency", "right"),
             ("P90 latency", "right"),

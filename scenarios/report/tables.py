@@ -46,21 +46,24 @@ def results_table(comparison: Comparison) -> Table:
     (same,) = offered if len(offered) == 1 else (None,)
     table = make_table("What it delivers" if same is None else f"What it delivers, of {same:.2f} req/s offered")
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
+    some_undecided = any(row.metrics.get("n_undecided") for row in comparison.rows)
+    at_once = any(row.metrics.get("makespan_s") is not None for row in comparison.rows)
     left, right = ("left", "right")
     make_columns(
         table,
         [
             ("planner", left),
             *([("offered\nreq/s", right)] if len(offered) > 1 else []),
-            ("carried\nreq/s", right),
+            ("throughput\nreq/s", right),
             (f"vs\n{comparison.baseline}", right),
-            ("goodput, of promised\nor offered", right),
+            ("kept\nof promise", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
             (f"within SLO\ngoal {100 * goal:g} %", right),
+            *([("undecided\nrequests", right)] if some_undecided else []),
             ("$ / M output\ntokens", right),
             (f"vs\n{comparison.baseline}", right),
-            ("makespan\ns", right),
+            ("makespan\ns" if at_once else "drain\ns", right),
         ],
     )
     for row in comparison.rows:
@@ -74,9 +77,10 @@ def results_table(comparison: Comparison) -> Table:
             f"{number(m.get('ttft_s_p50'), 2)} / {number(m.get('ttft_s_p99'), 2)}",
             f"{number(m.get('tpot_s_p50'), 0, 1e3)} / {number(m.get('tpot_s_p99'), 0, 1e3)}",
             share(m.get("slo_attainment")),
+            *([number(m.get("n_undecided"), 0)] if some_undecided else []),
             number(m.get("usd_per_million_output_tokens"), 2),
             _change(comparison.change(row, "usd_per_million_output_tokens")),
-            number(m.get("makespan_s"), 0),
+            number(m.get("makespan_s" if at_once else "drain_s"), 0),
         )
     return table
 

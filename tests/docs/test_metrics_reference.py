@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.compare import Comparison, Row
+from scenarios.report.summary import standings_table
+from scenarios.report.tables import fleet_table, results_table
 from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
@@ -16,7 +19,7 @@ SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SEC
 
 
 def test_every_metric_has_a_heading_and_every_heading_a_metric() -> None:
-    headings = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
+    headings = re.findall(r"^### (`.*)$", PAGE, re.MULTILINE)
     assert not METRICS.keys() & STRESS_METRICS.keys()
     assert sorted(headings) == sorted(f"`{name}`" for name in ALL)
 
@@ -29,3 +32,22 @@ def test_unit_direction_and_formula(name: str) -> None:
     assert unit == metric.unit
     assert better == {True: "more", False: "less", None: ""}[metric.more_is_better]
     assert formula.strip()
+
+
+def printed_columns() -> set[str]:
+    """Headers of the tables of runs, in all their forms."""
+    found: set[str] = set()
+    for offered, makespan_s in ((1.0, None), (2.0, 9.0)):
+        metrics = {"n_undecided": 1, "makespan_s": makespan_s}
+        rows = [
+            Row("s", "BASELINE", 0, "ok", {"planner": "milp"}, dict(metrics), offered_rps, 1.0, 9)
+            for offered_rps in (1.0, offered)
+        ]
+        comparison = Comparison.of(rows, "BASELINE")
+        tables = (fleet_table(comparison), results_table(comparison), standings_table([], "BASELINE", 1))
+        found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
+    return {re.sub(r" goal .*", "", header) for header in found}
+
+
+def test_every_printed_column_has_a_heading_and_every_heading_a_column() -> None:
+    assert sorted(re.findall(r"^### ([^`].*)$", PAGE, re.MULTILINE)) == sorted(printed_columns())

@@ -36,6 +36,7 @@ REQUESTS = pl.DataFrame(
         "n_retries": [0, 0, 3, 1, 0],
         "n_timeouts": [0, 0, 0, 1, 0],
         "recomputed_tokens": [0, 0, 0, 0, 7],
+        "ended_s": [5.0, 3.0, 2.0, None, 12.0],
         "prompt_tokens": [10, 20, 30, 40, 50],
         "cached_prompt_tokens": [0, 16, 0, 32, 0],
         "status": ["completed", "completed", "rejected", "unfinished", "completed"],
@@ -57,12 +58,19 @@ REPLICAS = pl.DataFrame(
         "itl_count": [[9, 1], []],
         "rented_s": [0.0, 0.0],
         "released_s": pl.Series([None, None], dtype=pl.Float64),
+        "open_s": [0.0, 0.0],
+        "notice_s": pl.Series([None, None], dtype=pl.Float64),
         "usd": [0.5, 1.5],
+        "gpus": [[{"gpu_type": "A", "n": 1, "usd_per_h": 90.0}], [{"gpu_type": "B", "n": 4, "usd_per_h": 67.5}]],
         "failed_s": [[], [1.0, 9.0]],
         "back_s": [[], [3.0, 12.0]],
     }
 )
-RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "usd_per_h": 360.0})  # 0.1 $/s
+RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0})  # 0.1 $/s
+
+# The window is [0, 4]. The first request has all 10 tokens of its prompt computed there and 3 of the 4 that follow its
+# first output token; the second all 4 that were not cached; the others none.
+SERVED = 13 / 14 + 1
 
 BY_HAND = {
     "n_requests": 5,
@@ -73,7 +81,8 @@ BY_HAND = {
     "n_rejected_queue_full": 1,
     "n_dropped_interrupted": 0,
     "n_dropped_timed_out": 0,
-    "slo_attainment": 3 / 5,
+    "slo_attainment": 3 / 4,  # the unfinished one has missed nothing yet
+    "n_undecided": 1,
     "ttft_s_mean": (1 + 2 + 4) / 3,  # that of the unfinished one, 3 s, does not count
     "ttft_s_p50": 2.0,
     "ttft_s_p90": 2 + 0.8 * 2,  # 0.9 x 2 intervals: 0.8 of the way from 2 to 4
@@ -94,7 +103,8 @@ BY_HAND = {
     "queue_s_p90": 0.5 + 0.8 * 2.5,
     "queue_s_p95": 0.5 + 0.9 * 2.5,
     "queue_s_p99": 0.5 + 0.98 * 2.5,
-    "makespan_s": 12.0,
+    "drain_s": 8.0,
+    "makespan_s": None,
     "n_preemptions": 1,
     "n_interruptions": 2,
     "n_timeouts": 1,
@@ -107,14 +117,14 @@ BY_HAND = {
     "itl_s_p99": middle_s(700),
     "itl_s_p999": middle_s(700),
     "itl_s_max": 0.5,
-    "throughput_rps": 3 / 20,
-    "output_tokens_per_s": 9 / 20,
-    "goodput_rps": 3 / 20,
+    "throughput_rps": SERVED / 4,
+    "output_tokens_per_s": (4 + 1) / 4,
+    "goodput_rps": SERVED / 4,
     "usd_per_h": 360.0,
     "cost_usd": 2.0,
-    "usd_per_1k_requests": 2 / 3 * 1_000,
-    "usd_per_million_output_tokens": 2 / 9 * 1e6,
-    "usd_per_good_request": 2 / 3,
+    "usd_per_1k_requests": 0.4 / SERVED * 1_000,
+    "usd_per_million_output_tokens": 0.4 / 5 * 1e6,
+    "usd_per_good_request": 0.4 / SERVED,
     "gpu_utilization": (10 + 4 * 5) / (5 * 20),
     "kv_occupancy": 640 / (20 * 15 * 16),
     "kv_occupancy_peak": 0.8,
@@ -130,7 +140,6 @@ def with_requests(**columns: pl.Expr) -> SimulationResult:
 def test_every_metric_by_hand() -> None:
     metrics = compute_metrics(RESULT)
     assert list(metrics) == list(METRICS)
-    assert set(metrics) == set(BY_HAND)
     assert metrics == pytest.approx(BY_HAND)
 
 
@@ -140,31 +149,35 @@ def test_counts_stay_whole() -> None:
         assert isinstance(metrics[name], int), name
 
 
+FIRST, SECOND = 13 / 14, 1.0  # by how much they count in the window; the others finish after it
+
+
 @pytest.mark.parametrize(
-    ("slo", "n_good"),
+    ("slo", "n_good", "n_undecided", "served"),
     [
-        (SLO(), 3),
-        (SLO(ttft_s=1.0), 1),
-        (SLO(ttft_s=0.99), 0),
-        (SLO(ttft_s=2.0), 2),
-        (SLO(ttft_s=4.0), 3),
-        (SLO(tpot_s=1.0), 2),  # the request with a single token has no TPOT to miss
-        (SLO(tpot_s=0.5), 1),
-        (SLO(tpot_s=2.0), 3),
-        (SLO(e2e_s=5.0), 2),
-        (SLO(e2e_s=4.9), 1),
-        (SLO(ttft_s=1.0, tpot_s=1.0), 1),
-        (SLO(ttft_s=2.0, tpot_s=0.5), 1),
-        (SLO(ttft_s=1.0, e2e_s=2.0), 0),
-        (SLO(ttft_s=1e9, tpot_s=1e9, e2e_s=1e9), 3),  # rejected and unfinished ones never meet it
+        (SLO(), 3, 1, FIRST + SECOND),
+        (SLO(ttft_s=1.0), 1, 0, FIRST),  # the unfinished one had its first token after 3 s
+        (SLO(ttft_s=0.99), 0, 0, 0),
+        (SLO(ttft_s=2.0), 2, 0, FIRST + SECOND),
+        (SLO(ttft_s=4.0), 3, 1, FIRST + SECOND),
+        (SLO(tpot_s=1.0), 2, 0, FIRST + SECOND),  # a single token has no TPOT; 14 s for 8 tokens are too long already
+        (SLO(tpot_s=0.5), 1, 0, SECOND),
+        (SLO(tpot_s=2.0), 3, 1, FIRST + SECOND),
+        (SLO(e2e_s=5.0), 2, 0, FIRST + SECOND),
+        (SLO(e2e_s=4.9), 1, 0, SECOND),
+        (SLO(ttft_s=1.0, tpot_s=1.0), 1, 0, FIRST),
+        (SLO(ttft_s=2.0, tpot_s=0.5), 1, 0, SECOND),
+        (SLO(ttft_s=1.0, e2e_s=2.0), 0, 0, 0),
+        (SLO(ttft_s=1e9, tpot_s=1e9, e2e_s=1e9), 3, 1, FIRST + SECOND),  # a rejected one never meets it
     ],
 )
-def test_the_slo_counts_against_all_that_arrived(slo: SLO, n_good: int) -> None:
+def test_the_slo_counts_against_all_that_are_decided(slo: SLO, n_good: int, n_undecided: int, served: float) -> None:
     metrics = compute_metrics(RESULT, slo)
-    assert metrics["slo_attainment"] == n_good / 5
-    assert metrics["goodput_rps"] == n_good / 20
-    assert metrics["usd_per_good_request"] == (pytest.approx(2 / n_good) if n_good else None)
-    unmoved = set(METRICS) - {"slo_attainment", "goodput_rps", "usd_per_good_request"}
+    assert metrics["n_undecided"] == n_undecided
+    assert metrics["slo_attainment"] == n_good / (5 - n_undecided)
+    assert metrics["goodput_rps"] == pytest.approx(served / 4)
+    assert metrics["usd_per_good_request"] == (pytest.approx(0.4 / served) if served else None)
+    unmoved = set(METRICS) - {"slo_attainment", "n_undecided", "goodput_rps", "usd_per_good_request"}
     assert {name: metrics[name] for name in unmoved} == pytest.approx({name: BY_HAND[name] for name in unmoved})
 
 
@@ -174,9 +187,11 @@ def test_requests_count_within_the_limits_of_their_own_model() -> None:
     result = replace(RESULT, requests=RESULT.requests.with_columns(models))
     for tpot_s, n_good in ((2.0, 2), (1.9, 1)):
         metrics = compute_metrics(result, SLO(ttft_s=1.0, by_model=(("large", SLO(tpot_s=tpot_s)),)))
-        assert metrics["slo_attainment"] == n_good / 5
-        assert metrics["goodput_rps"] == n_good / 20
-        assert metrics["usd_per_good_request"] == pytest.approx(2 / n_good)
+        assert (metrics["slo_attainment"], metrics["n_undecided"]) == (
+            n_good / 4,
+            1,
+        )  # at 1.75 s per token
+        assert metrics["goodput_rps"] == pytest.approx(FIRST / 4)
 
 
 def test_the_goal_of_the_slo_decides_nothing_here() -> None:
@@ -184,51 +199,57 @@ def test_the_goal_of_the_slo_decides_nothing_here() -> None:
 
 
 def test_warm_up_and_cool_down() -> None:
-    """The window is [2, 10]: of those that arrived then one was rejected, one is unfinished, one completed later.
+    """The window is [2, 3]: of those that arrived then one was rejected and one is unfinished.
 
-    Two finished then, with 5 tokens and with 1: they arrived before. The replica metrics are of the whole run.
+    The first request has one token of its output computed there, of 14 tokens in all; the second half of its 4. The
+    replica metrics are of the whole run.
     """
-    metrics = compute_metrics(RESULT, SLO(e2e_s=4.0), warmup_s=2.0, cooldown_s=10.0)
+    metrics = compute_metrics(RESULT, SLO(e2e_s=4.0), warmup_s=2.0, cooldown_s=1.0)
     expected = {
-        "n_requests": 3,
-        "n_completed": 1,
+        "n_requests": 2,
+        "n_completed": 0,
         "n_rejected": 1,
-        "n_dropped": 0,
         "n_unfinished": 1,
-        "slo_attainment": 0.0,  # the one that completed took 8 s
-        "ttft_s_mean": 4.0,
-        "ttft_s_p99": 4.0,
-        "tpot_s_mean": 2.0,
-        "e2e_s_mean": 8.0,
-        "queue_s_mean": 3.0,
-        "makespan_s": 10.0,
-        "n_preemptions": 1,
-        "recomputed_tokens": 7,
-        "throughput_rps": 2 / 8,
-        "output_tokens_per_s": 6 / 8,
-        "goodput_rps": 1 / 8,
+        "n_undecided": 0,
+        "slo_attainment": 0.0,
+        "ttft_s_mean": None,
+        "throughput_rps": 1 / 14 + 1 / 2,
+        "output_tokens_per_s": 1 + 1,
+        "goodput_rps": 1 / 2,
         "usd_per_h": 360.0,
-        "cost_usd": 0.8,
-        "usd_per_1k_requests": 400.0,
-        "usd_per_million_output_tokens": 0.8 / 6 * 1e6,
-        "usd_per_good_request": 0.8,
+        "cost_usd": 2.0,
+        "usd_per_1k_requests": 100 / (1 / 14 + 1 / 2),
+        "usd_per_million_output_tokens": 0.1 / 2 * 1e6,
+        "usd_per_good_request": 0.2,
+        "drain_s": 8.0,
         "gpu_utilization": BY_HAND["gpu_utilization"],
-        "kv_occupancy": BY_HAND["kv_occupancy"],
-        "kv_occupancy_peak": BY_HAND["kv_occupancy_peak"],
     }
     assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("warmup_s", "cooldown_s", "n_requests", "n_finished"),
-    [(0, 0, 5, 3), (1, 0, 4, 3), (3, 0, 2, 3), (3.5, 0, 1, 2), (0, 8, 5, 3), (0, 8.5, 5, 2), (0, 17, 4, 1)],
+    ("warmup_s", "cooldown_s", "n_requests"), [(0, 0, 5), (1, 0, 4), (3, 0, 2), (3.5, 0, 1), (0, 1, 4), (0, 1.5, 3)]
 )
-def test_the_ends_of_the_window_belong_to_it(
-    warmup_s: float, cooldown_s: float, n_requests: int, n_finished: int
-) -> None:
-    metrics = compute_metrics(RESULT, warmup_s=warmup_s, cooldown_s=cooldown_s)
-    assert metrics["n_requests"] == n_requests
-    assert metrics["throughput_rps"] == pytest.approx(n_finished / (20 - warmup_s - cooldown_s))
+def test_the_ends_of_the_window_belong_to_it(warmup_s: float, cooldown_s: float, n_requests: int) -> None:
+    assert compute_metrics(RESULT, warmup_s=warmup_s, cooldown_s=cooldown_s)["n_requests"] == n_requests
+
+
+def test_a_long_last_request_changes_no_rate() -> None:
+    """Whether the last request finishes a second or an hour after the last arrival."""
+    rates = [name for name in METRICS if name.endswith(("_rps", "_per_s")) or name.startswith("usd_per")]
+    late = with_requests(finish_s=pl.when(pl.col("arrival_s") == 4).then(3600.0).otherwise(pl.col("finish_s")))
+    metrics = compute_metrics(late)
+    assert {name: metrics[name] for name in rates} == pytest.approx({name: BY_HAND[name] for name in rates})
+    assert metrics["drain_s"] == 3596.0
+
+
+def test_requests_that_come_at_once_count_until_the_end_of_the_run() -> None:
+    metrics = compute_metrics(with_requests(arrival_s=pl.lit(0.0)))
+    assert metrics["makespan_s"] == metrics["drain_s"] == 12.0
+    unfinished = (8 + 2) / (8 + 8)  # of 8 tokens of its prompt and 8 after its first, by the horizon
+    assert metrics["throughput_rps"] == pytest.approx((3 + unfinished) / 20)
+    assert metrics["output_tokens_per_s"] == pytest.approx((5 + 1 + 3 + 3) / 20)
+    assert metrics["usd_per_million_output_tokens"] == pytest.approx(2 / 12 * 1e6)
 
 
 def test_nothing_completed() -> None:
@@ -244,7 +265,7 @@ def test_nothing_completed() -> None:
     assert [metrics[name] for name in zero] == [0] * 5
     latencies = [name for name in METRICS if name.startswith(("ttft", "tpot", "e2e", "queue"))]
     assert len(latencies) == 20
-    undefined = {"makespan_s", "prefix_hit_rate", "usd_per_1k_requests", "usd_per_million_output_tokens"}
+    undefined = {"makespan_s", "drain_s", "prefix_hit_rate", "usd_per_1k_requests", "usd_per_million_output_tokens"}
     undefined.add("usd_per_good_request")
     assert {name for name, value in metrics.items() if value is None} == undefined | set(latencies)
     assert metrics["cost_usd"] == pytest.approx(2.0)
@@ -253,7 +274,7 @@ def test_nothing_completed() -> None:
 def test_single_tokens_have_no_tpot() -> None:
     metrics = compute_metrics(with_requests(output_tokens=pl.lit(1, pl.Int32)), SLO(tpot_s=1e-9))
     assert [metrics[f"tpot_s_{part}"] for part in ("mean", "p50", "p90", "p95", "p99")] == [None] * 5
-    assert metrics["slo_attainment"] == 3 / 5
+    assert metrics["slo_attainment"] == 3 / 4
 
 
 def test_dropped_requests_count_against_the_slo() -> None:
@@ -271,29 +292,24 @@ def test_dropped_requests_are_counted_by_their_reason(reason: str) -> None:
     assert [metrics[name] for name in names] == [0, reason == "interrupted", reason == "timed_out"]
 
 
-def test_nobody_arrives_in_the_window() -> None:
-    metrics = compute_metrics(RESULT, warmup_s=6.0)
-    assert [metrics[f"n_{status}"] for status in Status] == [0] * 4
-    assert metrics["n_requests"] == metrics["recomputed_tokens"] == 0
-    for name in ("slo_attainment", "ttft_s_mean", "ttft_s_p99", "makespan_s"):
-        assert metrics[name] is None
-    assert metrics["throughput_rps"] == pytest.approx(1 / 14)
-    assert metrics["usd_per_h"] == 360.0
-    assert metrics["cost_usd"] == pytest.approx(1.4)
-
-
-@pytest.mark.parametrize(("warmup_s", "cooldown_s"), [(20.0, 0.0), (0.0, 20.0), (15.0, 15.0), (30.0, 0.0)])
+@pytest.mark.parametrize(("warmup_s", "cooldown_s"), [(6.0, 0.0), (0.0, 6.0), (2.5, 2.5), (30.0, 0.0)])
 def test_a_window_without_length_has_no_rates(warmup_s: float, cooldown_s: float) -> None:
     metrics = compute_metrics(RESULT, warmup_s=warmup_s, cooldown_s=cooldown_s)
-    for name in ("throughput_rps", "output_tokens_per_s", "goodput_rps", "usd_per_good_request"):
+    assert metrics["n_requests"] == metrics["recomputed_tokens"] == 0
+    rates = [name for name in METRICS if name.endswith(("_rps", "_per_s")) or name.startswith("usd_per")]
+    for name in ("slo_attainment", "ttft_s_mean", "ttft_s_p99", *rates):
         assert metrics[name] is None
-    assert metrics["cost_usd"] == 0
-    assert metrics["usd_per_h"] == 360.0
+    assert metrics["cost_usd"] == pytest.approx(2.0)
+    assert metrics["drain_s"] == 8.0
 
 
 def test_more_than_two_thousand_million_tokens() -> None:
-    many = with_requests(output_tokens=pl.lit(1_000_000_000, pl.Int32))
-    assert compute_metrics(many)["output_tokens_per_s"] == 3e9 / 20
+    many = with_requests(
+        arrival_s=pl.lit(0.0),
+        output_tokens=pl.lit(1_000_000_000, pl.Int32),
+        generated_tokens=pl.lit(1_000_000_000, pl.Int32),
+    )
+    assert compute_metrics(many)["output_tokens_per_s"] == pytest.approx((4e9 - 1) / 20)  # of one nothing but the first
 
 
 def test_no_replicas() -> None:
@@ -305,7 +321,7 @@ def test_no_replicas() -> None:
 
 
 def test_metrics_of_a_run() -> None:
-    """The window ends with the last finish, or at the horizon."""
+    """Two requests at 0 on two replicas, one at 3: the window is [0, 3], whenever the run ends."""
     spec = ReplicaSpec.uniform(MODEL, gpu_type("A40"))
     trace = Trace.from_columns([0.0, 0.0, 3.0], [10, 10, 10], [2, 4, 10], model=MODEL.name)
     deployment = Deployment(((spec, 2),))
@@ -317,13 +333,16 @@ def test_metrics_of_a_run() -> None:
         )
         for horizon_s in (None, 5.0)
     )
-    assert whole["throughput_rps"] == 3 / 13
-    assert whole["makespan_s"] == 13.0
+    for metrics in (whole, cut):
+        assert metrics["throughput_rps"] == pytest.approx((1 + 12 / 13) / 3)
+        assert metrics["output_tokens_per_s"] == pytest.approx((2 + 3) / 3)
+        assert metrics["usd_per_h"] == pytest.approx(2 * 0.55)
+        assert metrics["slo_attainment"] == 1.0
+    assert (whole["n_undecided"], cut["n_undecided"]) == (0, 1)
+    assert (whole["drain_s"], cut["drain_s"]) == (10.0, 1.0)
     assert whole["cost_usd"] == pytest.approx(2 * 0.55 * 13 / 3600)
     assert whole["gpu_utilization"] == pytest.approx((2 + 4 + 10) / (2 * 13))
-    assert cut["throughput_rps"] == 2 / 5
     assert cut["n_unfinished"] == 1
-    assert cut["makespan_s"] == 4.0
     assert cut["cost_usd"] == pytest.approx(2 * 0.55 * 5 / 3600)
     assert cut["gpu_utilization"] == pytest.approx((2 + 4 + 2) / (2 * 5))
 
