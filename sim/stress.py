@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sim.leases import gpu_phases, prices
 from sim.metrics import Metric
 from sim.records import Status
+from sim.rent import gpu_phases, prices
 from sim.slo import SLO
 from sim.timeline import slo_of
 

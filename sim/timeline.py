@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from sim.errors import SettingsError
-from sim.leases import Floats, gpu_phases, gpu_types, prices
+from sim.rent import Floats, gpu_phases, gpu_types, prices
 from sim.slo import SLO
 from sim.units import HOUR_S
 

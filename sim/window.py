@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sim.leases import spent_usd
 from sim.records import Status
+from sim.rent import spent_usd
 
 if TYPE_CHECKING:
     from sim.result import SimulationResult
