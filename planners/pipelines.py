@@ -24,8 +24,9 @@ from typing import NamedTuple
 
 from planners.capacity import rps_of
 from planners.steady_state import Kind, ReplicaFacts, SteadyState
-from sim.catalog import BF16_BYTES, GpuType, ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec, Stage
+from sim.gpus import GpuType
+from sim.models import BF16_BYTES, ModelSpec
 from sim.service_time import ServiceTimeModel
 
 TP = (1, 2, 4, 8)

@@ -1,15 +1,17 @@
 """The simulator: a deployment and a trace give a result, iteration by iteration, on SimPy."""
 
 from sim.aiconfigurator_service_time import AiconfiguratorServiceTime
-from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
+from sim.catalog import Catalog, gpu_names, gpu_type, model_names, model_spec
 from sim.clients import Clients
 from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.engine import simulate
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 from sim.failures import Failures
+from sim.gpus import GpuType
 from sim.kv_cache import kv_blocks, max_context_tokens
 from sim.market import Market
 from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
+from sim.models import ModelSpec
 from sim.predictors import LENGTH_PREDICTORS
 from sim.records import Status
 from sim.result import SimulationResult
@@ -27,6 +29,7 @@ __all__ = [
     "STRESS_METRICS",
     "TIMELINE_SCHEMA",
     "AiconfiguratorServiceTime",
+    "Catalog",
     "Chunk",
     "Clients",
     "CompactServiceTime",

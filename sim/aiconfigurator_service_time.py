@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sim.catalog import BF16_BYTES, GpuType, ModelSpec
 from sim.deployment import ReplicaSpec
 from sim.errors import DeploymentError, SettingsError
+from sim.gpus import GpuType
+from sim.models import BF16_BYTES, ModelSpec
 from sim.monotone import DecodeLines, level, line, segment
 from sim.service_time import NETWORK_BANDWIDTH_BYTES_PER_S, Chunk, StageTime, link_bandwidth
 from traces.errors import nearest

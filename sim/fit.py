@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sim.catalog import AllReduce, Domain, GpuCoefficients, GpuType, gpu_names, gpu_type, model_names, model_spec
+from sim.catalog import gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import ReplicaSpec
 from sim.errors import ProfileError
+from sim.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.kv_cache import stage_kv_bytes_per_token
 from sim.service_time import StageWork
 from sim.units import GIGA, MICRO

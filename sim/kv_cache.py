@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sim.catalog import BF16_BYTES
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
+from sim.models import BF16_BYTES
 
 
 def blocks_for(tokens: int, block_tokens: int) -> int:

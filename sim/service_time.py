@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from math import inf, sqrt
 from typing import NamedTuple, Protocol
 
-from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError, SettingsError
+from sim.gpus import AllReduce
 from sim.kv_cache import stage_kv_bytes_per_token
+from sim.models import BF16_BYTES, ModelSpec
 
 # On GPUs without FlashAttention 3 decodes read their KV more slowly when the iteration holds a prompt chunk too: at
 # 0.34-0.47 of bandwidth with 4 query heads per KV head, at 0.25-0.27 with 8, instead of about 0.88. Source: mixed
