@@ -14,6 +14,7 @@ import yaml
 from sim.errors import check_name
 from sim.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.models import ModelSpec
+from sim.precision import PRECISIONS
 from sim.units import GIB, GIGA, MICRO, TERA
 
 
@@ -97,13 +98,19 @@ def model_spec(name: str) -> ModelSpec:
 def _default() -> Catalog:
     return Catalog(
         gpus=MappingProxyType({name: _gpu(name, entry) for name, entry in _read("gpus").items()}),
-        models=MappingProxyType({name: ModelSpec(name=name, **entry) for name, entry in _read("models").items()}),
+        models=MappingProxyType({name: _model(name, entry) for name, entry in _read("models").items()}),
     )
 
 
 def _read(kind: str) -> dict[str, Any]:
     entries: dict[str, Any] = yaml.safe_load(files("sim").joinpath(f"catalog/{kind}.yaml").read_text())
     return entries
+
+
+def _model(name: str, entry: dict[str, Any]) -> ModelSpec:
+    precision = entry.get("precision", "bf16")
+    check_name("precision", precision, PRECISIONS)
+    return ModelSpec(name=name, **(entry | {"precision": PRECISIONS[precision]}))
 
 
 def _gpu(name: str, entry: dict[str, Any]) -> GpuType:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sim.errors import DeploymentError
+from sim.precision import Precision
+from traces.errors import nearest
+
 Basis = Literal["fitted", "partly_estimated", "extrapolated"]
 
 
@@ -67,8 +71,8 @@ class GpuCoefficients:
 class GpuType:
     """A kind of GPU that can be rented.
 
-    `coefficients` is None for a GPU known by price and memory only. `max_batched_tokens` and `max_seqs` are the
-    defaults of vLLM's API server on it.
+    `coefficients` is None for a GPU known by price and memory only. `peak_flops_per_s` is that of dense matrix products
+    in bf16. `max_batched_tokens` and `max_seqs` are the defaults of vLLM's API server on it.
     """
 
     name: str
@@ -83,3 +87,16 @@ class GpuType:
     coefficients: GpuCoefficients | None = None
     description: str = ""
     source: str = ""
+
+    def peak_flops_of(self, precision: Precision) -> float:
+        """Peak FLOP/s of dense matrix products in a precision.
+
+        Raises:
+            DeploymentError: It is not known.
+        """
+        known = {"bf16": self.peak_flops_per_s}
+        if precision.operations not in known:
+            rates = nearest(precision.operations, known)
+            msg = f"GPU type {self.name!r} has no peak rate of operations in {precision.operations!r}: {rates}"
+            raise DeploymentError(msg)
+        return known[precision.operations]

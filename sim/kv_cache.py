@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
-from sim.models import BF16_BYTES
 
 
 def blocks_for(tokens: int, block_tokens: int) -> int:
@@ -21,7 +20,7 @@ def stage_weight_bytes(spec: ReplicaSpec, index: int) -> int:
     stage = spec.stages[index]
     params = stage.n_layers * spec.model.layer_params
     params += spec.model.embedding_params * ((index == 0) + (index == spec.pp - 1))
-    return -(-BF16_BYTES * params // stage.tp)
+    return -(-spec.model.weight_bytes_of(params) // stage.tp)
 
 
 def stage_kv_bytes_per_token(spec: ReplicaSpec, stage: Stage) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
-BF16_BYTES = 2
+from sim.precision import BF16, Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ModelSpec:
     vocab_size: int
     max_context_tokens: int
     source: str = ""
+    precision: Precision = BF16
 
     @property
     def layer_params(self) -> int:
@@ -46,15 +48,19 @@ class ModelSpec:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all weights in bf16."""
-        return BF16_BYTES * self.n_params
+        """Bytes of all weights."""
+        return self.weight_bytes_of(self.n_params)
+
+    def weight_bytes_of(self, n_params: int) -> int:
+        """Bytes of so many weights."""
+        return ceil(self.precision.weight_bytes * n_params)
 
     @property
     def kv_bytes_per_token_per_layer(self) -> int:
-        """Bytes of the keys and values of one token in one layer, in bf16."""
-        return 2 * BF16_BYTES * self.n_kv_heads * self.head_dim
+        """Bytes of the keys and values of one token in one layer."""
+        return ceil(2 * self.precision.kv_bytes * self.n_kv_heads * self.head_dim)
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of the keys and values of one token in all layers, in bf16."""
+        """Bytes of the keys and values of one token in all layers."""
         return self.n_layers * self.kv_bytes_per_token_per_layer
