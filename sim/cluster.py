@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,8 +11,10 @@ import numpy as np
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
+from sim.leases import Lease
 from sim.market import Prices
 from sim.replanning import Moves
+from sim.replicas import Bill
 from traces.availability import Offer
 
 if TYPE_CHECKING:
@@ -25,38 +26,6 @@ if TYPE_CHECKING:
 Wanted = tuple[tuple["ReplicaSpec", int], ...]
 
 _VICTIMS_STREAM = 201  # numbers of the random streams; 200 to 299 are this package's
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A replica that is or was rented.
-
-    Attributes:
-        replica: The replica.
-        rented_s: Since when it costs.
-        open_s: From when on it takes requests; None while it boots.
-        notice_s: Since when it takes no more, because of the market or of another plan; None if it still does.
-        released_s: When it was gone; None if it is still there.
-        is_draining: Whether it goes when its requests have ended, whatever the market says.
-        is_ahead: Whether it is for the next deployment, and waits for all else that is.
-        outages: When it failed and when it was to take requests again, for each failure.
-        is_down: Whether it has failed and does not take requests yet.
-    """
-
-    replica: Replica
-    rented_s: float
-    open_s: float | None = None
-    notice_s: float | None = None
-    released_s: float | None = None
-    is_draining: bool = False
-    is_ahead: bool = False
-    outages: list[tuple[float, float]] = field(default_factory=list)
-    is_down: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes requests."""
-        return self.open_s is not None and self.notice_s is None and not self.is_ahead and not self.is_down
 
 
 class _Next(NamedTuple):
@@ -362,28 +331,11 @@ class Cluster:
             or any(not lease.is_open and fits(lease.replica) for lease in staying)
         )
 
-    def bill(self, end_s: float) -> dict[int, dict[str, float | list[float] | None]]:
-        """For each replica by its number: when it was rented and served, and what it cost until the end of the run.
-
-        What happened after the end, while the clock ran on, is left out.
-        """
+    def bills(self, end_s: float) -> dict[int, Bill]:
+        """The bill of each replica that was rented before the end of the run, by its number."""
         prices = Prices(self._market, end_s)
-
-        def by_then(time_s: float | None) -> float | None:
-            return None if time_s is None or time_s > end_s else time_s
-
-        bill: dict[int, dict[str, float | list[float] | None]] = {}
-        for lease in self.leases:
-            released_s = by_then(lease.released_s)
-            gone_s = end_s if released_s is None else released_s
-            if lease.rented_s < end_s:
-                bill[lease.replica.replica_id] = {
-                    "rented_s": lease.rented_s,
-                    "open_s": by_then(lease.open_s),
-                    "notice_s": by_then(lease.notice_s),
-                    "released_s": released_s,
-                    "usd": prices.usd(lease.replica.spec, lease.rented_s, gone_s),
-                    "failed_s": [failed_s for failed_s, _ in lease.outages if failed_s <= gone_s],
-                    "back_s": [min(back_s, gone_s) for failed_s, back_s in lease.outages if failed_s <= gone_s],
-                }
-        return bill
+        return {
+            lease.replica.replica_id: Bill.of_lease(lease, prices, end_s)
+            for lease in self.leases
+            if lease.rented_s < end_s
+        }

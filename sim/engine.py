@@ -22,9 +22,9 @@ from sim.predictors import LENGTH_PREDICTORS
 from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.protocols import Situation
 from sim.replanning import Moves, Replanning
+from sim.replicas import Bill, replica_frame
 from sim.result import SimulationResult
 from sim.router import ROUTERS
-from sim.units import HOUR_S
 
 if TYPE_CHECKING:
     import simpy
@@ -294,14 +294,12 @@ class _Simulation:
             last_s = max([last_s, *(batch.end_s for batch in batches)])
         end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
         if self._cluster is not None:
-            bill = self._cluster.bill(end_s)
-            records.facts = {i: facts | bill[i] for i, facts in records.facts.items() if i in bill}
+            bills = self._cluster.bills(end_s)
         else:
-            for facts in records.facts.values():
-                facts["usd"] = facts["usd_per_h"] * end_s / HOUR_S
+            bills = {i: Bill.of_whole_run(facts["usd_per_h"], end_s) for i, facts in records.facts.items()}
         return SimulationResult(
             requests=requests,
-            replicas=records.replica_frame(),
+            replicas=replica_frame(records.facts, bills),
             manifest={
                 **self._names,
                 "prefix_caching": self._setting.prefixes is not None,
