@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
-from sim.leases import Lease
+from sim.leases import Lease, VictimOrder, Wanted, match_leases
 from sim.market import Prices
 from sim.replanning import Moves
 from sim.replicas import Bill
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
     from sim.market import Market
     from sim.replica import Replica
 
-Wanted = tuple[tuple["ReplicaSpec", int], ...]
-
-_VICTIMS_STREAM = 201  # numbers of the random streams; 200 to 299 are this package's
-
 
 class _Next(NamedTuple):
     """The deployment that is to run once its replicas are there, and what to call then."""
@@ -35,20 +29,24 @@ class _Next(NamedTuple):
     on_switch: Callable[[], None]
 
 
-def _match(leases: list[Lease], wanted: Wanted) -> tuple[dict[int, int], list[int]]:
-    """Which replicas have a place in a deployment, by their number, and how many of each entry are missing.
+class Run(Protocol):
+    """What a cluster tells the run that it belongs to, and asks of it."""
 
-    Those that can take requests come first.
-    """
-    missing = [count for _, count in wanted]
-    places = {}
-    for lease in sorted(leases, key=lambda lease: lease.open_s is None):
-        spec = lease.replica.spec
-        entry = next((e for e, (other, _) in enumerate(wanted) if missing[e] > 0 and other == spec), None)
-        if entry is not None:
-            missing[entry] -= 1
-            places[lease.replica.replica_id] = entry
-    return places, missing
+    def on_change(self, replicas: list[Replica]) -> None:
+        """These replicas take requests now, and no others."""
+        ...
+
+    def on_lost(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
+        """A replica is gone that had these requests, each with its computed tokens that are lost."""
+        ...
+
+    def on_market(self) -> None:
+        """The market has changed."""
+        ...
+
+    def is_at_rest(self) -> bool:
+        """Whether no replica will have anything to do any more, so that none need fail."""
+        ...
 
 
 class Cluster:
@@ -60,10 +58,7 @@ class Cluster:
         fleet: Makes replicas.
         clock: The simulation's clock.
         horizon_s: Until when the market is looked at.
-        on_change: Called with the replicas that take requests whenever that changes.
-        on_lost: Called with the requests of a replica that is gone, and the computed tokens that each has lost.
-        on_market: Called after the market has changed.
-        is_over: Tells whether no replica will have anything to do any more, so that none need fail.
+        run: The run that they serve: it is told of what happens.
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
@@ -76,24 +71,16 @@ class Cluster:
         fleet: Fleet,
         clock: Clock,
         horizon_s: float,
-        on_change: Callable[[list[Replica]], None],
-        on_lost: Callable[[list[tuple[Sequence, int]], float], None],
-        on_market: Callable[[], None],
-        is_over: Callable[[], bool],
+        run: Run,
     ) -> None:
         self._market = market
         self._fleet = fleet
         self._clock = clock
-        self._on_change = on_change
-        self._on_lost = on_lost
-        self._on_market = on_market
-        self._is_over = is_over
+        self._run = run
         self._wanted = wanted
         self._next: _Next | None = None
         self._will_tell = False
-        self._rng = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence(entropy=market.seed, spawn_key=(_VICTIMS_STREAM,)))
-        )
+        self._victims = VictimOrder(market.victims, market.seed)
         self.leases: list[Lease] = []
         at_s: dict[float, dict[str, Offer]] = {}
         for t_s, gpu, _, count, usd_per_h in market.changes(horizon_s).iter_rows():
@@ -126,7 +113,7 @@ class Cluster:
         self._offers = self._offers | offers
         self._give_notice()
         self._rent_missing()
-        self._on_market()
+        self._run.on_market()
 
     # Taking back ------------------------------------------------------------------------------------------
 
@@ -138,7 +125,7 @@ class Cluster:
             staying = [lease for lease in self._rented(gpu) if lease.notice_s is None]
             draining = [lease for lease in self._rented(gpu) if lease.is_draining]
             excess = sum(lease.replica.spec.gpus[gpu] for lease in (*staying, *draining)) - count
-            for lease in (*draining, *self._in_order_of_notice(staying)):
+            for lease in (*draining, *self._victims.in_order(staying)):
                 if excess <= 0:
                     break
                 excess -= lease.replica.spec.gpus[gpu]
@@ -154,20 +141,11 @@ class Cluster:
             else:
                 self._reclaim(lease)
 
-    def _in_order_of_notice(self, leases: list[Lease]) -> list[Lease]:
-        match self._market.victims:
-            case "newest":
-                return leases[::-1]
-            case "cheapest":
-                return sorted(leases, key=lambda lease: (lease.replica.spec.usd_per_h, -lease.replica.replica_id))
-            case "random":
-                return [leases[index] for index in self._rng.permutation(len(leases))]
-
     def _reclaim(self, lease: Lease) -> None:
         if lease.released_s is None:
             now_s = self._clock.now
             lease.released_s = now_s
-            self._on_lost(lease.replica.empty(now_s), now_s)
+            self._run.on_lost(lease.replica.empty(now_s), now_s)
             self._switch_if_ready()
             is_booted = lease.is_draining and not lease.is_down
             self._rent_missing(booted=lease.replica.spec.gpus if is_booted else None)
@@ -187,7 +165,7 @@ class Cluster:
         """
         self._next = _Next(wanted, on_switch)
         staying = self._staying()
-        places, missing = _match(staying, wanted)
+        places, missing = match_leases(staying, wanted)
         for (spec, _), n in zip(wanted, missing, strict=True):
             for _ in range(n):
                 if self._is_offered(spec):
@@ -205,7 +183,7 @@ class Cluster:
         self._wanted, on_switch = self._next
         self._next = None
         staying = self._staying()
-        places, _ = _match(staying, self._wanted)
+        places, _ = match_leases(staying, self._wanted)
         for lease in staying:
             lease.is_ahead = False
             self._fleet.entries[lease.replica.replica_id] = places.get(lease.replica.replica_id, 0)
@@ -287,7 +265,7 @@ class Cluster:
 
     def _tell(self) -> None:
         self._will_tell = False
-        self._on_change([lease.replica for lease in self.leases if lease.is_open])
+        self._run.on_change([lease.replica for lease in self.leases if lease.is_open])
 
     # Failing ----------------------------------------------------------------------------------------------
 
@@ -301,7 +279,7 @@ class Cluster:
         self._at(self._clock.now + up_s, partial(self._fail, lease, repair_s, times))
 
     def _fail(self, lease: Lease, repair_s: float, times: Iterator[tuple[float, float]]) -> None:
-        if lease.released_s is not None or self._is_over():
+        if lease.released_s is not None or self._run.is_at_rest():
             return
         now_s = self._clock.now
         back_s = now_s + repair_s + self._market.load_s(lease.replica.spec)
@@ -309,7 +287,7 @@ class Cluster:
         lease.is_down = True
         lost = lease.replica.empty(now_s)
         self._tell()
-        self._on_lost(lost, now_s)
+        self._run.on_lost(lost, now_s)
         if lease.is_draining:
             self._reclaim(lease)
         else:

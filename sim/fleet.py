@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from sim.batching import Sequence
 from sim.clock import Clock, Order
@@ -17,90 +14,11 @@ from sim.replicas import facts_of
 from sim.single_stage import SingleStageReplica
 
 if TYPE_CHECKING:
-    from sim.deployment import Deployment, ReplicaSpec
-    from sim.market import Market
-    from sim.prefix_cache import Prefixes
+    from sim.deployment import ReplicaSpec
+    from sim.progress import Meter
     from sim.replica import Replica
     from sim.service_time import ServiceTimeModel
-
-Rows = npt.NDArray[np.int64]
-Progress = Callable[[float, int], None]
-
-_PROGRESS_EVERY = 4096
-
-
-class Setting(NamedTuple):
-    """What the replicas are, and how they are simulated.
-
-    Attributes:
-        deployment: The replicas.
-        service_time: How long iterations take.
-        is_macro: Whether replicas may jump over iterations in which nothing changes.
-        horizon_s: When the simulation ends; None: when all requests have.
-        prefixes: What is known of the prompts' beginnings; None without prefix caching.
-        market: What can be rented over time; None: all replicas are there all the time.
-    """
-
-    deployment: Deployment
-    service_time: ServiceTimeModel
-    is_macro: bool
-    horizon_s: float | None
-    prefixes: Prefixes | None
-    market: Market | None = None
-
-
-class Requests(NamedTuple):
-    """What replicas get to know of the requests: one entry per row of the trace."""
-
-    arrival_s: npt.NDArray[np.float64]
-    prompt_tokens: npt.NDArray[np.int64]
-    output_tokens: npt.NDArray[np.int64]
-
-    def sequences(self, rows: Rows) -> Iterator[tuple[float, Sequence]]:
-        """Arrival times and sequences of some rows, each made when it is asked for."""
-        prompt_tokens, output_tokens = self.prompt_tokens[rows].tolist(), self.output_tokens[rows].tolist()
-        sequences = map(Sequence, rows.tolist(), prompt_tokens, output_tokens)
-        return zip(self.arrival_s[rows].tolist(), sequences, strict=True)
-
-    def take(self, rows: Rows) -> Requests:
-        """The requests of some rows."""
-        return Requests(self.arrival_s[rows], self.prompt_tokens[rows], self.output_tokens[rows])
-
-
-class Meter:
-    """Reports how far a simulation is, now and then.
-
-    Replicas that have clocks of their own are served one after the other. So the simulated time reached is given as
-    when so many requests have arrived, as it would be on one clock.
-
-    Args:
-        progress: Called with the simulated time reached and the number of requests that have arrived.
-        arrival_s: When all requests arrive.
-    """
-
-    def __init__(self, progress: Progress | None = None, arrival_s: npt.ArrayLike = ()) -> None:
-        self._progress = progress
-        self._arrival_s = np.asarray(arrival_s)
-        self._n_watched = 0
-        self._n_elsewhere = 0
-
-    def add(self, n_requests: int) -> None:
-        """Count requests that did not come by here: rejected ones, and those that other processes have served."""
-        self._n_elsewhere += n_requests
-
-    def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
-        """The same arrivals, counted as they are asked for."""
-        return arrivals if self._progress is None else self._count(arrivals, self._progress)
-
-    def _count(
-        self, arrivals: Iterator[tuple[float, Sequence]], progress: Progress
-    ) -> Iterator[tuple[float, Sequence]]:
-        for arrival in arrivals:
-            self._n_watched += 1
-            if self._n_watched % _PROGRESS_EVERY == 0:
-                n = self._n_watched + self._n_elsewhere
-                progress(float(self._arrival_s[n - 1]), n)
-            yield arrival
+    from sim.setting import Requests, Rows, Setting
 
 
 @dataclass(slots=True)
