@@ -23,7 +23,7 @@ from scenarios.schema import (
     TypeLengths,
 )
 from scenarios.yaml_lines import FieldPath
-from sim import LENGTH_PREDICTORS, ROUTERS
+from sim import LENGTH_PREDICTORS, router_names
 from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
 from traces import READERS, TraceError, WorkloadGrid, nearest
 
@@ -204,8 +204,8 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
 
 def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     sim = scenario.sim
-    if sim.router not in ROUTERS:
-        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, ROUTERS)}"
+    if sim.router not in router_names():
+        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, router_names())}"
     if sim.length_predictor not in LENGTH_PREDICTORS:
         hint = nearest(sim.length_predictor, LENGTH_PREDICTORS)
         yield ("sim", "length_predictor"), f"unknown length predictor {sim.length_predictor!r}: {hint}"

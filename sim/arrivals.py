@@ -12,8 +12,6 @@ from sim.clients import Attempts
 from sim.clock import Clock, Order
 
 if TYPE_CHECKING:
-    import simpy
-
     from sim.batching import Sequence
     from sim.dispatch import Dispatcher
     from sim.progress import Meter
@@ -67,7 +65,7 @@ class Arrivals:
         attempts = self._dispatcher.attempts
         send = self._dispatcher.send if attempts is None else attempts.begin
 
-        def arrive(_: simpy.Event) -> None:
+        def arrive(_: object) -> None:
             self._wait_for_next(arrivals)
             self.n_arrived += 1
             send(seq, arrival_s)

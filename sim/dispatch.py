@@ -15,7 +15,8 @@ from sim.fleet import Fleet
 from sim.kv_cache import max_context_tokens
 from sim.predictors import predict_kinds
 from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
-from sim.router import Router, make_router
+from sim.router import Router
+from sim.router_registry import make_router
 from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:

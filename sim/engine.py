@@ -25,7 +25,7 @@ from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.progress import Meter, Progress
 from sim.replicas import Bill, replica_frame
 from sim.result import SimulationResult
-from sim.router import ROUTERS
+from sim.router_registry import router_names
 from sim.setting import Requests, Setting, Stepping
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def simulate(
         deployment: The fleet and its routing tables.
         trace: The requests.
         service_time: How long iterations take.
-        router: `plan_weighted`, `round_robin` or `least_loaded`.
+        router: `plan_weighted`, `round_robin`, `least_loaded` or one of another package (`router_names`).
         length_predictor: What routers know of output lengths: `oracle` or `prompt_only`.
         stepping: `macro` jumps over iterations in which nothing changes; `iteration` stops at each. The records
             are the same.
@@ -84,7 +84,8 @@ def simulate(
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
-        SettingsError: The horizon is not after the first arrival, or a queue may hold nobody.
+        SettingsError: The horizon is not after the first arrival, a queue may hold nobody, or the router cannot be
+            imported.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -133,7 +134,7 @@ def _check(setting: Setting, first_s: float) -> None:
     if horizon_s is not None and not first_s < horizon_s < inf:
         msg = f"horizon_s is {horizon_s}; it must be finite and after the first arrival, {first_s} s"
         raise SettingsError(msg)
-    check_name("router", setting.router, ROUTERS)
+    check_name("router", setting.router, router_names())
     check_name("length predictor", setting.length_predictor, LENGTH_PREDICTORS)
     check_name("stepping", setting.stepping, get_args(Stepping))
     if market is not None and market.timeline.outside == "wrap" and horizon_s is None:

@@ -73,9 +73,9 @@ def _readers(table: Table) -> None:
 
 
 def _routers(table: Table) -> None:
-    from sim import ROUTERS
+    from sim import router_classes
 
-    _described(table, "router", {name: router.__doc__ for name, router in ROUTERS.items()})
+    _described(table, "router", {name: router.__doc__ for name, router in router_classes().items()})
 
 
 def _described(table: Table, header: str, docs: dict[str, str | None]) -> None:
