@@ -242,7 +242,7 @@ class Replica(ReplicaMemory, ABC):
             if new > budget:
                 new = budget
             computed = past + new
-            n_blocks = -past // block_tokens - -computed // block_tokens
+            n_blocks = -past // block_tokens - -computed // block_tokens  # = blocks_for(computed) - blocks_for(past)
             if n_blocks > self._free_blocks:  # of a part of a prompt: for the others there are enough
                 self._preempt_last(now_s)  # itself: it was the last to be admitted
                 return chunks
@@ -348,7 +348,7 @@ class Replica(ReplicaMemory, ABC):
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
         # Its last token was never read, so its keys and values are not in the cache.
-        n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)
+        n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)  # = blocks_for
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:

@@ -70,7 +70,7 @@ class ReplicaMemory:
         cache = self._prefix_cache
         is_whole = self._reserves_whole_prompt or (cache is not None and cache.may_hit(seq))
         tokens = seq.target_tokens if is_whole else min(budget, seq.target_tokens)
-        n_blocks = -(-tokens // self._block_tokens)
+        n_blocks = -(-tokens // self._block_tokens)  # = blocks_for
         if n_blocks <= self._free_blocks:
             return True
         return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
