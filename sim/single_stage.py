@@ -153,9 +153,7 @@ class SingleStageReplica(Replica):
                     if n_iterations > 1 and n_decode * (n_iterations // block_tokens + 1) > self._free_blocks:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
                 j = iteration + n_iterations - steady_iteration
-                end_s = (
-                    steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)
-                )  # = SteadyRun.end_s(iteration + n_iterations)
+                end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
                 # The third way out: an arrival that is known, of somebody who may be admitted.
                 if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, n_decode):
                     steady = SteadyRun(steady_iteration, steady_start_s, first_s, growth_s)

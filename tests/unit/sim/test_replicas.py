@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sim import ConstantServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
-from sim.replicas import BILL_SCHEMA, FACTS_SCHEMA, REPLICA_SCHEMA, Bill, replica_frame
+from sim.records import RequestLog
+from sim.replicas import BILL_SCHEMA, FACTS_SCHEMA, REPLICA_SCHEMA, Bill, facts_of, replica_frame
+from sim.single_stage import SingleStageReplica
 from traces import Trace
 
 SPEC = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("A40"))
@@ -11,6 +13,11 @@ SPEC = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("A40"))
 
 def test_a_bill_has_the_columns_of_its_schema() -> None:
     assert Bill._fields == tuple(BILL_SCHEMA)
+
+
+def test_facts_have_the_columns_of_their_schema() -> None:
+    replica = SingleStageReplica(0, SPEC, ConstantServiceTime(1.0), RequestLog(0), is_macro=True)
+    assert list(facts_of(replica, replica.work)) == list(FACTS_SCHEMA)
 
 
 def test_replicas_have_facts_and_a_bill() -> None:
