@@ -26,6 +26,7 @@ from planners import (
     build_problem,
 )
 from scenarios import schema
+from scenarios.catalog import make_catalog
 from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_timeline, most_offered, offers_at
 from sim import (
@@ -37,10 +38,6 @@ from sim import (
     ReplicaLimits,
     ServiceTimeModel,
     TableServiceTime,
-    gpu_names,
-    gpu_type,
-    model_names,
-    model_spec,
 )
 from sim.units import GIB, GIGA
 from traces import (
@@ -76,7 +73,7 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
         TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
     """
     streams = loaded.scenario.workload.items()
-    known = (*model_names(), *loaded.scenario.models)
+    known = tuple(make_catalog(loaded.scenario).models)
     traces = []
     for index, (name, stream) in enumerate(streams):
         trace = _make_stream(name, stream, loaded.folder, _stream_seed(seed, index))
@@ -149,8 +146,7 @@ def make_grid(grid: schema.Grid) -> WorkloadGrid:
 
 def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
     """The models that the scenario can use: its own, and the catalog's."""
-    own = {name: ModelSpec(name=name, **model.model_dump()) for name, model in scenario.models.items()}
-    return {name: model_spec(name) for name in model_names()} | own
+    return dict(make_catalog(scenario).models)
 
 
 def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
@@ -161,9 +157,10 @@ def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
     """
     scenario = loaded.scenario
     offers = offers_at(scenario, make_timeline(scenario, loaded.folder))
+    catalog = make_catalog(scenario)
     gpus = {}
     for name, offer in scenario.cluster.gpus.items():
-        known = gpu_type(name) if name in gpu_names() else GpuType(name, memory_bytes=0, usd_per_h=0.0)
+        known = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))
         prices = (offers[name].usd_per_h, offer.usd_per_h, known.usd_per_h)
         price = next(price for price in prices if price is not None)
         memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planners import Feature, PlannerError, get_planner
+from scenarios.catalog import make_catalog
 from scenarios.markets import make_timeline
 from scenarios.schema import (
     AiconfiguratorTimes,
@@ -22,7 +23,7 @@ from scenarios.schema import (
     TypeLengths,
 )
 from scenarios.yaml_lines import FieldPath
-from sim import LENGTH_PREDICTORS, ROUTERS, gpu_names, model_names
+from sim import LENGTH_PREDICTORS, router_names
 from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
 from traces import READERS, TraceError, WorkloadGrid, nearest
 
@@ -49,9 +50,10 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
 
 
 def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
+    known = make_catalog(scenario).gpus
     for name, gpu in scenario.cluster.gpus.items():
-        if name not in gpu_names() and (gpu.memory_gib is None or gpu.usd_per_h is None):
-            message = f"unknown GPU type {name!r}: {nearest(name, gpu_names())}; one of your own needs memory_gib"
+        if name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
+            message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs memory_gib"
             yield ("cluster", "gpus", name), f"{message} and usd_per_h"
 
 
@@ -83,7 +85,7 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     is_given = isinstance(scenario.planning.capacity, GivenCapacity)
     if not scenario.workload and not is_given:
         yield ("workload",), "is missing: without requests there is nothing to plan for"
-    known = (*model_names(), *scenario.models)
+    known = tuple(make_catalog(scenario).models)
     for name, stream in scenario.workload.items():
         path: FieldPath = ("workload", name)
         if stream.model is not None and stream.model not in known:
@@ -119,7 +121,7 @@ def _why_no_grid(grid: Grid) -> str:
 
 def _check_slo(scenario: Scenario) -> Iterator[Finding]:
     named = {stream.model for stream in scenario.workload.values()}
-    served = sorted({*model_names(), *scenario.models} if None in named else {name for name in named if name})
+    served = sorted(make_catalog(scenario).models if None in named else {name for name in named if name})
     for model in scenario.slo.by_model:
         if model not in served:
             allowed = nearest(model, served) or "the scenario has no workload"
@@ -202,8 +204,8 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
 
 def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     sim = scenario.sim
-    if sim.router not in ROUTERS:
-        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, ROUTERS)}"
+    if sim.router not in router_names():
+        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, router_names())}"
     if sim.length_predictor not in LENGTH_PREDICTORS:
         hint = nearest(sim.length_predictor, LENGTH_PREDICTORS)
         yield ("sim", "length_predictor"), f"unknown length predictor {sim.length_predictor!r}: {hint}"

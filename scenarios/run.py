@@ -21,7 +21,7 @@ from scenarios.loaded import LoadedScenario
 from scenarios.markets import make_market
 from scenarios.plan_file import deployment_to_dict, read_plan
 from scenarios.schema import PlannerChoice
-from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, simulate, timeline
+from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, compute_timeline, simulate
 from sim.protocols import Replanner
 from sim.result import MANIFEST
 from traces import Trace
@@ -240,7 +240,7 @@ class Job:
         files: dict[str, str | pl.DataFrame] = {
             "plans.json": json.dumps(plans, indent=2) + "\n",
             RESOLVED: self.loaded.resolved_yaml(),
-            "timeline.parquet": timeline(result),
+            "timeline.parquet": compute_timeline(result),
         }
         result.save(directory, files, force=force)
         return directory

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sim.catalog import BF16_BYTES, GpuType, ModelSpec
 from sim.deployment import ReplicaSpec
 from sim.errors import DeploymentError, SettingsError
+from sim.gpus import GpuType
+from sim.models import ModelSpec
 from sim.monotone import DecodeLines, level, line, segment
 from sim.service_time import NETWORK_BANDWIDTH_BYTES_PER_S, Chunk, StageTime, link_bandwidth
 from traces.errors import nearest
@@ -37,6 +38,8 @@ SYSTEMS = {
 # measured too. The same is assumed of the other engines.
 PCIE = ("l40s",)
 TP = (1, 2, 4, 8)
+# The name that a checkpoint has for the numbers of a precision.
+TORCH_DTYPES = {"bf16": "bfloat16"}
 
 # What the tables of 0.12.0 cover for all these GPU types and backends; a test compares.
 MAX_DECODES = 2048
@@ -202,6 +205,10 @@ class _Questions:
             known = ", ".join(str(known) for known in TP if model.n_heads % known == 0)
             msg = f"aiconfigurator-core has no times of {self._of}; known tp: {known}"
             raise DeploymentError(msg)
+        if model.precision.name not in TORCH_DTYPES:
+            known = nearest(model.precision.name, TORCH_DTYPES)
+            msg = f"aiconfigurator-core has no times of {model.name} in {model.precision.name!r}: {known}"
+            raise DeploymentError(msg)
         logging.getLogger("aiconfigurator_core").setLevel(logging.ERROR)  # it warns about tables of other models
         from aiconfigurator_core.sdk.errors import PerfDataNotAvailableError
         from aiconfigurator_core.sdk.perf_database import get_version_slots
@@ -266,7 +273,7 @@ def _engine(model: ModelSpec, system: str, tp: int, backend: str, version: str) 
         "intermediate_size": model.ffn_size,
         "vocab_size": model.vocab_size,
         "max_position_embeddings": model.max_context_tokens,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": TORCH_DTYPES[model.precision.name],
     }
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "config.json").write_text(json.dumps(config))
@@ -305,7 +312,7 @@ class _StageTime:
         self._send_per_token_s = 0.0
         if not self._is_last:
             bandwidth = link_bandwidth(spec, index, owner.network_bandwidth_bytes_per_s)
-            self._send_per_token_s = BF16_BYTES * spec.model.hidden_size / bandwidth
+            self._send_per_token_s = spec.model.precision.activation_bytes * spec.model.hidden_size / bandwidth
         is_measured = spec.model.n_kv_heads <= MAX_KV_HEADS * stage.tp
         self._max_decodes = MAX_DECODES if is_measured else 0
         self._max_new_tokens = MAX_NEW_TOKENS if is_measured else 0

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from sim.catalog import GpuType, ModelSpec
 from sim.errors import DeploymentError
+from sim.gpus import GpuType
+from sim.models import ModelSpec
 from sim.units import GIB
 from traces.workload import WorkloadGrid, WorkloadMix
 

@@ -14,9 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sim.catalog import AllReduce, Domain, GpuCoefficients, GpuType, gpu_names, gpu_type, model_names, model_spec
+from sim.catalog import gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import ReplicaSpec
 from sim.errors import ProfileError
+from sim.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.kv_cache import stage_kv_bytes_per_token
 from sim.service_time import StageWork
 from sim.units import GIGA, MICRO
@@ -86,16 +87,17 @@ class Terms:
         """Terms of a table of measured iterations (`sim.profiles.read_profile`), all on this GPU type."""
         columns: dict[str, list[float]] = {field.name: [] for field in fields(cls)}
         names = {name.lower(): name for name in model_names()}
-        read, flops = gpu.memory_bandwidth_bytes_per_s, gpu.peak_flops_per_s
-        works: dict[tuple[str, int], tuple[int, StageWork]] = {}
+        read = gpu.memory_bandwidth_bytes_per_s
+        works: dict[tuple[str, int], tuple[int, float, StageWork]] = {}
         for row in rows.iter_rows(named=True):
             key = names[row["model"].lower()], row["tp"]
             if key not in works:
                 spec = ReplicaSpec.uniform(model_spec(key[0]), gpu, tp=key[1])
                 kv_bytes = stage_kv_bytes_per_token(spec, spec.stages[0])
                 work = StageWork.of(spec.model, spec.stages[0], kv_bytes_per_token=kv_bytes, has_head=True)
-                works[key] = spec.model.n_layers, work
-            n_layers, work = works[key]
+                flops = gpu.peak_flops_of(spec.model.precision)
+                works[key] = spec.model.n_layers, flops, work
+            n_layers, flops, work = works[key]
             batch, new, context = row["batch"], row["new_tokens"], row["context_tokens"]
             n_decode, n_chunks, past = {
                 "decode": (batch, 0, 0),
@@ -111,7 +113,7 @@ class Terms:
                 "time_s": row["time_ms"] / 1e3,
                 "tp": row["tp"],
                 "n_layers": n_layers,
-                "weights": work.weight_bytes / read,
+                "weights": work.weight_bytes_read(n_tokens) / read,
                 "linear": work.linear_flops_per_token * n_tokens / flops,
                 "head_weights": work.head_bytes / read,
                 "head": work.head_flops_per_seq * (n_decode + n_chunks) / flops,

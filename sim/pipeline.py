@@ -190,7 +190,7 @@ class PipelineReplica(Replica):
             batch = under_way[0]
             now_s = batch.end_s
             iteration = batch.iteration + 1
-            n_blocks = batch.crossings[iteration % self._block_tokens]
+            n_blocks = batch.crossings[iteration % self._block_tokens]  # = blocks_needed(1) once it is accounted for
             if now_s >= until_s or batch.finishes[0][0] == iteration or n_blocks > self._free_blocks:
                 return
             self._account(batch)

@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING
 
 from sim.batching import NEVER, Batch, Sequence
 from sim.clock import Alarm, Clock, Order
-from sim.errors import DeploymentError
-from sim.kv_cache import blocks_for, kv_blocks, max_context_tokens
-from sim.prefix_cache import PrefixCache
+from sim.kv_cache import blocks_for
+from sim.replica_memory import ReplicaMemory
 from sim.service_time import Chunk
 from sim.step_log import Work
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from sim.service_time import ServiceTimeModel
 
 
-class Replica(ABC):
+class Replica(ReplicaMemory, ABC):
     """One replica of a deployment.
 
     Args:
@@ -63,44 +62,24 @@ class Replica(ABC):
         is_macro: bool,
         prefixes: Prefixes | None = None,
     ) -> None:
+        super().__init__(spec, log, prefixes)
         self.replica_id = replica_id
-        self.spec = spec
-        self.kv_blocks = kv_blocks(spec)
-        if self.kv_blocks < 1:
-            msg = f"{spec.model.name} on {spec.name}: the weights leave no memory for the KV cache"
-            raise DeploymentError(msg)
-        self.max_context_tokens = max_context_tokens(spec)
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
         self.on_idle: Callable[[float], None] | None = None  # called with the time when its last request has ended
         # Facts for the replica's record.
         self.n_preemptions = 0
         self.prefill_tokens = 0
-        self.cached_tokens = 0
         self._busy_s = 0.0  # beside what its batches log
-        self._kv_token_s = 0.0
-        self._fewest_free_blocks = self.kv_blocks
 
-        self._log = log
         self._is_macro = is_macro
-        self._block_tokens = spec.limits.block_tokens
         self._max_batched_tokens = spec.max_batched_tokens
         self._max_seqs = spec.max_seqs
-        self._reserves_whole_prompt = spec.limits.reserve_whole_prompt
-        self._free_blocks = self.kv_blocks
         self._waiting: deque[Sequence] = deque()
         self._running: dict[Sequence, None] = {}  # in order of admission
         self._partial: Sequence | None = None  # in the middle of its prompt: the last admitted, if any
         self._n_admitted = 0
         self._alarm: Alarm | None = None
-        self._prefixes = prefixes
-        self._prefix_cache = self._empty_prefix_cache()
-        self._shared_tokens = 0  # counted once too often for each further request that holds them
-        self._shared_since_s = 0.0
-
-    def _empty_prefix_cache(self) -> PrefixCache | None:
-        prefixes = self._prefixes
-        return None if prefixes is None else PrefixCache(prefixes, self.kv_blocks, self._block_tokens)
 
     @property
     def n_waiting(self) -> int:
@@ -108,19 +87,9 @@ class Replica(ABC):
         return len(self._waiting)
 
     @property
-    def used_kv_blocks(self) -> int:
-        """KV blocks that running requests hold; those that several share count once."""
-        return self.kv_blocks - self._free_blocks
-
-    @property
     @abstractmethod
     def batches(self) -> tuple[Batch, ...]:
         """Its batches."""
-
-    @property
-    def peak_kv_blocks(self) -> int:
-        """Most KV blocks that it used at once."""
-        return self.kv_blocks - min(self._fewest_free_blocks, self._free_blocks)
 
     @property
     def work(self) -> Work:
@@ -273,7 +242,7 @@ class Replica(ABC):
             if new > budget:
                 new = budget
             computed = past + new
-            n_blocks = -past // block_tokens - -computed // block_tokens
+            n_blocks = -past // block_tokens - -computed // block_tokens  # = blocks_for(computed) - blocks_for(past)
             if n_blocks > self._free_blocks:  # of a part of a prompt: for the others there are enough
                 self._preempt_last(now_s)  # itself: it was the last to be admitted
                 return chunks
@@ -379,7 +348,7 @@ class Replica(ABC):
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
         # Its last token was never read, so its keys and values are not in the cache.
-        n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)
+        n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)  # = blocks_for
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:
@@ -389,42 +358,3 @@ class Replica(ABC):
         self._log.finish_s[seq.index] = now_s
         if self.on_idle is not None and self.n_outstanding == 0:
             self.on_idle(now_s)
-
-    # Blocks that requests share ---------------------------------------------------------------------------
-
-    def _has_blocks_for(self, seq: Sequence, budget: int) -> bool:
-        """Whether the blocks are free that a waiting request needs to be admitted.
-
-        While nobody is admitted and nobody leaves, blocks only get fewer and what it needs does not change.
-        """
-        cache = self._prefix_cache
-        is_whole = self._reserves_whole_prompt or (cache is not None and cache.may_hit(seq))
-        tokens = seq.target_tokens if is_whole else min(budget, seq.target_tokens)
-        n_blocks = -(-tokens // self._block_tokens)
-        if n_blocks <= self._free_blocks:
-            return True
-        return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks
-
-    def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> None:
-        """Give an admitted request the cached blocks of its prompt."""
-        n_blocks, n_shared = cache.admit(seq, self._free_blocks)
-        self._free_blocks -= n_blocks - n_shared
-        self._share(n_shared, now_s)
-        tokens = n_blocks * self._block_tokens
-        seq.computed_tokens = tokens
-        self.cached_tokens += tokens
-        if seq.admission == NEVER:
-            self._log.cached_prompt_tokens[seq.index] = tokens
-
-    def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
-        """Take back the blocks of a request, as far as no others hold them."""
-        if self._prefix_cache is not None:
-            n_blocks, n_shared = self._prefix_cache.release(seq, n_blocks)
-            self._share(-n_shared, now_s)
-        self._free_blocks += n_blocks
-
-    def _share(self, n_blocks: int, now_s: float) -> None:
-        """Count the tokens of shared blocks once in the integral of tokens over time."""
-        self._kv_token_s -= self._shared_tokens * (now_s - self._shared_since_s)
-        self._shared_since_s = now_s
-        self._shared_tokens += n_blocks * self._block_tokens

@@ -7,7 +7,6 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sim.deployment import RoutingTable
     from sim.replica import Replica
 
 
@@ -147,38 +146,3 @@ def decode_speed(replica: Replica, n_decode: int = 32, context_tokens: int = 102
         base, slope = stage.decode(n_decode)
         stage_s.append(base + slope * n_decode * context_tokens)
     return n_decode / max(stage_s)
-
-
-ROUTERS: dict[str, type[RoundRobin | LeastLoaded | PlanWeighted]] = {
-    "least_loaded": LeastLoaded,
-    "plan_weighted": PlanWeighted,
-    "round_robin": RoundRobin,
-}
-
-
-def make_router(
-    name: str,
-    replicas: Sequence[Replica],
-    entries: Sequence[int],
-    table: RoutingTable | None,
-    kinds: Sequence[Sequence[float]],
-) -> Router:
-    """The router of this name for the replicas of one model.
-
-    Args:
-        name: One of `ROUTERS`.
-        replicas: Replicas of the model.
-        entries: For each of them, its entry in `Deployment.replicas`.
-        table: The model's routing table; without one, all replicas weigh the same.
-        kinds: For each kind of request, the probability of each workload type.
-    """
-    if table is None:
-        return ROUTERS[name](replicas, [[1.0] * len(replicas)] * len(kinds))
-    weights = [
-        [
-            sum(p * f for p, f in zip(probabilities, table.fractions[entry], strict=True)) / entries.count(entry)
-            for entry in entries
-        ]
-        for probabilities in kinds
-    ]
-    return ROUTERS[name](replicas, weights)

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from math import inf, sqrt
 from typing import NamedTuple, Protocol
 
-from sim.catalog import BF16_BYTES, AllReduce, ModelSpec
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError, SettingsError
+from sim.gpus import AllReduce
 from sim.kv_cache import stage_kv_bytes_per_token
+from sim.models import ModelSpec
 
 # On GPUs without FlashAttention 3 decodes read their KV more slowly when the iteration holds a prompt chunk too: at
 # 0.34-0.47 of bandwidth with 4 query heads per KV head, at 0.25-0.27 with 8, instead of about 0.88. Source: mixed
@@ -146,7 +147,7 @@ class StageWork(NamedTuple):
     """What a stage computes, reads and sends: bytes and FLOPs of one of its GPUs.
 
     Attributes:
-        weight_bytes: Weights of its layers, read once an iteration.
+        weight_bytes: Weights of its layers (`weight_bytes_read`: of which an iteration reads so many).
         linear_flops_per_token: Of the linear layers.
         head_bytes: Weights of the output head; 0 on all stages but the last.
         head_flops_per_seq: Of the output head, which computes one token of each sequence.
@@ -180,6 +181,7 @@ class StageWork(NamedTuple):
         (13.96, 0)
         """
         tp, n_layers, hidden = stage.tp, stage.n_layers, model.hidden_size
+        weight_bytes, activation_bytes = model.precision.weight_bytes, model.precision.activation_bytes
         layer_params = n_layers * model.layer_params / tp
         head_params = model.embedding_params / tp if has_head else 0.0
         # Per token and layer: two norms and two residual additions (8 x hidden), the gated activation (3 x ffn),
@@ -187,17 +189,21 @@ class StageWork(NamedTuple):
         rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
         n_allreduces = 2 * n_layers if tp > 1 else 0
         return cls(
-            weight_bytes=BF16_BYTES * layer_params,
+            weight_bytes=weight_bytes * layer_params,
             linear_flops_per_token=2 * layer_params,
-            head_bytes=BF16_BYTES * head_params,
+            head_bytes=weight_bytes * head_params,
             head_flops_per_seq=2 * head_params,
             kv_bytes_per_token=kv_bytes_per_token,
             mixed_kv_factor=(model.n_heads / model.n_kv_heads) ** -MIXED_KV_EXPONENT,
             attention_flops_per_pair=4 * n_layers * model.n_heads * model.head_dim / tp,
-            elementwise_bytes_per_token=BF16_BYTES * n_layers * (8 * hidden + 3 * model.ffn_size / tp + rotary),
+            elementwise_bytes_per_token=activation_bytes * n_layers * (8 * hidden + 3 * model.ffn_size / tp + rotary),
             n_allreduces=n_allreduces,
-            allreduce_bytes_per_token=n_allreduces * 2 * (tp - 1) / tp * BF16_BYTES * hidden,
+            allreduce_bytes_per_token=n_allreduces * 2 * (tp - 1) / tp * activation_bytes * hidden,
         )
+
+    def weight_bytes_read(self, n_tokens: int) -> float:
+        """Bytes of weights that the layers read for so many tokens: of a dense model all, for any number."""
+        return self.weight_bytes
 
 
 class _CompactStageTime:
@@ -222,11 +228,12 @@ class _CompactStageTime:
             msg = f"GPU type {gpu.name!r} has no service-time coefficients"
             raise DeploymentError(msg)
         read = gpu.memory_bandwidth_bytes_per_s
-        flops = gpu.peak_flops_per_s
+        flops = gpu.peak_flops_of(model.precision)
         work = StageWork.of(model, stage, kv_bytes_per_token=kv_bytes_per_token, has_head=has_head)
 
         self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
-        self._weights = work.weight_bytes / (read * c.weight_read_efficiency)
+        self._work = work
+        self._weights_per_s = read * c.weight_read_efficiency
         self._linear_per_token = work.linear_flops_per_token / (flops * c.linear_flops_efficiency)
         self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
         self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
@@ -243,7 +250,7 @@ class _CompactStageTime:
             self._fixed += work.n_allreduces * allreduce.latency_s
             self._per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
         if link_bandwidth is not None:
-            self._per_token += BF16_BYTES * model.hidden_size / link_bandwidth
+            self._per_token += model.precision.activation_bytes * model.hidden_size / link_bandwidth
         self._decode_cache: dict[int, tuple[float, float]] = {}
         self._owner = owner
         # The first stage counts for the replica.
@@ -277,11 +284,12 @@ class _CompactStageTime:
 
     def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
         """All but attention."""
+        weights = self._work.weight_bytes_read(n_tokens) / self._weights_per_s
         linear = self._linear_per_token * n_tokens
         head = self._head_per_seq * n_seqs
         return (
             self._fixed
-            + sqrt(self._weights * self._weights + linear * linear)
+            + sqrt(weights * weights + linear * linear)
             + sqrt(self._head_weights * self._head_weights + head * head)
             + self._per_token * n_tokens
             + self._per_seq * n_seqs

@@ -4,6 +4,11 @@ With `is_macro` it jumps over iterations in which only decodes run and nobody ca
 if something else comes first: a replica that is alone on its clock, because its router does not look at the load
 and its arrivals are known, makes hardly any. Without, each iteration is an event. Both compute the end of an
 iteration by one formula from one starting point, the start of the steady run, so that they agree to the last bit.
+
+`docs/explanation/engine.md` draws the states of the loop and the four ways out of a steady run: *finish*, *shortage*,
+*arrival*, *interruption*. The steady run is in local variables while the loop has it, and in `_steady` while others may
+cut it short. Lines marked `=` are the same expression as what they name, written out for speed; they must stay so to
+the last bit.
 """
 
 from __future__ import annotations
@@ -63,10 +68,10 @@ class SteadyRun(NamedTuple):
             j = ceil((sqrt(linear_s * linear_s + 2.0 * growth_s * elapsed_s) - linear_s) / growth_s)
         else:
             j = ceil(elapsed_s / first_s)
-        # The root is rounded; the ends of iterations, as `end_s` gives them, decide.
-        while start_s + j * first_s + growth_s * (j * (j - 1) // 2) < time_s:
+        # The root is rounded; the ends of iterations decide.
+        while start_s + j * first_s + growth_s * (j * (j - 1) // 2) < time_s:  # = end_s(before + j)
             j += 1
-        while start_s + (j - 1) * first_s + growth_s * ((j - 1) * (j - 2) // 2) >= time_s:
+        while start_s + (j - 1) * first_s + growth_s * ((j - 1) * (j - 2) // 2) >= time_s:  # = end_s(before + j - 1)
             j -= 1
         return before + j
 
@@ -115,7 +120,7 @@ class SingleStageReplica(Replica):
             # What goes into the next iteration.
             iteration = batch.iteration
             n_preemptions = self.n_preemptions
-            n_blocks = crossings[iteration % block_tokens]
+            n_blocks = crossings[iteration % block_tokens]  # = batch.blocks_needed(1)
             is_short = n_blocks > self._free_blocks
             if is_short:
                 self._take_blocks_or_preempt(batch, now_s)
@@ -143,11 +148,13 @@ class SingleStageReplica(Replica):
                     first_s, growth_s = base_s + slope_s * held_tokens, slope_s * n_decode
                 if is_macro and self.n_preemptions == n_preemptions:
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
+                    # The ways out: a finish, or a shortage of blocks.
                     n_iterations = finishes[0][0] - iteration
                     if n_iterations > 1 and n_decode * (n_iterations // block_tokens + 1) > self._free_blocks:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
                 j = iteration + n_iterations - steady_iteration
-                end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)
+                end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
+                # The third way out: an arrival that is known, of somebody who may be admitted.
                 if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, n_decode):
                     steady = SteadyRun(steady_iteration, steady_start_s, first_s, growth_s)
                     n_iterations = steady.iteration_at(arrival_s) - iteration
@@ -176,7 +183,8 @@ class SingleStageReplica(Replica):
                 self._steady = SteadyRun(steady_iteration, steady_start_s, first_s, growth_s)
                 self._wake_at(end_s, Order.COMPLETION)
                 yield
-                n_iterations, end_s = batch.n_iterations, batch.end_s  # perhaps it was shortened
+                # The fourth way out: others have cut it short (`_shorten`, `_settle`).
+                n_iterations, end_s = batch.n_iterations, batch.end_s
                 batch.n_iterations = 0
                 if self._is_disturbed:
                     self._is_disturbed = is_steady = False

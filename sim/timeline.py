@@ -49,7 +49,7 @@ TIMELINE_SCHEMA = pl.Schema(
 """Columns of a timeline; `docs/reference/timeline.md` says what they mean."""
 
 
-def timeline(
+def compute_timeline(
     result: SimulationResult, slo: SLO | None = None, *, n_intervals: int = N_INTERVALS, step_s: float | None = None
 ) -> pl.DataFrame:
     """A run on a regular grid: rows for the whole run, with no `gpu_type`, and rows for each GPU type.
@@ -72,7 +72,8 @@ def timeline(
     >>> trace = Trace.from_columns([0.0, 6.0], [100, 100], [4, 4], model="Llama-3-8B", source="two requests")
     >>> market = Market(scheduled_drops({"L40S": 2}, [(5.0, 60.0, {"L40S": 0.5})], end_s=60.0))
     >>> result = simulate(Deployment(((spec, 2),)), trace, service_time=ConstantServiceTime(1.0), market=market)
-    >>> timeline(result, step_s=4.0).filter(gpu_type="L40S").select("t_s", "available", "serving")["serving"].to_list()
+    >>> series = compute_timeline(result, step_s=4.0)
+    >>> series.filter(gpu_type="L40S")["serving"].to_list()
     [2.0, 1.25, 1.0]
     """
     edges = _edges(float(result.manifest["end_s"]), n_intervals, step_s)

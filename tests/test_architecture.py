@@ -13,7 +13,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("simpy", {"sim/clock.py", "sim/engine.py", "sim/replica.py"}),
+        ("simpy", {"sim/clock.py", "sim/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
         ("aiconfigurator_core", {"sim/aiconfigurator_service_time.py"}),

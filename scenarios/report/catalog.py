@@ -16,13 +16,12 @@ def catalog_table(what: str) -> Table:
 
 
 def _gpus(table: Table) -> None:
-    from sim import gpu_names, gpu_type
+    from sim import Catalog
     from sim.units import GIB, GIGA, TERA
 
     for header in ("GPU type", "memory GiB", "bf16 TFLOP/s", "memory GB/s", "per node", "$/h", "service times"):
         table.add_column(header, justify="left" if header in ("GPU type", "service times") else "right")
-    for name in gpu_names():
-        gpu = gpu_type(name)
+    for name, gpu in Catalog.default().gpus.items():
         table.add_row(
             name,
             f"{gpu.memory_bytes / GIB:.0f}",
@@ -35,13 +34,12 @@ def _gpus(table: Table) -> None:
 
 
 def _models(table: Table) -> None:
-    from sim import model_names, model_spec
+    from sim import Catalog
     from sim.units import GIB, GIGA
 
     for header in ("model", "parameters / 10⁹", "weights GiB", "KV KiB / token", "longest context"):
         table.add_column(header, justify="left" if header == "model" else "right")
-    for name in model_names():
-        model = model_spec(name)
+    for name, model in Catalog.default().models.items():
         table.add_row(
             name,
             f"{model.n_params / GIGA:.1f}",
@@ -75,9 +73,9 @@ def _readers(table: Table) -> None:
 
 
 def _routers(table: Table) -> None:
-    from sim import ROUTERS
+    from sim import router_classes
 
-    _described(table, "router", {name: router.__doc__ for name, router in ROUTERS.items()})
+    _described(table, "router", {name: router.__doc__ for name, router in router_classes().items()})
 
 
 def _described(table: Table, header: str, docs: dict[str, str | None]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 import yaml
 
-from sim import UnknownNameError, gpu_names, gpu_type, model_names, model_spec
+from sim import Catalog, UnknownNameError, gpu_names, gpu_type, model_names, model_spec
 from sim.fit import catalog_entry, fit_all, summary, usable_rows
 from sim.fit import errors as fit_errors
 from sim.profiles import read_profile
@@ -123,6 +124,22 @@ def test_names_keep_the_order_of_the_file() -> None:
     assert gpu_names() == tuple(raw("gpus"))
     assert model_names() == tuple(raw("models"))
     assert gpu_type("A40") is gpu_type("A40")
+
+
+def test_another_catalog_has_further_entries() -> None:
+    catalog = Catalog.default()
+    llama = catalog.model("Llama-3-8B")
+    mine = replace(llama, name="mine", n_layers=16)
+    own = catalog.with_entries(models={"mine": mine}, gpus={"A40": replace(catalog.gpu("A40"), usd_per_h=0.1)})
+    assert own.model("mine") is mine
+    assert own.model("Llama-3-8B") is llama
+    assert tuple(own.gpus) == gpu_names()
+    assert own.gpu("A40").usd_per_h == 0.1
+    assert catalog.gpu("A40").usd_per_h == 0.55
+    with pytest.raises(UnknownNameError, match="unknown model 'mine'"):
+        catalog.model("mine")
+    with pytest.raises(UnknownNameError, match="unknown model 'mein': did you mean 'mine'"):
+        own.model("mein")
 
 
 FITTED = ("RTX4090", "A6000", "L40S", "A100-SXM-80GB", "H100-SXM", "H200-SXM", "B200-SXM")

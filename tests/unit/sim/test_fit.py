@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from sim import Chunk, CompactServiceTime, GpuType, ReplicaSpec, gpu_type, model_spec
-from sim.catalog import AllReduce, Domain, GpuCoefficients
 from sim.errors import ProfileError
 from sim.fit import (
     COEFFICIENTS,
@@ -22,6 +21,7 @@ from sim.fit import (
     summary,
     usable_rows,
 )
+from sim.gpus import AllReduce, Domain, GpuCoefficients
 from sim.profiles import read_profile
 
 TRUE = GpuCoefficients(

@@ -18,7 +18,8 @@ from sim import (
     model_spec,
     simulate,
 )
-from sim.router import LeastLoaded, PlanWeighted, RoundRobin, decode_speed, make_router
+from sim.router import LeastLoaded, PlanWeighted, RoundRobin, decode_speed
+from sim.router_registry import make_router
 from tests.strategies_sim import FakeReplica, with_kv_blocks
 from traces import Trace, WorkloadGrid, WorkloadMix
 

@@ -6,7 +6,16 @@ from math import inf
 import polars as pl
 import pytest
 
-from sim import SLO, Clients, ConstantServiceTime, Deployment, SettingsError, compute_stress, stress_by_drop, timeline
+from sim import (
+    SLO,
+    Clients,
+    ConstantServiceTime,
+    Deployment,
+    SettingsError,
+    compute_stress,
+    compute_timeline,
+    stress_by_drop,
+)
 from sim import simulate as simulate_alone
 from sim.stress import Drop, Fall, make_drops
 from tests.unit.sim.test_cluster import SPEC, drop, simulate, trace
@@ -130,16 +139,16 @@ def test_drops_of_others_can_be_asked_about() -> None:
 def test_a_timeline_needs_intervals() -> None:
     result = simulate(trace([0.0]), drop(0.0))
     with pytest.raises(SettingsError, match="0 intervals"):
-        timeline(result, n_intervals=0)
+        compute_timeline(result, n_intervals=0)
     with pytest.raises(SettingsError, match="steps of -1"):
-        timeline(result, step_s=-1.0)
+        compute_timeline(result, step_s=-1.0)
 
 
 def test_rounding_makes_no_slivers_of_intervals() -> None:
     result = simulate(trace([0.0, 0.1 * 3]), drop(0.0))
     end_s = result.manifest["end_s"]
     for n in range(1, 400, 9):
-        for series in (timeline(result, n_intervals=n), timeline(result, step_s=end_s / n)):
+        for series in (compute_timeline(result, n_intervals=n), compute_timeline(result, step_s=end_s / n)):
             assert series.filter(gpu_type="L40S")["width_s"].min() == pytest.approx(end_s / n)
 
 
@@ -149,8 +158,8 @@ def test_requests_leave_the_timeline_when_their_client_gives_up() -> None:
     clients = Clients(ttft_timeout_s=4.0, max_retries=0)
     result = simulate_alone(fleet, trace([0.0, 0.0]), service_time=ConstantServiceTime(1.0), clients=clients)
     assert result.requests["ended_s"].to_list() == [10.0, 4.0]
-    series = timeline(result, step_s=5.0).filter(gpu_type="L40S")
-    whole = timeline(result, step_s=5.0).filter(pl.col("gpu_type").is_null())
+    series = compute_timeline(result, step_s=5.0).filter(gpu_type="L40S")
+    whole = compute_timeline(result, step_s=5.0).filter(pl.col("gpu_type").is_null())
     assert whole["waiting"].to_list() == [4 / 5, 0.0]
     assert whole["running"].to_list() == [1.0, 1.0]
     assert series["available"].null_count() == 2
