@@ -210,14 +210,14 @@ class _Simulation:
     # What comes out ---------------------------------------------------------------------------------------
 
     def _last_s(self, requests: pl.DataFrame) -> float:
-        """When the last thing happened."""
+        """When the last thing happened: to a request, or to work that was lost with its replica."""
         times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
         last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
-        if self._dispatcher.attempts is None:
-            return last_s
-        # What was under way for clients that gave up goes on to its end.
-        batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
-        return max([last_s, *(batch.end_s for batch in batches)])
+        replicas = self._fleet.replicas.values()
+        ends_s = [last_s, *(replica.emptied_s for replica in replicas)]
+        if self._dispatcher.attempts is not None:  # what was under way for clients that gave up goes on to its end
+            ends_s += [batch.end_s for replica in replicas for batch in replica.batches]
+        return max(ends_s)
 
     def _bills(self, end_s: float) -> dict[int, Bill]:
         """The bills of replicas that are there all the time, by number."""

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from sim import Clients, Deployment, Failures, Market, ServiceTimeModel, SimulationResult, simulate
+from sim import Clients, Deployment, Failures, Market, ServiceTimeModel, SimulationResult, compute_metrics, simulate
+from sim.rent import spent_usd
 from tests.property.test_sim_market import InTurn, assert_bill_is_the_integral, make, markets, replanners
 from tests.strategies_sim import (
     SEGMENT_TOKENS,
@@ -121,6 +122,32 @@ def test_all_requests_end_once_and_all_work_is_accounted_for(case: Case, steppin
             times = [t for outage in zip(lease["failed_s"], lease["back_s"], strict=True) for t in outage]
             assert times == sorted(times)
             assert all(lease["open_s"] <= t <= gone_s for t in times)
+
+
+@given(cases(), any_stepping, horizons)
+def test_all_work_and_all_money_are_inside_the_run(case: Case, stepping: Any, horizon_s: float | None) -> None:
+    """Also where interrupted requests wait for ever, on a market that never offers enough again."""
+    deployment, trace, settings, replanner = case
+    settings["horizon_s"] = horizon_after(trace, horizon_s)
+    result = simulate(deployment, trace, stepping=stepping, replanner=make(replanner), **settings)
+    requests, replicas, end_s = result.requests, result.replicas, result.manifest["end_s"]
+    latest_s = end_s * (1 + 1e-12)
+    for times in ("arrival_s", "first_scheduled_s", "first_token_s", "finish_s", "ended_s"):
+        assert (requests[times].drop_nulls() <= latest_s).all(), times
+    for lease in replicas.iter_rows(named=True):
+        gone_s = end_s if lease["released_s"] is None else lease["released_s"]
+        assert 0 <= lease["rented_s"] <= gone_s <= latest_s
+        assert lease["busy_s"] <= (gone_s - lease["rented_s"]) * (1 + 1e-9) + 1e-9
+    metrics = compute_metrics(result)
+    assert (metrics["gpu_utilization"] or 0.0) <= 1 + 1e-9
+    assert metrics["cost_usd"] == pytest.approx(spent_usd(result, 0.0, end_s), rel=1e-9, abs=1e-12)
+    if settings["market"] is not None:
+        assert_bill_is_the_integral(result, settings["market"], deployment)
+    if settings["horizon_s"] is None:  # nothing is under way in the end
+        completed = requests.filter(pl.col("status") == "completed")
+        needed = (completed["prompt_tokens"] + completed["output_tokens"] - 1).sum()
+        computed = replicas["prefill_tokens"].sum() + replicas["decode_tokens"].sum()
+        assert computed == needed + requests["recomputed_tokens"].sum() - replicas["cached_tokens"].sum()
 
 
 def check_ends(requests: pl.DataFrame, settings: dict[str, Any], *, can_change: bool) -> None:
