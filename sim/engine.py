@@ -68,7 +68,8 @@ def simulate(
             are the same.
         horizon_s: End of the simulation; requests that arrive later are left out. None: run until all have ended.
         prefix_caching: Whether requests share the KV blocks of what their prompts have in common, as the trace's
-            `prefix_hashes` say. None: if the trace has any; without them nothing is known to be shared.
+            `prefix_hashes` say; a prompt without them shares nothing, but finds its own after a preemption. None: if
+            the trace has any.
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
         market: What can be rented over time, and what happens when it is taken back. The replicas that it allows at
             time 0 are up then. None: all are there all the time.
@@ -114,7 +115,8 @@ def simulate(
     if horizon_s is not None:
         trace = trace.slice(0.0, horizon_s)
     if prefix_caching is not False:
-        setting = replace(setting, prefixes=Prefixes.from_trace(trace, prefix_segment_tokens))
+        prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
+        setting = replace(setting, prefixes=prefixes_of(trace, prefix_segment_tokens))
     return _Simulation(setting, trace, progress).run(n_jobs)
 
 

@@ -196,9 +196,9 @@ RUN_METRICS: tuple[Metric, ...] = (
     Metric(
         "makespan_s",
         "s",
-        "Last finish - first arrival, where all requests arrive at once; elsewhere none.",
+        "Last finish - first arrival; what a fleet can do only where all requests arrive at once.",
         False,
-        pl.when(_first_s == _last_s).then(pl.col("finish_s").max() - _first_s),
+        pl.col("finish_s").max() - _first_s,
     ),
 )
 

@@ -14,6 +14,7 @@ Source of the rules: vLLM, vllm/v1/core/kv_cache_manager.py and block_pool.py.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Sequence as Rows
@@ -54,6 +55,23 @@ class Prefixes:
             return None
         hashes: list[list[int] | None] = trace.requests["prefix_hashes"].to_list()
         return cls([row or [] for row in hashes], segment_tokens) if any(hashes) else None
+
+    @classmethod
+    def of_all(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes:
+        """The same, with ids of their own for prompts that have none: what is preempted finds its own blocks.
+
+        >>> from traces import Trace
+        >>> Prefixes.of_all(Trace.from_columns([0.0, 1.0], [1000, 100], [1, 1], model="llama")).hashes
+        [[-1, -2], [-3]]
+        """
+        known = cls.from_trace(trace, segment_tokens)
+        prompt_tokens = trace.requests["prompt_tokens"].to_list()
+        own = itertools.count(-1, -1)  # those of traces are 0 or more
+        hashes = [
+            list(ids) or list(itertools.islice(own, -(-n_tokens // segment_tokens)))
+            for ids, n_tokens in zip(known.hashes if known else [()] * len(prompt_tokens), prompt_tokens, strict=True)
+        ]
+        return cls(hashes, segment_tokens)
 
     def take(self, rows: Iterable[int]) -> Prefixes:
         """Those of some requests."""

@@ -47,7 +47,7 @@ def results_table(comparison: Comparison) -> Table:
     table = make_table("What it delivers" if same is None else f"What it delivers, of {same:.2f} req/s offered")
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     some_undecided = any(row.metrics.get("n_undecided") for row in comparison.rows)
-    at_once = any(row.metrics.get("makespan_s") is not None for row in comparison.rows)
+    at_once = any(row.metrics and row.offered_rps is None for row in comparison.rows)
     left, right = ("left", "right")
     make_columns(
         table,

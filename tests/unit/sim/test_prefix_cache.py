@@ -122,8 +122,18 @@ def test_a_preempted_request_finds_its_prompt_again(pp: int) -> None:
     assert computed == 2 * 119 + result.requests["recomputed_tokens"].sum() - replica["cached_tokens"]
 
 
+def test_without_hashes_a_preempted_request_finds_its_prompt_if_caching_is_asked_for() -> None:
+    """It is as if each prompt had ids of its own."""
+    own = simulate([(0.0, 80, 40, [1, 2]), (0.0, 80, 40, [3, 4])], kv_blocks=12)
+    none = simulate([(0.0, 80, 40, []), (0.0, 80, 40, [])], kv_blocks=12, prefix_caching=True)
+    assert none.requests.drop("prefix_hashes").equals(own.requests.drop("prefix_hashes"))
+    assert none.replicas.equals(own.replicas)
+    assert none.replicas["cached_tokens"].item() > 0
+    assert none.manifest["prefix_caching"] is True
+
+
 def test_without_hashes_there_is_nothing_to_cache() -> None:
-    for hashes, prefix_caching in ([], True), ([], None), ([1], False):
+    for hashes, prefix_caching in ([], None), ([1], False):
         result = simulate([(0.0, 100, 1, hashes), (0.0, 100, 1, hashes)], prefix_caching=prefix_caching)
         assert cached(result) == [0, 0]
         assert compute_metrics(result)["prefix_hit_rate"] == 0.0
