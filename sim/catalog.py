@@ -30,6 +30,14 @@ class Catalog:
     gpus: Mapping[str, GpuType]
     models: Mapping[str, ModelSpec]
 
+    def __post_init__(self) -> None:
+        # A view of a copy, so that nobody changes what others name.
+        object.__setattr__(self, "gpus", MappingProxyType(dict(self.gpus)))
+        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+
+    def __reduce__(self) -> tuple[type[Catalog], tuple[dict[str, GpuType], dict[str, ModelSpec]]]:
+        return Catalog, (dict(self.gpus), dict(self.models))  # views cannot be pickled
+
     @classmethod
     def default(cls) -> Catalog:
         """The catalog that comes with the package; it is read once.
@@ -68,10 +76,7 @@ class Catalog:
         >>> catalog.with_entries(gpus={"A40": cheap}).gpu("A40").usd_per_h, catalog.gpu("A40").usd_per_h
         (0.1, 0.55)
         """
-        return Catalog(
-            gpus=MappingProxyType({**self.gpus, **(gpus or {})}),
-            models=MappingProxyType({**self.models, **(models or {})}),
-        )
+        return Catalog(gpus={**self.gpus, **(gpus or {})}, models={**self.models, **(models or {})})
 
 
 def gpu_names() -> tuple[str, ...]:
@@ -97,8 +102,8 @@ def model_spec(name: str) -> ModelSpec:
 @cache
 def _default() -> Catalog:
     return Catalog(
-        gpus=MappingProxyType({name: _gpu(name, entry) for name, entry in _read("gpus").items()}),
-        models=MappingProxyType({name: _model(name, entry) for name, entry in _read("models").items()}),
+        gpus={name: _gpu(name, entry) for name, entry in _read("gpus").items()},
+        models={name: _model(name, entry) for name, entry in _read("models").items()},
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -140,6 +141,13 @@ def test_another_catalog_has_further_entries() -> None:
         catalog.model("mine")
     with pytest.raises(UnknownNameError, match="unknown model 'mein': did you mean 'mine'"):
         own.model("mein")
+
+
+def test_a_catalog_is_frozen_and_goes_to_other_processes() -> None:
+    catalog = Catalog.default()
+    with pytest.raises(TypeError):
+        catalog.models["mine"] = catalog.model("Llama-3-8B")  # type: ignore[index]
+    assert pickle.loads(pickle.dumps(catalog)) == catalog
 
 
 FITTED = ("RTX4090", "A6000", "L40S", "A100-SXM-80GB", "H100-SXM", "H200-SXM", "B200-SXM")
