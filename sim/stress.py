@@ -3,7 +3,8 @@
 A drop is a time at which less can be rented and a replica gets notice for it or is lost. It has three periods:
 
 - *before*: up to ten minutes, not reaching back into the drop before it, nor into the warm-up;
-- *during*: until what can be rented is back to what it was; if that never comes, until the next drop or for ever;
+- *during*: until what can be rented is back to what it was, also before earlier drops that end later than this one
+  begins; if that never comes, until the next drop or for ever;
 - *after*: until the next drop or for ever.
 
 A request is *during* if it arrives then or is under way at the drop. It is *before* or *after* if it arrives then and
@@ -102,14 +103,23 @@ def make_drops(falls: Iterable[Fall], warmup_s: float = 0.0) -> list[Drop]:
 
     >>> make_drops([Fall(700.0, 900.0, ("L40S",)), Fall(1000.0, float("inf"), ("L40S",))])[0]
     Drop(before_s=100.0, drop_s=700.0, back_s=900.0, end_s=1000.0, gpu_types=('L40S',))
+
+    Half of the L40S go at 100 s, half of the rest at 200 s; these are back at 300 s, the others at 400 s.
+
+    >>> falls = [Fall(100.0, 400.0, ("L40S",)), Fall(200.0, 300.0, ("L40S",))]
+    >>> [(drop.drop_s, drop.back_s) for drop in make_drops(falls)]
+    [(100.0, 200.0), (200.0, 400.0)]
     """
     merged = _merge(falls)
     drops: list[Drop] = []
+    gone_until_s = -inf  # where drops overlap, nothing is back before all is
     for i, fall in enumerate(merged):
         next_s = merged[i + 1].t_s if i + 1 < len(merged) else inf
         earliest_s = drops[-1].back_s if drops else warmup_s
         before_s = min(max(earliest_s, fall.t_s - BEFORE_S), fall.t_s)
-        drops.append(Drop(before_s, fall.t_s, min(fall.back_s, next_s), next_s, fall.gpu_types))
+        is_overlapping = fall.t_s < gone_until_s < inf  # what never comes back is not waited for
+        gone_until_s = max(fall.back_s, gone_until_s) if is_overlapping else fall.back_s
+        drops.append(Drop(before_s, fall.t_s, min(gone_until_s, next_s), next_s, fall.gpu_types))
     return drops
 
 
