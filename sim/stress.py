@@ -289,7 +289,8 @@ def _with_periods(requests: pl.DataFrame, drops: Sequence[Drop]) -> pl.DataFrame
     no = pl.lit(value=False)
     columns = {f"{what}_{period}": no for what in ("is", "ends") for period in _PERIODS}
     lengths_s = dict.fromkeys(_PERIODS, 0.0)
-    is_taken = (pl.col("status") == Status.DROPPED.value) & (pl.col("n_interrupted") > 0)
+    # A request that a drop took is given up, or rejected where it was sent next.
+    is_taken = (pl.col("status") != Status.COMPLETED.value) & (pl.col("n_interrupted") > 0)
 
     def is_over(t_s: float) -> pl.Expr:
         """Whether a request has ended when a drop comes, and not by it."""
