@@ -37,8 +37,8 @@ from scenarios.plot_cli import plot
 from scenarios.profile_cli import profile
 
 if TYPE_CHECKING:
-    from scenarios.compare import Row
-    from scenarios.loaded import LoadedScenario
+    from scenarios.file.loaded import LoadedScenario
+    from scenarios.runs.row import Row
 
 
 class InvalidInput(click.ClickException):
@@ -104,7 +104,7 @@ def main() -> None:
 @progress_option
 def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
     """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
-    from scenarios.load import load
+    from scenarios.file.load import load
 
     out = _unused(Path("runs/demo")) if out is None else out
     loaded = load("demo")
@@ -139,7 +139,7 @@ def _unused(directory: Path) -> Path:
 @force_option
 def new(directory: Path, template: str, force: bool) -> None:
     """Write a scenario to DIR, ready to run and to be changed."""
-    from scenarios.load import library_names, library_text
+    from scenarios.file.library import library_names, library_text
     from traces import nearest
 
     if template not in library_names():
@@ -156,8 +156,9 @@ def new(directory: Path, template: str, force: bool) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def validate(files: Sequence[str]) -> None:
     """Check scenario files, with all their scenarios; all problems are reported at once."""
-    from scenarios.load import load_all, members
-    from scenarios.run import Job
+    from scenarios.file.library import members
+    from scenarios.file.load import load_all
+    from scenarios.runs.job import Job
 
     problems: list[str] = []
     for file in [member for given in files for member in members(given)]:
@@ -197,10 +198,10 @@ def plan(
     FILE is a scenario file, or the name of a scenario of the library.
     """
     from planners.shedding import penalty_usd_per_h
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.progress import ProgressBar
     from scenarios.report.tables import plan_tables
-    from scenarios.run import Job
+    from scenarios.runs.job import Job
 
     if write_lp is not None:
         check_can_write(write_lp, force=force)
@@ -248,11 +249,11 @@ def capacity(
     Each candidate is simulated with each workload type and with the mix. That takes a while the first time: what was
     measured is kept in the user's cache directory.
     """
-    from scenarios.capacities import compare_capacities, to_dict
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.capacity import capacity_tables
     from scenarios.report.progress import ProgressBar
-    from scenarios.run import Job
+    from scenarios.runs.job import Job
+    from scenarios.study.capacities import compare_capacities, to_dict
 
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:
@@ -287,7 +288,7 @@ def run(
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
-    from scenarios.load import load
+    from scenarios.file.load import load
 
     if (trace is None) != (reader is None):
         msg = "--trace and --reader go together"
@@ -327,10 +328,10 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
 
     The columns of REPLAY.csv: arrival_s, input_tokens, output_tokens, real_ttft_s, real_tpot_ms, real_e2e_s.
     """
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.tables import validation_table
-    from scenarios.run import Job
-    from scenarios.validate_run import compare_with_real, read_replay
+    from scenarios.runs.job import Job
+    from scenarios.study.validate_run import compare_with_real, read_replay
 
     loaded = load(file, None, sets)
     job = Job.prepare(loaded, loaded.scenario.seeds[0])
@@ -353,11 +354,12 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
 @json_option
 def show(directory: Path, as_json: bool) -> None:
     """Print all metrics of the finished runs in DIR; on a market that moves, also what its drops did to them."""
-    from scenarios.compare import Comparison, read_rows
     from scenarios.report.stress import run_tables
     from scenarios.report.tables import metrics_table
-    from scenarios.run import run_directories
-    from scenarios.stress import read_stress
+    from scenarios.runs.directory import run_directories
+    from scenarios.runs.series import read_rows
+    from scenarios.study.compare import Comparison
+    from scenarios.study.stress import read_stress
 
     rows = read_rows([directory])
     stress = read_stress(run_directories(directory))
@@ -385,7 +387,7 @@ for _command in (batch, compare, explain, frontier, plot, profile):
 @main.command()
 def schema() -> None:
     """Print the JSON schema of scenario files, for editors."""
-    from scenarios.schema import Scenario
+    from scenarios.file.schema import Scenario
 
     print_json(Scenario.model_json_schema())
 
@@ -414,8 +416,8 @@ def _run(
     loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
     force: bool = False, jobs: int = 1, progress: bool | None = None,
 ) -> list[Row]:  # fmt: skip
-    from scenarios.compare import run_rows
     from scenarios.report.progress import ProgressBar
+    from scenarios.runs.series import run_rows
 
     planners = None if planner is None else [planner_choice(loaded, planner)]
     check_can_write(out)
@@ -428,10 +430,10 @@ def _run(
 def _replay(
     loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
 ) -> Row:
-    from scenarios.compare import Row
+    from scenarios.file.schema import PlannerChoice
     from scenarios.report.progress import ProgressBar
-    from scenarios.run import Job, Served, Step
-    from scenarios.schema import PlannerChoice
+    from scenarios.runs.job import Job, Served, Step
+    from scenarios.runs.row import Row
 
     check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:

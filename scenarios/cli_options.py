@@ -16,9 +16,9 @@ from scenarios.errors import RunError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scenarios.compare import Row
-    from scenarios.loaded import LoadedScenario
-    from scenarios.schema import PlannerChoice
+    from scenarios.file.loaded import LoadedScenario
+    from scenarios.file.schema import PlannerChoice
+    from scenarios.runs.row import Row
 
 
 class NoPlan(click.ClickException):
@@ -130,7 +130,7 @@ def print_json(data: Any) -> None:
 
 def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
     """The planner with the options that the scenario gives it, if it does."""
-    from scenarios.schema import PlannerChoice
+    from scenarios.file.schema import PlannerChoice
 
     named = {choice.label: choice for choice in loaded.scenario.planners}
     return named.get(planner, PlannerChoice(name=planner))
@@ -148,12 +148,12 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
     Raises:
         NoPlan: No row has a run.
     """
-    from scenarios.compare import Comparison
     from scenarios.report.stress import stress_table
     from scenarios.report.summary import standings_table
     from scenarios.report.tables import fleet_table, results_table, to_markdown
-    from scenarios.stress import read_stress
-    from scenarios.summary import standings
+    from scenarios.study.compare import Comparison
+    from scenarios.study.stress import read_stress
+    from scenarios.study.summary import standings
 
     comparison = Comparison.of(rows, baseline)
     stress = read_stress(directories)

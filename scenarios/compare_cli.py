@@ -12,7 +12,7 @@ from scenarios.cli_options import check_can_write, force_option, out_option, pro
 from scenarios.errors import RunError
 
 if TYPE_CHECKING:
-    from scenarios.compare import Row
+    from scenarios.runs.row import Row
 
 _sets_option = click.option(
     "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario."
@@ -47,9 +47,10 @@ def compare(
     A file with a `matrix` is run with all its combinations; then the table says what the baseline gains. `stress` runs
     all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
-    from scenarios.compare import read_rows
-    from scenarios.load import matrix_names, members
-    from scenarios.run import run_directories, run_directory
+    from scenarios.file.library import members
+    from scenarios.file.load import matrix_names
+    from scenarios.runs.directory import run_directories, run_directory
+    from scenarios.runs.series import read_rows
 
     sources = [member for given in sources for member in members(given)]
     if baseline is not None and not any(Path(source).is_dir() for source in sources):
@@ -74,7 +75,7 @@ def _check_baseline(baseline: str, sources: Sequence[str], scenarios: Sequence[s
     Raises:
         RunError: None of them does.
     """
-    from scenarios.load import load, matrix_names
+    from scenarios.file.load import load, matrix_names
     from traces import nearest
 
     planners = {
@@ -106,7 +107,7 @@ def batch(
 
     Exit code 5 if a run failed. To see the results: hetserve compare DIR.
     """
-    from scenarios.load import all_names
+    from scenarios.file.load import all_names
 
     rows = _run(
         file, scenarios or all_names(file), sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress
@@ -124,10 +125,10 @@ def _run(
     source: str, names: Sequence[str | None], sets: Sequence[str], seed: int | None, out: Path,
     *, force: bool, resume: bool, jobs: int, progress: bool | None,
 ) -> list[Row]:  # fmt: skip
-    from scenarios.batch import Task, run_batch
-    from scenarios.compare import run_rows
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.progress import ProgressBar
+    from scenarios.runs.batch import Task, run_batch
+    from scenarios.runs.series import run_rows
 
     loaded = [load(source, name, sets) for name in names]
     if len(loaded) > 1 and not force and not resume:

@@ -28,7 +28,7 @@ from scenarios.errors import RunError
 if TYPE_CHECKING:
     from planners.explain import Explanation
     from planners.frontier import FrontierPoint
-    from scenarios.run import Job
+    from scenarios.runs.job import Job
 
 MAX_BUDGETS = 1000
 
@@ -58,9 +58,9 @@ def explain(
     """
     from planners import get_planner
     from planners.explain import N_CONFIGURATIONS, explain_plan
-    from scenarios.explain import plan_as_printed, plan_of, prepare_wide, read_kept_plan, why_unable
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.progress import ProgressBar
+    from scenarios.study.explain import plan_as_printed, plan_of, prepare_wide, read_kept_plan, why_unable
 
     if names and most is not None:
         msg = "--configuration and --most exclude each other"
@@ -176,9 +176,9 @@ def frontier(
     """
     from planners import get_planner
     from planners.frontier import plan_frontier
-    from scenarios.explain import prepare_for_budget
-    from scenarios.load import load
+    from scenarios.file.load import load
     from scenarios.report.progress import ProgressBar
+    from scenarios.study.explain import prepare_for_budget
 
     if plot_file is not None:
         from scenarios.report.plotting import check_can_plot

@@ -23,7 +23,7 @@ def plot(directory: Path, out: Path | None, force: bool) -> None:
     """
     from scenarios.report.plotting import check_can_plot, save
     from scenarios.report.timeline import draw
-    from scenarios.run import run_directories
+    from scenarios.runs.directory import run_directories
 
     directories = run_directories(directory)
     name = "timeline" if len(directories) == 1 else "comparison"

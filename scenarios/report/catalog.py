@@ -56,7 +56,8 @@ def _planners(table: Table) -> None:
 
 
 def _scenarios(table: Table) -> None:
-    from scenarios.load import library_names, load
+    from scenarios.file.library import library_names
+    from scenarios.file.load import load
 
     table.add_column("scenario")
     table.add_column("question")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from planners import Previous
-from scenarios.build import make_trace
-from scenarios.load import load
-from scenarios.run import Job
+from scenarios.file.load import load
+from scenarios.inputs.workload import make_trace
+from scenarios.runs.job import Job
 from traces import TraceError
 
 

@@ -7,10 +7,10 @@ import yaml
 
 from planners import PlannerError
 from scenarios.errors import ScenarioError
-from scenarios.load import load
-from scenarios.loaded import LoadedScenario
-from scenarios.run import Job
-from scenarios.schema import PlannerChoice
+from scenarios.file.load import load
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.job import Job
 
 SCENARIO = """
 schema_version: 1

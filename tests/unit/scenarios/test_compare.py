@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.compare import Comparison, Row
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
 
 
 def row(planner: str, offered_rps: float | None = 8.0, n_requests: int = 100, **metrics: float) -> Row:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from scenarios import schema
+from scenarios.file import schema
 from sim import (
     SLO,
     AiconfiguratorServiceTime,

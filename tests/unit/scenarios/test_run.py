@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from scenarios.errors import ScenarioError
-from scenarios.load import load
-from scenarios.markets import make_market
-from scenarios.run import Job
+from scenarios.file.load import load
+from scenarios.inputs.market import make_market
+from scenarios.runs.job import Job
 from sim import Failures, SimulationResult
 
 HARD_TIMES = [

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from planners import PlanningProblem, get_planner
-from scenarios.load import library_names, load, members
-from scenarios.oracle import Timetable
-from scenarios.policies import serve
-from scenarios.run import Job, Step
-from scenarios.schema import PlannerChoice
+from scenarios.file.library import library_names, members
+from scenarios.file.load import load
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.job import Job, Step
+from scenarios.runs.oracle import Timetable
+from scenarios.runs.policies import serve
 from sim.protocols import Situation
 from sim.records import RequestLog
 

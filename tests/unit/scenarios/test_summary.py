@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.compare import Comparison, Row
 from scenarios.errors import RunError
-from scenarios.summary import standings
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
+from scenarios.study.summary import standings
 
 
 def row(scenario: str, planner: str, seed: int, rps: float | None) -> Row:

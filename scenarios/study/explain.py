@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
-from scenarios.build import make_service_time, make_slo
 from scenarios.errors import RunError
-from scenarios.load import load
-from scenarios.loaded import LoadedScenario
-from scenarios.markets import make_timeline, offers_at
-from scenarios.plan_file import read_promise
-from scenarios.run import Job
-from scenarios.schema import PlannerChoice
+from scenarios.file.load import load
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.file.timeline import make_timeline, offers_at
+from scenarios.inputs.settings import make_service_time, make_slo
+from scenarios.runs.job import Job
+from scenarios.runs.plan_file import read_promise
 from sim import SLO
 
 _ANY_NUMBER = 10**6

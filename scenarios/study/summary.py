@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from scenarios.compare import Comparison, Row
 from scenarios.errors import RunError
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
 
 LATENCIES = ("e2e_s_p50", "e2e_s_p90", "e2e_s_p99")
 CONFIDENCE = 0.95

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios import schema
+from scenarios.file import schema
 from sim import Catalog, ModelSpec
 
 

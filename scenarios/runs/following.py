@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from planners import Candidate, Plan, get_planner
 from planners.controller import Controller, ReplanRules
-from scenarios.run import Job, Served, Step
-from scenarios.schema import PlannerChoice
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.job import Job, Served, Step
 from sim import Deployment
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planners import Feature, PlannerError, get_planner
-from scenarios.catalog import make_catalog
-from scenarios.markets import make_timeline
-from scenarios.schema import (
+from scenarios.file.catalog import make_catalog
+from scenarios.file.schema import (
     AiconfiguratorTimes,
     FileTimeline,
     GivenCapacity,
@@ -22,7 +21,8 @@ from scenarios.schema import (
     TraceFile,
     TypeLengths,
 )
-from scenarios.yaml_lines import FieldPath
+from scenarios.file.timeline import make_timeline
+from scenarios.file.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, router_names
 from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
 from traces import READERS, TraceError, WorkloadGrid, nearest

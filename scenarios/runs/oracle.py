@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
-from scenarios.following import follow
-from scenarios.run import Job, Served, Step
-from scenarios.schema import PlannerChoice
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.following import follow
+from scenarios.runs.job import Job, Served, Step
 from sim import Deployment, Market, compute_metrics
 from sim.protocols import Decision, Situation
 

@@ -8,8 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from scenarios.compare import Row
-from scenarios.run import read_result
+from scenarios.runs.directory import read_result
+from scenarios.runs.row import Row
 from sim import SimulationResult, compute_stress, stress_by_drop
 from sim.result import AVAILABILITY
 from sim.stress import Drop, Fall, find_falls, make_drops

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from planners import PlannerError
-from scenarios.compare import Row, run_rows
 from scenarios.errors import RunError
-from scenarios.load import load
-from scenarios.run import Watcher
+from scenarios.file.load import load
+from scenarios.runs.row import Row
+from scenarios.runs.series import run_rows
+from scenarios.runs.watcher import Watcher
 from sim import SimError
 from traces import TraceError
 

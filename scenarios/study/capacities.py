@@ -10,9 +10,10 @@ import numpy as np
 
 from planners import capacity_of_mix_rps
 from planners.candidates import kinds_of
-from scenarios.build import make_service_time, make_simulated_capacity
 from scenarios.errors import RunError
-from scenarios.run import Job, Watcher
+from scenarios.inputs.settings import make_service_time, make_simulated_capacity
+from scenarios.runs.job import Job
+from scenarios.runs.watcher import Watcher
 
 MIX = "the mix"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from scenarios.schema import Scenario
+from scenarios.file.schema import Scenario
 
 
 @dataclass(frozen=True, slots=True)

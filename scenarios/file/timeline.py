@@ -1,4 +1,4 @@
-"""From a scenario to its market: what can be rented over time, and the rules of taking it back."""
+"""What can be rented over time, from what a scenario says of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from scenarios import schema
-from sim import Failures, Market
-from sim.units import GIGA, HOUR_S
+from scenarios.file import schema
 from traces import (
     AvailabilityTimeline,
     Offer,
@@ -26,7 +24,8 @@ from traces import (
 )
 
 if TYPE_CHECKING:
-    from scenarios.loaded import LoadedScenario
+    pass
+
 
 _READERS = {"csv": read_availability_csv, "gpu_market": read_gpu_market, "spot_trace": read_spot_trace}
 
@@ -135,28 +134,3 @@ def most_offered(scenario: schema.Scenario, timeline: AvailabilityTimeline | Non
         largest = changes.group_by("gpu_type").agg(pl.col("count").max()).sort("gpu_type")
         most |= {gpu: max(most[gpu], count) for gpu, count in largest.iter_rows()}
     return most
-
-
-def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
-    """The market, its rules and failures; None if what can be rented does not change and nothing fails.
-
-    Raises:
-        TraceError: See `make_timeline`.
-    """
-    scenario = loaded.scenario
-    timeline = make_timeline(scenario, loaded.folder)
-    given = scenario.sim.failures
-    if timeline is None:
-        if given is None:
-            return None
-        counts = {name: gpu.available for name, gpu in scenario.cluster.gpus.items()}
-        timeline = constant_availability(counts, market=scenario.cluster.market)
-    rules = scenario.sim.interruption
-    return Market(
-        timeline,
-        kind=scenario.cluster.market,
-        victims=rules.victims,
-        interrupted=rules.interrupted,
-        load_bandwidth_bytes_per_s=rules.load_bandwidth_gb_per_s * GIGA,
-        failures=None if given is None else Failures(given.mtbf_h * HOUR_S, given.mttr_s, seed),
-    )

@@ -6,86 +6,25 @@ import json
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import yaml
 
 from planners import Plan, PlanningProblem, PlanStatus, get_planner
-from scenarios.build import make_gpu_types, make_models, make_problem, make_slo, make_trace
 from scenarios.errors import RunError
-from scenarios.loaded import LoadedScenario
-from scenarios.markets import make_market
-from scenarios.plan_file import deployment_to_dict, read_plan
-from scenarios.schema import PlannerChoice
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.inputs.market import make_market
+from scenarios.inputs.problem import make_problem
+from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
+from scenarios.inputs.workload import make_trace
+from scenarios.runs.directory import FORMAT, RESOLVED, run_directory
+from scenarios.runs.plan_file import deployment_to_dict, read_plan
 from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, compute_timeline, simulate
 from sim.protocols import Replanner
-from sim.result import MANIFEST
 from traces import Trace
-
-RESOLVED = "scenario.resolved.yaml"
-"""File in a run's directory: the scenario, with all defaults and overrides."""
-
-FORMAT = 2
-"""Version of the result directories; a change that old readers would misread raises it."""
-
-
-def read_result(directory: Path) -> SimulationResult:
-    """Read a run that `Job.save` kept.
-
-    Raises:
-        ResultError: There is none, or it is damaged.
-        RunError: Another version of hetserve kept it, in another form.
-    """
-    result = SimulationResult.load(directory)
-    found = result.manifest.get("format")
-    if found != FORMAT:
-        by = result.manifest.get("hetserve", "an unknown version")
-        msg = f"{directory} was kept in format {found} by hetserve {by}; this one reads format {FORMAT}: run it again"
-        raise RunError(msg)
-    return result
-
-
-def run_directories(directory: Path) -> list[Path]:
-    """All finished runs in a directory, or the directory itself if it is one.
-
-    Planners come in the order of their scenario, of the one that has most; of one planner, scenarios and seeds by name.
-
-    Raises:
-        RunError: There are none.
-    """
-    manifests = sorted(directory.rglob(MANIFEST))
-    if not manifests:
-        msg = f"{directory} holds no finished run"
-        raise RunError(msg)
-    directories = [manifest.parent for manifest in manifests]
-    scenarios = [(one / RESOLVED).read_text() for one in directories if (one / RESOLVED).exists()]
-    order = max(map(_planners, scenarios), key=len, default=())
-    places = {f"planner={label}": place for place, label in enumerate(order)}
-    return sorted(directories, key=lambda one: places.get(one.parent.name, len(places)))
-
-
-@cache
-def _planners(resolved_yaml: str) -> tuple[str, ...]:
-    return tuple(choice["label"] for choice in yaml.safe_load(resolved_yaml)["planners"])
-
-
-def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:
-    """Where a run is kept: in the form that `polars.scan_parquet(..., hive_partitioning=True)` reads."""
-    return out / f"scenario={scenario}" / f"planner={planner}" / f"seed={seed}"
-
-
-class Watcher:
-    """Told how a series of runs goes; this one says nothing."""
-
-    def stage(self, description: str, n_requests: int | None = None) -> None:
-        """Something begins, perhaps the simulation of so many requests."""
-
-    def progress(self, simulated_s: float, n_arrived: int) -> None:
-        """So many requests have arrived."""
 
 
 class Step(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from planners import Plan
-from scenarios.following import follow
-from scenarios.oracle import best_served
-from scenarios.run import Job, Served
-from scenarios.schema import PlannerChoice
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.following import follow
+from scenarios.runs.job import Job, Served
+from scenarios.runs.oracle import best_served
 from sim import Deployment
 
 
