@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import polars as pl
+import yaml
 
-from scenarios.cli_options import check_can_write, replace_option, writing
-
-if TYPE_CHECKING:
-    import polars as pl
-
-    from sim import GpuType
+from scenarios.cli.options import check_can_write, replace_option, writing
+from scenarios.report.profile import error_table, print_tables, worst_table
+from sim import GpuType
+from sim import fit as fitting
+from sim.errors import ProfileError, check_name
+from sim.fit import MIN_ROWS, catalog_entry, usable_rows
+from sim.profiles import read_profile
 
 _data_argument = click.argument("data", type=click.Path(dir_okay=False, path_type=Path), metavar="DATA")
+
+
 _gpu_option = click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="A GPU type; may be repeated.")
 
 
@@ -36,9 +40,6 @@ def profile() -> None:
 @replace_option
 def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
     """Fit the coefficients of each GPU type in DATA and say how far they are off."""
-    from scenarios.report.profile import error_table, print_tables, worst_table
-    from sim import fit as fitting
-
     if out is not None:
         check_can_write(out, force=force)
     rows, names = _read(data, gpus)
@@ -57,9 +58,6 @@ def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
 @_gpu_option
 def check(data: Path, gpus: Sequence[str]) -> None:
     """Say how far the model is off on models and GPU types that it was not fitted to."""
-    from scenarios.report.profile import error_table, print_tables
-    from sim import fit as fitting
-
     rows, names = _read(data, gpus)
     fitted = fitting.fit_all(rows, names)
     tables = {
@@ -75,10 +73,6 @@ def check(data: Path, gpus: Sequence[str]) -> None:
 
 def _read(data: Path, gpus: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
     """Rows that can be fitted and GPU types with enough of them; what is left out is said on stderr."""
-    from sim.errors import ProfileError, check_name
-    from sim.fit import MIN_ROWS, usable_rows
-    from sim.profiles import read_profile
-
     rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")))
     present = rows["gpu"].unique(maintain_order=True).to_list()
     for name in gpus:
@@ -98,10 +92,6 @@ def _read(data: Path, gpus: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
 
 def _fragment(data: Path, rows: pl.DataFrame, fitted: Mapping[str, GpuType], summary: pl.DataFrame) -> str:
     """The coefficients as in `sim/catalog/gpus.yaml`."""
-    import yaml
-
-    from sim.fit import catalog_entry
-
     lines = []
     for name, gpu in fitted.items():
         sources = rows.filter(rows["gpu"] == name)["source"].drop_nulls().unique(maintain_order=True)
@@ -118,6 +108,4 @@ def _fragment(data: Path, rows: pl.DataFrame, fitted: Mapping[str, GpuType], sum
 
 
 def _flow(value: object) -> str:
-    import yaml
-
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()

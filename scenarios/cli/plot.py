@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli_options import check_can_write, force_option, writing
+from scenarios.cli.options import check_can_write, force_option, writing
+from scenarios.report.plotting import check_can_plot, save
+from scenarios.report.timeline import draw
+from scenarios.runs.directory import run_directories
 
 ENDINGS = (".png", ".svg")
 
@@ -21,10 +24,6 @@ def plot(directory: Path, out: Path | None, force: bool) -> None:
 
     If DIR holds several runs of a scenario, they are drawn side by side. Needs the optional extra `report`.
     """
-    from scenarios.report.plotting import check_can_plot, save
-    from scenarios.report.timeline import draw
-    from scenarios.runs.directory import run_directories
-
     directories = run_directories(directory)
     name = "timeline" if len(directories) == 1 else "comparison"
     place = directories[0] if len(directories) == 1 else directory
