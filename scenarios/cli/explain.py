@@ -11,12 +11,13 @@ from planners import get_planner
 from planners.explain import N_CONFIGURATIONS, Explanation, explain_plan
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, planner_option, progress_option, seed_option
-from scenarios.cli.printing import planner_choice, print_json, print_tables
+from scenarios.cli.printing import print_json, print_tables
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.report import explain as report
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.job import Job
+from scenarios.runs.plan import planner_choice
 from scenarios.study.explain import plan_as_printed, plan_of, prepare_wide, read_kept_plan, why_unable
 
 

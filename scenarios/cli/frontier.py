@@ -20,12 +20,13 @@ from scenarios.cli.options import (
     seed_option,
     writing,
 )
-from scenarios.cli.printing import planner_choice, print_json, print_tables
+from scenarios.cli.printing import print_json, print_tables
 from scenarios.file.load import load
 from scenarios.report import frontier as report
 from scenarios.report.plotting import check_can_plot
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.job import Job
+from scenarios.runs.plan import planner_choice
 from scenarios.study.explain import prepare_for_budget
 
 MAX_BUDGETS = 1000

@@ -9,7 +9,7 @@ import click
 
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, progress_option, scenario_options, seed_option, seeds_of
-from scenarios.cli.printing import planner_choice, print_json, print_tables
+from scenarios.cli.printing import print_json, print_tables
 from scenarios.file.load import load
 from scenarios.report.capacity import capacity_tables
 from scenarios.report.progress import ProgressBar
@@ -17,6 +17,7 @@ from scenarios.report.stress import run_tables
 from scenarios.report.tables import metrics_table, validation_table
 from scenarios.runs.directory import run_directories
 from scenarios.runs.job import Job
+from scenarios.runs.plan import planner_choice
 from scenarios.runs.series import read_rows
 from scenarios.study.capacities import compare_capacities, to_dict
 from scenarios.study.compare import Comparison

@@ -13,8 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.cli.errors import NoPlan
-from scenarios.file.loaded import LoadedScenario
-from scenarios.file.schema import PlannerChoice
 from scenarios.report.stress import stress_table
 from scenarios.report.summary import standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
@@ -39,12 +37,6 @@ def print_tables(*tables: Table) -> None:
 def print_json(data: Any) -> None:
     """Print JSON to standard output."""
     click.echo(json.dumps(data, indent=2, allow_nan=False))
-
-
-def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
-    """The planner with the options that the scenario gives it, if it does."""
-    named = {choice.label: choice for choice in loaded.scenario.planners}
-    return named.get(planner, PlannerChoice(name=planner))
 
 
 def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:

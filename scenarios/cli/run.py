@@ -25,7 +25,7 @@ from scenarios.cli.options import (
     seeds_of,
     writing,
 )
-from scenarios.cli.printing import planner_choice, print_json, print_tables, report
+from scenarios.cli.printing import print_json, print_tables, report
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
@@ -33,6 +33,7 @@ from scenarios.file.schema import PlannerChoice
 from scenarios.report.progress import ProgressBar
 from scenarios.report.tables import plan_tables
 from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
 

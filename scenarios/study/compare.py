@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scenarios.errors import RunError
+from scenarios.file.loaded import LoadedScenario
+from scenarios.runs.plan import loaded_of, planner_choice
 from scenarios.runs.row import Row
+from scenarios.runs.series import run_rows
 from traces import nearest
 
 
@@ -63,3 +67,35 @@ class Comparison:
                 for row in self.rows
             ],
         }
+
+
+def compare(
+    scenario: str | Path | LoadedScenario,
+    out: str | Path,
+    planners: Sequence[str] | None = None,
+    *,
+    baseline: str | None = None,
+    seeds: Sequence[int] | None = None,
+    force: bool = False,
+    resume: bool = False,
+) -> Comparison:
+    """Plan and simulate a scenario with several planners, and keep the runs.
+
+    Args:
+        scenario: A file, the name of a scenario of the library, or one that `load` gave.
+        out: Directory where runs are kept.
+        planners: Names of planners, instead of the scenario's.
+        baseline: Whom to compare with; by default the first that has a run.
+        seeds: Seeds of the requests, instead of the scenario's.
+        force: Replace runs that are there.
+        resume: Read runs that are there, instead of making them.
+
+    Raises:
+        ScenarioError: The file is wrong.
+        RunError: A run is there already, or no planner is called as the baseline.
+        TraceError, PlannerError, SimError: See `run_rows`.
+    """
+    loaded = loaded_of(scenario)
+    choices = None if planners is None else [planner_choice(loaded, name) for name in planners]
+    rows = run_rows(loaded, Path(out), planners=choices, seeds=seeds, force=force, resume=resume)
+    return Comparison.of(rows, baseline)
