@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import yaml
 
+from scenarios.file.catalog import make_catalog
 from scenarios.file.schema import Scenario
+from scenarios.file.timeline import make_timeline
+from sim import Catalog
+from traces import AvailabilityTimeline
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedScenario:
     """A scenario ready for use.
 
@@ -29,6 +34,20 @@ class LoadedScenario:
     folder: Path
     changes: tuple[str, ...]
     cases: tuple[tuple[str, Scenario], ...] = ()
+
+    @cached_property
+    def timeline(self) -> AvailabilityTimeline | None:
+        """What can be rented over time; None if that does not change.
+
+        Raises:
+            TraceError: See `make_timeline`.
+        """
+        return make_timeline(self.scenario, self.folder)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """GPU types and models that the scenario can name."""
+        return make_catalog(self.scenario)
 
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""

@@ -10,7 +10,6 @@ from traces import constant_availability
 
 if TYPE_CHECKING:
     from scenarios.file.loaded import LoadedScenario
-from scenarios.file.timeline import make_timeline
 
 
 def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
@@ -20,7 +19,7 @@ def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
         TraceError: See `make_timeline`.
     """
     scenario = loaded.scenario
-    timeline = make_timeline(scenario, loaded.folder)
+    timeline = loaded.timeline
     given = scenario.sim.failures
     if timeline is None:
         if given is None:

@@ -41,7 +41,7 @@ def make_problem(
     objective = Objective(planning.objective)
     gpu_types = make_gpu_types(loaded)
     demands = _make_demands(scenario, trace)
-    timeline = make_timeline(scenario, loaded.folder)
+    timeline = loaded.timeline
     cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
     if isinstance(planning.capacity, schema.GivenCapacity):
         candidates = tuple(

@@ -10,7 +10,7 @@ from planners import SimulatedCapacity
 from scenarios.file import schema
 from scenarios.file.catalog import make_catalog
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.timeline import make_timeline, offers_at
+from scenarios.file.timeline import offers_at
 from sim import (
     SLO,
     AiconfiguratorServiceTime,
@@ -35,8 +35,8 @@ def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
         TraceError: The market's file cannot be read.
     """
     scenario = loaded.scenario
-    offers = offers_at(scenario, make_timeline(scenario, loaded.folder))
-    catalog = make_catalog(scenario)
+    offers = offers_at(scenario, loaded.timeline)
+    catalog = loaded.catalog
     gpus = {}
     for name, offer in scenario.cluster.gpus.items():
         known = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))

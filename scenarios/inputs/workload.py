@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 
 from scenarios.file import schema
-from scenarios.file.catalog import make_catalog
 from scenarios.file.loaded import LoadedScenario
 from traces import (
     AllAtOnce,
@@ -39,7 +38,7 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
         TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
     """
     streams = loaded.scenario.workload.items()
-    known = tuple(make_catalog(loaded.scenario).models)
+    known = tuple(loaded.catalog.models)
     traces = []
     for index, (name, stream) in enumerate(streams):
         trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index))

@@ -65,7 +65,10 @@ class Job:
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
         problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated)
         service_time = problem.trial.service_time if problem.trial is not None else None
-        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), make_slo(loaded.scenario))
+        slo = problem.trial.slo if problem.trial is not None else None
+        if slo is None:
+            slo = make_slo(loaded.scenario)
+        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), slo)
 
     @property
     def n_requests(self) -> int:

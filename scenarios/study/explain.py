@@ -14,7 +14,7 @@ from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
-from scenarios.file.timeline import make_timeline, offers_at
+from scenarios.file.timeline import offers_at
 from scenarios.inputs.settings import make_service_time, make_slo
 from scenarios.runs.job import Job
 from scenarios.runs.plan_file import read_promise
@@ -41,7 +41,7 @@ def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
         TraceError, PlannerError: See `Job.prepare`.
     """
     scenario = loaded.scenario
-    offers = offers_at(scenario, make_timeline(scenario, loaded.folder))
+    offers = offers_at(scenario, loaded.timeline)
     gpus = {}
     for name, gpu in scenario.cluster.gpus.items():
         price = gpu.usd_per_h if offers[name].usd_per_h is None else offers[name].usd_per_h
