@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
 from scenarios.runs.watcher import Watcher
 from sim import SimError
+from sim.parallel import process_pool
 from traces import TraceError
 
 
@@ -53,10 +55,6 @@ def run_batch(tasks: Sequence[Task], n_jobs: int = 1, watcher: Watcher | None = 
     watcher = Watcher() if watcher is None else watcher
     if n_jobs == 1 or len(tasks) == 1:
         return [row for task in tasks for row in _run_task(task, watcher)]
-    from concurrent.futures import as_completed
-
-    from sim.parallel import process_pool
-
     with process_pool(min(n_jobs, len(tasks))) as pool:
         futures = [pool.submit(_run_task, task) for task in tasks]
         for n_done, _ in enumerate(as_completed(futures)):
