@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sim.service_time import ServiceTimeModel
     from sim.slo import SLO
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
 
 

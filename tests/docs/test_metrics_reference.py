@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from scenarios.compare import Comparison, Row
+
 from scenarios.report.summary import standings_table
 from scenarios.report.tables import fleet_table, results_table
 from sim import METRICS, STRESS_METRICS

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sim import Clients, Deployment, Failures, Market, ServiceTimeModel, SimulationResult, compute_metrics, simulate
-from sim.rent import spent_usd
+from sim.results.rent import spent_usd
 from tests.property.test_sim_market import InTurn, assert_bill_is_the_integral, make, markets, replanners
 from tests.strategies_sim import (
     SEGMENT_TOKENS,
