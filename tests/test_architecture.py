@@ -13,10 +13,10 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("simpy", {"sim/clock.py", "sim/replica.py"}),
+        ("simpy", {"sim/clock.py", "sim/replica/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
-        ("aiconfigurator_core", {"sim/aiconfigurator_service_time.py"}),
+        ("aiconfigurator_core", {"sim/timing/aiconfigurator.py"}),
         ("altair", {"scenarios/report/"}),
         ("click", {"scenarios/cli/"}),
         ("rich", {"scenarios/cli/printing.py", "scenarios/report/"}),

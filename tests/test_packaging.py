@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.aiconfigurator_service_time import REQUIREMENT
+from sim.timing.aiconfigurator import REQUIREMENT
 
 ROOT = Path(__file__).parents[1]
 

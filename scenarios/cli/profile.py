@@ -14,8 +14,8 @@ from scenarios.report.profile import error_table, print_tables, worst_table
 from sim import GpuType
 from sim import fit as fitting
 from sim.errors import ProfileError, check_name
-from sim.fit import MIN_ROWS, catalog_entry, usable_rows
-from sim.profiles import read_profile
+from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
+from sim.timing.measured import read_profile
 
 _data_argument = click.argument("data", type=click.Path(dir_okay=False, path_type=Path), metavar="DATA")
 

@@ -24,7 +24,7 @@ from scenarios.file.schema import (
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import FieldPath
 from sim import LENGTH_PREDICTORS, router_names
-from sim.aiconfigurator_service_time import NOT_INSTALLED, is_installed
+from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
 from traces import READERS, TraceError, WorkloadGrid, nearest
 
 Finding = tuple[FieldPath, str]

@@ -9,7 +9,7 @@ import yaml
 
 from scenarios.errors import RunError
 from sim import SimulationResult
-from sim.result import MANIFEST
+from sim.results.result import MANIFEST
 
 RESOLVED = "scenario.resolved.yaml"
 """File in a run's directory: the scenario, with all defaults and overrides."""

@@ -16,7 +16,7 @@ from scenarios.runs.job import Job
 from scenarios.runs.policies import serve
 from scenarios.runs.row import Row
 from scenarios.runs.watcher import Watcher
-from sim.result import MANIFEST
+from sim.results.result import MANIFEST
 
 
 def run_rows(

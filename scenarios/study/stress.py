@@ -11,8 +11,8 @@ from typing import Any
 from scenarios.runs.directory import read_result
 from scenarios.runs.row import Row
 from sim import SimulationResult, compute_stress, stress_by_drop
-from sim.result import AVAILABILITY
-from sim.stress import Drop, Fall, find_falls, make_drops
+from sim.results.result import AVAILABILITY
+from sim.results.stress import Drop, Fall, find_falls, make_drops
 
 ORACLE = "oracle"
 """The policy that knows what will come: regret is against it."""

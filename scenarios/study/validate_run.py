@@ -9,7 +9,7 @@ import polars as pl
 
 from scenarios.errors import RunError
 from sim import SimulationResult
-from sim.metrics import E2E_S, TPOT_S, TTFT_S
+from sim.results.metrics import E2E_S, TPOT_S, TTFT_S
 from traces import Trace, nearest, read_csv
 
 REAL_COLUMNS = {"real_ttft_s": "s", "real_tpot_ms": "ms", "real_e2e_s": "s"}

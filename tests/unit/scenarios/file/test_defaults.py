@@ -23,9 +23,9 @@ from sim import (
     compute_metrics,
     simulate,
 )
-from sim.aiconfigurator_service_time import BACKENDS
 from sim.market import Interrupted, Victims
 from sim.setting import Stepping
+from sim.timing.aiconfigurator import BACKENDS
 from sim.units import GIGA
 from traces import AvailabilityTimeline, diurnal_availability
 from traces.availability import Outside
