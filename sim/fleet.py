@@ -27,7 +27,8 @@ class Records:
 
     Attributes:
         log: What happened to the requests.
-        facts: What each replica did, by its number: a row of replicas.parquet, without its bill (`sim.results.replicas`).
+        facts: What each replica did, by its number: a row of replicas.parquet without its bill
+            (`sim.results.replicas`).
         n_events: Events made.
         n_steps: Iterations and macro-steps made.
         n_extrapolated: Service times given outside of what was measured.

@@ -33,7 +33,8 @@ class TableServiceTime:
     is extrapolated linearly.
 
     Args:
-        path: CSV or Parquet with the columns of `sim.timing.measured`. Its columns gpu, model and tp select a replica's rows.
+        path: CSV or Parquet with the columns of `sim.timing.measured`. Its columns gpu, model and tp select a replica's
+            rows.
         gpu: GPU type of all rows, for a file without that column; None: whatever the replica has.
         model: The same for the model.
         tp: The same for the tensor-parallel degree.

@@ -17,10 +17,10 @@ from sim import (
     model_spec,
     router_classes,
     router_names,
-    router_registry,
     simulate,
 )
 from sim.replica.replica import Replica
+from sim.routing import registry as router_registry
 from sim.routing.router import RoundRobin
 from traces import Trace
 
