@@ -61,15 +61,15 @@ def test_unknown_router_names_the_nearest() -> None:
 
 
 def test_plugin_is_found_and_built(plugins: list[EntryPoint]) -> None:
-    plugins.append(entry("in_turn", "sim.router:RoundRobin"))
+    plugins.append(entry("in_turn", "sim.routing.router:RoundRobin"))
     assert "in_turn" in router_names()
     assert get_router("in_turn") is RoundRobin
     assert router_classes()["in_turn"] is RoundRobin
 
 
 def test_plugin_routes_a_run(plugins: list[EntryPoint], monkeypatch: pytest.MonkeyPatch) -> None:
-    plugins.append(entry("last", "sim.router:LastOne"))
-    monkeypatch.setattr("sim.router.LastOne", LastOne, raising=False)
+    plugins.append(entry("last", "sim.routing.router:LastOne"))
+    monkeypatch.setattr("sim.routing.router.LastOne", LastOne, raising=False)
     spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("A40"))
     trace = Trace.from_columns([0.0, 0.5, 1.0], [10] * 3, [2] * 3, model="Llama-3-8B", source="three requests")
     result = simulate(Deployment(((spec, 3),)), trace, service_time=ConstantServiceTime(0.1), router="last")
@@ -77,7 +77,7 @@ def test_plugin_routes_a_run(plugins: list[EntryPoint], monkeypatch: pytest.Monk
 
 
 def test_broken_plugin_warns_and_leaves_the_others_alone(plugins: list[EntryPoint]) -> None:
-    plugins += [entry("broken", "no_such_module:Router"), entry("in_turn", "sim.router:RoundRobin")]
+    plugins += [entry("broken", "no_such_module:Router"), entry("in_turn", "sim.routing.router:RoundRobin")]
     with pytest.warns(UserWarning, match="router 'broken' .* cannot be imported: ModuleNotFoundError"):
         classes = router_classes()
     assert "in_turn" in classes
