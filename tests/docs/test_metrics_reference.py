@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from scenarios.compare import Comparison, Row
 
 from scenarios.report.summary import standings_table
 from scenarios.report.tables import fleet_table, results_table
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
 from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
