@@ -24,9 +24,10 @@ from typing import NamedTuple
 
 from planners.capacity import rps_of
 from planners.steady_state import Kind, ReplicaFacts, SteadyState
-from sim.catalog import BF16_BYTES, GpuType, ModelSpec
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec, Stage
-from sim.service_time import ServiceTimeModel
+from sim.timing.service_time import ServiceTimeModel
 
 TP = (1, 2, 4, 8)
 PP = range(1, 9)
@@ -90,7 +91,7 @@ class MixedPipeline(NamedTuple):
     def by_memory(self) -> ReplicaSpec:
         """The split that leaves each stage as much memory per layer for KV: the one that holds most of it."""
         # The embedding is on the first stage, the head, which is as large, on the last.
-        embedding_bytes = BF16_BYTES * self.model.embedding_params
+        embedding_bytes = self.model.weight_bytes_of(self.model.embedding_params)
         first, last = (part.usable_bytes(self.limits) - embedding_bytes for part in (self.first, self.last))
         return self.split(_share_of(self.model.n_layers, first, last))
 

@@ -1,23 +1,82 @@
-"""The simulator: a deployment and a trace give a result, iteration by iteration, on SimPy."""
+"""The simulator: a deployment and a trace give a result, iteration by iteration, on SimPy.
 
-from sim.aiconfigurator_service_time import AiconfiguratorServiceTime
-from sim.catalog import GpuType, ModelSpec, gpu_names, gpu_type, model_names, model_spec
-from sim.clients import Clients
-from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
-from sim.engine import simulate
+Importing this package imports none of its modules but the errors: names are loaded when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
-from sim.failures import Failures
-from sim.kv_cache import kv_blocks, max_context_tokens
-from sim.market import Market
-from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
-from sim.predictors import LENGTH_PREDICTORS
-from sim.records import Status
-from sim.result import SimulationResult
-from sim.router import ROUTERS
-from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
-from sim.stress import STRESS_METRICS, compute_stress, stress_by_drop
-from sim.table_service_time import TableServiceTime
-from sim.timeline import TIMELINE_SCHEMA, timeline
+
+if TYPE_CHECKING:
+    from sim.catalog.gpus import GpuType
+    from sim.catalog.models import ModelSpec
+    from sim.catalog.read import Catalog, gpu_names, gpu_type, model_names, model_spec
+    from sim.clients import Clients
+    from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
+    from sim.engine import simulate
+    from sim.failures import Failures
+    from sim.kv_cache import kv_blocks, max_context_tokens
+    from sim.market import Market
+    from sim.records import Status
+    from sim.results.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
+    from sim.results.result import SimulationResult
+    from sim.results.stress import STRESS_METRICS, compute_stress, stress_by_drop
+    from sim.results.timeline import TIMELINE_SCHEMA, compute_timeline
+    from sim.routing.predictors import LENGTH_PREDICTORS
+    from sim.routing.registry import ROUTERS, get_router, router_classes, router_names
+    from sim.routing.router import Router
+    from sim.timing.aiconfigurator import AiconfiguratorServiceTime
+    from sim.timing.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+    from sim.timing.table import TableServiceTime
+
+_LAZY = {
+    "AiconfiguratorServiceTime": "sim.timing.aiconfigurator",
+    "Catalog": "sim.catalog.read",
+    "Chunk": "sim.timing.service_time",
+    "Clients": "sim.clients",
+    "CompactServiceTime": "sim.timing.service_time",
+    "ConstantServiceTime": "sim.timing.service_time",
+    "Deployment": "sim.deployment",
+    "Failures": "sim.failures",
+    "GpuType": "sim.catalog.gpus",
+    "LENGTH_PREDICTORS": "sim.routing.predictors",
+    "METRICS": "sim.results.metrics",
+    "Market": "sim.market",
+    "Metric": "sim.results.metrics",
+    "ModelSpec": "sim.catalog.models",
+    "ROUTERS": "sim.routing.registry",
+    "ReplicaLimits": "sim.deployment",
+    "ReplicaSpec": "sim.deployment",
+    "Router": "sim.routing.router",
+    "RoutingTable": "sim.deployment",
+    "SLO": "sim.results.metrics",
+    "STRESS_METRICS": "sim.results.stress",
+    "ServiceTimeModel": "sim.timing.service_time",
+    "SimulationResult": "sim.results.result",
+    "Stage": "sim.deployment",
+    "StageTime": "sim.timing.service_time",
+    "Status": "sim.records",
+    "TIMELINE_SCHEMA": "sim.results.timeline",
+    "TableServiceTime": "sim.timing.table",
+    "compute_metrics": "sim.results.metrics",
+    "compute_stress": "sim.results.stress",
+    "get_router": "sim.routing.registry",
+    "gpu_names": "sim.catalog.read",
+    "gpu_type": "sim.catalog.read",
+    "itl_by_replica": "sim.results.metrics",
+    "kv_blocks": "sim.kv_cache",
+    "max_context_tokens": "sim.kv_cache",
+    "model_names": "sim.catalog.read",
+    "model_spec": "sim.catalog.read",
+    "router_classes": "sim.routing.registry",
+    "router_names": "sim.routing.registry",
+    "simulate": "sim.engine",
+    "stress_by_drop": "sim.results.stress",
+    "compute_timeline": "sim.results.timeline",
+}
 
 __all__ = [
     "LENGTH_PREDICTORS",
@@ -27,6 +86,7 @@ __all__ = [
     "STRESS_METRICS",
     "TIMELINE_SCHEMA",
     "AiconfiguratorServiceTime",
+    "Catalog",
     "Chunk",
     "Clients",
     "CompactServiceTime",
@@ -42,6 +102,7 @@ __all__ = [
     "ReplicaLimits",
     "ReplicaSpec",
     "ResultError",
+    "Router",
     "RoutingTable",
     "ServiceTimeModel",
     "SettingsError",
@@ -54,6 +115,8 @@ __all__ = [
     "UnknownNameError",
     "compute_metrics",
     "compute_stress",
+    "compute_timeline",
+    "get_router",
     "gpu_names",
     "gpu_type",
     "itl_by_replica",
@@ -61,7 +124,15 @@ __all__ = [
     "max_context_tokens",
     "model_names",
     "model_spec",
+    "router_classes",
+    "router_names",
     "simulate",
     "stress_by_drop",
-    "timeline",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -4,59 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
-from sim.batching import Sequence
 from sim.clock import Clock, Order
+from sim.leases import Lease, VictimOrder, Wanted, match_leases
 from sim.market import Prices
 from sim.replanning import Moves
+from sim.replica.batch import Sequence
+from sim.results.replicas import Bill
 from traces.availability import Offer
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.fleet import Fleet
     from sim.market import Market
-    from sim.replica import Replica
-
-Wanted = tuple[tuple["ReplicaSpec", int], ...]
-
-_VICTIMS_STREAM = 201  # numbers of the random streams; 200 to 299 are this package's
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A replica that is or was rented.
-
-    Attributes:
-        replica: The replica.
-        rented_s: Since when it costs.
-        open_s: From when on it takes requests; None while it boots.
-        notice_s: Since when it takes no more, because of the market or of another plan; None if it still does.
-        released_s: When it was gone; None if it is still there.
-        is_draining: Whether it goes when its requests have ended, whatever the market says.
-        is_ahead: Whether it is for the next deployment, and waits for all else that is.
-        outages: When it failed and when it was to take requests again, for each failure.
-        is_down: Whether it has failed and does not take requests yet.
-    """
-
-    replica: Replica
-    rented_s: float
-    open_s: float | None = None
-    notice_s: float | None = None
-    released_s: float | None = None
-    is_draining: bool = False
-    is_ahead: bool = False
-    outages: list[tuple[float, float]] = field(default_factory=list)
-    is_down: bool = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes requests."""
-        return self.open_s is not None and self.notice_s is None and not self.is_ahead and not self.is_down
+    from sim.replica.replica import Replica
 
 
 class _Next(NamedTuple):
@@ -66,20 +29,24 @@ class _Next(NamedTuple):
     on_switch: Callable[[], None]
 
 
-def _match(leases: list[Lease], wanted: Wanted) -> tuple[dict[int, int], list[int]]:
-    """Which replicas have a place in a deployment, by their number, and how many of each entry are missing.
+class Run(Protocol):
+    """What a cluster tells the run that it belongs to, and asks of it."""
 
-    Those that can take requests come first.
-    """
-    missing = [count for _, count in wanted]
-    places = {}
-    for lease in sorted(leases, key=lambda lease: lease.open_s is None):
-        spec = lease.replica.spec
-        entry = next((e for e, (other, _) in enumerate(wanted) if missing[e] > 0 and other == spec), None)
-        if entry is not None:
-            missing[entry] -= 1
-            places[lease.replica.replica_id] = entry
-    return places, missing
+    def on_change(self, replicas: list[Replica]) -> None:
+        """These replicas take requests now, and no others."""
+        ...
+
+    def on_lost(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
+        """A replica is gone that had these requests, each with its computed tokens that are lost."""
+        ...
+
+    def on_market(self) -> None:
+        """The market has changed."""
+        ...
+
+    def is_at_rest(self) -> bool:
+        """Whether no replica will have anything to do any more, so that none need fail."""
+        ...
 
 
 class Cluster:
@@ -91,10 +58,7 @@ class Cluster:
         fleet: Makes replicas.
         clock: The simulation's clock.
         horizon_s: Until when the market is looked at.
-        on_change: Called with the replicas that take requests whenever that changes.
-        on_lost: Called with the requests of a replica that is gone, and the computed tokens that each has lost.
-        on_market: Called after the market has changed.
-        is_over: Tells whether no replica will have anything to do any more, so that none need fail.
+        run: The run that they serve: it is told of what happens.
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
@@ -107,24 +71,16 @@ class Cluster:
         fleet: Fleet,
         clock: Clock,
         horizon_s: float,
-        on_change: Callable[[list[Replica]], None],
-        on_lost: Callable[[list[tuple[Sequence, int]], float], None],
-        on_market: Callable[[], None],
-        is_over: Callable[[], bool],
+        run: Run,
     ) -> None:
         self._market = market
         self._fleet = fleet
         self._clock = clock
-        self._on_change = on_change
-        self._on_lost = on_lost
-        self._on_market = on_market
-        self._is_over = is_over
+        self._run = run
         self._wanted = wanted
         self._next: _Next | None = None
         self._will_tell = False
-        self._rng = np.random.Generator(
-            np.random.PCG64(np.random.SeedSequence(entropy=market.seed, spawn_key=(_VICTIMS_STREAM,)))
-        )
+        self._victims = VictimOrder(market.victims, market.seed)
         self.leases: list[Lease] = []
         at_s: dict[float, dict[str, Offer]] = {}
         for t_s, gpu, _, count, usd_per_h in market.changes(horizon_s).iter_rows():
@@ -157,7 +113,7 @@ class Cluster:
         self._offers = self._offers | offers
         self._give_notice()
         self._rent_missing()
-        self._on_market()
+        self._run.on_market()
 
     # Taking back ------------------------------------------------------------------------------------------
 
@@ -169,7 +125,7 @@ class Cluster:
             staying = [lease for lease in self._rented(gpu) if lease.notice_s is None]
             draining = [lease for lease in self._rented(gpu) if lease.is_draining]
             excess = sum(lease.replica.spec.gpus[gpu] for lease in (*staying, *draining)) - count
-            for lease in (*draining, *self._in_order_of_notice(staying)):
+            for lease in (*draining, *self._victims.in_order(staying)):
                 if excess <= 0:
                     break
                 excess -= lease.replica.spec.gpus[gpu]
@@ -185,20 +141,11 @@ class Cluster:
             else:
                 self._reclaim(lease)
 
-    def _in_order_of_notice(self, leases: list[Lease]) -> list[Lease]:
-        match self._market.victims:
-            case "newest":
-                return leases[::-1]
-            case "cheapest":
-                return sorted(leases, key=lambda lease: (lease.replica.spec.usd_per_h, -lease.replica.replica_id))
-            case "random":
-                return [leases[index] for index in self._rng.permutation(len(leases))]
-
     def _reclaim(self, lease: Lease) -> None:
         if lease.released_s is None:
             now_s = self._clock.now
             lease.released_s = now_s
-            self._on_lost(lease.replica.empty(now_s), now_s)
+            self._run.on_lost(lease.replica.empty(now_s), now_s)
             self._switch_if_ready()
             is_booted = lease.is_draining and not lease.is_down
             self._rent_missing(booted=lease.replica.spec.gpus if is_booted else None)
@@ -218,7 +165,7 @@ class Cluster:
         """
         self._next = _Next(wanted, on_switch)
         staying = self._staying()
-        places, missing = _match(staying, wanted)
+        places, missing = match_leases(staying, wanted)
         for (spec, _), n in zip(wanted, missing, strict=True):
             for _ in range(n):
                 if self._is_offered(spec):
@@ -236,7 +183,7 @@ class Cluster:
         self._wanted, on_switch = self._next
         self._next = None
         staying = self._staying()
-        places, _ = _match(staying, self._wanted)
+        places, _ = match_leases(staying, self._wanted)
         for lease in staying:
             lease.is_ahead = False
             self._fleet.entries[lease.replica.replica_id] = places.get(lease.replica.replica_id, 0)
@@ -318,7 +265,7 @@ class Cluster:
 
     def _tell(self) -> None:
         self._will_tell = False
-        self._on_change([lease.replica for lease in self.leases if lease.is_open])
+        self._run.on_change([lease.replica for lease in self.leases if lease.is_open])
 
     # Failing ----------------------------------------------------------------------------------------------
 
@@ -332,7 +279,7 @@ class Cluster:
         self._at(self._clock.now + up_s, partial(self._fail, lease, repair_s, times))
 
     def _fail(self, lease: Lease, repair_s: float, times: Iterator[tuple[float, float]]) -> None:
-        if lease.released_s is not None or self._is_over():
+        if lease.released_s is not None or self._run.is_at_rest():
             return
         now_s = self._clock.now
         back_s = now_s + repair_s + self._market.load_s(lease.replica.spec)
@@ -340,7 +287,7 @@ class Cluster:
         lease.is_down = True
         lost = lease.replica.empty(now_s)
         self._tell()
-        self._on_lost(lost, now_s)
+        self._run.on_lost(lost, now_s)
         if lease.is_draining:
             self._reclaim(lease)
         else:
@@ -362,28 +309,11 @@ class Cluster:
             or any(not lease.is_open and fits(lease.replica) for lease in staying)
         )
 
-    def bill(self, end_s: float) -> dict[int, dict[str, float | list[float] | None]]:
-        """For each replica by its number: when it was rented and served, and what it cost until the end of the run.
-
-        What happened after the end, while the clock ran on, is left out.
-        """
+    def bills(self, end_s: float) -> dict[int, Bill]:
+        """The bill of each replica that was rented before the end of the run, by its number."""
         prices = Prices(self._market, end_s)
-
-        def by_then(time_s: float | None) -> float | None:
-            return None if time_s is None or time_s > end_s else time_s
-
-        bill: dict[int, dict[str, float | list[float] | None]] = {}
-        for lease in self.leases:
-            released_s = by_then(lease.released_s)
-            gone_s = end_s if released_s is None else released_s
-            if lease.rented_s < end_s:
-                bill[lease.replica.replica_id] = {
-                    "rented_s": lease.rented_s,
-                    "open_s": by_then(lease.open_s),
-                    "notice_s": by_then(lease.notice_s),
-                    "released_s": released_s,
-                    "usd": prices.usd(lease.replica.spec, lease.rented_s, gone_s),
-                    "failed_s": [failed_s for failed_s, _ in lease.outages if failed_s <= gone_s],
-                    "back_s": [min(back_s, gone_s) for failed_s, back_s in lease.outages if failed_s <= gone_s],
-                }
-        return bill
+        return {
+            lease.replica.replica_id: Bill.of_lease(lease, prices, end_s)
+            for lease in self.leases
+            if lease.rented_s < end_s
+        }

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sim.batching import Sequence
-from sim.fleet import Fleet, Requests, Rows, Setting
+from sim.fleet import Fleet
 from sim.kv_cache import max_context_tokens
-from sim.predictors import predict_kinds
 from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
-from sim.router import Router, make_router
+from sim.replica.batch import Sequence
+from sim.routing.predictors import predict_kinds
+from sim.routing.registry import make_router
+from sim.routing.router import Router
+from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:
     from sim.clients import Attempts
     from sim.deployment import Deployment
-    from sim.replica import Replica
+    from sim.replica.replica import Replica
     from traces.trace import Trace
     from traces.workload import WorkloadMix
 
@@ -29,44 +31,30 @@ class Dispatcher:
     """Sends requests to the replicas of a fleet.
 
     Args:
-        setting: What the replicas are.
+        setting: The settings of the run.
         fleet: The replicas.
         trace: The requests.
         requests: The same, as replicas get to know them.
-        router: Name of the router.
-        length_predictor: What it knows of output lengths.
-        max_queued_requests: Most requests that may wait at a replica; None for any number.
 
     Attributes:
         deployment: That requests go by.
+        log: What happened to the requests.
         attempts: The clients, if they do not wait for ever.
         held: Requests for which there is no replica now, but there may be one later.
         routers: The router of each model; None where nobody serves it.
     """
 
-    def __init__(
-        self,
-        setting: Setting,
-        fleet: Fleet,
-        trace: Trace,
-        requests: Requests,
-        *,
-        router: str,
-        length_predictor: str,
-        max_queued_requests: int | None,
-    ) -> None:
+    def __init__(self, setting: Setting, fleet: Fleet, trace: Trace, requests: Requests) -> None:
         self.deployment = setting.deployment
         self.attempts: Attempts | None = None
         self.held: dict[Sequence, None] = {}
         self.routers: list[Router | None] = []
         self._setting = setting
         self._fleet = fleet
-        self._log = fleet.records.log
+        self.log = fleet.records.log
         self._trace = trace
         self._requests = requests
-        self._router = router
-        self._length_predictor = length_predictor
-        self._max_queued_requests = max_queued_requests
+        self._max_queued_requests = setting.max_queued_requests
         self._models = models = list(trace.models)
         codes = trace.requests.select(pl.col("model").replace_strict(models, range(len(models)), return_dtype=pl.Int32))
         self._model = array("i", codes["model"].to_numpy().tobytes())
@@ -108,7 +96,7 @@ class Dispatcher:
             if mix is None:
                 self._kinds[index], self._probabilities[index] = bytes(len(self._trace)), [[1.0]]
             else:
-                kinds = predict_kinds(self._length_predictor, self._trace, mix)
+                kinds = predict_kinds(self._setting.length_predictor, self._trace, mix)
                 self._kinds[index], self._probabilities[index] = kinds
 
     def _longest_of_models(self) -> list[int]:
@@ -127,7 +115,7 @@ class Dispatcher:
             served = [r for r in replicas if r.spec.model.name == model]
             entries = [self._fleet.entries[r.replica_id] for r in served]
             table = self.deployment.routing_table(model)
-            router = make_router(self._router, served, entries, table, probabilities) if served else None
+            router = make_router(self._setting.router, served, entries, table, probabilities) if served else None
             self.routers.append(router)
 
     def route_all(self) -> list[Rows]:
@@ -135,7 +123,7 @@ class Dispatcher:
         tokens = (self._requests.prompt_tokens + self._requests.output_tokens).tolist()
         for row, total_tokens in enumerate(tokens):
             self._route(row, total_tokens)
-        replica_id = np.array(self._log.replica_id)
+        replica_id = np.array(self.log.replica_id)
         order = np.argsort(replica_id, kind="stable")
         bounds = np.searchsorted(replica_id[order], np.arange(len(self._fleet.replicas) + 1))
         return [order[low:high] for low, high in itertools.pairwise(bounds)]
@@ -146,13 +134,13 @@ class Dispatcher:
         router = self.routers[model]
         if router is None:
             is_served = self._models[model] in self.deployment.models
-            self._log.reason[row] = "exceeds_context" if is_served else "no_replica_of_model"
+            self.log.reason[row] = "exceeds_context" if is_served else "no_replica_of_model"
             return None
         replica = router.choose(self._kinds[model][row], tokens)
         if replica is None:
-            self._log.reason[row] = "exceeds_context"
+            self.log.reason[row] = "exceeds_context"
             return None
-        self._log.replica_id[row] = replica.replica_id
+        self.log.replica_id[row] = replica.replica_id
         return replica
 
     def send(self, seq: Sequence, now_s: float) -> None:
@@ -163,7 +151,7 @@ class Dispatcher:
             return
         replica = self._route(seq.index, tokens)
         if replica is None:
-            self._log.failed_s[seq.index] = now_s
+            self.log.failed_s[seq.index] = now_s
             return
         if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
             self.fail(seq, now_s, QUEUE_FULL)
@@ -191,20 +179,20 @@ class Dispatcher:
         if seq in self.held:
             del self.held[seq]
         else:
-            replica = self._fleet.replicas[self._log.replica_id[seq.index]]
-            self._log.recomputed_tokens[seq.index] += replica.withdraw(seq, now_s)
+            replica = self._fleet.replicas[self.log.replica_id[seq.index]]
+            self.log.recomputed_tokens[seq.index] += replica.withdraw(seq, now_s)
 
     def fail(self, seq: Sequence, now_s: float, reason: str = TIMED_OUT) -> None:
         """An attempt to serve a request has failed: its client tries again, or it has ended."""
         if self.attempts is None or not self.attempts.try_again(seq, now_s):
-            self._log.reason[seq.index] = reason
-            self._log.generated_tokens[seq.index] = seq.generated_tokens
-            self._log.failed_s[seq.index] = now_s
+            self.log.reason[seq.index] = reason
+            self.log.generated_tokens[seq.index] = seq.generated_tokens
+            self.log.failed_s[seq.index] = now_s
 
     def lose(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
         """Requests of a replica that is gone: dropped, or sent elsewhere."""
         assert self._setting.market is not None
-        rule, log = self._setting.market.interrupted, self._log
+        rule, log = self._setting.market.interrupted, self.log
         for seq, computed in lost:
             row = seq.index
             if seq.admission >= 0:  # it had begun

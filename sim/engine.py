@@ -1,43 +1,41 @@
-"""`simulate`: serve a trace on a deployment."""
+"""`simulate`: serve a trace on a deployment.
+
+There are three ways to run. Replicas that do not influence one another are served apart, each on a clock of its own
+and perhaps in several processes. Where the router looks at the load, or clients and queues have limits, all share one
+clock. On a market, replicas come and go on it, too (`sim.market_run`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import polars as pl
 
-from sim.batching import Sequence
-from sim.clients import Attempts
-from sim.clock import Clock, Order
-from sim.cluster import Cluster
+from sim.arrivals import Arrivals
+from sim.clock import Clock
 from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
-from sim.fleet import Fleet, Meter, Progress, Requests, Setting
+from sim.fleet import Fleet
+from sim.market_run import MarketRun
 from sim.parallel import Processes
-from sim.predictors import LENGTH_PREDICTORS
-from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
-from sim.protocols import Situation
-from sim.replanning import Moves, Replanning
-from sim.result import SimulationResult
-from sim.router import ROUTERS
-from sim.units import HOUR_S
+from sim.progress import Meter, Progress
+from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.results.replicas import Bill, replica_frame
+from sim.results.result import SimulationResult
+from sim.routing.predictors import LENGTH_PREDICTORS
+from sim.routing.registry import router_names
+from sim.setting import Requests, Setting, Stepping
 
 if TYPE_CHECKING:
-    import simpy
-
     from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.protocols import Replanner
-    from sim.replica import Replica
-    from sim.service_time import ServiceTimeModel
+    from sim.replanning import Replan
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
-
-Stepping = Literal["macro", "iteration"]
 
 
 def simulate(
@@ -64,7 +62,7 @@ def simulate(
         deployment: The fleet and its routing tables.
         trace: The requests.
         service_time: How long iterations take.
-        router: `plan_weighted`, `round_robin` or `least_loaded`.
+        router: `plan_weighted`, `round_robin`, `least_loaded` or one of another package (`router_names`).
         length_predictor: What routers know of output lengths: `oracle` or `prompt_only`.
         stepping: `macro` jumps over iterations in which nothing changes; `iteration` stops at each. The records
             are the same.
@@ -86,7 +84,8 @@ def simulate(
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
-        SettingsError: The horizon is not after the first arrival, or a queue may hold nobody.
+        SettingsError: The horizon is not after the first arrival, a queue may hold nobody, or the router cannot be
+            imported.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -98,34 +97,25 @@ def simulate(
     >>> result.requests["finish_s"].to_list()
     [1.0, 4.0]
     """
-    if horizon_s is not None and not first_arrival_s(trace) < horizon_s < inf:
-        msg = f"horizon_s is {horizon_s}; it must be finite and after the first arrival, {first_arrival_s(trace)} s"
-        raise SettingsError(msg)
-    check_name("router", router, ROUTERS)
-    check_name("length predictor", length_predictor, LENGTH_PREDICTORS)
-    check_name("stepping", stepping, get_args(Stepping))
-    if market is not None and market.timeline.outside == "wrap" and horizon_s is None:
-        msg = "a timeline of the market that repeats has no end: give a horizon_s"
-        raise SettingsError(msg)
-    if replanner is not None and market is None:
-        msg = "a replanner needs a market: give one, perhaps with constant_availability"
-        raise SettingsError(msg)
-    if max_queued_requests is not None and max_queued_requests < 1:
-        msg = f"max_queued_requests is {max_queued_requests}; it must be 1 or more, as all requests queue"
-        raise SettingsError(msg)
-    trace = trace if horizon_s is None else trace.slice(0.0, horizon_s)
-    settings: dict[str, Any] = {
-        "service_time": service_time,
-        "router": router,
-        "length_predictor": length_predictor,
-        "stepping": stepping,
-        "horizon_s": horizon_s,
-        "prefixes": None if prefix_caching is False else Prefixes.from_trace(trace, prefix_segment_tokens),
-        "market": market,
-        "clients": clients,
-        "max_queued_requests": max_queued_requests,
-    }
-    return _Simulation(deployment, trace, replanner=replanner, progress=progress, **settings).run(n_jobs)
+    setting = Setting(
+        deployment,
+        service_time,
+        router=router,
+        length_predictor=length_predictor,
+        stepping=stepping,
+        horizon_s=horizon_s,
+        prefixes=None,
+        market=market,
+        replanner=replanner,
+        clients=clients,
+        max_queued_requests=max_queued_requests,
+    )
+    _check(setting, first_arrival_s(trace))
+    if horizon_s is not None:
+        trace = trace.slice(0.0, horizon_s)
+    if prefix_caching is not False:
+        setting = replace(setting, prefixes=Prefixes.from_trace(trace, prefix_segment_tokens))
+    return _Simulation(setting, trace, progress).run(n_jobs)
 
 
 def first_arrival_s(trace: Trace) -> float:
@@ -133,189 +123,123 @@ def first_arrival_s(trace: Trace) -> float:
     return float(trace.requests["arrival_s"][0])
 
 
+def _check(setting: Setting, first_s: float) -> None:
+    """Make sure that names are known, and that settings go together.
+
+    Args:
+        setting: The settings.
+        first_s: When the first request arrives.
+    """
+    horizon_s, market, max_queued = setting.horizon_s, setting.market, setting.max_queued_requests
+    if horizon_s is not None and not first_s < horizon_s < inf:
+        msg = f"horizon_s is {horizon_s}; it must be finite and after the first arrival, {first_s} s"
+        raise SettingsError(msg)
+    check_name("router", setting.router, router_names())
+    check_name("length predictor", setting.length_predictor, LENGTH_PREDICTORS)
+    check_name("stepping", setting.stepping, get_args(Stepping))
+    if market is not None and market.timeline.outside == "wrap" and horizon_s is None:
+        msg = "a timeline of the market that repeats has no end: give a horizon_s"
+        raise SettingsError(msg)
+    if setting.replanner is not None and market is None:
+        msg = "a replanner needs a market: give one, perhaps with constant_availability"
+        raise SettingsError(msg)
+    if max_queued is not None and max_queued < 1:
+        msg = f"max_queued_requests is {max_queued}; it must be 1 or more, as all requests queue"
+        raise SettingsError(msg)
+
+
 class _Simulation:
-    """One run: its fleet, its routers and what is known of the requests."""
+    """One run: its replicas, its requests, and who sends them.
 
-    def __init__(
-        self,
-        deployment: Deployment,
-        trace: Trace,
-        *,
-        service_time: ServiceTimeModel,
-        router: str,
-        length_predictor: str,
-        stepping: Stepping,
-        horizon_s: float | None,
-        prefixes: Prefixes | None,
-        market: Market | None,
-        replanner: Replanner | None,
-        clients: Clients | None,
-        max_queued_requests: int | None,
-        progress: Progress | None,
-    ) -> None:
-        self._wanted = deployment  # that is to run; its replicas may not be there yet
+    Args:
+        setting: Its settings.
+        trace: The requests, up to the horizon.
+        progress: Called now and then.
+    """
+
+    def __init__(self, setting: Setting, trace: Trace, progress: Progress | None) -> None:
+        self._setting = setting
         self._trace = trace
-        self._replanner = replanner
-        self._replanning: Replanning | None = None
-        self._n_arrived = 0
-        self._names = {"router": router, "length_predictor": length_predictor, "stepping": stepping}
-        self._setting = Setting(deployment, service_time, stepping == "macro", horizon_s, prefixes, market)
-        self._fleet = Fleet(self._setting, len(trace))
-        self._clients = clients
-        self._max_queued_requests = max_queued_requests
-        self._progress = progress
-        self._log = self._fleet.records.log
-
-        columns = trace.requests
-        self._requests = Requests(
-            *(columns[name].to_numpy() for name in ("arrival_s", "prompt_tokens", "output_tokens"))
-        )
-        self._dispatcher = Dispatcher(
-            self._setting,
-            self._fleet,
-            trace,
-            self._requests,
-            router=router,
-            length_predictor=length_predictor,
-            max_queued_requests=max_queued_requests,
-        )
-        self._cluster: Cluster | None = None
+        self._requests = Requests.of(trace)
+        self._fleet = Fleet(setting, len(trace))
+        self._dispatcher = Dispatcher(setting, self._fleet, trace, self._requests)
+        self._meter = Meter(progress, self._requests.arrival_s)
 
     def run(self, n_jobs: int) -> SimulationResult:
-        """Run it."""
-        if self._setting.market is not None:
-            self._run_on_market(self._setting.market)
-        elif self._are_replicas_apart and self._dispatcher.is_load_oblivious:
-            meter = Meter(self._progress, self._requests.arrival_s)
-            with Processes(max(1, min(n_jobs, len(self._fleet.replicas)))) as processes:
-                rows = self._dispatcher.route_all()
-                meter.add(len(self._log.reason))
-                processes.serve(self._fleet, self._setting, self._requests, rows, meter)
+        """Run it, in the way that its settings allow."""
+        setting = self._setting
+        on_market: MarketRun | None = None
+        if setting.market is not None:
+            on_market = self._serve_on(setting.market)
+        elif setting.are_replicas_apart and self._dispatcher.is_load_oblivious:
+            self._serve_apart(n_jobs)
         else:
-            clock = Clock()
-            self._begin(clock)
-            self._fleet.serve(clock, self._fleet.replicas.values())
-        return self._result()
-
-    @property
-    def _are_replicas_apart(self) -> bool:
-        return self._setting.is_macro and self._clients is None and self._max_queued_requests is None
-
-    def _begin(self, clock: Clock) -> None:
-        """Let requests come."""
-        if self._clients is not None:
-            to = self._dispatcher
-            to.attempts = Attempts(self._clients, clock, self._log, send=to.send, withdraw=to.withdraw, fail=to.fail)
-        self._wait_for_next(self._everybody(), clock)
-
-    def _everybody(self) -> Iterator[tuple[float, Sequence]]:
-        meter = Meter(self._progress, self._requests.arrival_s)
-        return meter.watch(self._requests.sequences(np.arange(len(self._trace))))
-
-    def _wait_for_next(self, arrivals: Iterator[tuple[float, Sequence]], clock: Clock) -> None:
-        """Submit the next request to its replica when its time has come, and so on."""
-        arrival_s, seq = next(arrivals, (inf, None))
-        if seq is None:
-            return
-        attempts = self._dispatcher.attempts
-        send = self._dispatcher.send if attempts is None else attempts.begin
-
-        def arrive(_: simpy.Event) -> None:
-            self._wait_for_next(arrivals, clock)
-            self._n_arrived += 1
-            send(seq, arrival_s)
-
-        clock.at(arrival_s, Order.ARRIVAL, arrive)
-
-    # Replicas that come and go ----------------------------------------------------------------------------
-
-    def _run_on_market(self, market: Market) -> None:
-        clock = Clock()
-        horizon_s = self._setting.horizon_s
-        until_s = market.timeline.end_s if horizon_s is None else horizon_s
-
-        def on_change(replicas: list[Replica]) -> None:
-            self._dispatcher.reconnect(replicas, clock.now)
-
-        def look(cause: Literal["change", "check"]) -> Situation:
-            wanted, running = self._wanted, cluster.running
-            return Situation(clock.now, cause, cluster.offers, wanted, running, self._n_arrived, self._log)
-
-        def on_market() -> None:
-            if self._replanning is not None:
-                self._replanning.on_change()
-
-        wanted = self._setting.deployment.replicas
-        cluster = Cluster(
-            wanted, market, self._fleet, clock, until_s, on_change, self._dispatcher.lose, on_market, self._is_at_rest
-        )
-        self._cluster = cluster
-        if self._replanner is not None:
-            self._replanning = Replanning(self._replanner, clock, look, self._adopt, self._is_over)
-        self._begin(clock)
-        self._fleet.run(clock)
-        gone = {lease.replica for lease in cluster.leases if lease.released_s is not None}
-        self._fleet.close(self._fleet.replicas.values(), clock, gone)
-        for seq in self._dispatcher.held:
-            self._log.generated_tokens[seq.index] = seq.generated_tokens
-
-    def _adopt(self, deployment: Deployment) -> Moves:
-        assert self._cluster is not None
-
-        self._wanted = deployment
-        return self._cluster.adopt(deployment.replicas, lambda: self._dispatcher.adopt(deployment))
-
-    def _is_over(self) -> bool:
-        """Whether all requests have ended."""
-        return not self._dispatcher.held and self._is_quiet()
-
-    def _is_at_rest(self) -> bool:
-        """Whether all requests have ended, but for those that wait for what never comes."""
-        cluster = self._cluster
-        is_in_vain = (
-            cluster is None or not self._dispatcher.held or not cluster.may_serve(self._dispatcher.fits_who_is_held)
-        )
-        return is_in_vain and self._is_quiet()
-
-    def _is_quiet(self) -> bool:
-        """Whether no more requests come, and no replica has any."""
-        is_any_to_come = self._n_arrived < len(self._trace) or (
-            self._dispatcher.attempts and self._dispatcher.attempts.n_to_come
-        )
-        return not is_any_to_come and not any(replica.n_outstanding for replica in self._fleet.replicas.values())
-
-    def _result(self) -> SimulationResult:
-        records, market = self._fleet.records, self._setting.market
-        requests = records.log.to_frame(self._trace.requests)
-        times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
-        last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
-        if self._dispatcher.attempts is not None:  # what was under way for clients that gave up goes on to its end
-            batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
-            last_s = max([last_s, *(batch.end_s for batch in batches)])
-        end_s = last_s if self._setting.horizon_s is None else self._setting.horizon_s
-        if self._cluster is not None:
-            bill = self._cluster.bill(end_s)
-            records.facts = {i: facts | bill[i] for i, facts in records.facts.items() if i in bill}
-        else:
-            for facts in records.facts.values():
-                facts["usd"] = facts["usd_per_h"] * end_s / HOUR_S
+            self._serve_on_one_clock()
+        requests = self._fleet.records.log.to_frame(self._trace.requests)
+        end_s = self._last_s(requests) if setting.horizon_s is None else setting.horizon_s
+        bills = self._bills(end_s) if on_market is None else on_market.bills(end_s)
         return SimulationResult(
             requests=requests,
-            replicas=records.replica_frame(),
-            manifest={
-                **self._names,
-                "prefix_caching": self._setting.prefixes is not None,
-                "trace": self._trace.source,
-                "n_requests": len(self._trace),
-                "horizon_s": self._setting.horizon_s,
-                "end_s": end_s,
-                "n_events": records.n_events,
-                "n_steps": records.n_steps,
-                "n_extrapolated": records.n_extrapolated,
-                "usd_per_h": self._setting.deployment.usd_per_h,
-                "gpus": self._setting.deployment.gpus,
-                "market": None if market is None else str(market.timeline.source),
-                "replans": [] if self._replanning is None else [asdict(r) for r in self._replanning.replans],
-            },
-            availability=None if market is None else market.changes(end_s),
+            replicas=replica_frame(self._fleet.records.facts, bills),
+            manifest=self._manifest(end_s, [] if on_market is None else on_market.replans),
+            availability=None if setting.market is None else setting.market.changes(end_s),
         )
+
+    # The three ways to run --------------------------------------------------------------------------------
+
+    def _serve_apart(self, n_jobs: int) -> None:
+        """All requests are routed beforehand; then each replica serves its own."""
+        fleet, meter = self._fleet, self._meter
+        with Processes(max(1, min(n_jobs, len(fleet.replicas)))) as processes:
+            rows = self._dispatcher.route_all()
+            meter.add(len(fleet.records.log.reason))
+            processes.serve(fleet, self._setting, self._requests, rows, meter)
+
+    def _serve_on_one_clock(self) -> None:
+        """Requests are routed when they come."""
+        clock = Clock()
+        Arrivals(self._setting, self._requests, self._dispatcher, clock, self._meter).begin()
+        self._fleet.serve(clock, self._fleet.replicas.values())
+
+    def _serve_on(self, market: Market) -> MarketRun:
+        """Requests are routed when they come, to what is rented then."""
+        run = MarketRun(self._setting, market, self._fleet, self._dispatcher, self._requests, self._meter)
+        run.serve()
+        return run
+
+    # What comes out ---------------------------------------------------------------------------------------
+
+    def _last_s(self, requests: pl.DataFrame) -> float:
+        """When the last thing happened."""
+        times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
+        last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
+        if self._dispatcher.attempts is None:
+            return last_s
+        # What was under way for clients that gave up goes on to its end.
+        batches = [batch for replica in self._fleet.replicas.values() for batch in replica.batches]
+        return max([last_s, *(batch.end_s for batch in batches)])
+
+    def _bills(self, end_s: float) -> dict[int, Bill]:
+        """The bills of replicas that are there all the time, by number."""
+        facts = self._fleet.records.facts
+        return {i: Bill.of_whole_run(of_replica["usd_per_h"], end_s) for i, of_replica in facts.items()}
+
+    def _manifest(self, end_s: float, replans: list[Replan]) -> dict[str, Any]:
+        setting, records = self._setting, self._fleet.records
+        return {
+            "router": setting.router,
+            "length_predictor": setting.length_predictor,
+            "stepping": setting.stepping,
+            "prefix_caching": setting.prefixes is not None,
+            "trace": self._trace.source,
+            "n_requests": len(self._trace),
+            "horizon_s": setting.horizon_s,
+            "end_s": end_s,
+            "n_events": records.n_events,
+            "n_steps": records.n_steps,
+            "n_extrapolated": records.n_extrapolated,
+            "usd_per_h": setting.deployment.usd_per_h,
+            "gpus": setting.deployment.gpus,
+            "market": None if setting.market is None else str(setting.market.timeline.source),
+            "replans": [asdict(replan) for replan in replans],
+        }

@@ -2,106 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
-from sim.batching import Sequence
 from sim.clock import Clock, Order
-from sim.pipeline import PipelineReplica
 from sim.records import RequestLog
-from sim.single_stage import SingleStageReplica
+from sim.replica.batch import Sequence
+from sim.replica.pipeline import PipelineReplica
+from sim.replica.single_stage import SingleStageReplica
+from sim.results.replicas import facts_of
 
 if TYPE_CHECKING:
-    from sim.deployment import Deployment, ReplicaSpec
-    from sim.market import Market
-    from sim.prefix_cache import Prefixes
-    from sim.replica import Replica
-    from sim.service_time import ServiceTimeModel
-    from sim.step_log import Work
-
-Rows = npt.NDArray[np.int64]
-Progress = Callable[[float, int], None]
-
-_PROGRESS_EVERY = 4096
-
-
-class Setting(NamedTuple):
-    """What the replicas are, and how they are simulated.
-
-    Attributes:
-        deployment: The replicas.
-        service_time: How long iterations take.
-        is_macro: Whether replicas may jump over iterations in which nothing changes.
-        horizon_s: When the simulation ends; None: when all requests have.
-        prefixes: What is known of the prompts' beginnings; None without prefix caching.
-        market: What can be rented over time; None: all replicas are there all the time.
-    """
-
-    deployment: Deployment
-    service_time: ServiceTimeModel
-    is_macro: bool
-    horizon_s: float | None
-    prefixes: Prefixes | None
-    market: Market | None = None
-
-
-class Requests(NamedTuple):
-    """What replicas get to know of the requests: one entry per row of the trace."""
-
-    arrival_s: npt.NDArray[np.float64]
-    prompt_tokens: npt.NDArray[np.int64]
-    output_tokens: npt.NDArray[np.int64]
-
-    def sequences(self, rows: Rows) -> Iterator[tuple[float, Sequence]]:
-        """Arrival times and sequences of some rows, each made when it is asked for."""
-        prompt_tokens, output_tokens = self.prompt_tokens[rows].tolist(), self.output_tokens[rows].tolist()
-        sequences = map(Sequence, rows.tolist(), prompt_tokens, output_tokens)
-        return zip(self.arrival_s[rows].tolist(), sequences, strict=True)
-
-    def take(self, rows: Rows) -> Requests:
-        """The requests of some rows."""
-        return Requests(self.arrival_s[rows], self.prompt_tokens[rows], self.output_tokens[rows])
-
-
-class Meter:
-    """Reports how far a simulation is, now and then.
-
-    Replicas that have clocks of their own are served one after the other. So the simulated time reached is given as
-    when so many requests have arrived, as it would be on one clock.
-
-    Args:
-        progress: Called with the simulated time reached and the number of requests that have arrived.
-        arrival_s: When all requests arrive.
-    """
-
-    def __init__(self, progress: Progress | None = None, arrival_s: npt.ArrayLike = ()) -> None:
-        self._progress = progress
-        self._arrival_s = np.asarray(arrival_s)
-        self._n_watched = 0
-        self._n_elsewhere = 0
-
-    def add(self, n_requests: int) -> None:
-        """Count requests that did not come by here: rejected ones, and those that other processes have served."""
-        self._n_elsewhere += n_requests
-
-    def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
-        """The same arrivals, counted as they are asked for."""
-        return arrivals if self._progress is None else self._count(arrivals, self._progress)
-
-    def _count(
-        self, arrivals: Iterator[tuple[float, Sequence]], progress: Progress
-    ) -> Iterator[tuple[float, Sequence]]:
-        for arrival in arrivals:
-            self._n_watched += 1
-            if self._n_watched % _PROGRESS_EVERY == 0:
-                n = self._n_watched + self._n_elsewhere
-                progress(float(self._arrival_s[n - 1]), n)
-            yield arrival
+    from sim.deployment import ReplicaSpec
+    from sim.progress import Meter
+    from sim.replica.replica import Replica
+    from sim.setting import Requests, Rows, Setting
+    from sim.timing.service_time import ServiceTimeModel
 
 
 @dataclass(slots=True)
@@ -110,7 +27,8 @@ class Records:
 
     Attributes:
         log: What happened to the requests.
-        facts: What each replica did, by its number: a row of the frame of replicas.
+        facts: What each replica did, by its number: a row of replicas.parquet without its bill
+            (`sim.results.replicas`).
         n_events: Events made.
         n_steps: Iterations and macro-steps made.
         n_extrapolated: Service times given outside of what was measured.
@@ -129,10 +47,6 @@ class Records:
         self.n_events += part.n_events
         self.n_steps += part.n_steps
         self.n_extrapolated += part.n_extrapolated
-
-    def replica_frame(self) -> pl.DataFrame:
-        """One row per replica: what it is, and what it did over the whole run."""
-        return pl.DataFrame([self.facts[replica_id] for replica_id in sorted(self.facts)], schema=_SCHEMA)
 
 
 class Fleet:
@@ -226,7 +140,7 @@ class Fleet:
             for batch in replica.batches:
                 records.log.add_gaps(*batch.log.longest_of_requests())
             work = replica.work
-            records.facts[replica.replica_id] = _facts(replica, work)
+            records.facts[replica.replica_id] = facts_of(replica, work)
             records.n_steps += work.n_steps
         records.n_events += clock.n_events
         records.n_extrapolated = _n_extrapolated(self._service_time) - self._n_extrapolated_before
@@ -234,75 +148,3 @@ class Fleet:
 
 def _n_extrapolated(service_time: ServiceTimeModel) -> int:
     return getattr(service_time, "n_extrapolated", 0)
-
-
-def _facts(replica: Replica, work: Work) -> dict[str, Any]:
-    spec = replica.spec
-    logs = [batch.log for batch in replica.batches]
-    itl_counts = np.sum([log.counts for log in logs], axis=0)
-    return {
-        "replica_id": replica.replica_id,
-        "model": spec.model.name,
-        "name": spec.name,
-        "gpu_types": "+".join(spec.gpus),
-        "n_gpus": spec.n_gpus,
-        "gpus": _gpus(spec),
-        "usd_per_h": spec.usd_per_h,
-        "kv_blocks": replica.kv_blocks,
-        "block_tokens": spec.limits.block_tokens,
-        "n_iterations": work.n_iterations,
-        "busy_s": work.busy_s,
-        "kv_token_s": work.kv_token_s,
-        "peak_kv_blocks": replica.peak_kv_blocks,
-        "kv_blocks_at_end": replica.used_kv_blocks,
-        "n_preemptions": replica.n_preemptions,
-        "prefill_tokens": replica.prefill_tokens,
-        "decode_tokens": work.decode_tokens,
-        "itl_max_s": max(log.longest_s for log in logs) or None,
-        "itl_bin": np.flatnonzero(itl_counts).tolist(),
-        "itl_count": itl_counts[itl_counts > 0].tolist(),
-        "cached_tokens": replica.cached_tokens,
-        "rented_s": 0.0,
-        "open_s": 0.0,
-        "failed_s": [],
-        "back_s": [],
-    }
-
-
-def _gpus(spec: ReplicaSpec) -> list[dict[str, Any]]:
-    usd_per_h = {stage.gpu_type.name: stage.gpu_type.usd_per_h for stage in spec.stages}
-    return [{"gpu_type": name, "n": n, "usd_per_h": usd_per_h[name]} for name, n in spec.gpus.items()]
-
-
-_GPU = pl.Struct({"gpu_type": pl.String, "n": pl.Int32, "usd_per_h": pl.Float64})
-
-_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
-    "replica_id": pl.Int32,
-    "model": pl.String,
-    "name": pl.String,
-    "gpu_types": pl.String,
-    "n_gpus": pl.Int32,
-    "gpus": pl.List(_GPU),
-    "usd_per_h": pl.Float64,
-    "kv_blocks": pl.Int64,
-    "block_tokens": pl.Int32,
-    "n_iterations": pl.Int64,
-    "busy_s": pl.Float64,
-    "kv_token_s": pl.Float64,
-    "peak_kv_blocks": pl.Int64,
-    "kv_blocks_at_end": pl.Int64,
-    "n_preemptions": pl.Int64,
-    "prefill_tokens": pl.Int64,
-    "decode_tokens": pl.Int64,
-    "itl_max_s": pl.Float64,
-    "itl_bin": pl.List(pl.Int32),
-    "itl_count": pl.List(pl.Int64),
-    "cached_tokens": pl.Int64,
-    "rented_s": pl.Float64,
-    "open_s": pl.Float64,
-    "notice_s": pl.Float64,
-    "released_s": pl.Float64,
-    "usd": pl.Float64,
-    "failed_s": pl.List(pl.Float64),
-    "back_s": pl.List(pl.Float64),
-}

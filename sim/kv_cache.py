@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sim.catalog import BF16_BYTES
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
 
@@ -21,7 +20,7 @@ def stage_weight_bytes(spec: ReplicaSpec, index: int) -> int:
     stage = spec.stages[index]
     params = stage.n_layers * spec.model.layer_params
     params += spec.model.embedding_params * ((index == 0) + (index == spec.pp - 1))
-    return -(-BF16_BYTES * params // stage.tp)
+    return -(-spec.model.weight_bytes_of(params) // stage.tp)
 
 
 def stage_kv_bytes_per_token(spec: ReplicaSpec, stage: Stage) -> int:
@@ -35,7 +34,7 @@ def kv_blocks(spec: ReplicaSpec) -> int:
 
     Per stage: floor((utilisation x memory - weights - reserve) / bytes of a block).
 
-    >>> from sim.catalog import gpu_type, model_spec
+    >>> from sim.catalog.read import gpu_type, model_spec
     >>> kv_blocks(ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090")))
     2582
     """

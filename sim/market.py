@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sim.errors import SettingsError, check_name
+from sim.kv_cache import stage_weight_bytes
 from sim.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ class Market:
 
     def load_s(self, spec: ReplicaSpec) -> float:
         """Time to load the weights of a replica: of its fullest GPU."""
-        from sim.kv_cache import stage_weight_bytes
-
         fullest_bytes = max(stage_weight_bytes(spec, index) for index in range(spec.pp))
         return fullest_bytes / self.load_bandwidth_bytes_per_s
 

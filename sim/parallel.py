@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from sim.fleet import Fleet, Meter, Records, Requests, Rows, Setting
+from sim.fleet import Fleet, Records
+from sim.progress import Meter
+from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -111,7 +114,7 @@ def _submit(
     ends = np.cumsum([len(of_replica) for of_replica in lot.values()])
     renumbered = dict(zip(lot, np.split(np.arange(len(part)), ends[:-1]), strict=True))
     prefixes = None if setting.prefixes is None else setting.prefixes.take(part)
-    future = pool.submit(_serve_part, setting._replace(prefixes=prefixes), requests.take(part), renumbered)
+    future = pool.submit(_serve_part, replace(setting, prefixes=prefixes), requests.take(part), renumbered)
     future.add_done_callback(lambda done: None if done.cancelled() else meter.add(len(part)))
     return part, future
 

@@ -27,8 +27,8 @@ from sim import (
     model_names,
     model_spec,
 )
-from sim.catalog import ModelSpec
-from sim.engine import Stepping
+from sim.catalog.models import ModelSpec
+from sim.setting import Stepping
 from tests.strategies import traces
 from traces import Trace, WorkloadGrid, WorkloadMix
 

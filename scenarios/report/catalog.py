@@ -7,6 +7,13 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
+from planners import planner_classes
+from scenarios.file.library import library_names
+from scenarios.file.load import load
+from sim import Catalog, router_classes
+from sim.units import GIB, GIGA, TERA
+from traces import READERS
+
 
 def catalog_table(what: str) -> Table:
     """The table of `planners`, `gpus`, `models`, `scenarios`, `readers` or `routers`."""
@@ -16,13 +23,9 @@ def catalog_table(what: str) -> Table:
 
 
 def _gpus(table: Table) -> None:
-    from sim import gpu_names, gpu_type
-    from sim.units import GIB, GIGA, TERA
-
     for header in ("GPU type", "memory GiB", "bf16 TFLOP/s", "memory GB/s", "per node", "$/h", "service times"):
         table.add_column(header, justify="left" if header in ("GPU type", "service times") else "right")
-    for name in gpu_names():
-        gpu = gpu_type(name)
+    for name, gpu in Catalog.default().gpus.items():
         table.add_row(
             name,
             f"{gpu.memory_bytes / GIB:.0f}",
@@ -35,13 +38,9 @@ def _gpus(table: Table) -> None:
 
 
 def _models(table: Table) -> None:
-    from sim import model_names, model_spec
-    from sim.units import GIB, GIGA
-
     for header in ("model", "parameters / 10⁹", "weights GiB", "KV KiB / token", "longest context"):
         table.add_column(header, justify="left" if header == "model" else "right")
-    for name in model_names():
-        model = model_spec(name)
+    for name, model in Catalog.default().models.items():
         table.add_row(
             name,
             f"{model.n_params / GIGA:.1f}",
@@ -52,14 +51,10 @@ def _models(table: Table) -> None:
 
 
 def _planners(table: Table) -> None:
-    from planners import planner_classes
-
     _described(table, "planner", {name: cls.__doc__ for name, cls in planner_classes().items()})
 
 
 def _scenarios(table: Table) -> None:
-    from scenarios.load import library_names, load
-
     table.add_column("scenario")
     table.add_column("question")
     table.add_column("its scenarios")
@@ -69,15 +64,11 @@ def _scenarios(table: Table) -> None:
 
 
 def _readers(table: Table) -> None:
-    from traces import READERS
-
     _described(table, "reader", {name: read.__doc__ for name, read in READERS.items()})
 
 
 def _routers(table: Table) -> None:
-    from sim import ROUTERS
-
-    _described(table, "router", {name: router.__doc__ for name, router in ROUTERS.items()})
+    _described(table, "router", {name: router.__doc__ for name, router in router_classes().items()})
 
 
 def _described(table: Table, header: str, docs: dict[str, str | None]) -> None:

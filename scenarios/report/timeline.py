@@ -10,10 +10,10 @@ import polars as pl
 
 from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
-from scenarios.run import read_result
-from scenarios.stress import case_of, read_drops
-from sim import SLO, SimulationResult, compute_stress, timeline
-from sim.stress import Drop, drops_of
+from scenarios.runs.directory import read_result
+from scenarios.study.stress import case_of, read_drops
+from sim import SLO, SimulationResult, compute_stress, compute_timeline
+from sim.results.stress import Drop, drops_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -143,7 +143,9 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
 def _series(result: SimulationResult) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The timeline as fine as a picture can show it, and one of minutes or more."""
     end_s = float(result.manifest["end_s"])
-    return timeline(result, n_intervals=_N_INTERVALS), timeline(result, step_s=max(_RATES_STEP_S, end_s / _N_RATES))
+    return compute_timeline(result, n_intervals=_N_INTERVALS), compute_timeline(
+        result, step_s=max(_RATES_STEP_S, end_s / _N_RATES)
+    )
 
 
 def _summary(result: SimulationResult) -> str:

@@ -15,7 +15,7 @@ from sim import (
     model_spec,
     simulate,
 )
-from sim.engine import Stepping
+from sim.setting import Stepping
 from traces import FixedTypes, GammaArrivals, PoissonArrivals, Trace, azure_conv_like, synthesize
 from traces.synth import AZURE_CONV_LENGTHS
 

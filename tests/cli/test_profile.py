@@ -5,10 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from tests.unit.sim.test_fit import made_rows
 
 from sim import gpu_type
 from tests.cli.conftest import Hetserve
-from tests.unit.sim.test_fit import made_rows
 
 GPUS = ("A100-SXM-80GB", "H100-SXM")
 TABLE = """

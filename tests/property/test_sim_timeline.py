@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import SLO, Deployment, SimulationResult, compute_stress, simulate, stress_by_drop, timeline
+from sim import SLO, Deployment, SimulationResult, compute_stress, compute_timeline, simulate, stress_by_drop
 from sim.records import Status
-from sim.stress import _time_to_recover_s, find_falls, make_drops
+from sim.results.stress import _time_to_recover_s, find_falls, make_drops
 from tests.property.test_sim_clients import cases
 from tests.property.test_sim_market import make
 from tests.strategies_sim import horizon_after, horizons
@@ -71,7 +71,7 @@ def test_limits_of_models_are_those_of_one_slo_for_each(
 def test_sums_over_a_timeline_are_the_totals_of_the_records(result: SimulationResult, grid: dict[str, Any]) -> None:
     end_s = result.manifest["end_s"]
     requests, replicas = result.requests, result.replicas
-    series = timeline(result, SLOW, **grid)
+    series = compute_timeline(result, SLOW, **grid)
     run = series.filter(pl.col("gpu_type").is_null())
     if end_s == 0:  # nobody came later, and nothing was done
         assert series.is_empty()
@@ -107,7 +107,7 @@ def test_sums_over_a_timeline_are_the_totals_of_the_records(result: SimulationRe
 
 @given(runs(), grids)
 def test_no_more_is_rented_beyond_notice_than_there_is(result: SimulationResult, grid: dict[str, Any]) -> None:
-    series = timeline(result, **grid).filter(pl.col("gpu_type").is_not_null())
+    series = compute_timeline(result, **grid).filter(pl.col("gpu_type").is_not_null())
     if result.availability is None:
         assert series["available"].null_count() == series.height
         return
@@ -193,7 +193,7 @@ def test_time_to_recover_is_the_first_second_from_which_attainment_stays(
 
 
 def type_fall(t_s: float) -> Any:
-    from sim.stress import Fall
+    from sim.results.stress import Fall
 
     return Fall(t_s, float("inf"), ("L40S",))
 

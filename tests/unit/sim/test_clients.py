@@ -16,8 +16,8 @@ from sim import (
     model_spec,
     simulate,
 )
-from sim.engine import Stepping
 from sim.errors import SettingsError
+from sim.setting import Stepping
 from traces import Trace, scheduled_drops
 
 MODEL = model_spec("Llama-3-8B")

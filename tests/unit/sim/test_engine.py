@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-import sim.fleet
+import sim.progress
 from sim import (
     ROUTERS,
     CompactServiceTime,
@@ -180,7 +180,7 @@ def test_the_end_is_not_before_the_last_arrival() -> None:
 
 def progress_of(router: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
     """Calls of a run on two replicas, with a rejected request in the middle."""
-    monkeypatch.setattr(sim.fleet, "_PROGRESS_EVERY", 1)
+    monkeypatch.setattr(sim.progress, "_PROGRESS_EVERY", 1)
     calls: list[tuple[float, int]] = []
     trace = trace_of([0.5 * i for i in range(9)], [10] * 4 + [10**6] + [10] * 4, [3] * 9)
     simulate(

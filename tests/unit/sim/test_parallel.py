@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from sim import CompactServiceTime, Deployment, ReplicaSpec, fleet, gpu_type, model_spec, simulate
+import sim.progress
+from sim import CompactServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
 from sim.parallel import process_pool
 from traces import Trace, azure_conv_like
 
@@ -46,7 +47,7 @@ def test_replicas_that_influence_one_another_stay_together() -> None:
 
 
 def test_progress_counts_what_other_processes_have_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "_PROGRESS_EVERY", 1)
+    monkeypatch.setattr(sim.progress, "_PROGRESS_EVERY", 1)
     trace = azure_conv_like(400, seed=4, rate_rps=20, model=MODEL.name)
     arrived: list[int] = []
     simulate(FLEET, trace, service_time=CompactServiceTime(), n_jobs=2, progress=lambda _, n: arrived.append(n))

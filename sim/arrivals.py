@@ -1,0 +1,81 @@
+"""The requests of a trace come, one after the other, on a clock that all replicas share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.clients import Attempts
+from sim.clock import Clock, Order
+
+if TYPE_CHECKING:
+    from sim.dispatch import Dispatcher
+    from sim.progress import Meter
+    from sim.replica.batch import Sequence
+    from sim.setting import Requests, Setting
+
+
+class Arrivals:
+    """Sends each request when its time has come.
+
+    Args:
+        setting: Whether clients wait for ever.
+        requests: The requests.
+        dispatcher: Sends them to replicas.
+        clock: The simulation's clock.
+        meter: Reports how far it is.
+
+    Attributes:
+        n_arrived: Requests that have come.
+    """
+
+    def __init__(
+        self, setting: Setting, requests: Requests, dispatcher: Dispatcher, clock: Clock, meter: Meter
+    ) -> None:
+        self.n_arrived = 0
+        self._clients = setting.clients
+        self._requests = requests
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._meter = meter
+
+    def begin(self) -> None:
+        """Let requests come."""
+        dispatcher = self._dispatcher
+        if self._clients is not None:
+            dispatcher.attempts = Attempts(
+                self._clients,
+                self._clock,
+                dispatcher.log,
+                send=dispatcher.send,
+                withdraw=dispatcher.withdraw,
+                fail=dispatcher.fail,
+            )
+        everybody = self._requests.sequences(np.arange(len(self._requests.arrival_s)))
+        self._wait_for_next(self._meter.watch(everybody))
+
+    def _wait_for_next(self, arrivals: Iterator[tuple[float, Sequence]]) -> None:
+        """Send the next request when its time has come, and so on."""
+        arrival_s, seq = next(arrivals, (inf, None))
+        if seq is None:
+            return
+        attempts = self._dispatcher.attempts
+        send = self._dispatcher.send if attempts is None else attempts.begin
+
+        def arrive(_: object) -> None:
+            self._wait_for_next(arrivals)
+            self.n_arrived += 1
+            send(seq, arrival_s)
+
+        self._clock.at(arrival_s, Order.ARRIVAL, arrive)
+
+    @property
+    def is_any_to_come(self) -> bool:
+        """Whether a request is still to come, for the first time or again."""
+        if self.n_arrived < len(self._requests.arrival_s):
+            return True
+        attempts = self._dispatcher.attempts
+        return attempts is not None and attempts.n_to_come > 0
