@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.yaml_lines import MAX_CHARACTERS, dump, parse, parse_value
+from scenarios.file.yaml_lines import MAX_CHARACTERS, dump, parse, parse_value
 
 
 @pytest.mark.parametrize(
