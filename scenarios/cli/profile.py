@@ -12,8 +12,8 @@ from scenarios.cli.options import check_can_write, replace_option, writing
 from scenarios.file.yaml_lines import dump
 from scenarios.report.profile import error_table, print_tables, worst_table
 from sim import GpuType
-from sim import fit as fitting
 from sim.errors import ProfileError, check_name
+from sim.timing import fit as fitting
 from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
 from sim.timing.measured import read_profile
 
