@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 import polars as pl
-import yaml
 
 from scenarios.cli.options import check_can_write, replace_option, writing
+from scenarios.file.yaml_lines import dump
 from scenarios.report.profile import error_table, print_tables, worst_table
 from sim import GpuType
 from sim.errors import ProfileError, check_name
@@ -102,10 +102,10 @@ def _fragment(data: Path, rows: pl.DataFrame, fitted: Mapping[str, GpuType], sum
                 lines.append("    allreduce:  # by tp: latency of one all-reduce, and its bandwidth")
                 lines += [f"      {tp}: {_flow(cost)}" for tp, cost in value.items()]
             else:
-                text = _flow(value) if isinstance(value, dict) else yaml.safe_dump(value, width=10**6).split("\n...")[0]
+                text = _flow(value) if isinstance(value, dict) else dump(value, width=10**6).split("\n...")[0]
                 lines.append(f"    {key}: {text.strip()}")
     return "\n".join(lines) + "\n"
 
 
 def _flow(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()
+    return dump(value, width=10**6, flow=True).strip()

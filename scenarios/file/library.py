@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
+from scenarios.file.yaml_lines import parse_value
 
 
 def library_names() -> tuple[str, ...]:
@@ -30,4 +30,4 @@ def members(source: str) -> tuple[str, ...]:
     if source in library_names() or source not in suite_names() or Path(source).exists():
         return (source,)
     text = files("scenarios").joinpath("library", "suites", f"{source}.yaml").read_text()
-    return tuple(yaml.safe_load(text)["suite"])
+    return tuple(parse_value(text)["suite"])

@@ -8,16 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from scenarios.errors import Problem, ScenarioError
 from scenarios.file.check import check_references
 from scenarios.file.library import library_names, library_text, suite_names
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.messages import by_line, dotted, is_below, located
-from scenarios.file.overrides import Patch, apply_patch, matrix_paths, overlap, parse_sets, patches_of, scenario_paths
+from scenarios.file.messages import by_line, dotted, is_below, located, mend
+from scenarios.file.overrides import (
+    Patch,
+    apply_patch,
+    field_path,
+    matrix_paths,
+    overlap,
+    parse_sets,
+    patches_of,
+    scenario_paths,
+)
 from scenarios.file.schema import Scenario
 from scenarios.file.yaml_lines import Document, FieldPath, parse
 from traces.errors import nearest
+
+_MOST_ROUNDS = 8  # in which fields that are wrong are taken out
 
 
 def read_document(source: str) -> tuple[Document, Path]:
@@ -55,7 +67,7 @@ def load(source: str, scenario: str | None = None, sets: Sequence[str] = ()) -> 
     """
     document, folder = read_document(source)
     patches, problems = patches_of(document, scenario)
-    set_patches, set_problems = parse_sets(sets)
+    set_patches, set_problems = parse_sets(sets, document.data)
     return _load(document, folder, scenario, [*patches, *set_patches], [*problems, *set_problems])
 
 
@@ -83,9 +95,9 @@ def _load(
     document: Document, folder: Path, name: str | None, patches: Iterable[Patch], problems: Iterable[Problem]
 ) -> LoadedScenario:
     problems = [*document.problems, *problems]
-    if not document.problems and not isinstance(document.data, dict):
-        problems.append(Problem(document.file, "", "a scenario is a mapping of keys to values; this file is not"))
-    if problems:
+    if not isinstance(document.data, dict):
+        if not document.problems:
+            problems.append(Problem(document.file, "", "a scenario is a mapping of keys to values; this file is not"))
         raise ScenarioError(problems)
     data = copy.deepcopy(document.data)
     changes: list[str] = []
@@ -120,12 +132,36 @@ def _checked(
         details = error.errors()
         # A list whose items are wrong has too few of them for pydantic.
         short = [d for d in details if d["type"] == "too_short" and any(is_below(o["loc"], d["loc"]) for o in details)]
-        problems += [located(detail, data, where) for detail in details if detail not in short]
+        found = [located(detail, data, where) for detail in details if detail not in short]
+        problems += [*found, *_problems_of_the_rest(data, details, folder, where)]
         raise ScenarioError(by_line(problems)) from None
     problems += [Problem(where(path), dotted(path), message) for path, message in check_references(scenario, folder)]
     if problems:
         raise ScenarioError(by_line(problems))
     return scenario
+
+
+def _problems_of_the_rest(
+    data: dict[str, Any], details: Sequence[ErrorDetails], folder: Path, where: Callable[[FieldPath], str]
+) -> list[Problem]:
+    """What else is wrong with a scenario of which some fields are: it is checked without them, if it can be."""
+    rest = copy.deepcopy(data)
+    gone: list[FieldPath] = []
+    for _ in range(_MOST_ROUNDS):
+        gone += [path for detail in details if (path := mend(rest, detail, is_first=not gone))]
+        try:
+            scenario = Scenario.model_validate(rest)
+        except ValidationError as error:
+            details = error.errors()
+            continue
+        found = check_references(scenario, folder)
+        return [
+            Problem(where(path), dotted(path), message)
+            for path, message in found
+            # What is said of what was taken out is our own doing.
+            if not any(repr(lost[-1]) in message or lost[: len(path)] == path for lost in gone)
+        ]
+    return []
 
 
 def _case(
@@ -135,7 +171,7 @@ def _case(
     data = copy.deepcopy(data)
     places: dict[FieldPath, str] = {}
     for field, value in data["overrides"][override].items():
-        patch = Patch(tuple(field.split(".")), value, document.where(("overrides", override, field)))
+        patch = Patch(field_path(field, data), value, document.where(("overrides", override, field)))
         problem = apply_patch(data, patch, [])
         if problem is not None:
             raise ScenarioError([problem])

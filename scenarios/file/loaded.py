@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from scenarios.file.catalog import make_catalog
 from scenarios.file.schema import Scenario
 from scenarios.file.timeline import make_timeline
+from scenarios.file.yaml_lines import dump
 from sim import Catalog
 from traces import AvailabilityTimeline
 
@@ -64,7 +63,7 @@ class LoadedScenario:
             for field, value in override.items():
                 if field.endswith(".path"):
                     override[field] = self._absolute(value)
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        return dump(data)
 
     def _absolute(self, path: str) -> str:
         return str((self.folder / path).resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -12,6 +13,15 @@ from scenarios.errors import Problem
 from scenarios.file.schema import Scenario
 from scenarios.file.yaml_lines import FieldPath
 from traces.errors import nearest
+
+_CLOCK_TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
+_MOST_SHOWN = 60
+
+
+def _short(value: Any) -> str:
+    """A value, or its beginning."""
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
 
 
 def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], str]) -> Problem:
@@ -31,10 +41,52 @@ def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], s
         case "missing":
             message = "is missing"
         case "tuple_type":
-            message = f"must be a list, not {detail['input']!r}"
+            message = f"must be a list, not {_short(detail['input'])}"
+        case kind if kind in _NUMBERS and _CLOCK_TIME.fullmatch(str(detail["input"])):
+            message = f"{detail['input']} is a clock time; write a number, for times that of seconds since the start"
         case kind if kind != "value_error":
-            message = f"{message}, not {detail['input']!r}"
+            message = f"{message}, not {_short(detail['input'])}"
     return Problem(where(path), dotted(path), message)
+
+
+def mend(data: Any, detail: Mapping[str, Any], *, is_first: bool) -> FieldPath | None:
+    """Take a field that is wrong out of some data, so that the rest can be looked at.
+
+    At first a number gets another value instead, since the fields around it may need one. If the field is missing, what
+    it is missing from goes. A list goes as a whole, so that its other items keep their places.
+
+    Returns:
+        What was taken out; None if nothing was.
+    """
+    path, _ = _resolve(tuple(detail["loc"]), data)
+    parents = [data]
+    for key in path[:-1]:
+        inner = parents[-1]
+        is_there = key in inner if isinstance(inner, dict) else isinstance(inner, list) and int(key) < len(inner)
+        if not is_there:
+            break
+        parents.append(inner[key])
+    if is_first and len(parents) == len(path) and detail["type"] in _NUMBERS:
+        parents[-1][path[-1]] = _stand_in(detail.get("ctx", {}))
+        return None
+    for depth in range(min(len(parents), len(path)) - 1, -1, -1):
+        if isinstance(parents[depth], dict) and path[depth] in parents[depth]:
+            del parents[depth][path[depth]]
+            return path[: depth + 1]
+    return None
+
+
+_NUMBERS = frozenset(
+    f"{kind}_{what}" for kind in ("int", "float") for what in ("parsing", "type", "from_float", "parsing_size")
+) | {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
+
+
+def _stand_in(limits: Mapping[str, Any]) -> float:
+    """A number within a limit of pydantic's."""
+    for name, step in (("ge", 0), ("le", 0), ("gt", 1), ("lt", -1)):
+        if name in limits:
+            return float(limits[name] + step)
+    return 1.0
 
 
 def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import yaml
-
 from scenarios.errors import Problem
 from scenarios.file.messages import dotted
-from scenarios.file.yaml_lines import Document, FieldPath
+from scenarios.file.yaml_lines import Document, FieldPath, parse_value
+from sim.catalog.read import Catalog
 from traces.errors import nearest
 
 
@@ -69,14 +68,19 @@ def patches_of(document: Document, name: str | None) -> tuple[list[Patch], list[
     for path_of_name in scenarios[name]:
         section, key, index = path_of_name
         override = document.data[section][key][index]
+        if not isinstance(override, str):
+            problems.append(
+                Problem(document.where(path_of_name), f"{section}.{key}", "must be the name of an override")
+            )
+            continue
         if override not in overrides:
-            hint = nearest(str(override), overrides)
+            hint = nearest(override, overrides)
             where = document.where(path_of_name)
             problems.append(Problem(where, f"{section}.{key}", f"unknown override {override!r}: {hint}"))
             continue
         patch = overrides[override]
         for field, value in (patch if isinstance(patch, dict) else {}).items():
-            path: FieldPath = tuple(field.split("."))
+            path = field_path(field, document.data)
             rival = next((p for p in patches if overlap(p.path, path)), None)
             here = document.where(("overrides", override, field))
             if rival is not None:
@@ -86,27 +90,65 @@ def patches_of(document: Document, name: str | None) -> tuple[list[Patch], list[
     return patches, problems
 
 
+def field_path(field: str, data: Any) -> FieldPath:
+    """The keys of a field, which are joined with dots.
+
+    A key may have dots itself where it stands in the data, or is the name of a model or GPU type; or in quotes.
+
+    >>> field_path("slo.by_model.Llama-3.1-8B.ttft_s", {})
+    ('slo', 'by_model', 'Llama-3.1-8B', 'ttft_s')
+    >>> field_path("workload.a.b.model", {"workload": {"a.b": {}}})
+    ('workload', 'a.b', 'model')
+    >>> field_path('models."my.model".n_layers', {})
+    ('models', 'my.model', 'n_layers')
+    """
+    names = _names_with_dots(data)
+    keys: list[str | int] = []
+    here, rest = data, field
+    while True:
+        if rest.startswith('"') and '"' in rest[1:]:
+            key, _, rest = rest[1:].partition('"')
+        else:
+            there = [str(name) for name in here] if isinstance(here, dict) else []
+            found = [name for name in (*there, *names) if rest == name or rest.startswith(f"{name}.")]
+            key = max(found, key=len, default=rest.partition(".")[0])
+            rest = rest[len(key) :]
+        keys.append(key)
+        here = here.get(key) if isinstance(here, dict) else None
+        if not rest:
+            return tuple(keys)
+        rest = rest.removeprefix(".")
+
+
+def _names_with_dots(data: Any) -> list[str]:
+    """Names of models and GPU types, of the catalog and of some data, that have a dot."""
+    catalog = Catalog.default()
+    own = data.get("models") if isinstance(data, dict) else None
+    names = [*catalog.models, *catalog.gpus, *(own if isinstance(own, dict) else ())]
+    return [name for name in names if "." in str(name)]
+
+
 def overlap(a: FieldPath, b: FieldPath) -> bool:
     """Whether one of two fields is or holds the other."""
     n = min(len(a), len(b))
     return a[:n] == b[:n]
 
 
-def parse_sets(sets: Sequence[str]) -> tuple[list[Patch], list[Problem]]:
-    """The patches of `path=value`, and what cannot be read as that."""
+def parse_sets(sets: Sequence[str], data: Any) -> tuple[list[Patch], list[Problem]]:
+    """The patches of `path=value` for some data, and what cannot be read as that."""
     patches, problems = [], []
     for text in sets:
         path, equals, value = text.partition("=")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
+            parsed = parse_value(value)
+        except ValueError:
             equals = ""
         if not equals or not path:
             problems.append(
                 Problem(f"--set {text}", "", "write path=value, the value in YAML: --set sim.horizon_s=600")
             )
             continue
-        patches.append(Patch(tuple(path.split(".")), parsed, f"--set {text}"))
+        patches.append(Patch(field_path(path, data), parsed, f"--set {text}"))
     return patches, problems
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from scenarios.errors import RunError
+from scenarios.file.yaml_lines import parse_value
 from sim import SimulationResult
 from sim.results.result import MANIFEST
 
@@ -56,7 +55,7 @@ def run_directories(directory: Path) -> list[Path]:
 
 @cache
 def _planners(resolved_yaml: str) -> tuple[str, ...]:
-    return tuple(choice["label"] for choice in yaml.safe_load(resolved_yaml)["planners"])
+    return tuple(choice["label"] for choice in parse_value(resolved_yaml)["planners"])
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
+from scenarios.file.yaml_lines import parse_value
 from scenarios.runs.directory import RESOLVED, read_result, run_directories, run_directory
 from scenarios.runs.job import Job
 from scenarios.runs.policies import serve
@@ -93,7 +92,7 @@ def _finished(loaded: LoadedScenario, out: Path, planners: Sequence[PlannerChoic
 
 def _asked(resolved: str, label: str) -> tuple[dict[str, Any], Any]:
     """What a planner's run depends on: its options, and a scenario without other planners, seeds and words."""
-    data = yaml.safe_load(resolved)
+    data = parse_value(resolved)
     choice = next((choice for choice in data["planners"] if choice["label"] == label), None)
     return {key: part for key, part in data.items() if key not in {"planners", "seeds", "description"}}, choice
 

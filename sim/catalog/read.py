@@ -9,7 +9,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.models import ModelSpec
@@ -108,7 +108,8 @@ def _default() -> Catalog:
 
 
 def _read(kind: str) -> dict[str, Any]:
-    entries: dict[str, Any] = yaml.safe_load(files("sim").joinpath(f"catalog/{kind}.yaml").read_text())
+    text = files("sim").joinpath(f"catalog/{kind}.yaml").read_text()
+    entries: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return entries
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
+from scenarios.file.yaml_lines import parse_value
 from sim import gpu_type
 from tests.cli.conftest import Hetserve
 from tests.unit.sim.timing.test_fit import made_rows
@@ -35,7 +35,7 @@ def test_fit_prints_errors_and_writes_coefficients(hetserve: Hetserve, times: Pa
     for word in ("Errors of the fit", "H100-SXM", "decode", "prefill", "worst rows"):
         assert word in result.stdout
     assert "A100" not in result.stdout
-    (entry,) = yaml.safe_load((tmp_path / "out/found.yaml").read_text()).values()
+    (entry,) = parse_value((tmp_path / "out/found.yaml").read_text()).values()
     found, known = entry["coefficients"], gpu_type("H100-SXM").coefficients
     assert known is not None
     assert found["source"] == "hetserve profile fit times.csv --gpu H100-SXM"
@@ -97,7 +97,7 @@ def test_a_scenario_on_a_table(hetserve: Hetserve, rows: pl.DataFrame, times: Pa
     assert "H100-SXM tp1" in result.stdout
     assert "4090" not in result.stdout
     (resolved,) = Path("out").rglob("scenario.resolved.yaml")
-    assert yaml.safe_load(resolved.read_text())["sim"]["service_time"]["path"] == str(times)
+    assert parse_value(resolved.read_text())["sim"]["service_time"]["path"] == str(times)
     assert hetserve("run", resolved, "--out", "again").exit_code == 0
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from planners import PlannerError
 from scenarios.errors import ScenarioError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
+from scenarios.file.yaml_lines import parse_value
 from scenarios.runs.job import Job
 
 SCENARIO = """
@@ -95,7 +95,7 @@ def test_resolved_scenario_can_be_run_again(file: Path, tmp_path: Path) -> None:
     first = loaded(file, "richer")
     again = tmp_path / "again.yaml"
     again.write_text(first.resolved_yaml())
-    assert set(yaml.safe_load(first.resolved_yaml())["overrides"]) == {"few", "long"}
+    assert set(parse_value(first.resolved_yaml())["overrides"]) == {"few", "long"}
     assert loaded(again).cases == tuple(
         (name, case.model_copy(update={"scenarios": {}, "overrides": loaded(again).scenario.overrides}))
         for name, case in first.cases
@@ -108,7 +108,7 @@ def test_resolved_paths_of_cases(file: Path, tmp_path: Path) -> None:
         (tmp_path / name).write_text("arrival_s,prompt_tokens,output_tokens\n0,900,200\n0,300,50\n")
     stream = "{kind: trace, model: Llama-3-8B, path: a.csv, reader: csv}"
     sets = [f"workload.chat={stream}", "overrides.later={workload.chat.path: b.csv}", "planning.cases=[later]"]
-    resolved = yaml.safe_load(loaded(file, None, *sets).resolved_yaml())
+    resolved = parse_value(loaded(file, None, *sets).resolved_yaml())
     assert resolved["overrides"] == {"later": {"workload.chat.path": str(tmp_path / "b.csv")}}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from sim import Catalog, UnknownNameError, gpu_names, gpu_type, model_names, model_spec
 from sim.timing.fit import catalog_entry, fit_all, summary, usable_rows
@@ -30,7 +30,7 @@ PUBLISHED_PARAMS = {
 
 
 def raw(kind: str) -> dict[str, Any]:
-    entries: dict[str, Any] = yaml.safe_load(files("sim").joinpath(f"catalog/{kind}.yaml").read_text())
+    entries: dict[str, Any] = YAML(typ="safe").load(files("sim").joinpath(f"catalog/{kind}.yaml").read_text())
     return entries
 
 
