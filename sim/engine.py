@@ -216,7 +216,7 @@ class _Simulation:
         times = ("arrival_s", "first_scheduled_s", "first_token_s", "ended_s")
         last_s: float = requests.select(pl.max_horizontal(pl.col(*times).max())).item()
         replicas = self._fleet.replicas.values()
-        ends_s = [last_s, *(replica.emptied_s for replica in replicas)]
+        ends_s = [last_s, *(replica.worked_until_s for replica in replicas)]
         if self._dispatcher.attempts is not None:  # what was under way for clients that gave up goes on to its end
             ends_s += [batch.end_s for replica in replicas for batch in replica.batches]
         return max(ends_s)

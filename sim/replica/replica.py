@@ -70,7 +70,7 @@ class Replica(ReplicaMemory, ABC):
         # Facts for the replica's record.
         self.n_preemptions = 0
         self.prefill_tokens = 0
-        self.emptied_s = 0.0  # when work was last taken from it
+        self.worked_until_s = 0.0  # by when it was last emptied
         self._busy_s = 0.0  # beside what its batches log
 
         self._is_macro = is_macro
@@ -150,8 +150,8 @@ class Replica(ReplicaMemory, ABC):
             Its requests, those that run by admission and then those that wait, each with its computed tokens that are
             lost. They are as if preempted: with their tokens so far, and nothing in the cache.
         """
-        if self._running or any(batch.end_s >= now_s for batch in self.batches):
-            self.emptied_s = now_s
+        worked_until_s = now_s if self._running else max(batch.end_s for batch in self.batches)
+        self.worked_until_s = max(self.worked_until_s, min(worked_until_s, now_s))
         self._settle(now_s, is_next_begun=False)
         self._cut(now_s)
         self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
