@@ -17,7 +17,7 @@ from planners.registry import get_planner, planner_classes, planner_names
 
 if TYPE_CHECKING:
     from planners.assignment import Assignment, best_assignment, evaluate
-    from planners.candidates import build_problem
+    from planners.candidates import find_candidates
     from planners.capacity import capacity_of_mix_rps, capacity_rps
     from planners.cases import Case
     from planners.check import Violation, check_plan
@@ -42,7 +42,7 @@ _LAZY = {
     "Violation": "planners.check",
     "best_assignment": "planners.assignment",
     "best_fleet": "planners.fleet",
-    "build_problem": "planners.candidates",
+    "find_candidates": "planners.candidates",
     "capacity_of_mix_rps": "planners.capacity",
     "capacity_rps": "planners.capacity",
     "cheapest_fleet": "planners.fleet",
@@ -80,7 +80,6 @@ __all__ = [
     "Violation",
     "best_assignment",
     "best_fleet",
-    "build_problem",
     "capacity_of_mix_rps",
     "capacity_rps",
     "cheapest_fleet",
@@ -88,6 +87,7 @@ __all__ = [
     "check_planner",
     "evaluate",
     "explain_plan",
+    "find_candidates",
     "get_planner",
     "plan_frontier",
     "planner_classes",

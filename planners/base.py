@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from planners.candidate import Candidate, Capacities, Demand
 from planners.cases import NOW, Case
 from planners.errors import PlannerError
+from planners.limits import limits_of
 
 if TYPE_CHECKING:
     from planners.previous import Previous
@@ -39,7 +40,7 @@ class Feature(StrEnum):
     """What a planner can do: the objectives, and what a problem may have beyond the plain one.
 
     `bound` says that it proves a bound; `exact` that the bound holds for all fleets that it could rent, so that it
-    finds nothing better if there is less to rent; `limits` that it keeps to `max_configurations` and `max_gpu_share`;
+    finds nothing better if there is less to rent; `limits` that it keeps to those of `planners.limits`;
     `switching` that it knows what is lost if the previous fleet is changed; `shedding` that it chooses what to
     give up (`planners.shedding`); the others try to serve everything.
     """
@@ -106,10 +107,8 @@ class PlanningProblem:
             yield f"time_limit_s is {self.time_limit_s!r}; it must be more than 0"
         if self.seed < 0:
             yield f"seed is {self.seed!r}; it must be 0 or more"
-        if self.max_configurations is not None and self.max_configurations < 1:
-            yield f"max_configurations is {self.max_configurations!r}; it must be 1 or more"
-        if not 0 < self.max_gpu_share <= 1:
-            yield f"max_gpu_share is {self.max_gpu_share!r}; it must be more than 0, and 1 at most"
+        for limit in limits_of(self):
+            yield from limit.problems(getattr(self, limit.name))
         if self.previous is not None:
             yield from self.previous.problems_of(self.candidates)
         names = [name for name, _ in self.available]
@@ -202,7 +201,7 @@ class PlanningProblem:
         needed: set[str] = {self.objective.value}
         if len(self.demands) > 1:
             needed.add(Feature.SEVERAL_MODELS)
-        if self.max_configurations is not None or self.max_gpu_share < 1:
+        if limits_of(self):
             needed.add(Feature.LIMITS)
         if self.previous is not None:
             needed.add(Feature.SWITCHING)

@@ -1,4 +1,4 @@
-"""The planning problem of serving models on a market: the candidates, and the capacity of each."""
+"""What can be rented on a market to serve models: the candidates, and the capacity of each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from planners.base import Objective, PlanningProblem
 from planners.candidate import Candidate, Demand
 from planners.capacity import capacities_rps, rps_of
 from planners.dominance import without_dominated
@@ -27,47 +27,52 @@ Measure = Callable[[ReplicaSpec, Sequence[Kind]], float]
 """Requests/s of a mix that a replica sustains."""
 
 
-def build_problem(
+class Found(NamedTuple):
+    """What can be rented for some models.
+
+    Attributes:
+        candidates: With their capacities.
+        left_out: Pairs of a rule and how many configurations it kept from being candidates.
+    """
+
+    candidates: tuple[Candidate, ...]
+    left_out: tuple[tuple[str, int], ...]
+
+
+def find_candidates(
     models: Sequence[ModelSpec],
     demands: Sequence[Demand],
-    available: Mapping[str, int],
+    available: Mapping[str, float],
     gpu_types: Mapping[str, GpuType],
     service_time: ServiceTimeModel,
     budget_usd_per_h: float,
-    objective: Objective = Objective.MAKESPAN,
     *,
     limits: ReplicaLimits | None = None,
     slo: SLO | None = None,
     measure: Measure | None = None,
     beside_mix: bool = True,
     keep_dominated: bool = False,
-    time_limit_s: float = 60.0,
-    seed: int = 0,
-) -> PlanningProblem:
-    """The planning problem of serving models on GPUs: candidates, and the capacity of each for each workload type.
+) -> Found:
+    """What can be rented to serve models on GPUs, and the capacity of each for each workload type.
 
     Candidates of a model are its replicas of one and of two GPU types (`planners.pipelines`) that hold a request of any
     type demanded, that the service-time model knows, that availability and budget allow, and that no other one
-    dominates (`planners.dominance`); `left_out` of the problem counts the rest. If availability and budget leave a
-    model without a candidate for its longest type, all of one GPU type are kept, so that planners can say what is
-    missing.
+    dominates (`planners.dominance`). If availability and budget leave a model without a candidate for its longest type,
+    all of one GPU type are kept, so that planners can say what is missing.
 
     Args:
         models: The models, in any order.
         demands: One per model, with a mix.
-        available: GPUs to rent, by type.
+        available: GPUs to rent, by type; `math.inf` for any number.
         gpu_types: The GPU types by name, with the prices to pay; all that `available` names.
         service_time: Gives iteration times.
-        budget_usd_per_h: Most that the fleet may cost.
-        objective: What to make best.
+        budget_usd_per_h: Most that a fleet may cost; `math.inf` for any price.
         limits: Limits of all replicas.
         slo: What requests should meet; capacities are within it.
         measure: Gives the rate of a type alone instead of the closed form, for the candidates that this one leaves; how
             much the SLO and the other types lower it is still the closed form's.
         beside_mix: Whether capacities allow for the other types on a replica; False: each type as if alone there.
         keep_dominated: Whether to keep candidates that no best plan needs, to say why.
-        time_limit_s: Most time that a planner should take.
-        seed: For planners that draw random numbers.
 
     Raises:
         PlannerError: A model and its longest workload type fit on no GPU type that is available, or the arguments
@@ -90,16 +95,7 @@ def build_problem(
     for demand in demands:
         prefix = f"{demand.model} on " if len(demands) > 1 else ""
         candidates += search.candidates(by_name[demand.model], demand, prefix)
-    return PlanningProblem(
-        demands=tuple(demands),
-        candidates=tuple(candidates),
-        available=tuple(sorted(available.items())),
-        budget_usd_per_h=budget_usd_per_h,
-        objective=objective,
-        time_limit_s=time_limit_s,
-        seed=seed,
-        left_out=tuple((rule, n) for rule, n in search.left_out.items() if n > 0),
-    )
+    return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
 
 
 @dataclass(slots=True)
@@ -112,7 +108,7 @@ class _Search:
     measure: Measure | None
     beside_mix: bool
     keep_dominated: bool
-    available: Mapping[str, int]
+    available: Mapping[str, float]
     gpu_types: Mapping[str, GpuType]
     budget_usd_per_h: float
     left_out: Counter[str] = field(default_factory=Counter)

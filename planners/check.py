@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from planners.assignment import evaluate, objective_of
 from planners.base import Objective, PlanningProblem
+from planners.limits import limits_of
 from planners.plan import SHARE_TOLERANCE, Plan, PlanStatus
 from planners.shedding import servable, value_with
 
@@ -16,15 +17,13 @@ OBJECTIVE_TOLERANCE = 1e-6
 
 
 class Rule(StrEnum):
-    """What a plan can violate."""
+    """What a plan can violate, beside the limits of `planners.limits`."""
 
     SHAPE = "shape"
     INTEGRALITY = "integrality"
     NON_NEGATIVITY = "non_negativity"
     BUDGET = "budget"
     AVAILABILITY = "availability"
-    CONFIGURATIONS = "configurations"
-    GPU_SHARE = "gpu_share"
     ASSIGNMENT = "assignment"
     CAPACITY = "capacity"
     OBJECTIVE = "objective"
@@ -33,9 +32,9 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a plan breaks, and where."""
+    """A rule or limit that a plan breaks, and where."""
 
-    rule: Rule
+    rule: str
     message: str
 
 
@@ -95,7 +94,7 @@ def _fleet(problem: PlanningProblem, plan: Plan) -> Iterable[Violation]:
 
 
 def broken_limits(problem: PlanningProblem, counts: Sequence[int]) -> Iterator[Violation]:
-    """The limits on a fleet that it does not keep to: budget, availability, configurations, share of one GPU type."""
+    """The limits on a fleet that it does not keep to: budget, availability, and the others."""
     usd_per_h = problem.spent_usd_per_h(counts)
     if not problem.is_affordable(usd_per_h):
         stopped = "" if problem.previous is None else ", with what it stops of the previous one"
@@ -107,17 +106,9 @@ def broken_limits(problem: PlanningProblem, counts: Sequence[int]) -> Iterator[V
         if n > available[gpu]:
             message = f"{n} GPUs of type {gpu} are rented, {available[gpu]} are available"
             yield Violation(Rule.AVAILABILITY, message)
-    if problem.max_configurations is not None:
-        n_configurations = sum(count > 0 for count in counts)
-        if n_configurations > problem.max_configurations:
-            message = f"{n_configurations} configurations are rented, {problem.max_configurations} are allowed"
-            yield Violation(Rule.CONFIGURATIONS, message)
-    if problem.max_gpu_share < 1:
-        total = sum(taken.values())
-        for gpu, n in taken.items():
-            if n > problem.max_gpu_share * total * (1 + SHARE_TOLERANCE):
-                message = f"{n} of {total} GPUs are of type {gpu}, a share of {problem.max_gpu_share:g} is allowed"
-                yield Violation(Rule.GPU_SHARE, message)
+    for limit in limits_of(problem):
+        for message in limit.broken(problem, counts):
+            yield Violation(limit.rule, message)
 
 
 def _is_int(count: object) -> bool:

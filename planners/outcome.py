@@ -13,6 +13,7 @@ from planners.base import Objective, PlanningProblem
 from planners.candidate import Fractions
 from planners.check import broken_limits, check_plan
 from planners.fleet import best_fleet, cheapest_fleet
+from planners.limits import limits_in_words, without_limits
 from planners.plan import Plan, PlanStatus, Termination
 from planners.shedding import best_shares, value_with
 
@@ -159,9 +160,9 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
         return tuple(reasons)
     cheapest = cheapest_fleet(problem, within_budget=False)
     if cheapest is None:
-        without_limits = replace(problem, max_configurations=None, max_gpu_share=1.0)
-        if _further_limits(problem) and cheapest_fleet(without_limits, within_budget=False) is not None:
-            return (f"no fleet that serves everything keeps to {_further_limits(problem)}",)
+        further = limits_in_words(problem)
+        if further and cheapest_fleet(without_limits(problem), within_budget=False) is not None:
+            return (f"no fleet that serves everything keeps to {further}",)
         return tuple(_why_unavailable(problem))
     usd_per_h = problem.spent_usd_per_h(cheapest)
     budget = f"the budget is {problem.budget_usd_per_h:g} $/h"
@@ -172,7 +173,7 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
     fastest = best_fleet(replace(problem, objective=Objective.THROUGHPUT), range(len(problem.candidates)))
     if fastest.value <= 1 + RATE_TOLERANCE:
         return ("the fleet chosen cannot carry the rates; another one could",)
-    limits = " and ".join(["the GPUs available", *filter(None, [_further_limits(problem)])])
+    limits = " and ".join(["the GPUs available", *filter(None, [limits_in_words(problem)])])
     is_limited = problem.budget_usd_per_h < math.inf
     within = f"within {problem.budget_usd_per_h:g} $/h and" if is_limited else "with"
     return (f"no fleet carries more than {1 / fastest.bound:.3g} times the rates {within} {limits}",)
@@ -186,16 +187,6 @@ def _slo_in_words(problem: PlanningProblem, model: str) -> str:
     limits = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
     asked = [f"{name} {limit_s:g} s" for name, limit_s in limits.items() if limit_s is not None]
     return f" within the SLO ({', '.join(asked)}) for {100 * slo.attainment:g} % of its requests" if asked else ""
-
-
-def _further_limits(problem: PlanningProblem) -> str:
-    """The limits beside budget and availability in words; nothing if there are none."""
-    limits = []
-    if problem.max_configurations is not None:
-        limits.append(f"{problem.max_configurations} configurations")
-    if problem.max_gpu_share < 1:
-        limits.append(f"a share of {problem.max_gpu_share:g} of the GPUs for one type")
-    return " and ".join(limits)
 
 
 def _why_unavailable(problem: PlanningProblem) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from planners.limits import limits_of
 from planners.quiet import no_output
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Rows:
     def add_fleet(
         self, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True
     ) -> FleetColumns:
-        """Keep a fleet to all limits: budget, availability, configurations, share of one GPU type.
+        """Keep a fleet to budget, availability and all other limits.
 
         Args:
             problem: The problem.
@@ -87,15 +88,8 @@ class Rows:
             self.add(price, upper=(budget - fleet.fixed_usd_per_h) / unit)
         for gpu, count in problem.available:
             self.add({index[c]: float(n) for c, n in _takers(problem, gpu) if c in index}, upper=count)
-        if problem.max_configurations is not None:
-            self._limit_configurations(problem, index, problem.max_configurations)
-        if problem.max_gpu_share < 1:
-            for gpu, _ in problem.available:
-                surplus = {i: -problem.max_gpu_share * problem.candidates[c].n_gpus for c, i in index.items()}
-                for c, n in _takers(problem, gpu):
-                    if c in index:
-                        surplus[index[c]] += n
-                self.add(surplus, upper=0.0)
+        for limit in limits_of(problem):
+            limit.add_rows(self, problem, index)
         return fleet
 
     def _add_columns(self, problem: PlanningProblem, index: Mapping[int, int]) -> FleetColumns:
@@ -119,12 +113,6 @@ class Rows:
                 present[c] = working[c]
         nothing = (0,) * len(problem.candidates)
         return FleetColumns(working, present, prices, previous.drain_usd_per_h(problem.candidates, nothing))
-
-    def _limit_configurations(self, problem: PlanningProblem, index: Mapping[int, int], most: int) -> None:
-        uses = {i: self.add_column(1.0, is_whole=True) for i in index.values()}
-        for c, i in index.items():
-            self.add({i: 1.0, uses[i]: -float(problem.max_count(c, within_budget=False))}, upper=0.0)
-        self.add(dict.fromkeys(uses.values(), 1.0), upper=most)
 
     def add_cover(self, problem: PlanningProblem, fleet: FleetColumns) -> None:
         """Have somebody for each type that is demanded."""

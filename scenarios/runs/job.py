@@ -55,7 +55,9 @@ class Job:
     slo: SLO
 
     @classmethod
-    def prepare(cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False) -> Job:
+    def prepare(
+        cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False, any_number: bool = False
+    ) -> Job:
         """Make the trace and the planning problem of one seed, perhaps with candidates that no best plan needs.
 
         Raises:
@@ -63,7 +65,7 @@ class Job:
             PlannerError: A model fits on no GPU type of the market.
         """
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
-        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated)
+        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated, any_number=any_number)
         service_time = problem.trial.service_time if problem.trial is not None else None
         slo = problem.trial.slo if problem.trial is not None else None
         if slo is None:

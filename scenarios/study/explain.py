@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,10 @@ from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
-from scenarios.file.timeline import offers_at
 from scenarios.inputs.settings import make_service_time, make_slo
 from scenarios.runs.job import Job
 from scenarios.runs.plan_file import read_promise
 from sim import SLO
-
-_ANY_NUMBER = 10**6
 
 
 class KeptPlan(NamedTuple):
@@ -40,22 +36,7 @@ def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
     Raises:
         TraceError, PlannerError: See `Job.prepare`.
     """
-    scenario = loaded.scenario
-    offers = offers_at(scenario, loaded.timeline)
-    gpus = {}
-    for name, gpu in scenario.cluster.gpus.items():
-        price = gpu.usd_per_h if offers[name].usd_per_h is None else offers[name].usd_per_h
-        gpus[name] = gpu.model_copy(update={"available": _ANY_NUMBER, "usd_per_h": price})
-    cluster = scenario.cluster.model_copy(update={"gpus": gpus, "availability": None})
-    planning = scenario.planning.model_copy(update={"budget_usd_per_h": math.inf})
-    wide = scenario.model_copy(update={"cluster": cluster, "planning": planning})
-    job = Job.prepare(replace(loaded, scenario=wide), seed, keep_dominated=True)
-    problem = replace(
-        job.problem,
-        available=tuple(sorted((name, offer.n_gpus) for name, offer in offers.items())),
-        budget_usd_per_h=scenario.planning.budget_usd_per_h,
-    )
-    return replace(job, loaded=loaded, problem=problem)
+    return Job.prepare(loaded, seed, keep_dominated=True, any_number=True)
 
 
 def prepare_for_budget(loaded: LoadedScenario, seed: int, budget_usd_per_h: float) -> Job:

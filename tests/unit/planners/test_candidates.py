@@ -13,9 +13,9 @@ from planners import (
     PlannerError,
     PlanningProblem,
     PlanStatus,
-    build_problem,
     capacity_of_mix_rps,
     capacity_rps,
+    find_candidates,
     get_planner,
 )
 from planners.candidates import kinds_of
@@ -39,7 +39,17 @@ def problem(names: tuple[str, ...] = ("Llama-3-70B",), **changes: Any) -> Planni
         "service_time": COMPACT,
         "budget_usd_per_h": 30.0,
     }
-    return build_problem(**(arguments | changes))
+    of_problem = {name: changes.pop(name) for name in ("objective", "time_limit_s", "seed") if name in changes}
+    arguments |= changes
+    found = find_candidates(**arguments)
+    return PlanningProblem(
+        demands=tuple(arguments["demands"]),
+        candidates=found.candidates,
+        available=tuple(sorted(arguments["available"].items())),
+        budget_usd_per_h=arguments["budget_usd_per_h"],
+        left_out=found.left_out,
+        **of_problem,
+    )
 
 
 def test_candidates_are_those_that_fit() -> None:

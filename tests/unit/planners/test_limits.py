@@ -8,7 +8,9 @@ import pytest
 
 from planners import Demand, Objective, PlanningProblem, PlanStatus, Previous, check_plan, get_planner
 from planners.base import Feature
-from planners.check import Rule
+from planners.limits import LIMITS
+from planners.milp.formulation import FAMILIES
+from scenarios.file.schema.planning import Planning
 from tests.planning import two_models, worked_example
 
 ALL = ("greedy", "milp", "milp:bisection", "uniform")
@@ -69,12 +71,12 @@ def test_limits_are_checked() -> None:
     plan = get_planner("milp").plan(problem)
     assert plan.counts == (1, 0, 0, 1)
 
-    def broken(**fields: object) -> list[Rule]:
+    def broken(**fields: object) -> list[str]:
         return [violation.rule for violation in check_plan(limited(**fields), plan)]
 
-    assert broken(max_configurations=1) == [Rule.CONFIGURATIONS]
+    assert broken(max_configurations=1) == ["configurations"]
     assert broken(max_configurations=2) == []
-    assert broken(max_gpu_share=0.66) == [Rule.GPU_SHARE]
+    assert broken(max_gpu_share=0.66) == ["gpu_share"]
     assert broken(max_gpu_share=0.67) == []
 
 
@@ -83,3 +85,13 @@ def test_needs_of_a_problem() -> None:
     assert two_models().needs == {Feature.MAKESPAN, Feature.SEVERAL_MODELS}
     assert at_rate(1.0, max_gpu_share=0.9).needs == {Feature.COST, Feature.LIMITS}
     assert limited(previous=Previous(())).needs == {Feature.MAKESPAN, Feature.SWITCHING}
+
+
+def test_every_limit_has_a_family_of_its_own_in_the_formulation() -> None:
+    """And is a field of the problem and of scenarios, with the same default."""
+    families = [limit.family for limit in LIMITS]
+    assert len(set(families)) == len(LIMITS)
+    for limit in LIMITS:
+        assert limit.family in FAMILIES
+        assert limit.nothing == PlanningProblem.__dataclass_fields__[limit.name].default
+        assert limit.nothing == Planning.model_fields[limit.name].default
