@@ -125,7 +125,7 @@ class Controller:
         plan = self._planner.plan(problem)
         if plan.objective is None or not self._is_worth_it(problem, plan):
             return None
-        deployment = plan.deployment(problem)
+        deployment = plan.deployment()
         if deployment is None:
             return None
         self.steps.append(Step(situation.now_s, plan, problem, deployment))

@@ -132,7 +132,7 @@ def _serve(problem: PlanningProblem, plan: Plan, trial: Trial, sample: pl.DataFr
         The records of the requests that were served, in order of arrival, with the candidate `c` that served each and
         the `work` that it was: the time that the planning problem gives a replica for it.
     """
-    deployment = plan.deployment(problem)
+    deployment = plan.deployment()
     if deployment is None:
         msg = "only a plan with a deployment can be tried"
         raise ValueError(msg)

@@ -18,6 +18,7 @@ from planners.blind import mix_capacity_rps
 from planners.errors import PlannerError
 from planners.fleet import PROVED_GAP
 from planners.plan import Plan, Termination
+from planners.plan_json import plan_to_dict
 from planners.shedding import fleet_value, servable
 from planners.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
 
@@ -200,7 +201,7 @@ class Explanation:
     def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
         """As `explain --json` prints it."""
         return {
-            "plan": self.plan.to_dict(problem),
+            "plan": plan_to_dict(self.plan),
             "limits": [asdict(limit) | {"left": limit.left, "binds": limit.binds} for limit in self.limits],
             "demands": [asdict(demand) for demand in self.demands],
             "spare": self.spare and asdict(self.spare) | {"gpus": dict(self.spare.gpus)},
@@ -321,7 +322,7 @@ class _Explainer:
                 unlimited = self._relaxed(replace(problem, budget_usd_per_h=math.inf), "no budget")
                 richer = replace(problem, budget_usd_per_h=budget + MORE_USD_PER_H)
                 one_more = self._step(unlimited, richer, f"{MORE_USD_PER_H:g} $/h more")
-            price = self.plan.usd_per_h(problem) if has_plan else None
+            price = self.plan.usd_per_h if has_plan else None
             limits.append(Limit(BUDGET, price, budget, one_more, unlimited, None))
         taken = problem.gpus(self.plan.counts)
         for gpu, count in problem.available:
@@ -358,7 +359,7 @@ class _Explainer:
         taken = problem.gpus(plan.counts)
         left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
         useful = [c for c in self._able() if all(n <= left[gpu] for gpu, n in problem.candidates[c].gpus)]
-        price = plan.usd_per_h(problem)
+        price = plan.usd_per_h
         affordable = [c for c in useful if problem.is_affordable(price + problem.candidates[c].usd_per_h)]
         added = {c: self._with_added(c) for c in affordable}
         best = min(added, key=lambda c: added[c][0]) if added else None

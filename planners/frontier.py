@@ -91,7 +91,7 @@ def plan_frontier(
 
 def _point(name: str, problem: PlanningProblem, plan: Plan) -> FrontierPoint:
     has_plan = plan.objective is not None
-    promised = plan.promised_rps(problem)
+    promised = plan.promised_rps
     return FrontierPoint(
         planner=name,
         budget_usd_per_h=problem.budget_usd_per_h,
@@ -99,7 +99,7 @@ def _point(name: str, problem: PlanningProblem, plan: Plan) -> FrontierPoint:
         termination=plan.termination.value,
         objective=plan.objective,
         bound=plan.bound,
-        usd_per_h=plan.usd_per_h(problem) if has_plan else None,
+        usd_per_h=plan.usd_per_h if has_plan else None,
         promised_rps=math.fsum(promised.values()) if has_plan else None,
         promised_tokens_per_s=_tokens_per_s(problem, promised) if has_plan else None,
         reasons=() if has_plan else plan.diagnostics,

@@ -86,6 +86,7 @@ class Drafting:
             objective_bound = objective_of(problem.objective, max(0.0, min(bound, value)))
             gap = 0.0 if objective == objective_bound else abs(objective - objective_bound) / objective
         plan = Plan(
+            problem=problem,
             planner=self._planner,
             status=PlanStatus.OK,
             termination=termination,
@@ -114,6 +115,7 @@ class Drafting:
         """The plan that rents nothing, with the reasons; they are looked for if not given."""
         problem = self._problem
         return Plan(
+            problem=problem,
             planner=self._planner,
             status=_SAID_BY_STATUS[termination],
             termination=termination,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,6 +52,7 @@ class Plan:
     """What a planner returns, always: a fleet with its assignment, or the reason why there is none.
 
     Attributes:
+        problem: What was asked.
         planner: Name of the planner.
         status: Whether there is a plan.
         termination: Why the planner stopped.
@@ -71,6 +72,7 @@ class Plan:
             assignment with these.
     """
 
+    problem: PlanningProblem = field(repr=False)
     planner: str
     status: PlanStatus
     termination: Termination
@@ -85,19 +87,22 @@ class Plan:
     diagnostics: tuple[str, ...] = ()
     capacities: Capacities | None = None
 
-    def fleet(self, problem: PlanningProblem) -> tuple[FleetRow, ...]:
+    @property
+    def fleet(self) -> tuple[FleetRow, ...]:
         """What is rented."""
         return tuple(
             FleetRow(candidate, count, candidate.usd_per_h * count)
-            for candidate, count in zip(problem.candidates, self.counts, strict=True)
+            for candidate, count in zip(self.problem.candidates, self.counts, strict=True)
             if count != 0
         )
 
-    def usd_per_h(self, problem: PlanningProblem) -> float:
+    @property
+    def usd_per_h(self) -> float:
         """Price of the fleet."""
-        return problem.usd_per_h(self.counts)
+        return self.problem.usd_per_h(self.counts)
 
-    def promised_rps(self, problem: PlanningProblem) -> dict[str, float]:
+    @property
+    def promised_rps(self) -> dict[str, float]:
         """Requests/s of each model, of all types, that the plan says its fleet serves; empty without a plan."""
         if self.objective is None:
             return {}
@@ -109,18 +114,20 @@ class Plan:
             case Objective.COST:
                 pace = 1.0
         promised = {}
-        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
+        for demand, shed in zip(self.problem.demands, self.shed, strict=True):
             lost = math.fsum(amount * share for amount, share in zip(demand.amounts, shed, strict=True))
             promised[demand.model] = (demand.total - lost) * pace
         return promised
 
-    def shed(self, problem: PlanningProblem) -> Fractions:
+    @property
+    def shed(self) -> Fractions:
         """For each demand, the share of each type that nobody serves; without a plan there is nothing to tell."""
+        demands = self.problem.demands
         if self.status is not PlanStatus.OK:
-            return tuple((0.0,) * len(demand.amounts) for demand in problem.demands)
-        return tuple(shed_shares(problem, demand, self.assignment) for demand in problem.demands)
+            return tuple((0.0,) * len(demand.amounts) for demand in demands)
+        return tuple(shed_shares(self.problem, demand, self.assignment) for demand in demands)
 
-    def deployment(self, problem: PlanningProblem) -> Deployment | None:
+    def deployment(self) -> Deployment | None:
         """The fleet for the simulator, with a routing table for each model whose demand has a mix.
 
         Returns:
@@ -132,7 +139,7 @@ class Plan:
 
         replicas = []
         rented = []
-        for c, (candidate, count) in enumerate(zip(problem.candidates, self.counts, strict=True)):
+        for c, (candidate, count) in enumerate(zip(self.problem.candidates, self.counts, strict=True)):
             if count == 0:
                 continue
             if candidate.spec is None:
@@ -142,13 +149,14 @@ class Plan:
         if not replicas:
             return None
         routing = []
-        for demand in sorted(problem.demands, key=lambda demand: demand.model):
-            table = self._routing_table(problem, demand, rented)
+        for demand in sorted(self.problem.demands, key=lambda demand: demand.model):
+            table = self._routing_table(demand, rented)
             if table is not None:
                 routing.append((demand.model, table))
         return Deployment(tuple(replicas), tuple(routing))
 
-    def _routing_table(self, problem: PlanningProblem, demand: Demand, rented: list[int]) -> RoutingTable | None:
+    def _routing_table(self, demand: Demand, rented: list[int]) -> RoutingTable | None:
+        problem = self.problem
         mine = [c for c in rented if problem.candidates[c].model == demand.model]
         if demand.mix is None or not mine:
             return None
@@ -158,7 +166,7 @@ class Plan:
         # shed of a type goes the way of the rest.
         n_replicas = sum(self.counts[c] for c in mine)
         is_foreseen = [any(self.assignment[c][w] > 0 for c in mine) for w in range(len(demand.type_names))]
-        served = [1.0 - share for share in self.shed(problem)[problem.demands.index(demand)]]
+        served = [1.0 - share for share in self.shed[problem.demands.index(demand)]]
         nobody = (0.0,) * len(demand.type_names)
         rows = [
             tuple(
@@ -170,48 +178,6 @@ class Plan:
             for c in rented
         ]
         return RoutingTable(demand.mix, tuple(rows))
-
-    def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
-        """The plan in the form of `plan --json`: strings, numbers, lists and dictionaries only."""
-        assignment = []
-        for demand, shed in zip(problem.demands, self.shed(problem), strict=True):
-            mine = problem.candidates_of(demand.model)
-            for w, name in enumerate(demand.type_names):
-                shares = {problem.candidates[c].name: self.assignment[c][w] for c in mine if self.assignment[c][w] > 0}
-                row = {"model": demand.model, "type": name, "share_by_replica": shares, "shed_share": shed[w]}
-                assignment.append(row)
-        return {
-            "planner": self.planner,
-            "options": dict(self.options),
-            "status": self.status.value,
-            "termination": self.termination.value,
-            "objective_name": self.objective_name.value,
-            "objective": self.objective,
-            "bound": self.bound,
-            "gap": self.gap,
-            "solve_s": self.solve_s,
-            "usd_per_h": self.usd_per_h(problem),
-            "drain_usd_per_h": problem.spent_usd_per_h(self.counts) - self.usd_per_h(problem),
-            "gpus": problem.gpus(self.counts),
-            "fleet": [
-                {
-                    "name": row.candidate.name,
-                    "model": row.candidate.model,
-                    "gpus": dict(row.candidate.gpus),
-                    "count": row.count,
-                    "usd_per_h": row.usd_per_h,
-                }
-                for row in self.fleet(problem)
-            ],
-            "promised_rps": self.promised_rps(problem),
-            "assignment": assignment,
-            "corrected_capacity_rps": {
-                candidate.name: list(rps)
-                for candidate, rps in zip(problem.candidates, self.capacities or (), strict=self.capacities is not None)
-                if rps != candidate.capacity_rps
-            },
-            "diagnostics": list(self.diagnostics),
-        }
 
 
 class Planner(Protocol):

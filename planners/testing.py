@@ -65,6 +65,7 @@ def _checked_plan(planner: Planner, problem: PlanningProblem, where: str) -> Pla
     _require(isinstance(plan, Plan), f"{where}: plan() returned {type(plan).__name__}, not a Plan")
     _require(not printed.getvalue(), f"{where}: it prints {printed.getvalue()!r}")
     _require(replace(problem, trial=None) == before, f"{where}: it changed the problem")
+    _require(replace(plan.problem, trial=None) == before, f"{where}: the plan is said to be for another problem")
     _require(plan.planner == planner.name, f"{where}: the plan is said to be by {plan.planner!r}")
     _require(plan.objective_name is problem.objective, f"{where}: the plan has {plan.objective_name}")
     wrong = "; ".join(f"{v.rule}: {v.message}" for v in check_plan(problem, plan))

@@ -67,8 +67,11 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
+        return replace(self._plan(problem, servable(problem)), problem=problem)
+
+    def _plan(self, asked: PlanningProblem, problem: PlanningProblem) -> Plan:
+        """Choose a fleet for what can be served of what is asked."""
         options = self.options
-        asked, problem = problem, servable(problem)
         drafting = Drafting(problem, self.name, options)
         if options.time_limit_s is not None:
             problem = replace(problem, time_limit_s=options.time_limit_s)

@@ -57,14 +57,16 @@ class RefinedPlanner:
         started_s = time.perf_counter()
         plan = self._plan(in_full(problem))
         options = tuple(sorted(self.options.model_dump().items()))
-        return replace(plan, planner=self.name, options=options, solve_s=time.perf_counter() - started_s)
+        return replace(
+            plan, problem=problem, planner=self.name, options=options, solve_s=time.perf_counter() - started_s
+        )
 
     def _plan(self, problem: PlanningProblem) -> Plan:
         options, trial = self.options, problem.trial
         plan = MilpPlanner(options).plan(problem)
         if plan.status is not PlanStatus.OK:
             return plan
-        if trial is None or plan.deployment(problem) is None or any(demand.mix is None for demand in problem.demands):
+        if trial is None or plan.deployment() is None or any(demand.mix is None for demand in problem.demands):
             return replace(plan, diagnostics=(*plan.diagnostics, "nothing can be simulated: this is the plan of milp"))
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
         again = MilpPlanner(options.model_copy(update={"time_limit_s": limit_s / options.max_rounds}))
@@ -149,4 +151,4 @@ def _said(problem: PlanningProblem, plan: Plan, makespan: float) -> str:
         case Objective.THROUGHPUT:
             return f"{1 / makespan:.4g} x the offered requests"
         case Objective.COST:
-            return f"{1 / makespan:.4g} x the offered requests for {plan.usd_per_h(problem):.4g} $/h"
+            return f"{1 / makespan:.4g} x the offered requests for {plan.usd_per_h:.4g} $/h"

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from planners import write_lp as write
+from planners.plan_json import plan_to_dict
 from planners.shedding import penalty_usd_per_h
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import (
@@ -100,7 +101,7 @@ def plan(
                 write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
-    data = found.to_dict(job.problem)
+    data = plan_to_dict(found)
     if as_json:
         print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
     elif found.objective is not None:

@@ -91,14 +91,15 @@ class Job:
 
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says."""
-        return replace(get_planner(choice.name, choice.options).plan(self.problem), planner=choice.label)
+        plan = get_planner(choice.name, choice.options).plan(self.problem)
+        return replace(plan, planner=choice.label)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""
         if plan.status is PlanStatus.OK and self.trace is None:
             msg = f"{self.loaded.label} gives capacities instead of models: it can be planned, but not simulated"
             raise RunError(msg)
-        return plan.deployment(self.problem)
+        return plan.deployment()
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
+from planners.plan_json import plan_to_dict
 from scenarios.file.schema import PlannerChoice
 from scenarios.runs.following import follow
 from scenarios.runs.job import Job, Served, Step
@@ -129,4 +130,4 @@ def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Step | No
     worst = replace(job, problem=problem)
     plan = worst.plan(choice)
     made = worst.deployment(plan)
-    return None if made is None else Step(0.0, plan.to_dict(problem), made)
+    return None if made is None else Step(0.0, plan_to_dict(plan), made)

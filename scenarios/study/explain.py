@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
+from planners.plan_json import plan_from_dict, plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.settings import make_service_time, make_slo
 from scenarios.runs.job import Job
-from scenarios.runs.plan_file import read_promise
 from sim import SLO
 
 
@@ -82,7 +82,7 @@ def plan_of(kept: KeptPlan, problem: PlanningProblem, where: Path) -> Plan:
     Raises:
         RunError: It is not a plan for this problem.
     """
-    plan = read_promise(kept.data, problem, where)
+    plan = plan_from_dict(kept.data, problem, str(where))
     violations = check_plan(problem, plan)
     if violations:
         reasons = "; ".join(violation.message for violation in violations)
@@ -103,7 +103,7 @@ def plan_as_printed(loaded: LoadedScenario, seed: int, choice: PlannerChoice, pr
     plan = job.plan(choice)
     if plan.status is not PlanStatus.OK:
         return None
-    return read_promise(plan.to_dict(job.problem), problem, Path(loaded.label))
+    return plan_from_dict(plan_to_dict(plan), problem, loaded.label)
 
 
 def why_unable(job: Job) -> Callable[[Candidate], str]:

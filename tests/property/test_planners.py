@@ -98,7 +98,7 @@ def test_milp_gives_up_the_least_and_serves_the_rest_as_fast_as_it_can(problem: 
     if plan.objective is None:
         assert least_value(what_must_be_served(problem)) == math.inf or plan.diagnostics
         return
-    shed = plan.shed(problem)
+    shed = plan.shed
     penalty = sum(
         demand.shed_usd_per_request[w] * amount * shed[d][w]
         for d, demand in enumerate(problem.demands)

@@ -120,7 +120,7 @@ def test_ablations_of_the_worked_example() -> None:
     problem = worked_example()
     assert plan(problem).objective == pytest.approx(28.4314, abs=1e-4)
     uniform = plan(problem, deployment="uniform")
-    assert all(row.candidate.n_gpus == 1 for row in uniform.fleet(problem))
+    assert all(row.candidate.n_gpus == 1 for row in uniform.fleet)
     half = plan(problem, assignment="equal_share")
     assert half.objective == pytest.approx(40 / 1.0 + 10 / 1.2)
     weighted = plan(problem, assignment="capacity_weighted")

@@ -18,6 +18,7 @@ from planners import (
     Termination,
     get_planner,
 )
+from planners.plan_json import plan_to_dict
 from sim import ReplicaSpec, gpu_type, model_spec
 from tests.planning import two_models, worked_example
 from traces import PAPER_GRID, WorkloadMix
@@ -124,7 +125,7 @@ def test_free_candidates_are_limited_by_availability_only() -> None:
 def test_plan_to_dict_is_json() -> None:
     problem = two_models()
     plan = get_planner("milp").plan(problem)
-    shown = json.loads(json.dumps(plan.to_dict(problem)))
+    shown = json.loads(json.dumps(plan_to_dict(plan)))
     assert shown["status"] == "ok"
     assert shown["termination"] == "optimal"
     assert shown["objective_name"] == "makespan"
@@ -152,10 +153,10 @@ def test_plan_to_dict_is_json() -> None:
 def test_plan_without_a_fleet_to_dict() -> None:
     problem = changed(budget_usd_per_h=1.0)
     plan = get_planner("milp").plan(problem)
-    shown = json.loads(json.dumps(plan.to_dict(problem)))
+    shown = json.loads(json.dumps(plan_to_dict(plan)))
     assert (shown["status"], shown["objective"], shown["fleet"], shown["gpus"]) == ("infeasible", None, [], {})
     assert shown["promised_rps"] == {}
-    assert plan.deployment(problem) is None
+    assert plan.deployment() is None
 
 
 def llama_problem(shares: tuple[float, ...], objective: Objective = Objective.MAKESPAN) -> PlanningProblem:
@@ -174,10 +175,10 @@ def llama_problem(shares: tuple[float, ...], objective: Objective = Objective.MA
 def test_deployment_has_the_replicas_and_their_routing() -> None:
     problem = llama_problem((0.5, 0, 0, 0, 0.5, 0, 0, 0, 0))
     plan = get_planner("milp").plan(problem)
-    deployment = plan.deployment(problem)
+    deployment = plan.deployment()
     assert deployment is not None
     assert [(spec.name, count) for spec, count in deployment.replicas] == [("A40 tp1", 3), ("L40 tp1 pp2", 1)]
-    assert deployment.usd_per_h == pytest.approx(plan.usd_per_h(problem))
+    assert deployment.usd_per_h == pytest.approx(plan.usd_per_h)
     assert deployment.gpus == problem.gpus(plan.counts)
     table = deployment.routing_table("Llama-3-8B")
     assert table is not None
@@ -189,7 +190,7 @@ def test_deployment_has_the_replicas_and_their_routing() -> None:
 
 def test_deployment_routes_unforeseen_types_by_count() -> None:
     problem = llama_problem((1.0, 0, 0, 0, 0, 0, 0, 0, 0))
-    table = get_planner("milp").plan(problem).deployment(problem).routing_table("Llama-3-8B")  # type: ignore[union-attr]
+    table = get_planner("milp").plan(problem).deployment().routing_table("Llama-3-8B")  # type: ignore[union-attr]
     assert table is not None
     assert [row[8] for row in table.fractions] == [0.75, 0.25]
 
@@ -202,7 +203,7 @@ def test_deployment_of_two_models_keeps_their_shares_apart() -> None:
         demands=(Demand.from_requests("Qwen3-8B", mix, 50.0), *one.demands),
         candidates=(Candidate.from_spec(other, (1.0, *(0.0,) * 8), name="qwen"), *one.candidates),
     )
-    deployment = get_planner("milp").plan(problem).deployment(problem)
+    deployment = get_planner("milp").plan(problem).deployment()
     assert deployment is not None
     assert [name for name, _ in deployment.routing] == ["Llama-3-8B", "Qwen3-8B"]
     for model in deployment.models:
@@ -214,7 +215,7 @@ def test_deployment_of_two_models_keeps_their_shares_apart() -> None:
 
 def test_no_deployment_without_specs() -> None:
     problem = worked_example()
-    assert get_planner("milp").plan(problem).deployment(problem) is None
+    assert get_planner("milp").plan(problem).deployment() is None
 
 
 def test_statuses_read_as_words() -> None:

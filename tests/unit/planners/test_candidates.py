@@ -142,7 +142,7 @@ def test_a_replica_that_holds_some_types_only() -> None:
     assert facts.part_of(kinds) == [Kind(share, *kind[1:]) for share, kind in zip((0, 0, 0.5, 0.5), kinds, strict=True)]
     assert small.capacity_rps[2:] == capacities_rps(facts, facts.part_of(kinds)[2:])
     plan = get_planner("milp").plan(made)
-    assert {item.candidate.n_gpus: item.count for item in plan.fleet(made)} == {1: 1, 2: 1}
+    assert {item.candidate.n_gpus: item.count for item in plan.fleet} == {1: 1, 2: 1}
     larger = dataclasses.replace(made, candidates=tuple(c for c in made.candidates if c is not small))
     alone = get_planner("milp").plan(larger)
     assert plan.objective is not None
@@ -196,7 +196,7 @@ def test_names_tell_models_apart() -> None:
     assert "Llama-3-8B on A40 tp1" in names
     assert "Llama-3-70B on A40 tp4" in names
     plan = get_planner("milp").plan(made)
-    deployment = plan.deployment(made)
+    deployment = plan.deployment()
     assert deployment is not None
     assert deployment.models == ("Llama-3-70B", "Llama-3-8B")
 
@@ -287,6 +287,6 @@ def test_paper_setting_in_full() -> None:
     assert makespans_s[0] == min(makespan_s for makespan_s in makespans_s if makespan_s is not None)
     for one, other in itertools.combinations([plan.counts for plan in plans], 2):
         assert one != other
-    deployment = plans[0].deployment(made)
+    deployment = plans[0].deployment()
     assert deployment is not None
     assert deployment.usd_per_h <= 30.0

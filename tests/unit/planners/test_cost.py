@@ -39,7 +39,7 @@ def test_milp_rents_the_cheapest_fleet_that_carries_the_rates(
     assert plan.termination is Termination.OPTIMAL
     assert (plan.objective, plan.bound, plan.gap) == (usd_per_h, usd_per_h, 0.0)
     assert counts is None or plan.counts == counts
-    assert plan.promised_rps(problem) == {"llama": pytest.approx(100 * factor)}
+    assert plan.promised_rps == {"llama": pytest.approx(100 * factor)}
 
 
 @pytest.mark.parametrize("name", ["greedy", "milp", "milp:bisection", "uniform"])

@@ -191,10 +191,10 @@ def test_of_equals_the_rented_one_makes_the_other_superfluous() -> None:
     twins = (*problem.candidates, replace(problem.candidates[0], name="twin"))
     for rented, other in (("single", "twin"), ("twin", "single")):
         counts = tuple(4 if candidate.name == rented else 0 for candidate in twins)
-        plan = replace(
-            get_planner("milp").plan(problem), counts=counts, assignment=tuple((count / 4,) for count in counts)
-        )
-        (found,) = explain_plan(replace(problem, candidates=twins), get_planner("milp"), plan).configurations
+        doubled = replace(problem, candidates=twins)
+        assignment = tuple((count / 4,) for count in counts)
+        plan = replace(get_planner("milp").plan(problem), problem=doubled, counts=counts, assignment=assignment)
+        (found,) = explain_plan(doubled, get_planner("milp"), plan).configurations
         assert (found.name, found.fate, found.dominated_by) == (other, Fate.DOMINATED, (rented, 1))
 
 

@@ -30,7 +30,7 @@ def test_one_configuration(name: str) -> None:
     problem = limited(max_configurations=1)
     plan = get_planner(name).plan(problem)
     assert check_plan(problem, plan) == []
-    assert len(plan.fleet(problem)) == 1
+    assert len(plan.fleet) == 1
 
 
 def test_best_fleet_of_one_configuration() -> None:

@@ -59,7 +59,7 @@ def test_fleet_beyond_the_limits_is_a_failed_plan_that_says_why() -> None:
     assert plan.termination is Termination.ERROR
     assert plan.diagnostics == ("budget: the fleet costs 12 $/h, the budget is 8",)
     assert check_plan(worked_example(), plan) == []
-    assert plan.deployment(worked_example()) is None
+    assert plan.deployment() is None
 
 
 def test_fleet_that_cannot_serve_everything_is_infeasible() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from planners import Candidate, Demand, Objective, Plan, PlanningProblem, Previous, check_plan, get_planner
 from planners.check import Rule
+from planners.plan_json import plan_to_dict
 from tests.planning import worked_example
 
 HOUR_S = 3600.0
@@ -65,8 +66,8 @@ def test_what_is_stopped_is_paid_for() -> None:
     plan = checked(problem)
     assert plan.counts == (0, 1, 0, 0)
     assert plan.objective == plan.bound == pytest.approx(2.4)
-    assert plan.usd_per_h(problem) == 2.0
-    assert plan.to_dict(problem)["drain_usd_per_h"] == pytest.approx(0.4)
+    assert plan.usd_per_h == 2.0
+    assert plan_to_dict(plan)["drain_usd_per_h"] == pytest.approx(0.4)
     dear = at_rate(0.008, running(("c1", 1), drain_s=1900.0))
     assert checked(dear).counts == (1, 0, 0, 0)
 
@@ -102,8 +103,8 @@ def test_a_fleet_from_nothing_is_as_much_slower_as_it_starts_late() -> None:
     plan = checked(problem)
     assert plan.counts == plain.counts
     assert plan.objective == pytest.approx(0.75 * (plain.objective or 0.0))
-    promised = plain.promised_rps(problem)["llama"]
-    assert plan.promised_rps(problem)["llama"] == pytest.approx(0.75 * promised)
+    promised = plain.promised_rps["llama"]
+    assert plan.promised_rps["llama"] == pytest.approx(0.75 * promised)
     assert [v.rule for v in check_plan(problem, plain)] == [Rule.OBJECTIVE]
 
 

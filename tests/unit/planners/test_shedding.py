@@ -38,10 +38,10 @@ def test_what_the_market_cannot_serve_is_shed() -> None:
     problem = at((3.0, 0.0), (100 * USD_PER_H, math.inf), available=market)
     plan = checked(problem)
     assert plan.counts == (2, 0, 0, 0)
-    assert plan.shed(problem) == ((pytest.approx(1 / 3), 0.0),)
+    assert plan.shed == ((pytest.approx(1 / 3), 0.0),)
     assert plan.objective == pytest.approx(8.0 + 100.0)
     assert plan.bound == pytest.approx(plan.objective)
-    assert plan.promised_rps(problem) == {"llama": pytest.approx(2.0)}
+    assert plan.promised_rps == {"llama": pytest.approx(2.0)}
     must = dataclasses.replace(problem, demands=(dataclasses.replace(problem.demands[0], shed_usd_per_request=()),))
     assert checked(must).status is PlanStatus.INFEASIBLE
 
@@ -60,8 +60,8 @@ def test_a_plan_may_shed_everything() -> None:
         plan = checked(problem)
         assert plan.termination is Termination.OPTIMAL
         assert plan.objective == plan.bound == pytest.approx(7.0)
-        assert plan.shed(problem) == ((1.0, 1.0),)
-        assert plan.deployment(problem) is None
+        assert plan.shed == ((1.0, 1.0),)
+        assert plan.deployment() is None
 
 
 def test_what_must_be_served_comes_first() -> None:
@@ -69,7 +69,7 @@ def test_what_must_be_served_comes_first() -> None:
     market = (("t1", 1), ("t2", 0), ("t3", 0))
     problem = at((1.0, 1.2), (1.0, math.inf), available=market)
     plan = checked(problem)
-    assert plan.shed(problem) == ((pytest.approx(1.0), 0.0),)
+    assert plan.shed == ((pytest.approx(1.0), 0.0),)
     too_much = at((1.0, 1.3), (1.0, math.inf), available=market)
     assert checked(too_much).diagnostics == (
         "no fleet carries more than 0.923 times the rates within 8 $/h and the GPUs available",
@@ -95,8 +95,8 @@ def test_types_that_nobody_can_serve_are_given_up(objective: Objective) -> None:
         )
         plan = checked(problem)
         assert plan.counts == ((0, 1) if given_up == 0 else (1, 0))
-        assert plan.shed(problem)[0] == tuple(float(w == given_up) for w in range(2))
-        assert plan.promised_rps(problem)["llama"] == pytest.approx(0.5 if given_up == 0 else 1.0)
+        assert plan.shed[0] == tuple(float(w == given_up) for w in range(2))
+        assert plan.promised_rps["llama"] == pytest.approx(0.5 if given_up == 0 else 1.0)
         other = (1 - plan.counts[0], 1 - plan.counts[1])
         wrong = tuple((float(c == 0 < n), float(c == 1 and n > 0)) for c, n in enumerate(other))
         swapped = dataclasses.replace(plan, counts=other, assignment=wrong)

@@ -125,8 +125,8 @@ def test_what_cannot_be_simulated_is_an_error() -> None:
         problem, candidates=tuple(dataclasses.replace(one, spec=None) for one in problem.candidates)
     )
     with pytest.raises(ValueError, match="only a plan with a deployment"):
-        delivered_paces(without_spec, plan, trial, 100)
+        delivered_paces(without_spec, dataclasses.replace(plan, problem=without_spec), trial, 100)
     demand = problem.demands[0]
     without_mix = dataclasses.replace(problem, demands=(Demand(demand.model, None, demand.type_names, demand.amounts),))
     with pytest.raises(ValueError, match="has no mix"):
-        delivered_paces(without_mix, plan, trial, 100)
+        delivered_paces(without_mix, dataclasses.replace(plan, problem=without_mix), trial, 100)
