@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from planners.capacity import capacity_of_mix_rps, capacity_rps
     from planners.cases import Case
     from planners.check import Violation, check_plan
-    from planners.explain import Explanation, explain_plan
+    from planners.explain import explain_plan
+    from planners.explanation import Explanation
     from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
     from planners.frontier import FrontierPoint, plan_frontier
     from planners.milp import write_lp
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Assignment": "planners.assignment",
     "Case": "planners.cases",
-    "Explanation": "planners.explain",
+    "Explanation": "planners.explanation",
     "FleetSearch": "planners.fleet",
     "FrontierPoint": "planners.frontier",
     "Kind": "planners.steady_state",

@@ -159,7 +159,7 @@ class _Market:
         return self.usd[c] / self.rates[c][t]
 
 
-class _Step(NamedTuple):
+class _Purchase(NamedTuple):
     """Renting a replica, or exchanging one; it is better the smaller it is."""
 
     usd_per_rps: float
@@ -230,20 +230,20 @@ class _Fleet:
                 rps -= part
         return rps
 
-    def best_step(self, t: int, rps: float) -> _Step | None:
+    def best_step(self, t: int, rps: float) -> _Purchase | None:
         """What covers the type next at the least price; None if nothing fits."""
         steps = [*self._rentals(t, rps), *self._upgrades(t, rps)]
         return min(steps, default=None)
 
-    def _rentals(self, t: int, rps: float) -> Iterable[_Step]:
+    def _rentals(self, t: int, rps: float) -> Iterable[_Purchase]:
         """Of each set of GPU types the cheapest configuration that can serve the type."""
         for tier in self.market.tiers[t].values():
             c = next((c for c in tier if self.fits(c, -1)), None)
             if c is not None:
                 covered = min(rps, self.market.rates[c][t])
-                yield _Step(self.market.usd[c] / covered, -covered, c, -1)
+                yield _Purchase(self.market.usd[c] / covered, -covered, c, -1)
 
-    def _upgrades(self, t: int, rps: float) -> Iterable[_Step]:
+    def _upgrades(self, t: int, rps: float) -> Iterable[_Purchase]:
         market = self.market
         for old in self.work:
             for new in market.tiers[t].get(market.tier[old], ()):
@@ -251,7 +251,7 @@ class _Fleet:
                 if usd > 0 and self.fits(new, old):
                     covered = min(rps, (1 - self._taken_over(old, new)) * market.rates[new][t])
                     if covered > _SMALL * rps:
-                        yield _Step(usd / covered, -covered, new, old)
+                        yield _Purchase(usd / covered, -covered, new, old)
 
     def _taken_over(self, old: int, new: int) -> float:
         """Part of a new replica that one of the old ones keeps busy."""
@@ -259,7 +259,7 @@ class _Fleet:
         work = [(t, rps / self.counts[old]) for t, rps in self.work[old].items() if rps > 0]
         return math.fsum(rps / rates[t] if rates[t] > 0 else math.inf for t, rps in work)
 
-    def take(self, step: _Step) -> None:
+    def take(self, step: _Purchase) -> None:
         """Rent, and give back what is exchanged, with its work."""
         self.change(step.new, 1)
         if step.old >= 0:

@@ -9,8 +9,16 @@ where of replicas that must be started first only the part counts in which they 
 With amounts in requests, T is a time in seconds. With amounts in requests/s it is the utilisation of the busiest
 replicas at the offered rates, and 1 / T the multiple of those rates that the fleet sustains.
 
-What a planner minimises is called the value of a fleet: T, or for the objective `cost` the price in USD/h, with that
-of replicas that are being stopped and the penalties of what is shed, infinite if T is more than 1.
+Words for this number, here and in all planners:
+
+- makespan: T itself, of a fleet and its shares;
+- pace: 1 / T, in 1/s or as a multiple of the rates; what is maximised where that is linear;
+- value: what a planner minimises: T, or for the objective `cost` the price in USD/h, with that of replicas that are
+  being stopped and the penalties of what is shed, infinite if T is more than 1;
+- bound: a value that no fleet beats;
+- objective: the value as a plan tells it, under the name of the problem's objective: T, 1 / T, or USD/h;
+- loss: in `planners.milp.formulation`, how much less than a given pace;
+- score: in `planners.milp.robust`, what is made best over several cases: the worst pace, their mean, or the regret.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ requests go to replicas in proportion to those, whatever their type.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from planners.assignment import Assignment, evaluate
-from planners.rows import Rows
+from planners.rows import FleetColumns, Rows
 
 if TYPE_CHECKING:
     from planners.base import PlanningProblem
@@ -92,6 +92,18 @@ def capacity_weighted(problem: PlanningProblem, counts: Sequence[int]) -> Assign
     return Assignment(evaluate(problem, counts, fractions), fractions)
 
 
+def _price_with_starts(problem: PlanningProblem, index: Mapping[int, int], fleet: FleetColumns) -> dict[int, float]:
+    """The price of a fleet by column; replicas cost it twice as long as they are started and do not serve."""
+    cost: dict[int, float] = {}
+    for c, i in index.items():
+        usd_per_h = problem.candidates[c].usd_per_h
+        idle = {column: -working for column, working in fleet.working[c].items()}
+        idle[i] += 1.0
+        cost |= {column: usd_per_h * n for column, n in idle.items()}
+        cost[i] += usd_per_h
+    return cost
+
+
 class MixFleet(NamedTuple):
     """The fleet found, None if there is none; and whether the search was cut short by its time limit."""
 
@@ -150,13 +162,7 @@ def best_mix_fleet(
     cost = {column_of_z: -1.0}
     if pace is not None:
         rows.add({column_of_z: 1.0}, lower=pace / unit)
-        cost = {}
-        for c, i in index.items():
-            usd_per_h = problem.candidates[c].usd_per_h
-            idle = {column: -working for column, working in fleet.working[c].items()}
-            idle[i] += 1.0
-            cost |= {column: usd_per_h * n for column, n in idle.items()}
-            cost[i] += usd_per_h
+        cost = _price_with_starts(problem, index, fleet)
     available = dict(problem.available)
     most = [min(available[gpu] // n for gpu, n in problem.candidates[c].gpus) for c in index]
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s

@@ -80,11 +80,7 @@ class Drafting:
         if value == math.inf:
             return self.none(Termination.INFEASIBLE, (*diagnostics, *why_infeasible(problem)))
         objective = objective_of(problem.objective, value)
-        objective_bound = gap = None
-        if bound is not None and (bound > 0 or problem.objective is Objective.COST):
-            # The assignment is exact, a solver's bound is within its tolerance.
-            objective_bound = objective_of(problem.objective, max(0.0, min(bound, value)))
-            gap = 0.0 if objective == objective_bound else abs(objective - objective_bound) / objective
+        objective_bound, gap = _bound_and_gap(problem, objective, value, bound)
         plan = Plan(
             problem=problem,
             planner=self._planner,
@@ -100,16 +96,7 @@ class Drafting:
             options=self._options,
             diagnostics=tuple(diagnostics),
         )
-        violations = check_plan(problem, plan)
-        if violations:
-            reasons = tuple(f"{violation.rule}: {violation.message}" for violation in violations)
-            plan = replace(
-                plan,
-                status=PlanStatus.FAILED,
-                termination=Termination.ERROR,
-                diagnostics=(*plan.diagnostics, *reasons),
-            )
-        return replace(plan, solve_s=time.perf_counter() - self._started_s)
+        return replace(_judged(plan), solve_s=time.perf_counter() - self._started_s)
 
     def none(self, termination: Termination, reasons: Sequence[str] = ()) -> Plan:
         """The plan that rents nothing, with the reasons; they are looked for if not given."""
@@ -129,6 +116,28 @@ class Drafting:
             options=self._options,
             diagnostics=tuple(reasons) if reasons else why_infeasible(problem),
         )
+
+
+def _judged(plan: Plan) -> Plan:
+    """The plan, or a failed one with the violations if it does not pass `check_plan`."""
+    violations = check_plan(plan.problem, plan)
+    if not violations:
+        return plan
+    reasons = (f"{violation.rule}: {violation.message}" for violation in violations)
+    diagnostics = (*plan.diagnostics, *reasons)
+    return replace(plan, status=PlanStatus.FAILED, termination=Termination.ERROR, diagnostics=diagnostics)
+
+
+def _bound_and_gap(
+    problem: PlanningProblem, objective: float, value: float, bound: float | None
+) -> tuple[float | None, float | None]:
+    """A bound on values as one on objectives, and the relative gap to it; None of both without a bound."""
+    if bound is None or (bound <= 0 and problem.objective is not Objective.COST):
+        return None, None
+    # The assignment is exact, a solver's bound is within its tolerance.
+    objective_bound = objective_of(problem.objective, max(0.0, min(bound, value)))
+    gap = 0.0 if objective == objective_bound else abs(objective - objective_bound) / objective
+    return objective_bound, gap
 
 
 def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:

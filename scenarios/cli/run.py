@@ -33,7 +33,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.report.progress import ProgressBar
 from scenarios.report.tables import plan_tables
-from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
@@ -194,7 +194,7 @@ def _replay(
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
         result = job.simulate(choice.label, deployment, plan_data, bar.progress)
-        job.save(Served(result, (Step(0.0, plan_data, deployment),)), out, force=force)
+        job.save(Served(result, (Scheduled(0.0, plan_data, deployment),)), out, force=force)
     return Row.from_result(result)
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from rich.table import Table
 
 from planners.base import Objective, PlanningProblem
-from planners.explain import BETTER, BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
+from planners.explain import BETTER
+from planners.explanation import BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
 from scenarios.report.tables import make_columns, make_table
 
 _QUANTITY = {

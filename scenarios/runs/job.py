@@ -27,7 +27,7 @@ from sim.protocols import Replanner
 from traces import Trace
 
 
-class Step(NamedTuple):
+class Scheduled(NamedTuple):
     """What was to run from a time on, and the plan that it comes from."""
 
     t_s: float
@@ -39,7 +39,7 @@ class Served(NamedTuple):
     """A run, and all that was to run in its course."""
 
     result: SimulationResult
-    steps: tuple[Step, ...]
+    steps: tuple[Scheduled, ...]
 
 
 @dataclass(frozen=True, slots=True)

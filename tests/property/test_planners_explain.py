@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, best_assignment, get_planner
 from planners.assignment import objective_of, value_of
-from planners.explain import BUDGET, MORE_USD_PER_H, Effect, Fate, WhatIf, explain_plan, replaced_by
+from planners.explain import MORE_USD_PER_H, explain_plan, replaced_by
+from planners.explanation import BUDGET, Effect, Fate, WhatIf
 from planners.frontier import plan_frontier
 from planners.what_if import with_demand, with_gpus
 from tests.planning import fleets, least_value

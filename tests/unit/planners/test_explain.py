@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from planners import Candidate, Demand, Objective, Plan, PlannerError, PlanningProblem, get_planner
-from planners.explain import BUDGET, Configuration, Effect, Explanation, Fate, Limit, explain_plan, replaced_by
+from planners.explain import explain_plan, replaced_by
+from planners.explanation import BUDGET, Configuration, Effect, Explanation, Fate, Limit
 from planners.milp import MilpPlanner
 from tests.planning import worked_example
 
