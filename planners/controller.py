@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.base import Objective, PlanningProblem
-from planners.candidate import Candidate, Demand
-from planners.plan import Plan, Planner
-from planners.previous import Previous
-from planners.shedding import servable, value_with
+from planners.fleets.shedding import servable, value_with
+from planners.problem.candidate import Candidate, Demand
+from planners.problem.plan import Plan, Planner
+from planners.problem.previous import Previous
+from planners.problem.problem import Objective, PlanningProblem
 from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ class Look(NamedTuple):
 
     Attributes:
         counts: A fleet, if any was found.
-        bound: None of them has a lower value (see `planners.assignment`).
+        bound: None of them has a lower value (see `planners.fleets.assignment`).
         finding: Whether that is all that there is to know.
         solver_status: HiGHS's own word.
     """

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from planners.base import Feature, Objective, PlanningProblem
-from planners.check import broken_limits
-from planners.fill import by_value, fill
-from planners.fleet import PROVED_GAP, termination_at
+from planners.fleets.check import broken_limits
+from planners.fleets.drafting import Drafting, why_infeasible
+from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.renting import by_value, fill
+from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 from planners.milp.ablations import (
     Solve,
     assign,
@@ -24,9 +25,8 @@ from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
-from planners.outcome import Drafting, why_infeasible
-from planners.plan import Plan, Termination
-from planners.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
+from planners.problem.plan import Plan, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
 
 _METHODS = {"direct": solve_direct, "bisection": solve_bisection}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from planners.plan_json import plan_to_dict
+from planners.problem.plan_json import plan_to_dict
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, progress_option, scenario_options, seed_option, seeds_of
 from scenarios.cli.printing import print_json, print_tables

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from planners import write_lp as write
-from planners.plan_json import plan_to_dict
-from planners.shedding import penalty_usd_per_h
+from planners.fleets.shedding import penalty_usd_per_h
+from planners.problem.plan_json import plan_to_dict
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import (
     check_can_write,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
-from planners.candidates import Found
-from planners.limits import LIMITS
+from planners.capacity.candidates import Found
+from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at

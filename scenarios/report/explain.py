@@ -7,9 +7,9 @@ from collections import Counter
 
 from rich.table import Table
 
-from planners.base import Objective, PlanningProblem
-from planners.explain import BETTER
-from planners.explanation import BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
+from planners.problem.problem import Objective, PlanningProblem
+from planners.questions.explain import BETTER
+from planners.questions.explanation import BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
 from scenarios.report.tables import make_columns, make_table
 
 _QUANTITY = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from planners import Candidate, Plan, get_planner
 from planners.controller import Controller, ReplanRules
-from planners.plan_json import plan_to_dict
+from planners.problem.plan_json import plan_to_dict
 from scenarios.file.schema import PlannerChoice
 from scenarios.runs.job import Job, Scheduled, Served
 from sim import Deployment

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
-from planners.plan_json import plan_to_dict
+from planners.problem.plan_json import plan_to_dict
 from scenarios.file.schema import PlannerChoice
 from scenarios.runs.following import follow
 from scenarios.runs.job import Job, Scheduled, Served

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from planners import Plan, PlanningProblem
-from planners.plan_json import plan_to_dict
+from planners.problem.plan_json import plan_to_dict
 from scenarios.runs.directory import run_directory
 from sim import SLO, SimulationResult, compute_metrics
 

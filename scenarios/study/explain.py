@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
-from planners.plan_json import plan_from_dict, plan_to_dict
+from planners.problem.plan_json import plan_from_dict, plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario

@@ -21,8 +21,8 @@ from planners import (
     evaluate,
     get_planner,
 )
-from planners.assignment import objective_of, value_of
-from planners.blind import capacity_weighted
+from planners.fleets.assignment import objective_of, value_of
+from planners.fleets.mix import capacity_weighted
 from tests.planning import fleets, hard_problem, least_value, worked_example
 from tests.strategies_planners import problems
 

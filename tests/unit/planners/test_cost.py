@@ -8,9 +8,9 @@ import math
 import pytest
 
 from planners import Demand, Objective, PlanningProblem, PlanStatus, Termination, check_plan, get_planner
-from planners.assignment import value_of
-from planners.bounds import value_bound
-from planners.check import Rule
+from planners.fleets.assignment import value_of
+from planners.fleets.bounds import value_bound
+from planners.fleets.check import Rule
 from tests.planning import two_models, worked_example
 
 OPTIMUM_S = 28.431372549  # of the worked example: its best fleet carries the amounts over this
