@@ -30,9 +30,7 @@ def termination_at(value: float, bound: float) -> Termination:
 
 
 class FleetSearch(NamedTuple):
-    """The fleet found, its value (see `planners.fleets.assignment`) and a proved lower bound; both infinite if none
-    is.
-    """
+    """The fleet found, its value (`planners.fleets.assignment`) and a proved lower bound; infinite if there is none."""
 
     counts: tuple[int, ...]
     value: float
