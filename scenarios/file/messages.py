@@ -18,7 +18,7 @@ _CLOCK_TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 _MOST_SHOWN = 60
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
     """A value, or its beginning."""
     shown = repr(value)
     return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
@@ -41,11 +41,11 @@ def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], s
         case "missing":
             message = "is missing"
         case "tuple_type":
-            message = f"must be a list, not {_short(detail['input'])}"
+            message = f"must be a list, not {shortened(detail['input'])}"
         case kind if kind in _NUMBERS and _CLOCK_TIME.fullmatch(str(detail["input"])):
             message = f"{detail['input']} is a clock time; write a number, for times that of seconds since the start"
         case kind if kind != "value_error":
-            message = f"{message}, not {_short(detail['input'])}"
+            message = f"{message}, not {shortened(detail['input'])}"
     return Problem(where(path), dotted(path), message)
 
 

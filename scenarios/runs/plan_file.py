@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
 from scenarios.errors import RunError
+from scenarios.file.messages import shortened
+from scenarios.runs.plan_schema import PLANS, PlanEntry, ReplicaEntry, RoutingEntry, StepEntry
 from sim import Deployment, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
-from traces import WorkloadGrid, WorkloadMix
+from sim.errors import SimError
+from traces import WorkloadGrid, WorkloadMix, nearest
+
+_MOST_SAID = 10
 
 
 def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
@@ -53,31 +62,87 @@ def read_plan(
         gpus: The GPU types that it may name, at today's prices.
 
     Raises:
-        RunError: The file is missing or not such a file, or names what there is not.
+        RunError: The file is missing or not such a file, names what there is not, or contradicts itself: which field,
+            and what is allowed.
     """
+    entry = _read(path)[0]
     try:
-        entry = json.loads(path.read_text())[0]
-        data, plan = entry["deployment"], dict(entry["plan"])
-        replicas = tuple((_replica(item, models, gpus), int(item["count"])) for item in data["replicas"])
-        routing = tuple((model, _table(item)) for model, item in data["routing"].items())
+        replicas = tuple(
+            (_replica(item, models, gpus, f"{path} 0.deployment.replicas.{index}"), item.count)
+            for index, item in enumerate(entry.deployment.replicas)
+        )
+        routing = tuple((model, _table(item)) for model, item in entry.deployment.routing.items())
+        deployment = Deployment(replicas, routing)
+    except (SimError, ValueError) as error:
+        msg = f"{path} 0.deployment: {error}"
+        raise RunError(msg) from error
+    _check_agreement(entry.plan, deployment, path)
+    return deployment, entry.plan.model_dump()
+
+
+def _read(path: Path) -> list[StepEntry]:
+    """What the file says, if it says what a plans.json does."""
+    try:
+        return PLANS.validate_python(json.loads(path.read_text()))
     except OSError as error:
         msg = f"{path} cannot be read: {error}"
         raise RunError(msg) from error
-    except KeyError as error:
-        msg = f"{path}: {error.args[0]!r} is missing there, or is a GPU type or model that the scenario does not have"
-        raise RunError(msg) from error
-    except (ValueError, TypeError, IndexError) as error:
+    except ValidationError as error:
+        found = [f"{path} {'.'.join(map(str, detail['loc']))}: {_in_words(detail)}" for detail in error.errors()]
+        more = f"\n... and {len(found) - _MOST_SAID} more" if len(found) > _MOST_SAID else ""
+        raise RunError("\n".join(found[:_MOST_SAID]) + more) from None
+    except (ValueError, RecursionError) as error:
         msg = f"{path} is not a plans.json that a run wrote: {error}"
         raise RunError(msg) from error
-    return Deployment(replicas, routing), plan
 
 
-def _replica(entry: Mapping[str, Any], models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]) -> ReplicaSpec:
-    stages = tuple(Stage(gpus[s["gpu_type"]], s["tp"], s["n_layers"]) for s in entry["stages"])
-    return ReplicaSpec(models[entry["model"]], stages, ReplicaLimits(**entry["limits"]))
+def _in_words(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "unknown key"
+        case "value_error":
+            return detail["msg"].removeprefix("Value error, ")
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}"
 
 
-def _table(entry: Mapping[str, Any]) -> RoutingTable:
-    grid = WorkloadGrid(tuple(entry["prompt_tokens"]), tuple(entry["output_tokens"]))
-    shares, prompts, outputs = (tuple(entry[k]) for k in ("share", "mean_prompt_tokens", "mean_output_tokens"))
-    return RoutingTable(WorkloadMix(grid, shares, prompts, outputs), tuple(map(tuple, entry["fractions"])))
+def _replica(
+    entry: ReplicaEntry, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType], where: str
+) -> ReplicaSpec:
+    if entry.model not in models:
+        msg = f"{where}.model: unknown model {entry.model!r}: {nearest(entry.model, models)}"
+        raise RunError(msg)
+    for index, stage in enumerate(entry.stages):
+        if stage.gpu_type not in gpus:
+            hint = nearest(stage.gpu_type, gpus)
+            msg = f"{where}.stages.{index}.gpu_type: the scenario's market has no {stage.gpu_type!r}: {hint}"
+            raise RunError(msg)
+    stages = tuple(Stage(gpus[stage.gpu_type], stage.tp, stage.n_layers) for stage in entry.stages)
+    return ReplicaSpec(models[entry.model], stages, ReplicaLimits(**entry.limits.model_dump(exclude_unset=True)))
+
+
+def _check_agreement(plan: PlanEntry, deployment: Deployment, path: Path) -> None:
+    """Make sure that the plan and the deployment beside it are of one fleet."""
+    runs: Counter[str] = Counter()
+    for spec, count in deployment.replicas:
+        runs[spec.name] += count
+    wanted: Counter[str] = Counter()
+    for index, row in enumerate(plan.fleet):
+        name = next((name for name in runs if row.name in (name, f"{row.model} on {name}")), None)
+        if name is None:
+            where = f"{path} 0.plan.fleet.{index}.name"
+            msg = f"{where}: the deployment has no replica {row.name!r}: {nearest(row.name, runs)}"
+            raise RunError(msg)
+        wanted[name] += row.count
+    if wanted != runs:
+        fleets = (", ".join(f"{n} x {name}" for name, n in sorted(fleet.items())) for fleet in (wanted, runs))
+        msg = "{} 0: the plan's fleet is {}, the deployment beside it has {}; make them agree".format(path, *fleets)
+        raise RunError(msg)
+
+
+def _table(entry: RoutingEntry) -> RoutingTable:
+    grid = WorkloadGrid(tuple(entry.prompt_tokens), tuple(entry.output_tokens))
+    mix = WorkloadMix(grid, tuple(entry.share), tuple(entry.mean_prompt_tokens), tuple(entry.mean_output_tokens))
+    return RoutingTable(mix, tuple(map(tuple, entry.fractions)))
