@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,18 @@ from scenarios.study.summary import standings
 
 def print_tables(*tables: Table) -> None:
     """Print tables to standard output, each under its title."""
-    console = Console()
-    # In a pipe there is no terminal to fit into.
-    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    console = _console()
     for table in tables:
         if table.title:
             console.print(Text(str(table.title), style="bold"))
         for part in fit(table, console.width):
             console.print(part)
+
+
+def _console() -> Console:
+    """As wide as the terminal or COLUMNS says; 160 in a pipe. What users call things is no markup."""
+    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_told else 160, markup=False, emoji=False, highlight=False)
 
 
 def print_json(data: Any) -> None:

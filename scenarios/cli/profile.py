@@ -9,8 +9,9 @@ import click
 import polars as pl
 
 from scenarios.cli.options import check_can_write, replace_option, writing
+from scenarios.cli.printing import print_tables
 from scenarios.file.yaml_lines import dump
-from scenarios.report.profile import error_table, print_tables, worst_table
+from scenarios.report.profile import error_table, worst_table
 from sim import GpuType
 from sim.errors import ProfileError, check_name
 from sim.timing import fit as fitting

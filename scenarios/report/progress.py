@@ -37,9 +37,9 @@ class ProgressBar(Watcher):
     """
 
     def __init__(self, *, is_wanted: bool | None = None) -> None:
-        self._console = console = Console(stderr=True)
+        self._console = console = Console(stderr=True, markup=False, emoji=False)
         self._is_wanted = console.is_terminal if is_wanted is None else is_wanted
-        self._stages = Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._stages = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._requests = Progress(_Figures(), TimeRemainingColumn(), TextColumn("left"))
         self._live = Live(Group(self._stages, self._requests), console=console, transient=True)
         self._show_at_s = time.monotonic() + PATIENCE_S

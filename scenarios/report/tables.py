@@ -144,7 +144,7 @@ def to_markdown(tables: Iterable[Table]) -> str:
         table.box, table.pad_edge = box.MARKDOWN, True
         for column in table.columns:
             column.header = str(column.header).replace("\n", " ")
-        console = Console(file=io.StringIO(), width=10_000, no_color=True)
+        console = Console(file=io.StringIO(), width=10_000, no_color=True, markup=False, emoji=False)
         console.print(table)
         stream = console.file
         text = stream.getvalue() if isinstance(stream, io.StringIO) else ""
