@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from traces.errors import TraceError, nearest
 from traces.readers.azure import read_azure_2023, read_azure_2024, read_azure_2025
+from traces.readers.burstgpt import read_burstgpt
 from traces.readers.detect import detect
 from traces.readers.files import PathLike, read_cells
 from traces.readers.generic import read_csv, read_json_document, read_jsonl, read_parquet
@@ -23,6 +24,7 @@ READERS: dict[str, Callable[..., Trace]] = {
     "azure_2023": read_azure_2023,
     "azure_2024": read_azure_2024,
     "azure_2025": read_azure_2025,
+    "burstgpt": read_burstgpt,
     "csv": read_csv,
     "guidellm_replay": read_guidellm_replay,
     "json": read_json_document,
@@ -70,6 +72,7 @@ __all__ = [
     "read_azure_2023",
     "read_azure_2024",
     "read_azure_2025",
+    "read_burstgpt",
     "read_cells",
     "read_csv",
     "read_guidellm_replay",
