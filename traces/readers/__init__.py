@@ -18,6 +18,7 @@ from traces.readers.files import PathLike, read_cells
 from traces.readers.generic import read_csv, read_json_document, read_jsonl, read_parquet
 from traces.readers.mooncake import read_guidellm_replay, read_mooncake, read_qwen_bailian
 from traces.readers.reading import Reading
+from traces.readers.servegen import read_servegen, read_servegen_offline
 from traces.trace import Trace
 
 READERS: dict[str, Callable[..., Trace]] = {
@@ -32,6 +33,8 @@ READERS: dict[str, Callable[..., Trace]] = {
     "mooncake": read_mooncake,
     "parquet": read_parquet,
     "qwen_bailian": read_qwen_bailian,
+    "servegen": read_servegen,
+    "servegen_offline": read_servegen_offline,
 }
 
 
@@ -81,4 +84,6 @@ __all__ = [
     "read_mooncake",
     "read_parquet",
     "read_qwen_bailian",
+    "read_servegen",
+    "read_servegen_offline",
 ]
