@@ -19,6 +19,7 @@ from traces.readers.generic import read_csv, read_json_document, read_jsonl, rea
 from traces.readers.mooncake import read_guidellm_replay, read_mooncake, read_qwen_bailian
 from traces.readers.reading import Reading
 from traces.readers.servegen import read_servegen, read_servegen_offline
+from traces.readers.sharegpt import read_sharegpt
 from traces.trace import Trace
 
 READERS: dict[str, Callable[..., Trace]] = {
@@ -35,6 +36,7 @@ READERS: dict[str, Callable[..., Trace]] = {
     "qwen_bailian": read_qwen_bailian,
     "servegen": read_servegen,
     "servegen_offline": read_servegen_offline,
+    "sharegpt": read_sharegpt,
 }
 
 
@@ -86,4 +88,5 @@ __all__ = [
     "read_qwen_bailian",
     "read_servegen",
     "read_servegen_offline",
+    "read_sharegpt",
 ]
