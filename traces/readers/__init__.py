@@ -20,6 +20,7 @@ from traces.readers.mooncake import read_guidellm_replay, read_mooncake, read_qw
 from traces.readers.reading import Reading
 from traces.readers.servegen import read_servegen, read_servegen_offline
 from traces.readers.sharegpt import read_sharegpt
+from traces.readers.simulators import read_llmservingsim, read_splitwise_sim, read_vidur
 from traces.trace import Trace
 
 READERS: dict[str, Callable[..., Trace]] = {
@@ -31,12 +32,15 @@ READERS: dict[str, Callable[..., Trace]] = {
     "guidellm_replay": read_guidellm_replay,
     "json": read_json_document,
     "jsonl": read_jsonl,
+    "llmservingsim": read_llmservingsim,
     "mooncake": read_mooncake,
     "parquet": read_parquet,
     "qwen_bailian": read_qwen_bailian,
     "servegen": read_servegen,
     "servegen_offline": read_servegen_offline,
     "sharegpt": read_sharegpt,
+    "splitwise_sim": read_splitwise_sim,
+    "vidur": read_vidur,
 }
 
 
@@ -83,10 +87,13 @@ __all__ = [
     "read_guidellm_replay",
     "read_json_document",
     "read_jsonl",
+    "read_llmservingsim",
     "read_mooncake",
     "read_parquet",
     "read_qwen_bailian",
     "read_servegen",
     "read_servegen_offline",
     "read_sharegpt",
+    "read_splitwise_sim",
+    "read_vidur",
 ]
