@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from traces.errors import TraceError, nearest
 from traces.readers.azure import read_azure_2023, read_azure_2024, read_azure_2025
+from traces.readers.benchmarks import read_guidellm, read_inference_perf, read_vllm_bench
 from traces.readers.burstgpt import read_burstgpt
 from traces.readers.detect import detect
 from traces.readers.files import PathLike, read_cells
@@ -29,7 +30,9 @@ READERS: dict[str, Callable[..., Trace]] = {
     "azure_2025": read_azure_2025,
     "burstgpt": read_burstgpt,
     "csv": read_csv,
+    "guidellm": read_guidellm,
     "guidellm_replay": read_guidellm_replay,
+    "inference_perf": read_inference_perf,
     "json": read_json_document,
     "jsonl": read_jsonl,
     "llmservingsim": read_llmservingsim,
@@ -41,6 +44,7 @@ READERS: dict[str, Callable[..., Trace]] = {
     "sharegpt": read_sharegpt,
     "splitwise_sim": read_splitwise_sim,
     "vidur": read_vidur,
+    "vllm_bench": read_vllm_bench,
 }
 
 
@@ -84,7 +88,9 @@ __all__ = [
     "read_burstgpt",
     "read_cells",
     "read_csv",
+    "read_guidellm",
     "read_guidellm_replay",
+    "read_inference_perf",
     "read_json_document",
     "read_jsonl",
     "read_llmservingsim",
@@ -96,4 +102,5 @@ __all__ = [
     "read_sharegpt",
     "read_splitwise_sim",
     "read_vidur",
+    "read_vllm_bench",
 ]
