@@ -16,6 +16,7 @@ from traces.readers.benchmarks import read_guidellm, read_inference_perf, read_v
 from traces.readers.burstgpt import read_burstgpt
 from traces.readers.detect import detect
 from traces.readers.files import PathLike, read_cells
+from traces.readers.gateways import read_langfuse, read_litellm, read_openai_usage, read_otel_genai
 from traces.readers.generic import read_csv, read_json_document, read_jsonl, read_parquet
 from traces.readers.mooncake import read_guidellm_replay, read_mooncake, read_qwen_bailian
 from traces.readers.reading import Reading
@@ -35,8 +36,12 @@ READERS: dict[str, Callable[..., Trace]] = {
     "inference_perf": read_inference_perf,
     "json": read_json_document,
     "jsonl": read_jsonl,
+    "langfuse": read_langfuse,
+    "litellm": read_litellm,
     "llmservingsim": read_llmservingsim,
     "mooncake": read_mooncake,
+    "openai_usage": read_openai_usage,
+    "otel_genai": read_otel_genai,
     "parquet": read_parquet,
     "qwen_bailian": read_qwen_bailian,
     "servegen": read_servegen,
@@ -93,8 +98,12 @@ __all__ = [
     "read_inference_perf",
     "read_json_document",
     "read_jsonl",
+    "read_langfuse",
+    "read_litellm",
     "read_llmservingsim",
     "read_mooncake",
+    "read_openai_usage",
+    "read_otel_genai",
     "read_parquet",
     "read_qwen_bailian",
     "read_servegen",
