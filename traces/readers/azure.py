@@ -55,7 +55,8 @@ def read_azure_2025(path: PathLike, **options: Any) -> Trace:
     if "NumImages" in table.schema:
         n_images = pl.col("NumImages").cast(pl.Float64, strict=False) > 0
         with_images = table.collect(table.scan.select(n_images.sum())).item()
-        notes = [f"{with_images} requests have images: only their context tokens are counted"] if with_images else []
+        count = "1 request has" if with_images == 1 else f"{with_images} requests have"
+        notes = [f"{count} images: only context tokens are counted"] if with_images else []
     return make_trace(
         table, Layout("azure_2025", _COLUMNS, time_unit="iso", notes=tuple(notes)), Reading.of(path, options)
     )

@@ -292,16 +292,17 @@ def _text(path: PathLike) -> str:
     if head.startswith(ZSTD):
         return "\n".join(_zstd_lines(path))
     data = _gunzip(path) if head.startswith(GZIP) else Path(path).read_bytes()
-    if not data.strip():
-        msg = f"{path}: the file is empty"
-        raise TraceError(msg)
     encoding = "utf-16" if data.startswith(UTF_16) else "utf-8-sig"
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         msg = f"{path}: line {line} is not {encoding.removesuffix('-sig').upper()} text"
         raise TraceError(msg) from None
+    if not text.strip():
+        msg = f"{path}: the file is empty"
+        raise TraceError(msg)
+    return text
 
 
 def _lines(path: PathLike) -> list[str]:

@@ -65,6 +65,10 @@ class Reading(BaseModel):
         if unit is not None and unit not in TIME_UNITS:
             msg = f"{path}: unknown time_unit {unit!r}: {nearest(str(unit), TIME_UNITS)}"
             raise TraceError(msg)
+        arrivals = options.get("arrivals")
+        if arrivals is not None and not hasattr(arrivals, "sample"):
+            msg = f"{path}: arrivals: {arrivals!r} is no arrival process, as PoissonArrivals(2.0)"
+            raise TraceError(msg)
         try:
             return cls.model_validate(dict(options))
         except ValidationError as error:
