@@ -65,7 +65,11 @@ def read_guidellm(path: PathLike, *, benchmark: int = 0, **options: Any) -> Trac
     names = {"arrival_s": "request_start_time", "prompt_tokens": "prompt_tokens", "output_tokens": "output_tokens"}
     records = []
     for status in ("successful", "errored", "incomplete"):
-        for entry in requests.get(status) or []:
+        entries = requests.get(status) or []
+        if not isinstance(entries, list):
+            msg = f"{path}: requests.{status} holds {type(entries).__name__}, must hold an array"
+            raise TraceError(msg)
+        for entry in entries:
             found = _object(path, entry)
             record = {theirs: found.get(theirs) for theirs in names.values()}
             records.append({**record, "error": "" if status == "successful" else status})
@@ -92,9 +96,10 @@ def read_inference_perf(path: PathLike, **options: Any) -> Trace:
     records = []
     for entry in document:
         found = _object(path, entry)
-        info = found.get("info") or {}
-        response = info.get("response_metrics") or {}
-        text = (info.get("request_metrics") or {}).get("text") or {}
+        info = _object(path, found.get("info") or {})
+        response = _object(path, info.get("response_metrics") or {})
+        request = _object(path, info.get("request_metrics") or {})
+        text = _object(path, request.get("text") or {})
         records.append(
             {
                 "start_time": found.get("start_time"),

@@ -14,8 +14,8 @@ def read_burstgpt(path: PathLike, **options: Any) -> Trace:
     """Read a file of BurstGPT (`BurstGPT_{1,2}.csv`, `BurstGPT_without_fails_{1,2}.csv`).
 
     Schema: github.com/HPMLL/BurstGPT, README.md (CC BY 4.0; cite Wang et al., arXiv:2401.17644): `Timestamp` (s from
-    0:00 of the first day), `Model` (ChatGPT, GPT-4), `Request tokens`, `Response tokens`, `Total tokens`, `Log Type`,
-    and in later files `Session ID` and `Elapsed time`.
+    0:00 of the first day), `Model` (ChatGPT, GPT-4), `Request tokens`, `Response tokens`, `Total tokens`, `Log Type`.
+    Other columns are ignored.
 
     Rows with 0 response tokens are failures, as its README says: they are left out and counted, unless `drop_failed` is
     false. Requests keep the model that was asked for; `models` maps it to one that you serve.

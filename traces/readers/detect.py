@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 from traces.errors import TraceError
 from traces.readers.files import SEPARATORS as CSV_SEPARATORS
-from traces.readers.files import PathLike, beginning, open_parquet, read_json
+from traces.readers.files import PathLike, beginning, open_parquet, read_json, split_line
 from traces.readers.times import ZONE
 
 PARQUET = "PAR1"
@@ -104,9 +103,9 @@ def _sniff(path: PathLike) -> tuple[str, Collection[str], Mapping[str, Any]]:
     if start[:1] in ("{", "["):
         first = _first_object(path, start)
         return "json", list(first), first
-    lines = start.splitlines()
+    lines = start.splitlines() or [""]
     separator = max(CSV_SEPARATORS, key=lines[0].count)
-    header, *rows = csv.reader(lines[:2], delimiter=separator)
+    header, *rows = (split_line(path, line, separator) for line in lines[:2])
     return "csv", header, dict(zip(header, rows[0], strict=False)) if rows else {}
 
 

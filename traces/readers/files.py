@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -36,12 +36,14 @@ class Table:
         scan: Its rows, with the columns' names of the file.
         schema: Types of the columns. In CSV files all are text, so that messages can show a cell as it is.
         has_decimal_commas: Whether numbers are written 1,5.
+        kind: What the file is, for messages.
     """
 
     path: PathLike
     scan: pl.LazyFrame
     schema: Mapping[str, pl.DataType]
     has_decimal_commas: bool = False
+    kind: Literal["CSV", "JSON lines", "Parquet"] = "CSV"
 
     @classmethod
     def from_records(cls, path: PathLike, records: Sequence[Mapping[str, Any]]) -> Table:
@@ -53,7 +55,15 @@ class Table:
         if not records:
             msg = f"{path}: has no requests"
             raise TraceError(msg)
-        frame = pl.DataFrame(list(records), infer_schema_length=None, strict=False)
+        columns = []
+        for name in dict.fromkeys(name for record in records for name in record):
+            values = [record.get(name) for record in records]
+            try:
+                columns.append(pl.Series(name, values, strict=False))
+            except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+                msg = f"{path}: {name!r} holds values that are no column: {str(error).splitlines()[0]}"
+                raise TraceError(msg) from None
+        frame = pl.DataFrame(columns)
         return cls(path, frame.lazy(), frame.schema)
 
     def column(self, name: str) -> pl.Expr | None:
@@ -79,8 +89,8 @@ class Table:
         """
         try:
             return query.collect(engine="streaming")
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise _damage(self.path, error) from None
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            raise _damage(self.path, error, self.kind) from None
 
 
 def _inner(expression: pl.Expr, dtype: pl.DataType, parts: Sequence[str]) -> pl.Expr | None:
@@ -119,7 +129,7 @@ def open_csv(path: PathLike) -> Table:
     """
     source, first_line = _open(path)
     separator = max(SEPARATORS, key=first_line.count)
-    header = next(csv.reader([first_line], delimiter=separator), [])
+    header = split_line(path, first_line, separator)
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         msg = f"{path}: the column {twice[0]!r} stands there {header.count(twice[0])} times"
@@ -131,8 +141,21 @@ def open_csv(path: PathLike) -> Table:
         scan = pl.scan_csv(source, separator=separator, infer_schema=False, glob=False)
         schema = scan.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _damage(path, error) from None
+        raise _damage(path, error, "CSV") from None
     return Table(path, scan, schema, has_decimal_commas=separator == ";")
+
+
+def split_line(path: PathLike, line: str, separator: str) -> list[str]:
+    """The cells of a line of a CSV file.
+
+    Raises:
+        TraceError: It is no such line.
+    """
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:
+        msg = f"{path}: cannot be read as CSV: {error}"
+        raise TraceError(msg) from None
 
 
 def open_jsonl(path: PathLike) -> Table:
@@ -144,9 +167,9 @@ def open_jsonl(path: PathLike) -> Table:
     source, _ = _open(path)
     try:
         scan = pl.scan_ndjson(source, infer_schema_length=None)
-        return Table(path, scan, scan.collect_schema())
+        return Table(path, scan, scan.collect_schema(), kind="JSON lines")
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise _damage(path, error, is_json=True) from None
+        raise _damage(path, error, "JSON lines") from None
 
 
 def open_parquet(path: PathLike) -> Table:
@@ -158,8 +181,8 @@ def open_parquet(path: PathLike) -> Table:
     _head(path)
     try:
         scan = pl.scan_parquet(Path(path), glob=False)
-        return Table(path, scan, scan.collect_schema())
-    except (pl.exceptions.PolarsError, OSError) as error:
+        return Table(path, scan, scan.collect_schema(), kind="Parquet")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         msg = f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}"
         raise TraceError(msg) from None
 
@@ -309,17 +332,17 @@ def _lines(path: PathLike) -> list[str]:
     return _text(path).splitlines()
 
 
-def _damage(path: PathLike, error: Exception, *, is_json: bool = False) -> TraceError:
+def _damage(path: PathLike, error: BaseException, kind: str) -> TraceError:
     """Find out where a file is damaged; the slow way, only after it could not be read."""
+    said = str(error).partition("\n")[0]
     try:
-        lines = _lines(path)
-        if is_json or not isinstance(error, pl.exceptions.ComputeError):
-            for row, value in read_json_lines(path) if is_json else ():
+        if kind == "JSON lines":
+            for row, value in read_json_lines(path):
                 if not isinstance(value, dict):
                     return TraceError(f"{path}: row {row}: {json.dumps(value)[:60]!r} is not a JSON object")
-        else:
-            separator = max(SEPARATORS, key=lines[0].count)
-            rows = csv.reader(lines, delimiter=separator)
+        elif kind == "CSV":
+            lines = _lines(path)
+            rows = csv.reader(lines, delimiter=max(SEPARATORS, key=lines[0].count))
             width = len(next(rows, []))
             for row, cells in enumerate(rows):
                 if len(cells) > width:
@@ -327,6 +350,5 @@ def _damage(path: PathLike, error: Exception, *, is_json: bool = False) -> Trace
     except TraceError as located:
         return located
     except csv.Error as located:
-        return TraceError(f"{path}: cannot be read as CSV: {located}")
-    kind = "JSON lines" if is_json else "CSV"
-    return TraceError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}")
+        said = str(located)
+    return TraceError(f"{path}: cannot be read as {kind}: {said}")

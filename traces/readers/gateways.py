@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -102,7 +102,7 @@ def read_otel_genai(path: PathLike, **options: Any) -> Trace:
     """
     records, n_others = [], 0
     for span in _spans(path):
-        attributes = _attributes(span)
+        attributes = _attributes(path, span)
         is_agent = attributes.get("gen_ai.operation.name") in ("invoke_agent", "create_agent")
         if "gen_ai.usage.input_tokens" not in attributes or is_agent:
             n_others += 1
@@ -143,7 +143,7 @@ def _first_known(table: Table, names: tuple[str, ...]) -> str:
     return next((name for name in names if table.column(name) is not None), names[0])
 
 
-def _spans(path: PathLike) -> Iterator[Mapping[str, Any]]:
+def _spans(path: PathLike) -> Iterator[Any]:
     """All spans of a file; only the shape is checked here."""
     if beginning(path).lstrip().partition("\n")[0].strip() in ("{", "["):
         document = read_json(path)
@@ -160,9 +160,17 @@ def _spans(path: PathLike) -> Iterator[Mapping[str, Any]]:
             raise TraceError(msg) from None
 
 
-def _attributes(span: Mapping[str, Any]) -> dict[str, Any]:
+def _attributes(path: PathLike, span: object) -> dict[str, Any]:
+    """Attributes of a span: a list of keys, each with a value under the name of its type."""
+    listed = span.get("attributes") or [] if isinstance(span, dict) else None
+    if not isinstance(listed, list):
+        msg = f"{path}: {str(span)[:60]!r} is no span with a list of attributes"
+        raise TraceError(msg)
     found = {}
-    for attribute in span.get("attributes") or []:
-        value = attribute.get("value") or {}
-        found[attribute.get("key")] = next(iter(value.values()), None) if isinstance(value, dict) else value
+    for attribute in listed:
+        value = attribute.get("value") if isinstance(attribute, dict) else None
+        if not isinstance(value, dict):
+            msg = f"{path}: {str(attribute)[:60]!r} is no attribute with a key and a typed value"
+            raise TraceError(msg)
+        found[str(attribute.get("key"))] = next(iter(value.values()), None)
     return found
