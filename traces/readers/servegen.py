@@ -18,8 +18,8 @@ def read_servegen(path: PathLike, **options: Any) -> Trace:
 
     Schema: what `save_requests_to_csv` of github.com/alibaba/ServeGen writes, as its tests/test_utils.py says (read in
     the copy github.com/azaj01/ServeGen; Apache-2.0; cite Xiang et al., arXiv:2505.09999): `request_id`, `timestamp`
-    (s), `input_tokens`, `output_tokens`; or the same with `arrival_s`, `model`, `client_id`. Output tokens include those
-    of reasoning. Clients are ignored.
+    (s), `input_tokens`, `output_tokens`; or the same with `arrival_s`, `model`, `client_id`. Output tokens include
+    those of reasoning. Clients are ignored.
 
     Raises:
         TraceError: The file cannot be read, or does not hold valid requests.
