@@ -122,4 +122,5 @@ def _object(path: PathLike, value: Any) -> Mapping[str, Any]:
 
 def _with_model(options: dict[str, Any], model: object) -> dict[str, Any]:
     """The file's model, unless the user names another."""
-    return {"model": model, **options} if isinstance(model, str) and model else options
+    is_named = isinstance(model, str) and model and options.get("model") is None
+    return {**options, "model": model} if is_named else options

@@ -57,6 +57,7 @@ class Reading(BaseModel):
         Raises:
             TraceError: An option is unknown or its value is not allowed.
         """
+        stated = {name: value for name, value in options.items() if value is not None}
         for name in options:
             if name not in cls.model_fields:
                 msg = f"{path}: there is no option {name!r}: {nearest(name, cls.model_fields)}"
@@ -70,7 +71,7 @@ class Reading(BaseModel):
             msg = f"{path}: arrivals: {arrivals!r} is no arrival process, as PoissonArrivals(2.0)"
             raise TraceError(msg)
         try:
-            return cls.model_validate(dict(options))
+            return cls.model_validate(stated)
         except ValidationError as error:
             lines = [f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()]
             raise TraceError("\n  ".join([f"{path}: options of the reader", *lines])) from None

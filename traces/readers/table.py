@@ -131,7 +131,9 @@ def _select(
         is_all = reading.head is None or len(frame) < reading.head
         notes = _count(table, marked if is_all else marked.head(frame[ROW][-1] + 1), list(marks))
     if frame.is_empty():
-        msg = f"{table.path}: has no requests" + (f": {'; '.join(notes)}" if notes else " below its header")
+        is_bare = table.kind == "CSV" and not notes
+        told = "has only a header" if is_bare else "; ".join(["has no requests", *notes])
+        msg = f"{table.path}: {told}"
         raise TraceError(msg)
     return frame, notes
 

@@ -101,7 +101,7 @@ def test_hashes_that_do_not_fit_a_stated_segment_are_an_error(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"{HEADER}\n".encode("utf-16"), "has no requests below its header"),
+        (f"{HEADER}\n".encode("utf-16"), "has only a header"),
         (f"{HEADER}\n0,1,1\n".encode("utf-16")[:-1], "is not UTF-16 text"),
         (b"\xff\xfe", "the file is empty"),
         (b"\n\n1,2\n", "line 1: is empty, must name the columns"),

@@ -123,8 +123,8 @@ def test_odd_files_are_read(tmp_path: Path, name: str) -> None:
     [
         ("csv", "", "FILE: the file is empty"),
         ("csv", " \n", "FILE: the file is empty"),
-        ("csv", PLAIN.splitlines()[0], "FILE: has no requests below its header"),
-        ("azure_2023", AZURE.splitlines()[0], "FILE: has no requests below its header"),
+        ("csv", PLAIN.splitlines()[0], "FILE: has only a header"),
+        ("azure_2023", AZURE.splitlines()[0], "FILE: has only a header"),
         ("csv", PLAIN + "2,1,1,9\n", "FILE: row 2: 4 cells under 3 column names"),
         ("csv", PLAIN + "2,1\n", "output_tokens: row 2: an empty cell is not a whole number"),
         ("csv", PLAIN.encode() + b"2,\xff,1\n", "FILE: line 4 is not UTF-8 text"),
