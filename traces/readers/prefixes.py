@@ -10,17 +10,13 @@ LIKELY_SEGMENTS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 def number_ids(ids: pl.Series) -> pl.Series:
-    """Number distinct ids, or those in lists, from 0 in their order of size; equal stay equal."""
+    """Number distinct ids, or those in lists, from 0 in their order of size; equal stay equal, empty lists are null."""
     if not isinstance(ids.dtype, pl.List):
         return (ids.rank("dense") - 1).cast(pl.Int64).alias(ids.name)
-    lengths = ids.list.len().fill_null(0)
-    flat = ids.list.explode(empty_as_null=False, keep_nulls=False)
-    frame = pl.DataFrame({"row": pl.Series(range(len(ids)), dtype=pl.Int64), "n": lengths})
-    numbers = (flat.rank("dense") - 1).cast(pl.Int64)
-    owner = frame.select(pl.col("row").repeat_by("n").list.explode(empty_as_null=False, keep_nulls=False)).to_series()
-    grouped = pl.DataFrame({"row": owner, "id": numbers}).group_by("row", maintain_order=True).agg("id")
-    joined = frame.join(grouped, on="row", how="left", maintain_order="left")["id"]
-    return joined.alias(ids.name)
+    rows = pl.DataFrame({"row": range(len(ids)), "id": ids})
+    each = rows.filter(pl.col("id").list.len() > 0).explode("id").with_columns(pl.col("id").rank("dense") - 1)
+    numbered = each.group_by("row", maintain_order=True).agg(pl.col("id").cast(pl.Int64))
+    return rows.select("row").join(numbered, on="row", how="left", maintain_order="left")["id"].alias(ids.name)
 
 
 def check_segments(requests: pl.DataFrame, segment_tokens: int | None, where: str) -> None:

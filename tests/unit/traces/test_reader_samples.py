@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -153,3 +155,40 @@ def test_lengths_without_times_take_an_arrival_process(tmp_path: Path) -> None:
     assert drawn[0]["prompt_tokens"].to_list() == [3772, 2015]
     assert drawn[0].equals(drawn[1])
     assert not drawn[0].equals(drawn[2])
+
+
+def test_litellm_payloads_in_an_array_or_a_table(tmp_path: Path) -> None:
+    record = {
+        "startTime": 1768000000.25,
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "model": "m",
+        "model_group": None,
+    }
+    path = tmp_path / "payloads.json"
+    path.write_text(json.dumps([record, {**record, "startTime": 1768000001.0}]), encoding="utf-8")
+    assert read(path).requests.select(COLUMNS).rows() == [(0.0, 10, 5, "m"), (0.75, 10, 5, "m")]
+    table = tmp_path / "spend.csv"
+    table.write_text("startTime,prompt_tokens,completion_tokens\n2026-01-10 10:00:00.5,10,5\n", encoding="utf-8")
+    assert len(read(table)) == 1
+
+
+def test_langfuse_exports_to_blob_storage(tmp_path: Path) -> None:
+    usage = {"input": 10, "output": 5, "total": 15}
+    record = {"type": "GENERATION", "provided_model_name": "m", "usage_details": usage, "level": "DEFAULT"}
+    starts = ("2024-05-29 13:46:19.963000", "2024-05-29 13:46:20.963000")
+    path = tmp_path / "observations.jsonl"
+    path.write_text("\n".join(json.dumps({**record, "start_time": start}) for start in starts), encoding="utf-8")
+    trace = read(path, "langfuse")
+    assert trace.requests.select(COLUMNS).rows() == [(0.0, 10, 5, "m"), (1.0, 10, 5, "m")]
+    assert trace.start == datetime(2024, 5, 29, 13, 46, 19, 963000, tzinfo=UTC)
+
+
+def test_spans_in_one_document(tmp_path: Path) -> None:
+    sample = SAMPLES["otel_genai"]
+    exports = [json.loads(line) for line in sample.data.splitlines()]
+    merged = {"resourceSpans": [resource for export in exports for resource in export["resourceSpans"]]}
+    for indent in (None, 1):
+        path = tmp_path / f"spans{indent}.json"
+        path.write_text(json.dumps(merged, indent=indent), encoding="utf-8")
+        assert read(path).requests.select(COLUMNS).rows() == sample.rows
