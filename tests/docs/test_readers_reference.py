@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from traces import READERS, Reading
+from traces.download import PUBLIC_TRACES
 from traces.readers.detect import SIGNATURES
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/readers.md").read_text(encoding="utf-8")
@@ -17,8 +18,14 @@ ROWS = {
 }
 
 
-def test_each_reader_and_each_option_has_a_row_and_nothing_else() -> None:
-    assert sorted(ROWS) == sorted({*READERS, *Reading.model_fields})
+def test_each_reader_option_and_public_trace_has_a_row_and_nothing_else() -> None:
+    assert sorted(ROWS) == sorted({*READERS, *Reading.model_fields, *PUBLIC_TRACES})
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC_TRACES))
+def test_a_public_trace_has_its_reader_and_licence(name: str) -> None:
+    trace = PUBLIC_TRACES[name]
+    assert ROWS[name] == [trace.reader, trace.licence.partition(" (")[0], "yes" if trace.sha256 else "no"]
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))

@@ -23,8 +23,8 @@ def read_csv(path: PathLike, *, columns: Columns | None = None, **options: Any) 
     Args:
         path: The file.
         columns: Our name of a column -> its name in the file, or null to leave it out. Columns that are not named here
-            are found under our own names; see `REQUEST_SCHEMA`. Besides these, `error`: a request failed where it is
-            not empty; see `drop_failed`.
+            are found under our own names; see `REQUEST_SCHEMA`. Besides these, `error`: where it is not empty (nor
+            0, false, ok, success or 200) the request failed, and is left out and counted.
         options: See `Reading`.
 
     Returns:
@@ -101,5 +101,6 @@ def _read(reader: str, table: Table, columns: object, options: Mapping[str, Any]
         needed = "a mapping of our names to the file's, as {prompt_tokens: n_in}"
         msg = f"{table.path}: columns: {columns!r} is not {needed}"
         raise TraceError(msg)
-    layout = Layout(reader, columns or {}, finds_ours=True)
+    named = columns or {}
+    layout = Layout(reader, named, finds_ours=True, drops_failed=named.get("error") is not None)
     return make_trace(table, layout, Reading.of(table.path, options))

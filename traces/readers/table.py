@@ -20,6 +20,8 @@ from traces.trace import Trace, divide_arrivals
 ROW = "row of the file"
 FAILED, TOO_LONG = "failed requests (an error, or no answer)", "requests longer than asked for"
 LENGTHS = ("prompt_tokens", "output_tokens")
+NO_ERROR = ("", "null", "none", "false", "0", "{}", "success", "ok", "200")
+NEVER = pl.lit(value=False)
 OURS = (*(column.name for column in REQUEST_SCHEMA), "error")
 RATE_CHECKED_FROM = 10  # requests; fewer may well come at once
 UNLIKELY_RATE_RPS = 10_000.0
@@ -99,37 +101,36 @@ def _columns(table: Table, layout: Layout) -> dict[str, str]:
     return columns
 
 
+def _expressions(table: Table, columns: Mapping[str, str], reading: Reading) -> dict[str, pl.Expr]:
+    """How each of our columns is read."""
+    expressions = {}
+    for ours, theirs in columns.items():
+        column = table.column(theirs)
+        if column is None or (ours == "arrival_s" and reading.arrivals is not None):
+            continue
+        is_number = ours in ("arrival_s", *LENGTHS)
+        expressions[ours] = column.str.replace(",", ".") if is_number and table.has_decimal_commas else column
+    return expressions
+
+
 def _select(
     table: Table, columns: Mapping[str, str], layout: Layout, reading: Reading
 ) -> tuple[pl.DataFrame, list[str]]:
     """Read the rows that are wanted; say how many are not."""
-    expressions = {ours: table.column(theirs) for ours, theirs in columns.items()}
-    if table.has_decimal_commas:
-        for name in ("arrival_s", *LENGTHS):
-            if name in expressions:
-                expressions[name] = expressions[name].str.replace(",", ".", literal=True)  # type: ignore[union-attr]
-    if reading.arrivals is not None:
-        expressions.pop("arrival_s", None)
+    expressions = _expressions(table, columns, reading)
     drops_failed = layout.drops_failed if reading.drop_failed is None else reading.drop_failed
-    marks = {
-        layout.others: None if layout.is_request is None else ~layout.is_request.fill_null(value=False),
-        FAILED: _failed(expressions) if drops_failed else None,
-        TOO_LONG: _too_long(expressions, reading),
-    }
-    wanted = pl.all_horizontal(~pl.col(mark) for mark in marks)
-    rows = table.scan.with_row_index(ROW)
-    is_other = pl.lit(value=False) if marks[layout.others] is None else marks[layout.others]
-    selected = rows.select(ROW, is_other.alias(layout.others), **expressions)  # type: ignore[union-attr]
-    marked = selected.with_columns(
-        (pl.lit(value=False) if marks[mark] is None else marks[mark]).alias(mark)  # type: ignore[union-attr]
-        for mark in (FAILED, TOO_LONG)
-    )
-    kept = marked.filter(wanted).drop(*marks, "error", strict=False)
+    is_other = NEVER if layout.is_request is None else ~layout.is_request.fill_null(value=False)
+    is_failed = _failed(expressions) if drops_failed else NEVER
+    is_long = _too_long(expressions, reading)
+    marks = [layout.others, FAILED, TOO_LONG]
+    numbered = table.scan.with_row_index(ROW).select(ROW, is_other.alias(layout.others), **expressions)
+    marked = numbered.with_columns(is_failed.alias(FAILED), is_long.alias(TOO_LONG))
+    kept = marked.filter(~pl.any_horizontal(marks)).drop(*marks, "error", strict=False)
     frame = table.collect(kept if reading.head is None else kept.head(reading.head))
     notes = []
-    if any(mark is not None for mark in marks.values()):
+    if any(mark is not NEVER for mark in (is_other, is_failed, is_long)):
         is_all = reading.head is None or len(frame) < reading.head
-        notes = _count(table, marked if is_all else marked.head(frame[ROW][-1] + 1), list(marks))
+        notes = _count(table, marked if is_all else marked.head(frame[ROW][-1] + 1), marks)
     if frame.is_empty():
         is_bare = table.kind == "CSV" and not notes
         told = "has only a header" if is_bare else "; ".join(["has no requests", *notes])
@@ -154,25 +155,24 @@ def _number(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
 
 
-def _failed(columns: Mapping[str, object]) -> pl.Expr | None:
+def _failed(columns: Mapping[str, pl.Expr]) -> pl.Expr:
     """Whether a request has no answer, or an error."""
     marks = []
     if "output_tokens" in columns:
-        text = pl.col("output_tokens").cast(pl.String).str.strip_chars()
-        is_zero = text.cast(pl.Float64, strict=False) == 0
-        marks.append(is_zero.fill_null(value=False) | text.is_null() | (text == ""))
+        has_answer = pl.col("output_tokens").is_not_null() & (_number("output_tokens") != 0).fill_null(value=True)
+        marks.append(~has_answer)
     if "error" in columns:
         text = pl.col("error").cast(pl.String).str.strip_chars().str.to_lowercase().fill_null("")
-        marks.append(~text.is_in(["", "null", "none", "false", "0", "{}", "success", "ok", "200", "default"]))
-    return pl.any_horizontal(marks) if marks else None
+        marks.append(~text.is_in(NO_ERROR))
+    return pl.any_horizontal(marks) if marks else NEVER
 
 
-def _too_long(columns: Mapping[str, object], reading: Reading) -> pl.Expr | None:
+def _too_long(columns: Mapping[str, pl.Expr], reading: Reading) -> pl.Expr:
     limits = {"prompt_tokens": reading.max_prompt_tokens, "output_tokens": reading.max_output_tokens}
     marks = [_number(name) > limit for name, limit in limits.items() if limit is not None and name in columns]
     if reading.max_total_tokens is not None and columns.keys() >= set(LENGTHS):
         marks.append(_number("prompt_tokens") + _number("output_tokens") > reading.max_total_tokens)
-    return pl.any_horizontal(marks).fill_null(value=False) if marks else None
+    return pl.any_horizontal(marks).fill_null(value=False) if marks else NEVER
 
 
 def _renumber(frame: pl.DataFrame, notes: list[str]) -> tuple[pl.DataFrame, list[str]]:

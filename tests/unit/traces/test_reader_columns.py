@@ -49,7 +49,7 @@ def test_a_column_may_be_left_out(tmp_path: Path) -> None:
 
 def test_failed_requests_are_left_out_and_counted_when_asked(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER},status\n0,1,2,200\n1,3,0,200\n2,5,,\n3,5,6,502\n4,7,8,200\n")
-    trace = read_csv(path, drop_failed=True, columns={"error": "status"})
+    trace = read_csv(path, columns={"error": "status"})
     assert lengths(trace) == [(1, 2), (7, 8)]
     assert trace.requests["request_id"].to_list() == [0, 4]
     assert trace.notes == ("left out: 3 failed requests (an error, or no answer)",)
