@@ -92,7 +92,7 @@ PUBLIC_TRACES: dict[str, PublicTrace] = {
         "azure_2024",
         f"{_CC_BY}; cite Stojkovic et al., DynamoLLM, arXiv:2408.00741",
     ),
-    "azure_2025": PublicTrace(
+    "azure_2025_multimodal": PublicTrace(
         f"{_AZURE}/AzureLMMInferenceTrace_multimodal.csv.gz",
         "azure_2025",
         f"{_CC_BY}; cite Qiu et al., ModServe, SoCC 2025",
