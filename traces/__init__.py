@@ -25,7 +25,17 @@ if TYPE_CHECKING:
         markov_availability,
         scheduled_drops,
     )
-    from traces.readers import READERS, read, read_azure_2023, read_csv, read_jsonl, read_mooncake, read_parquet
+    from traces.readers import (
+        READERS,
+        Reading,
+        detect,
+        read,
+        read_azure_2023,
+        read_csv,
+        read_jsonl,
+        read_mooncake,
+        read_parquet,
+    )
     from traces.schema import AVAILABILITY_SCHEMA, REQUEST_SCHEMA, Column, validate_availability, validate_requests
     from traces.synth import (
         AllAtOnce,
@@ -61,6 +71,7 @@ _LAZY = {
     "PiecewiseArrivals": "traces.synth",
     "PoissonArrivals": "traces.synth",
     "READERS": "traces.readers",
+    "Reading": "traces.readers",
     "REQUEST_SCHEMA": "traces.schema",
     "Trace": "traces.trace",
     "WorkloadGrid": "traces.workload",
@@ -69,6 +80,7 @@ _LAZY = {
     "azure_conv_like": "traces.synth",
     "constant_availability": "traces.availability_synth",
     "correlated_drops": "traces.availability_synth",
+    "detect": "traces.readers",
     "diurnal_availability": "traces.availability_synth",
     "markov_availability": "traces.availability_synth",
     "read": "traces.readers",
@@ -105,6 +117,7 @@ __all__ = [
     "Offer",
     "PiecewiseArrivals",
     "PoissonArrivals",
+    "Reading",
     "Trace",
     "TraceError",
     "WorkloadGrid",
@@ -113,6 +126,7 @@ __all__ = [
     "azure_conv_like",
     "constant_availability",
     "correlated_drops",
+    "detect",
     "diurnal_availability",
     "markov_availability",
     "nearest",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -75,6 +75,10 @@ def validate_requests(
     *,
     sort: bool = False,
     file_columns: Mapping[str, str] | None = None,
+    rows: pl.Series | None = None,
+    found: Sequence[str] = (),
+    hints: Mapping[str, str] | None = None,
+    others: Collection[str] = (),
 ) -> pl.DataFrame:
     """Turn a frame into a request table, or say everything that is wrong with it.
 
@@ -86,6 +90,10 @@ def validate_requests(
         where: Name of the file or of the origin, for messages.
         sort: Accept arrivals in any order.
         file_columns: Names that the columns had in the file, for messages.
+        rows: Rows that the requests had in the file, for messages; by default their position in the frame.
+        found: Problems that are known already.
+        hints: Column -> what can be done about a problem with it.
+        others: Names of columns that the file has besides those of the frame, for messages.
 
     Returns:
         The columns of `REQUEST_SCHEMA` with its types, sorted by `arrival_s`, then `request_id`.
@@ -106,8 +114,8 @@ def validate_requests(
         msg = f"{where}: has no requests"
         raise TraceError(msg)
     columns: list[pl.Series] = []
-    problems: list[str] = []
-    unused = set(frame.columns) - {column.name for column in REQUEST_SCHEMA}
+    problems = list(found)
+    unused = {*frame.columns, *others} - {column.name for column in REQUEST_SCHEMA}
     for column in REQUEST_SCHEMA:
         if column.name not in frame.columns:
             if column.required:
@@ -115,12 +123,13 @@ def validate_requests(
                 problems.append(f"{column.name}: column is missing{hint and '; ' + hint}")
             continue
         raw = frame[column.name]
-        converted, problem = _convert(raw, column)
+        converted, problem = _convert(raw, column, rows)
         if not problem and column.name == "request_id":
-            problem = _first(raw, ~converted.is_first_distinct(), "occurs in an earlier row, ids are unique")
+            problem = _first(raw, ~converted.is_first_distinct(), "occurs in an earlier row, ids are unique", rows)
         if not problem and column.name == "arrival_s" and not sort:
-            problem = _first(raw, converted < converted.shift(1), "is earlier than the row before it")
+            problem = _first(raw, converted < converted.shift(1), "is earlier than the row before it", rows)
         if problem:
+            problem += f"; {hints[column.name]}" if hints and column.name in hints else ""
             renamed = (file_columns or {}).get(column.name, column.name)
             label = column.name if renamed == column.name else f"{column.name} ({renamed!r} in the file)"
             problems.append(f"{label}: {problem}")
@@ -187,18 +196,19 @@ def validate_availability(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     return pl.DataFrame(list(columns.values())).sort("t_s", "gpu_type", "market")
 
 
-def _first(raw: pl.Series, bad: pl.Series, what: str) -> str:
+def _first(raw: pl.Series, bad: pl.Series, what: str, rows: pl.Series | None = None) -> str:
     """Describe the first row marked in `bad`; "" if there is none."""
-    rows = bad.fill_null(value=False).arg_true()
-    if rows.is_empty():
+    found = bad.fill_null(value=False).arg_true()
+    if found.is_empty():
         return ""
-    value = raw.slice(rows[0], 1).to_list()[0]
+    value = raw.slice(found[0], 1).to_list()[0]
     shown = "an empty cell" if value is None else repr(value)
-    more = f" ({len(rows)} such rows)" if len(rows) > 1 else ""
-    return f"row {rows[0]}: {shown} {what}{more}"
+    more = f" ({len(found)} such rows)" if len(found) > 1 else ""
+    row = found[0] if rows is None else rows[found[0]]
+    return f"row {row}: {shown} {what}{more}"
 
 
-def _convert(raw: pl.Series, column: Column) -> tuple[pl.Series, str]:
+def _convert(raw: pl.Series, column: Column, rows: pl.Series | None = None) -> tuple[pl.Series, str]:
     """Cast one column; the text describes its first bad value, or is ""."""
     dtype = column.dtype
     if raw.dtype == pl.Null:
@@ -223,7 +233,7 @@ def _convert(raw: pl.Series, column: Column) -> tuple[pl.Series, str]:
     good = good.fill_null(value=False)
     if not column.required:
         good |= raw.is_null()
-    return converted.alias(column.name), _first(raw, ~good, f"is not {_need(column)}")
+    return converted.alias(column.name), _first(raw, ~good, f"is not {_need(column)}", rows)
 
 
 def _is_readable(found: pl.DataType, wanted: pl.DataType) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy.typing as npt
@@ -26,10 +27,16 @@ class Trace:
     Attributes:
         requests: The columns of `REQUEST_SCHEMA`, sorted by `arrival_s`, then `request_id`.
         source: Where the requests came from and what was done to them since.
+        notes: What a reader left out, sorted or took for granted: sentences for whoever uses the trace.
+        start: When the first request of the file arrived, if the file says it: aware where its zone is known.
+        prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands, if that is known.
     """
 
     requests: pl.DataFrame
     source: str
+    notes: tuple[str, ...] = ()
+    start: datetime | None = None
+    prefix_segment_tokens: int | None = None
 
     def __post_init__(self) -> None:
         known = {column.name: column.dtype for column in REQUEST_SCHEMA}
@@ -160,7 +167,8 @@ class Trace:
         if window.is_empty() or start_s < 0:
             msg = f"{self.source}: no request arrives in [{start_s}, {end_s}) s"
             raise TraceError(msg)
-        return self._derive(window.with_columns(arrival_s - start_s), f"slice({start_s!r}, {end_s!r})")
+        later = self._derive(window.with_columns(arrival_s - start_s), f"slice({start_s!r}, {end_s!r})")
+        return later if self.start is None else replace(later, start=self.start + timedelta(seconds=start_s))
 
     def head(self, n: int) -> Trace:
         """The first `n` requests, or all if there are fewer; times stay.
@@ -201,16 +209,31 @@ class Trace:
         Requests are renumbered from 0 in order of arrival; at equal times, this trace's come first, then
         the others' in order. `session_id` and `prefix_hashes` are kept: traces that number theirs
         independently share values afterwards, which matters only if they also share a model.
+
+        Raises:
+            TraceError: The `prefix_hashes` of two traces stand for different numbers of tokens.
         """
-        parts = [trace.requests.drop("request_id") for trace in (self, *others)]
+        traces = (self, *others)
+        segments = {trace.prefix_segment_tokens for trace in traces if trace.prefix_segment_tokens is not None}
+        if len(segments) > 1:
+            sizes = ", ".join(f"{trace.prefix_segment_tokens} in {trace.source}" for trace in traces)
+            msg = f"prefix hashes of different traces must stand for equally many tokens: {sizes}"
+            raise TraceError(msg)
+        parts = [trace.requests.drop("request_id") for trace in traces]
         merged = pl.concat(parts, how="diagonal").sort("arrival_s", maintain_order=True)
         names = [column.name for column in REQUEST_SCHEMA if column.name in ("request_id", *merged.columns)]
         numbered = merged.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("request_id"))
-        return Trace(numbered.select(names), " + ".join(trace.source for trace in (self, *others)))
+        return Trace(
+            numbered.select(names),
+            " + ".join(trace.source for trace in traces),
+            notes=tuple(f"{trace.source}: {note}" for trace in traces for note in trace.notes),
+            start=self.start if len({trace.start for trace in traces}) == 1 else None,
+            prefix_segment_tokens=min(segments, default=None),
+        )
 
     def _derive(self, requests: pl.DataFrame, step: str) -> Trace:
         """A trace of changed requests; rounding may have made times equal, so they are sorted again."""
-        return Trace(requests.sort("arrival_s", "request_id"), f"{self.source} | {step}")
+        return replace(self, requests=requests.sort("arrival_s", "request_id"), source=f"{self.source} | {step}")
 
 
 def divide_arrivals(requests: pl.DataFrame, divisor: float) -> pl.DataFrame:

@@ -128,7 +128,7 @@ def test_unknown_file_names_the_nearest_of_the_library(hetserve: Hetserve) -> No
         ("arrival_s,prompt_tokens\n0.0,5\n", ["output_tokens"]),
         ("arrival_s,prompt_tokens,output_tokens\n0.0,5,5\n1.0,-5,5\n", ["prompt_tokens", "row 1", "-5"]),
         ("arrival_s,prompt_tokens,output_tokens\n0.0,5,5\nNaN,5,5\n", ["arrival_s", "row 1"]),
-        ("arrival_s,prompt_tokens,output_tokens\n1.0,5,5\n0.5,5,5\n", ["arrival_s", "row 1", "0.5"]),
+        ("arrival_s,prompt_tokens,output_tokens\n1.0,5,5\n-0.5,5,5\n", ["arrival_s", "row 1", "0.5"]),
         ("arrival_s,prompt_tokens,output_tokens\n", ["has only a header"]),
         ("", ["empty"]),
     ],

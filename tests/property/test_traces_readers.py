@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.samples import SAMPLES
 from tests.strategies import traces
 from traces import READERS, Trace, TraceError, read, read_azure_2023, read_csv, read_mooncake
 
@@ -29,26 +30,47 @@ def written(frame: pl.DataFrame, folder: str, kind: str) -> Path:
 @given(trace=traces(models=("a", "b"), n_sessions=3))
 def test_a_written_table_reads_back_bit_for_bit(kind: str, trace: Trace) -> None:
     with TemporaryDirectory() as folder:
-        again = read(written(trace.requests, folder, kind), kind)
+        again = read(written(trace.requests, folder, kind), kind, keep_origin=True, max_rate_rps=1e9)
     assert again.requests.equals(trace.requests)
 
 
-CSV = b"arrival_s,prompt_tokens,output_tokens,TIMESTAMP\n0,1,2,2023-11-16 18:15:46.1\n1,3,4,2023-11-16 18:15:47.1\n"
-JSON = b'{"arrival_s": 0, "timestamp": 0, "prompt_tokens": 1, "output_tokens": 2, "prefix_hashes": [1]}\n' * 2
-SNIPPETS = st.binary(max_size=5) | st.sampled_from([b"\n", b",", b'"', b"\0", b"\x1f\x8b", b"-", b"NaN", b"[", b"null"])
+SNIPPETS = st.binary(max_size=5) | st.sampled_from(
+    [
+        b"\n",
+        b",",
+        b'"',
+        b"\0",
+        b"\x1f\x8b",
+        b"-",
+        b"NaN",
+        b"[",
+        b"null",
+        b"{}",
+        b"1e400",
+        b"9" * 30,
+        b"\xff\xfe",
+        b"true",
+    ]
+)
+CUTS = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 9), SNIPPETS)
 
 
 @pytest.mark.parametrize("reader", sorted(READERS))
-@given(text=st.sampled_from([CSV, JSON, b""]), cut=st.tuples(st.integers(0, 120), st.integers(0, 9)), snippet=SNIPPETS)
-def test_damaged_files_read_or_raise_our_error(reader: str, text: bytes, cut: tuple[int, int], snippet: bytes) -> None:
-    at, length = cut
+@given(cuts=st.lists(CUTS, min_size=1, max_size=3))
+def test_damaged_files_read_or_raise_our_error(reader: str, cuts: list[tuple[float, int, bytes]]) -> None:
+    sample = SAMPLES[reader]
+    data = sample.data
+    for share, length, snippet in cuts:
+        at = int(share * len(data))
+        data = data[:at] + snippet + data[at + length :]
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "damaged.jsonl"
-        path.write_bytes(text[:at] + snippet + text[at + length :])
-        try:
-            read(path, reader)
-        except TraceError as error:
-            assert str(path) in str(error)  # noqa: PT017
+        path = Path(folder) / sample.name
+        path.write_bytes(data)
+        for name in (reader, "auto"):
+            try:
+                read(path, name, **(sample.options if name == reader else {}))
+            except TraceError as error:
+                assert str(path) in str(error)  # noqa: PT017
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=30).map(sorted))
@@ -56,7 +78,7 @@ def test_milliseconds_are_divided_exactly(times_ms: list[int]) -> None:
     frame = pl.DataFrame({"t": times_ms, "prompt_tokens": 1, "output_tokens": 1})
     with TemporaryDirectory() as folder:
         path = written(frame, folder, "csv")
-        trace = read_csv(path, columns={"arrival_s": "t"}, time_unit="ms", rebase=True)
+        trace = read_csv(path, columns={"arrival_s": "t"}, time_unit="ms", max_rate_rps=1e9)
     assert trace.requests["arrival_s"].to_list() == [(time - times_ms[0]) / 1000 for time in times_ms]
 
 
