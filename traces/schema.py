@@ -110,6 +110,7 @@ def validate_requests(
         traces.errors.TraceError: a.csv: not a valid request table (rows are counted from 0, after any header)
           prompt_tokens: row 1: 0 is not a whole number from 1 to 2147483647
     """
+    # Long because its arguments are documented one by one.
     if frame.is_empty():
         msg = f"{where}: has no requests"
         raise TraceError(msg)
