@@ -14,13 +14,13 @@ from planners.dominance import without_dominated
 from planners.errors import PlannerError
 from planners.pipelines import mixed_pipelines, uniform_replicas
 from planners.steady_state import Kind, ReplicaFacts
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec
 from sim.errors import DeploymentError
-from sim.gpus import GpuType
 from sim.kv_cache import max_context_tokens
-from sim.metrics import SLO
-from sim.models import ModelSpec
-from sim.service_time import ServiceTimeModel
+from sim.results.metrics import SLO
+from sim.timing.service_time import ServiceTimeModel
 from sim.units import GIB
 
 Measure = Callable[[ReplicaSpec, Sequence[Kind]], float]

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from planners.goals import rps_within
 from planners.steady_state import Kind, ReplicaFacts, SteadyState
 from sim.deployment import ReplicaSpec
-from sim.metrics import SLO
-from sim.service_time import ServiceTimeModel
+from sim.results.metrics import SLO
+from sim.timing.service_time import ServiceTimeModel
 
 MORE = 0.05  # of a kind, as a share of the mix, to see what one more takes
 

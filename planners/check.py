@@ -53,7 +53,8 @@ def check_plan(problem: PlanningProblem, plan: Plan) -> list[Violation]:
     >>> demand = Demand("m", None, ("chat",), (100.0,))
     >>> one = Candidate("a", "m", (("L40", 1),), 1.0, (2.0,))
     >>> problem = PlanningProblem((demand,), (one,), (("L40", 2),), budget_usd_per_h=2.0)
-    >>> plan = Plan("by hand", PlanStatus.OK, Termination.HEURISTIC, Objective.MAKESPAN, 16.7, None, None, 0.0,
+    >>> plan = Plan(planner="by hand", status=PlanStatus.OK, termination=Termination.HEURISTIC,
+    ...             objective_name=Objective.MAKESPAN, objective=16.7, bound=None, gap=None, solve_s=0.0,
     ...             counts=(3,), assignment=((1.0,),))
     >>> [violation.message for violation in check_plan(problem, plan)]  # doctest: +NORMALIZE_WHITESPACE
     ['the fleet costs 3 $/h, the budget is 2', '3 GPUs of type L40 are rented, 2 are available',

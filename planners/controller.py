@@ -19,7 +19,7 @@ from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:
     from sim.deployment import Deployment
-    from sim.metrics import SLO
+    from sim.results.metrics import SLO
     from traces.trace import Trace
 
 SLO_CHECK_S = 30.0

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from planners.candidate import Demand
     from planners.plan import Plan
     from planners.trial import Trial
-    from sim.metrics import SLO
+    from sim.results.metrics import SLO
     from traces.workload import WorkloadMix
 
     Floats = npt.NDArray[np.float64]

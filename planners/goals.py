@@ -31,7 +31,7 @@ import math
 import numpy as np
 
 from planners.steady_state import SteadyState
-from sim.metrics import SLO
+from sim.results.metrics import SLO
 
 _N_STEPS = 6  # loads at which times are computed; they are linear in between
 _N_HALVINGS = 13  # to 0.01 % of the rate without goals

@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 from planners.capacity import rps_of
 from planners.steady_state import Kind, ReplicaFacts, SteadyState
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec, Stage
-from sim.gpus import GpuType
-from sim.models import ModelSpec
-from sim.service_time import ServiceTimeModel
+from sim.timing.service_time import ServiceTimeModel
 
 TP = (1, 2, 4, 8)
 PP = range(1, 9)

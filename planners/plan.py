@@ -47,7 +47,7 @@ class FleetRow:
     usd_per_h: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a planner returns, always: a fleet with its assignment, or the reason why there is none.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sim.deployment import ReplicaSpec
-    from sim.service_time import ServiceTimeModel
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
 
 SPREAD = 0.3

@@ -41,7 +41,7 @@ from typing import NamedTuple, Self
 
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import kv_blocks, max_context_tokens
-from sim.service_time import Chunk, ServiceTimeModel, StageTime
+from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
 
 
 class Kind(NamedTuple):

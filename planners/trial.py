@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sim.metrics import SLO
-    from sim.service_time import ServiceTimeModel
+    from sim.results.metrics import SLO
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
 
 

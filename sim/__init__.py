@@ -11,71 +11,71 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 
 if TYPE_CHECKING:
-    from sim.aiconfigurator_service_time import AiconfiguratorServiceTime
-    from sim.catalog import Catalog, gpu_names, gpu_type, model_names, model_spec
+    from sim.catalog.gpus import GpuType
+    from sim.catalog.models import ModelSpec
+    from sim.catalog.read import Catalog, gpu_names, gpu_type, model_names, model_spec
     from sim.clients import Clients
     from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
     from sim.engine import simulate
     from sim.failures import Failures
-    from sim.gpus import GpuType
     from sim.kv_cache import kv_blocks, max_context_tokens
     from sim.market import Market
-    from sim.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
-    from sim.models import ModelSpec
-    from sim.predictors import LENGTH_PREDICTORS
     from sim.records import Status
-    from sim.result import SimulationResult
-    from sim.router import Router
-    from sim.router_registry import ROUTERS, get_router, router_classes, router_names
-    from sim.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
-    from sim.stress import STRESS_METRICS, compute_stress, stress_by_drop
-    from sim.table_service_time import TableServiceTime
-    from sim.timeline import TIMELINE_SCHEMA, compute_timeline
+    from sim.results.metrics import METRICS, SLO, Metric, compute_metrics, itl_by_replica
+    from sim.results.result import SimulationResult
+    from sim.results.stress import STRESS_METRICS, compute_stress, stress_by_drop
+    from sim.results.timeline import TIMELINE_SCHEMA, compute_timeline
+    from sim.routing.predictors import LENGTH_PREDICTORS
+    from sim.routing.registry import ROUTERS, get_router, router_classes, router_names
+    from sim.routing.router import Router
+    from sim.timing.aiconfigurator import AiconfiguratorServiceTime
+    from sim.timing.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+    from sim.timing.table import TableServiceTime
 
 _LAZY = {
-    "AiconfiguratorServiceTime": "sim.aiconfigurator_service_time",
-    "Catalog": "sim.catalog",
-    "Chunk": "sim.service_time",
+    "AiconfiguratorServiceTime": "sim.timing.aiconfigurator",
+    "Catalog": "sim.catalog.read",
+    "Chunk": "sim.timing.service_time",
     "Clients": "sim.clients",
-    "CompactServiceTime": "sim.service_time",
-    "ConstantServiceTime": "sim.service_time",
+    "CompactServiceTime": "sim.timing.service_time",
+    "ConstantServiceTime": "sim.timing.service_time",
     "Deployment": "sim.deployment",
     "Failures": "sim.failures",
-    "GpuType": "sim.gpus",
-    "LENGTH_PREDICTORS": "sim.predictors",
-    "METRICS": "sim.metrics",
+    "GpuType": "sim.catalog.gpus",
+    "LENGTH_PREDICTORS": "sim.routing.predictors",
+    "METRICS": "sim.results.metrics",
     "Market": "sim.market",
-    "Metric": "sim.metrics",
-    "ModelSpec": "sim.models",
-    "ROUTERS": "sim.router_registry",
+    "Metric": "sim.results.metrics",
+    "ModelSpec": "sim.catalog.models",
+    "ROUTERS": "sim.routing.registry",
     "ReplicaLimits": "sim.deployment",
     "ReplicaSpec": "sim.deployment",
-    "Router": "sim.router",
+    "Router": "sim.routing.router",
     "RoutingTable": "sim.deployment",
-    "SLO": "sim.metrics",
-    "STRESS_METRICS": "sim.stress",
-    "ServiceTimeModel": "sim.service_time",
-    "SimulationResult": "sim.result",
+    "SLO": "sim.results.metrics",
+    "STRESS_METRICS": "sim.results.stress",
+    "ServiceTimeModel": "sim.timing.service_time",
+    "SimulationResult": "sim.results.result",
     "Stage": "sim.deployment",
-    "StageTime": "sim.service_time",
+    "StageTime": "sim.timing.service_time",
     "Status": "sim.records",
-    "TIMELINE_SCHEMA": "sim.timeline",
-    "TableServiceTime": "sim.table_service_time",
-    "compute_metrics": "sim.metrics",
-    "compute_stress": "sim.stress",
-    "get_router": "sim.router_registry",
-    "gpu_names": "sim.catalog",
-    "gpu_type": "sim.catalog",
-    "itl_by_replica": "sim.metrics",
+    "TIMELINE_SCHEMA": "sim.results.timeline",
+    "TableServiceTime": "sim.timing.table",
+    "compute_metrics": "sim.results.metrics",
+    "compute_stress": "sim.results.stress",
+    "get_router": "sim.routing.registry",
+    "gpu_names": "sim.catalog.read",
+    "gpu_type": "sim.catalog.read",
+    "itl_by_replica": "sim.results.metrics",
     "kv_blocks": "sim.kv_cache",
     "max_context_tokens": "sim.kv_cache",
-    "model_names": "sim.catalog",
-    "model_spec": "sim.catalog",
-    "router_classes": "sim.router_registry",
-    "router_names": "sim.router_registry",
+    "model_names": "sim.catalog.read",
+    "model_spec": "sim.catalog.read",
+    "router_classes": "sim.routing.registry",
+    "router_names": "sim.routing.registry",
     "simulate": "sim.engine",
-    "stress_by_drop": "sim.stress",
-    "compute_timeline": "sim.timeline",
+    "stress_by_drop": "sim.results.stress",
+    "compute_timeline": "sim.results.timeline",
 }
 
 __all__ = [

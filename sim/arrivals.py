@@ -12,9 +12,9 @@ from sim.clients import Attempts
 from sim.clock import Clock, Order
 
 if TYPE_CHECKING:
-    from sim.batching import Sequence
     from sim.dispatch import Dispatcher
     from sim.progress import Meter
+    from sim.replica.batch import Sequence
     from sim.setting import Requests, Setting
 
 

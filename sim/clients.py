@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.batching import NEVER, NOT_YET, Sequence
 from sim.clock import Clock, Order
 from sim.errors import SettingsError
 from sim.records import NAN
+from sim.replica.batch import NEVER, NOT_YET, Sequence
 
 if TYPE_CHECKING:
     from sim.records import RequestLog

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sim.batching import Sequence
 from sim.clock import Clock, Order
 from sim.leases import Lease, VictimOrder, Wanted, match_leases
 from sim.market import Prices
 from sim.replanning import Moves
-from sim.replicas import Bill
+from sim.replica.batch import Sequence
+from sim.results.replicas import Bill
 from traces.availability import Offer
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.fleet import Fleet
     from sim.market import Market
-    from sim.replica import Replica
+    from sim.replica.replica import Replica
 
 
 class _Next(NamedTuple):

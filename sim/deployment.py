@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
 from sim.errors import DeploymentError
-from sim.gpus import GpuType
-from sim.models import ModelSpec
 from sim.units import GIB
 from traces.workload import WorkloadGrid, WorkloadMix
 
@@ -106,7 +106,7 @@ class ReplicaSpec:
     ) -> ReplicaSpec:
         """A replica on one GPU type, its layers split over `pp` stages as evenly as they go.
 
-        >>> from sim.catalog import gpu_type, model_spec
+        >>> from sim.catalog.read import gpu_type, model_spec
         >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type("L40"), tp=4, pp=2)
         >>> spec.name, spec.n_gpus, spec.usd_per_h
         ('L40 tp4 pp2', 8, 7.2)

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from sim.batching import Sequence
 from sim.fleet import Fleet
 from sim.kv_cache import max_context_tokens
-from sim.predictors import predict_kinds
 from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
-from sim.router import Router
-from sim.router_registry import make_router
+from sim.replica.batch import Sequence
+from sim.routing.predictors import predict_kinds
+from sim.routing.registry import make_router
+from sim.routing.router import Router
 from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:
     from sim.clients import Attempts
     from sim.deployment import Deployment
-    from sim.replica import Replica
+    from sim.replica.replica import Replica
     from traces.trace import Trace
     from traces.workload import WorkloadMix
 

@@ -20,12 +20,12 @@ from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet
 from sim.market_run import MarketRun
 from sim.parallel import Processes
-from sim.predictors import LENGTH_PREDICTORS
-from sim.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.progress import Meter, Progress
-from sim.replicas import Bill, replica_frame
-from sim.result import SimulationResult
-from sim.router_registry import router_names
+from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.results.replicas import Bill, replica_frame
+from sim.results.result import SimulationResult
+from sim.routing.predictors import LENGTH_PREDICTORS
+from sim.routing.registry import router_names
 from sim.setting import Requests, Setting, Stepping
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sim.market import Market
     from sim.protocols import Replanner
     from sim.replanning import Replan
-    from sim.service_time import ServiceTimeModel
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
 
 

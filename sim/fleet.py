@@ -6,19 +6,19 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sim.batching import Sequence
 from sim.clock import Clock, Order
-from sim.pipeline import PipelineReplica
 from sim.records import RequestLog
-from sim.replicas import facts_of
-from sim.single_stage import SingleStageReplica
+from sim.replica.batch import Sequence
+from sim.replica.pipeline import PipelineReplica
+from sim.replica.single_stage import SingleStageReplica
+from sim.results.replicas import facts_of
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.progress import Meter
-    from sim.replica import Replica
-    from sim.service_time import ServiceTimeModel
+    from sim.replica.replica import Replica
     from sim.setting import Requests, Rows, Setting
+    from sim.timing.service_time import ServiceTimeModel
 
 
 @dataclass(slots=True)
@@ -27,7 +27,8 @@ class Records:
 
     Attributes:
         log: What happened to the requests.
-        facts: What each replica did, by its number: a row of replicas.parquet, without its bill (`sim.replicas`).
+        facts: What each replica did, by its number: a row of replicas.parquet without its bill
+            (`sim.results.replicas`).
         n_events: Events made.
         n_steps: Iterations and macro-steps made.
         n_extrapolated: Service times given outside of what was measured.

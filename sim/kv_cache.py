@@ -34,7 +34,7 @@ def kv_blocks(spec: ReplicaSpec) -> int:
 
     Per stage: floor((utilisation x memory - weights - reserve) / bytes of a block).
 
-    >>> from sim.catalog import gpu_type, model_spec
+    >>> from sim.catalog.read import gpu_type, model_spec
     >>> kv_blocks(ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090")))
     2582
     """

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.market import Victims
-    from sim.replica import Replica
+    from sim.replica.replica import Replica
 
 Wanted = tuple[tuple["ReplicaSpec", int], ...]
 """Replicas that are to run, and how many of each."""

@@ -12,14 +12,14 @@ from sim.protocols import Situation
 from sim.replanning import Moves, Replan, Replanning
 
 if TYPE_CHECKING:
-    from sim.batching import Sequence
     from sim.deployment import Deployment
     from sim.dispatch import Dispatcher
     from sim.fleet import Fleet
     from sim.market import Market
     from sim.progress import Meter
-    from sim.replica import Replica
-    from sim.replicas import Bill
+    from sim.replica.batch import Sequence
+    from sim.replica.replica import Replica
+    from sim.results.replicas import Bill
     from sim.setting import Requests, Setting
 
 

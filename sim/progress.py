@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from sim.batching import Sequence
+    from sim.replica.batch import Sequence
 
 Progress = Callable[[float, int], None]
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sim.batching import Sequence
+from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:
     from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
-    from sim.prefix_cache import Prefixes
     from sim.protocols import Replanner
-    from sim.service_time import ServiceTimeModel
+    from sim.replica.prefix_cache import Prefixes
+    from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
 
 Rows = npt.NDArray[np.int64]

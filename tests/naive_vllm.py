@@ -14,7 +14,7 @@ from itertools import pairwise
 import pytest
 
 from sim import Chunk, ReplicaSpec, ServiceTimeModel, SimulationResult
-from sim.itl import EDGES_S
+from sim.replica.itl import EDGES_S
 from tests.naive_blocks import NaivePool, block_keys
 from traces import Trace
 

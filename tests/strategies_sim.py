@@ -27,7 +27,7 @@ from sim import (
     model_names,
     model_spec,
 )
-from sim.models import ModelSpec
+from sim.catalog.models import ModelSpec
 from sim.setting import Stepping
 from tests.strategies import traces
 from traces import Trace, WorkloadGrid, WorkloadMix

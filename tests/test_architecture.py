@@ -13,23 +13,13 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("simpy", {"sim/clock.py", "sim/replica.py"}),
+        ("simpy", {"sim/clock.py", "sim/replica/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
-        ("aiconfigurator_core", {"sim/aiconfigurator_service_time.py"}),
+        ("aiconfigurator_core", {"sim/timing/aiconfigurator.py"}),
         ("altair", {"scenarios/report/"}),
-        (
-            "click",
-            {
-                "scenarios/cli.py",
-                "scenarios/cli_options.py",
-                "scenarios/compare_cli.py",
-                "scenarios/explain_cli.py",
-                "scenarios/plot_cli.py",
-                "scenarios/profile_cli.py",
-            },
-        ),
-        ("rich", {"scenarios/cli_options.py", "scenarios/report/"}),
+        ("click", {"scenarios/cli/"}),
+        ("rich", {"scenarios/cli/printing.py", "scenarios/report/"}),
     ],
 )
 def test_who_may_import_what(module: str, allowed: set[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from scenarios.capacities import CapacityRow, summarise
+from scenarios.study.capacities import CapacityRow, summarise
 
 N_WORST = 10
 

@@ -7,6 +7,13 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
+from planners import planner_classes
+from scenarios.file.library import library_names
+from scenarios.file.load import load
+from sim import Catalog, router_classes
+from sim.units import GIB, GIGA, TERA
+from traces import READERS
+
 
 def catalog_table(what: str) -> Table:
     """The table of `planners`, `gpus`, `models`, `scenarios`, `readers` or `routers`."""
@@ -16,9 +23,6 @@ def catalog_table(what: str) -> Table:
 
 
 def _gpus(table: Table) -> None:
-    from sim import Catalog
-    from sim.units import GIB, GIGA, TERA
-
     for header in ("GPU type", "memory GiB", "bf16 TFLOP/s", "memory GB/s", "per node", "$/h", "service times"):
         table.add_column(header, justify="left" if header in ("GPU type", "service times") else "right")
     for name, gpu in Catalog.default().gpus.items():
@@ -34,9 +38,6 @@ def _gpus(table: Table) -> None:
 
 
 def _models(table: Table) -> None:
-    from sim import Catalog
-    from sim.units import GIB, GIGA
-
     for header in ("model", "parameters / 10⁹", "weights GiB", "KV KiB / token", "longest context"):
         table.add_column(header, justify="left" if header == "model" else "right")
     for name, model in Catalog.default().models.items():
@@ -50,14 +51,10 @@ def _models(table: Table) -> None:
 
 
 def _planners(table: Table) -> None:
-    from planners import planner_classes
-
     _described(table, "planner", {name: cls.__doc__ for name, cls in planner_classes().items()})
 
 
 def _scenarios(table: Table) -> None:
-    from scenarios.load import library_names, load
-
     table.add_column("scenario")
     table.add_column("question")
     table.add_column("its scenarios")
@@ -67,14 +64,10 @@ def _scenarios(table: Table) -> None:
 
 
 def _readers(table: Table) -> None:
-    from traces import READERS
-
     _described(table, "reader", {name: read.__doc__ for name, read in READERS.items()})
 
 
 def _routers(table: Table) -> None:
-    from sim import router_classes
-
     _described(table, "router", {name: router.__doc__ for name, router in router_classes().items()})
 
 

@@ -6,7 +6,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from sim.fit import summary
+from sim.timing.fit import summary
 
 N_WORST = 10
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from scenarios.run import Watcher
+from scenarios.runs.watcher import Watcher
 
 PATIENCE_S = 1.0
 LOG_EVERY_S = 10.0

@@ -8,7 +8,7 @@ from math import isfinite
 from rich.table import Table
 
 from scenarios.report.tables import NOTHING, make_columns, make_table, number
-from scenarios.stress import StressRow, regret
+from scenarios.study.stress import StressRow, regret
 from sim import STRESS_METRICS
 
 

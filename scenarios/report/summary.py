@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from scenarios.report.tables import make_columns, make_table, number, share
-from scenarios.summary import Gain, Standing
+from scenarios.study.summary import Gain, Standing
 
 NOTHING = "-"
 

@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from scenarios.compare import Comparison, Row
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
 from sim import METRICS
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import polars as pl
 
 from scenarios.errors import RunError
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
-from scenarios.run import read_result
-from scenarios.stress import case_of, read_drops
+from scenarios.runs.directory import read_result
+from scenarios.study.stress import case_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, compute_timeline
-from sim.stress import Drop, drops_of
+from sim.results.stress import Drop, drops_of
 
 if TYPE_CHECKING:
     import altair as alt

@@ -23,7 +23,7 @@ from sim import (
     model_spec,
     simulate,
 )
-from sim.router import LeastLoaded
+from sim.routing.router import LeastLoaded
 from tests.analytic.queueing import Floats, assert_mean, erlang_b, erlang_c
 from traces import Trace
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sim import AiconfiguratorServiceTime, SettingsError, aiconfigurator_service_time
+from sim import AiconfiguratorServiceTime, SettingsError
+from sim.timing import aiconfigurator as aiconfigurator_service_time
 from tests.cli.conftest import Hetserve
 
 SIM = """

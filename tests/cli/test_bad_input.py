@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from scenarios.run import Job
+from scenarios.runs.job import Job
 from tests.cli.conftest import SMALL, Hetserve
 
 

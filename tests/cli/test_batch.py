@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.run import Job
+from scenarios.runs.job import Job
 from tests.cli.conftest import Hetserve
 
 MATRIX = """\

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.capacities import MIX, CapacityRow, compare_capacities, summarise
-from scenarios.load import load
-from scenarios.run import Job
+from scenarios.file.load import load
+from scenarios.runs.job import Job
+from scenarios.study.capacities import MIX, CapacityRow, compare_capacities, summarise
 from tests.cli.conftest import Hetserve
 
 

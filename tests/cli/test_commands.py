@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from planners import planner_names
-from scenarios.load import library_names, load_all
+from scenarios.file.library import library_names
+from scenarios.file.load import load_all
 from sim import METRICS, ROUTERS, SimulationResult, gpu_names, model_names
 from tests.cli.conftest import Hetserve
 from traces import READERS

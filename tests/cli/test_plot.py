@@ -10,8 +10,8 @@ import pytest
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
 from scenarios.report.timeline import picture
-from scenarios.run import FORMAT, read_result, run_directories, run_directory
-from scenarios.stress import Regret, read_stress, regret
+from scenarios.runs.directory import FORMAT, read_result, run_directories, run_directory
+from scenarios.study.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
 from tests.cli.conftest import Hetserve
 from traces import Trace, scheduled_drops

@@ -8,7 +8,7 @@ import yaml
 
 from sim import gpu_type
 from tests.cli.conftest import Hetserve
-from tests.unit.sim.test_fit import made_rows
+from tests.unit.sim.timing.test_fit import made_rows
 
 GPUS = ("A100-SXM-80GB", "H100-SXM")
 TABLE = """

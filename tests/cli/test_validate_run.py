@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from sim import CompactServiceTime, Deployment, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
-from sim.metrics import E2E_S, TPOT_S, TTFT_S
+from sim.results.metrics import E2E_S, TPOT_S, TTFT_S
 from tests.cli.conftest import Hetserve
 from traces import azure_conv_like
 

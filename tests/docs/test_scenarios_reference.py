@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from scenarios import schema
+from scenarios.file import schema
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/scenarios.md").read_text()
 

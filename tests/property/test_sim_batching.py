@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sim.batching import Batch, Sequence
 from sim.kv_cache import blocks_for
+from sim.replica.batch import Batch, Sequence
 
 
 @dataclass

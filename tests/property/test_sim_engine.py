@@ -26,7 +26,7 @@ from sim import (
     gpu_type,
     simulate,
 )
-from sim.router import LeastLoaded, PlanWeighted, RoundRobin
+from sim.routing.router import LeastLoaded, PlanWeighted, RoundRobin
 from tests.strategies_sim import (
     MODEL,
     any_router,

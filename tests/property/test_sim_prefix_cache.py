@@ -20,9 +20,9 @@ from sim import (
     gpu_type,
     simulate,
 )
-from sim.batching import Sequence
 from sim.kv_cache import blocks_for
-from sim.prefix_cache import PrefixCache, Prefixes
+from sim.replica.batch import Sequence
+from sim.replica.prefix_cache import PrefixCache, Prefixes
 from tests.naive_blocks import NaivePool, block_keys
 from tests.naive_vllm import assert_agrees, serve
 from tests.strategies_sim import (

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sim import ReplicaSpec, ServiceTimeModel, kv_blocks
-from sim.batching import Sequence
 from sim.clock import Clock, Order
 from sim.kv_cache import blocks_for
-from sim.pipeline import PipelineReplica
-from sim.prefix_cache import PrefixCache, Prefixes
 from sim.records import RequestLog
-from sim.replica import Replica
-from sim.single_stage import SingleStageReplica
+from sim.replica.batch import Sequence
+from sim.replica.pipeline import PipelineReplica
+from sim.replica.prefix_cache import PrefixCache, Prefixes
+from sim.replica.replica import Replica
+from sim.replica.single_stage import SingleStageReplica
 from tests.strategies_sim import SEGMENT_TOKENS, replica_specs, service_times
 
 MAX_REQUESTS = 400

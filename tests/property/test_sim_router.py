@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sim.router import LeastLoaded, PlanWeighted, RoundRobin, Router, decode_speed
+from sim.routing.router import LeastLoaded, PlanWeighted, RoundRobin, Router, decode_speed
 from tests.strategies_sim import FakeReplica
 
 

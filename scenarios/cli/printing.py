@@ -1,0 +1,74 @@
+"""How commands print: tables, JSON, and rows side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scenarios.cli.errors import NoPlan
+from scenarios.report.stress import stress_table
+from scenarios.report.summary import standings_table
+from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
+from scenarios.study.stress import read_stress
+from scenarios.study.summary import standings
+
+
+def print_tables(*tables: Table) -> None:
+    """Print tables to standard output, each under its title."""
+    console = Console()
+    # In a pipe there is no terminal to fit into.
+    console = console if console.is_terminal else Console(width=max(console.width, 160))
+    for table in tables:
+        if table.title:
+            console.print(Text(str(table.title), style="bold"))
+        for part in fit(table, console.width):
+            console.print(part)
+
+
+def print_json(data: Any) -> None:
+    """Print JSON to standard output."""
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:
+    """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
+
+    Args:
+        rows: The rows.
+        baseline: Whom to compare with; the first if None.
+        style: How to print.
+        directories: Where the runs are kept: of those on a market that moves, there is more to say.
+
+    Raises:
+        NoPlan: No row has a run.
+    """
+    comparison = Comparison.of(rows, baseline)
+    stress = read_stress(directories)
+    if style == "json":
+        data = comparison.to_dict()
+        print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
+    else:
+        n_scenarios = len({row.scenario for row in rows})
+        if n_scenarios > 1:
+            tables = [standings_table(standings(comparison), comparison.baseline, n_scenarios)]
+        else:
+            tables = [fleet_table(comparison)]
+            if any(row.metrics for row in rows):
+                tables.append(results_table(comparison))
+        if any(row.is_eventful for row in stress):
+            tables.append(stress_table(stress))
+        if style == "md":
+            click.echo(to_markdown(tables), nl=False)
+        else:
+            print_tables(*tables)
+    if not any(row.status == "ok" for row in rows):
+        raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -1,0 +1,111 @@
+"""The commands `hetserve profile`: coefficients of the service-time model from measured iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+import polars as pl
+import yaml
+
+from scenarios.cli.options import check_can_write, replace_option, writing
+from scenarios.report.profile import error_table, print_tables, worst_table
+from sim import GpuType
+from sim.errors import ProfileError, check_name
+from sim.timing import fit as fitting
+from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
+from sim.timing.measured import read_profile
+
+_data_argument = click.argument("data", type=click.Path(dir_okay=False, path_type=Path), metavar="DATA")
+
+
+_gpu_option = click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="A GPU type; may be repeated.")
+
+
+@click.group()
+def profile() -> None:
+    """Fit the service-time model to measured iterations.
+
+    DATA is a CSV or Parquet file with a row for each kind of iteration that was timed: gpu, model, tp, phase
+    (prefill, decode, mixed), batch, new_tokens, context_tokens, time_ms.
+    """
+
+
+@profile.command()
+@_data_argument
+@_gpu_option
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the coefficients to FILE, in the form of the catalog.")  # fmt: skip
+@replace_option
+def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
+    """Fit the coefficients of each GPU type in DATA and say how far they are off."""
+    if out is not None:
+        check_can_write(out, force=force)
+    rows, names = _read(data, gpus)
+    fitted = fitting.fit_all(rows, names)
+    errors = fitting.errors(rows, fitted)
+    print_tables(error_table("Errors of the fit", errors), worst_table(errors))
+    if out is not None:
+        text = _fragment(data, rows, fitted, fitting.summary(errors))
+        with writing(out):
+            out.write_text(text)
+        click.echo(f"Coefficients: {out}")
+
+
+@profile.command()
+@_data_argument
+@_gpu_option
+def check(data: Path, gpus: Sequence[str]) -> None:
+    """Say how far the model is off on models and GPU types that it was not fitted to."""
+    rows, names = _read(data, gpus)
+    fitted = fitting.fit_all(rows, names)
+    tables = {
+        "Fitted to all rows": fitting.errors(rows, fitted),
+        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names),
+        "Datasheet and medians of the other GPU types": fitting.leave_one_gpu_out(rows, fitted),
+    }
+    print_tables(*(error_table(title, errors) for title, errors in tables.items() if errors.height))
+    for title, errors in tables.items():
+        if errors.is_empty():
+            click.echo(f"nothing to hold out: {title}", err=True)
+
+
+def _read(data: Path, gpus: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Rows that can be fitted and GPU types with enough of them; what is left out is said on stderr."""
+    rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")))
+    present = rows["gpu"].unique(maintain_order=True).to_list()
+    for name in gpus:
+        check_name(f"GPU type in {data}", name, present)
+    rows = rows.filter(rows["gpu"].is_in(list(gpus) or present))
+    counts = rows["gpu"].value_counts(sort=True)
+    few = dict(counts.filter(counts["count"] < MIN_ROWS).iter_rows())
+    left_out |= {f"GPU type {name} has fewer than {MIN_ROWS}": n for name, n in few.items()}
+    rows = rows.filter(~rows["gpu"].is_in(list(few)))
+    for reason, n in left_out.items():
+        click.echo(f"left out: {n:,} rows: {reason}", err=True)
+    if rows.is_empty():
+        msg = f"{data}: no GPU type has the {MIN_ROWS} usable rows that a fit needs"
+        raise ProfileError(msg)
+    return rows, rows["gpu"].unique(maintain_order=True).to_list()
+
+
+def _fragment(data: Path, rows: pl.DataFrame, fitted: Mapping[str, GpuType], summary: pl.DataFrame) -> str:
+    """The coefficients as in `sim/catalog/gpus.yaml`."""
+    lines = []
+    for name, gpu in fitted.items():
+        sources = rows.filter(rows["gpu"] == name)["source"].drop_nulls().unique(maintain_order=True)
+        source = "; ".join([f"hetserve profile fit {data.name} --gpu {name}", *sources])
+        lines += [f"{name}:", "  coefficients:"]
+        for key, value in catalog_entry(gpu, summary, source).items():
+            if key == "allreduce":
+                lines.append("    allreduce:  # by tp: latency of one all-reduce, and its bandwidth")
+                lines += [f"      {tp}: {_flow(cost)}" for tp, cost in value.items()]
+            else:
+                text = _flow(value) if isinstance(value, dict) else yaml.safe_dump(value, width=10**6).split("\n...")[0]
+                lines.append(f"    {key}: {text.strip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: object) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).strip()

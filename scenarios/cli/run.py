@@ -1,0 +1,208 @@
+"""The commands that plan and run one scenario: `hetserve demo`, `plan` and `run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from planners import write_lp as write
+from planners.shedding import penalty_usd_per_h
+from scenarios.cli.errors import NoPlan
+from scenarios.cli.options import (
+    check_can_write,
+    force_option,
+    jobs_option,
+    json_option,
+    out_option,
+    planner_option,
+    progress_option,
+    replace_option,
+    scenario_options,
+    seed_option,
+    seeds_of,
+    writing,
+)
+from scenarios.cli.printing import print_json, print_tables, report
+from scenarios.errors import RunError
+from scenarios.file.load import load
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.report.progress import ProgressBar
+from scenarios.report.tables import plan_tables
+from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.plan import planner_choice
+from scenarios.runs.row import Row
+from scenarios.runs.series import run_rows
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where results are kept.")
+@json_option
+@progress_option
+def demo(out: Path | None, as_json: bool, progress: bool | None) -> None:
+    """Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"""
+    out = _unused(Path("runs/demo")) if out is None else out
+    loaded = load("demo")
+    if not as_json:
+        click.echo(loaded.scenario.description)
+    rows = _run(loaded, out, progress=progress)
+    report(rows, None, "json" if as_json else "table")
+    if not as_json:
+        click.echo(f"\nResults: {out}")
+        following = {
+            "hetserve new my-scenario --template demo": "a copy of this question, to make it yours",
+            "hetserve plan demo": "what the milp planner rents, and who serves what",
+            f"hetserve show {out}": "all metrics",
+        }
+        width = max(map(len, following))
+        for head, (command, meaning) in zip(("Next:", "", ""), following.items(), strict=True):
+            click.echo(f"{head:8} {command:{width}}  {meaning}")
+
+
+def _unused(directory: Path) -> Path:
+    """The directory, with a number added if it exists."""
+    candidate, n = directory, 1
+    while candidate.exists():
+        n += 1
+        candidate = directory.with_name(f"{directory.name}-{n}")
+    return candidate
+
+
+@click.command()
+@scenario_options
+@planner_option
+@seed_option
+@click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Write the linear program to FILE.")  # fmt: skip
+@replace_option
+@json_option
+@progress_option
+def plan(
+    file: str, scenario: str | None, sets: Sequence[str], planner: str | None, seed: int | None, write_lp: Path | None,
+    force: bool, as_json: bool, progress: bool | None,
+) -> None:  # fmt: skip
+    """Say what to rent and which requests to send where, without a simulation.
+
+    FILE is a scenario file, or the name of a scenario of the library.
+    """
+    if write_lp is not None:
+        check_can_write(write_lp, force=force)
+    planner = planner or "milp"
+    loaded = load(file, scenario, sets)
+    with ProgressBar(is_wanted=progress) as bar:
+        bar.stage("requests and capacities")
+        job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
+        if write_lp is not None:
+            with writing(write_lp):
+                write(job.problem, write_lp)
+        bar.stage(f"planning with {planner}")
+        found = job.plan(planner_choice(loaded, planner))
+    data = found.to_dict(job.problem)
+    if as_json:
+        print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
+    elif found.objective is not None:
+        print_tables(*plan_tables(data))
+        unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
+        bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
+        click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
+        if shed_usd_per_h > 0 and found.objective_name == "cost":
+            fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
+            click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
+        click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
+        left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
+        click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
+    if found.objective is None:
+        raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
+
+
+@click.command()
+@scenario_options
+@planner_option
+@click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+              help="Serve these requests instead of the scenario's.")  # fmt: skip
+@click.option("--reader", metavar="NAME", help="How to read --trace; see: hetserve list readers.")
+@seed_option
+@out_option
+@force_option
+@jobs_option
+@json_option
+@progress_option
+def run(
+    file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
+    trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
+    force: bool, as_json: bool, progress: bool | None,
+) -> None:  # fmt: skip
+    """Plan with one planner and simulate its fleet.
+
+    FILE is a scenario file, or the name of a scenario of the library.
+    """
+    if (trace is None) != (reader is None):
+        msg = "--trace and --reader go together"
+        raise click.UsageError(msg)
+    if planner is not None and plan_file is not None:
+        msg = "--planner and --plan exclude each other"
+        raise click.UsageError(msg)
+    if trace is not None and reader is not None:
+        sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
+    loaded = load(file, scenario, sets)
+    if plan_file is not None:
+        rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
+    else:
+        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
+    report(rows, None, "json" if as_json else "table")
+    if not as_json:
+        for row in rows:
+            counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
+            said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
+            nobody = "none arrived in the time that counts, between sim.warmup_s and sim.cooldown_s before the end"
+            click.echo(f"Requests: {', '.join(said) or nobody}")
+        click.echo(f"Results:  {out}")
+
+
+_STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unfinished")
+
+
+def _run(
+    loaded: LoadedScenario, out: Path, *, planner: str | None = None, seed: int | None = None,
+    force: bool = False, jobs: int = 1, progress: bool | None = None,
+) -> list[Row]:  # fmt: skip
+    planners = None if planner is None else [planner_choice(loaded, planner)]
+    check_can_write(out)
+    with ProgressBar(is_wanted=progress) as bar:
+        return run_rows(
+            loaded, out, planners=planners, seeds=seeds_of(loaded, seed), force=force, n_jobs=jobs, watcher=bar
+        )
+
+
+def _replay(
+    loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
+) -> Row:
+    check_can_write(out)
+    with ProgressBar(is_wanted=progress) as bar:
+        bar.stage("requests")
+        job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
+        choice = PlannerChoice(name="given", label="given")
+        if not force:
+            job.check_is_new(out, [choice])
+        deployment, plan_data = job.read_plan(plan_file)
+        bar.stage("simulating the given fleet", job.n_requests)
+        result = job.simulate(choice.label, deployment, plan_data, bar.progress)
+        job.save(Served(result, (Step(0.0, plan_data, deployment),)), out, force=force)
+    return Row.from_result(result)
+
+
+def _stream_from(loaded: LoadedScenario, trace: Path, reader: str) -> list[str]:
+    """Replace the only stream of a scenario by a trace."""
+    streams = loaded.scenario.workload
+    if len(streams) != 1:
+        msg = f"--trace replaces the only stream of a scenario; {loaded.label} has {len(streams)}: use --set"
+        raise RunError(msg)
+    ((name, stream),) = streams.items()
+    value = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
+    return [f"workload.{name}={json.dumps(value)}"]

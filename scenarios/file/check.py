@@ -1,0 +1,248 @@
+"""Checks of a scenario that need more than its schema: names that must exist, numbers that must fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from planners import Feature, PlannerError, get_planner
+from scenarios.file.catalog import make_catalog
+from scenarios.file.schema import (
+    AiconfiguratorTimes,
+    FileTimeline,
+    GivenCapacity,
+    Grid,
+    HistogramLengths,
+    Piecewise,
+    Scenario,
+    StepsTimeline,
+    Synthetic,
+    TableTimes,
+    TraceFile,
+    TypeLengths,
+)
+from scenarios.file.timeline import make_timeline
+from scenarios.file.yaml_lines import FieldPath
+from sim import LENGTH_PREDICTORS, router_names
+from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
+from traces import READERS, TraceError, WorkloadGrid, nearest
+
+Finding = tuple[FieldPath, str]
+
+SHARE_TOLERANCE = 0.02  # the published mixes of arXiv:2502.00722 are rounded to 1 %
+
+
+def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
+    """All that is wrong, as (field, message)."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: _check_gpus(scenario),
+        lambda: _check_market(scenario, folder),
+        lambda: _check_streams(scenario, folder),
+        lambda: _check_grids(scenario),
+        lambda: _check_slo(scenario),
+        lambda: _check_capacity(scenario),
+        lambda: _check_shedding(scenario),
+        lambda: _check_planners(scenario),
+        lambda: _check_sim(scenario, folder),
+        lambda: _check_overrides(scenario),
+    )
+    return [finding for check in checks for finding in check()]
+
+
+def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
+    known = make_catalog(scenario).gpus
+    for name, gpu in scenario.cluster.gpus.items():
+        if name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
+            message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs memory_gib"
+            yield ("cluster", "gpus", name), f"{message} and usd_per_h"
+
+
+def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    path: FieldPath = ("cluster", "availability")
+    given = scenario.cluster.availability
+    if isinstance(given, FileTimeline) and not (folder / given.path).is_file():
+        yield (*path, "path"), f"no such file: {folder / given.path}"
+        return
+    for index, step in enumerate(given.changes if isinstance(given, StepsTimeline) else ()):
+        for field in ("gpus", "usd_per_h"):
+            for gpu in getattr(step, field):
+                if gpu not in scenario.cluster.gpus:
+                    hint = nearest(gpu, scenario.cluster.gpus)
+                    yield (*path, "changes", index, field, gpu), f"unknown GPU type {gpu!r}: {hint}"
+                    return
+    try:
+        make_timeline(scenario, folder)
+    except TraceError as error:
+        yield path, str(error)
+    if given is None:
+        for index, choice in enumerate(scenario.planners):
+            if choice.policy != "static":
+                message = f"{choice.policy!r} needs cluster.availability, perhaps of the kind 'constant'"
+                yield ("planners", index, "policy"), message
+
+
+def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    is_given = isinstance(scenario.planning.capacity, GivenCapacity)
+    if not scenario.workload and not is_given:
+        yield ("workload",), "is missing: without requests there is nothing to plan for"
+    known = tuple(make_catalog(scenario).models)
+    for name, stream in scenario.workload.items():
+        path: FieldPath = ("workload", name)
+        if stream.model is not None and stream.model not in known:
+            yield (*path, "model"), f"unknown model {stream.model!r}: {nearest(stream.model, known)}"
+        if isinstance(stream, TraceFile):
+            if stream.reader not in READERS:
+                yield (*path, "reader"), f"unknown reader {stream.reader!r}: {nearest(stream.reader, READERS)}"
+            if not (folder / stream.path).is_file():
+                yield (*path, "path"), f"no such file: {folder / stream.path}"
+        if isinstance(stream, Synthetic):
+            yield from _check_synthetic(stream, path)
+
+
+def _check_grids(scenario: Scenario) -> Iterator[Finding]:
+    grids: dict[FieldPath, Grid] = {("planning", "grid"): scenario.planning.grid}
+    for name, stream in scenario.workload.items():
+        if isinstance(stream, Synthetic) and isinstance(stream.lengths, TypeLengths):
+            grids["workload", name, "lengths", "grid"] = stream.lengths.grid
+    for path, grid in grids.items():
+        message = _why_no_grid(grid)
+        if message:
+            yield path, message
+
+
+def _why_no_grid(grid: Grid) -> str:
+    """What is wrong with a grid; nothing if it is one."""
+    try:
+        WorkloadGrid(grid.prompt_tokens, grid.output_tokens)
+    except TraceError as error:
+        return str(error)
+    return ""
+
+
+def _check_slo(scenario: Scenario) -> Iterator[Finding]:
+    named = {stream.model for stream in scenario.workload.values()}
+    served = sorted(make_catalog(scenario).models if None in named else {name for name in named if name})
+    for model in scenario.slo.by_model:
+        if model not in served:
+            allowed = nearest(model, served) or "the scenario has no workload"
+            yield ("slo", "by_model", model), f"no requests for model {model!r}: {allowed}"
+
+
+def _check_synthetic(stream: Synthetic, path: FieldPath) -> Iterator[Finding]:
+    arrivals, lengths = stream.arrivals, stream.lengths
+    if isinstance(arrivals, Piecewise):
+        n_times, n_rates = len(arrivals.times_s), len(arrivals.rates_rps)
+        if n_times != n_rates or not n_times:
+            yield (*path, "arrivals"), f"{n_times} times_s and {n_rates} rates_rps; there must be as many, at least one"
+    if isinstance(lengths, TypeLengths) and not _why_no_grid(lengths.grid):
+        n_types = len(lengths.grid.prompt_tokens) * len(lengths.grid.output_tokens)
+        if len(lengths.shares) != n_types:
+            yield (*path, "lengths", "shares"), f"{len(lengths.shares)} shares for {n_types} workload types"
+        elif abs(sum(lengths.shares) - 1) > SHARE_TOLERANCE:
+            yield (*path, "lengths", "shares"), f"the shares sum to {sum(lengths.shares):g}, not to 1"
+    if isinstance(lengths, HistogramLengths):
+        for field in ("prompt_knots", "output_knots"):
+            knots = getattr(lengths, field)
+            if len(knots) < 2 or knots[0][0] != 0 or knots[-1][0] != 1 or list(knots) != sorted(knots):
+                yield (*path, "lengths", field), "knots go from probability 0 to 1 in ascending order"
+
+
+def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
+    capacity = scenario.planning.capacity
+    if not isinstance(capacity, GivenCapacity):
+        return
+    path: FieldPath = ("planning", "capacity")
+    if scenario.workload:
+        yield ("workload",), "is of no use where capacities are given: requests are counted in planning.capacity"
+    for name, candidate in capacity.candidates.items():
+        for gpu in candidate.gpus:
+            if gpu not in scenario.cluster.gpus:
+                hint = nearest(gpu, scenario.cluster.gpus)
+                yield (*path, "candidates", name, "gpus", gpu), f"unknown GPU type {gpu!r}: {hint}"
+        n_given, n_types = len(candidate.capacity_rps), len(capacity.requests)
+        if n_given != n_types:
+            message = f"{n_given} capacities for {n_types} workload types: {', '.join(capacity.requests)}"
+            yield (*path, "candidates", name, "capacity_rps"), message
+
+
+def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
+    planning = scenario.planning
+    if isinstance(planning.capacity, GivenCapacity):
+        names = list(planning.capacity.requests)
+    elif _why_no_grid(planning.grid):
+        return
+    else:
+        grid = WorkloadGrid(planning.grid.prompt_tokens, planning.grid.output_tokens)
+        names = [kind.name for kind in grid.types]
+    for name in planning.shed_usd_per_request if isinstance(planning.shed_usd_per_request, dict) else ():
+        if name not in names:
+            yield ("planning", "shed_usd_per_request", name), f"unknown workload type {name!r}: {nearest(name, names)}"
+
+
+def _check_planners(scenario: Scenario) -> Iterator[Finding]:
+    if not scenario.planners:
+        yield ("planners",), "names no planner"
+    seen: set[str] = set()
+    for index, choice in enumerate(scenario.planners):
+        try:
+            planner = get_planner(choice.name, choice.options)
+        except PlannerError as error:
+            yield ("planners", index), str(error)
+        else:
+            if choice.policy == "replan_sticky" and Feature.SWITCHING not in planner.features:
+                message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
+                yield ("planners", index, "policy"), message
+        if choice.label in seen:
+            yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
+        seen.add(choice.label)
+        gpu = choice.name.partition(":")[2]
+        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
+            yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+    if len(set(scenario.seeds)) != len(scenario.seeds) or not scenario.seeds:
+        yield ("seeds",), "must be one or more different numbers"
+
+
+def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    sim = scenario.sim
+    if sim.router not in router_names():
+        yield ("sim", "router"), f"unknown router {sim.router!r}: {nearest(sim.router, router_names())}"
+    if sim.length_predictor not in LENGTH_PREDICTORS:
+        hint = nearest(sim.length_predictor, LENGTH_PREDICTORS)
+        yield ("sim", "length_predictor"), f"unknown length predictor {sim.length_predictor!r}: {hint}"
+    if sim.horizon_s is not None and sim.warmup_s + sim.cooldown_s >= sim.horizon_s:
+        message = f"with cooldown_s {sim.cooldown_s:g}, {sim.warmup_s:g} leaves nothing of horizon_s {sim.horizon_s:g}"
+        yield ("sim", "warmup_s"), message
+    times = sim.service_time
+    if isinstance(times, TableTimes) and not (folder / times.path).is_file():
+        yield ("sim", "service_time", "path"), f"no such file: {folder / times.path}"
+    if isinstance(times, AiconfiguratorTimes) and not is_installed():
+        yield ("sim", "service_time", "kind"), f"aiconfigurator {NOT_INSTALLED}"
+    limits = sim.limits
+    budget = limits.max_batched_tokens
+    if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:
+        yield ("sim", "limits", "max_seqs"), f"is {limits.max_seqs}, more than max_batched_tokens, {budget}"
+
+
+def _check_overrides(scenario: Scenario) -> Iterator[Finding]:
+    for name, overrides in scenario.scenarios.items():
+        for index, override in enumerate(overrides):
+            if override not in scenario.overrides:
+                hint = nearest(override, scenario.overrides)
+                yield ("scenarios", name, index), f"unknown override {override!r}: {hint}"
+    for index, override in enumerate(scenario.planning.cases):
+        path: FieldPath = ("planning", "cases", index)
+        if override not in scenario.overrides:
+            yield path, f"unknown override {override!r}: {nearest(override, scenario.overrides)}"
+        elif override in scenario.planning.cases[:index]:
+            yield path, f"{override!r} is named twice"
+        for field in scenario.overrides.get(override, {}):
+            if not _is_of_a_case(field):
+                message = "a case may change workload, cluster.gpus.*.available and planning.capacity.requests only"
+                yield ("overrides", override, field), message
+
+
+def _is_of_a_case(field: str) -> bool:
+    match field.split("."):
+        case ["workload", *_] | ["planning", "capacity", "requests", *_] | ["cluster", "gpus", _, "available"]:
+            return True
+    return False

@@ -1,0 +1,70 @@
+"""A scenario ready for use, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from scenarios.file.catalog import make_catalog
+from scenarios.file.schema import Scenario
+from scenarios.file.timeline import make_timeline
+from sim import Catalog
+from traces import AvailabilityTimeline
+
+
+@dataclass(frozen=True)
+class LoadedScenario:
+    """A scenario ready for use.
+
+    Attributes:
+        scenario: What the file says, overrides applied.
+        name: Which of the file's scenarios; None for the file as it stands.
+        label: Name of the file's scenario, and after a plus sign which of its scenarios.
+        folder: Where relative paths start.
+        changes: What overrides and `--set` changed, as `path: old -> new`.
+        cases: The scenario in other circumstances, by the name of the override that makes them.
+    """
+
+    scenario: Scenario
+    name: str | None
+    label: str
+    folder: Path
+    changes: tuple[str, ...]
+    cases: tuple[tuple[str, Scenario], ...] = ()
+
+    @cached_property
+    def timeline(self) -> AvailabilityTimeline | None:
+        """What can be rented over time; None if that does not change.
+
+        Raises:
+            TraceError: See `make_timeline`.
+        """
+        return make_timeline(self.scenario, self.folder)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """GPU types and models that the scenario can name."""
+        return make_catalog(self.scenario)
+
+    def resolved_yaml(self) -> str:
+        """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
+        data = self.scenario.model_dump(mode="json", exclude={"scenarios", "matrix"})
+        overrides = {name: data["overrides"][name] for name, _ in self.cases}
+        data["overrides"] = overrides
+        parts = (*data["workload"].values(), data["sim"]["service_time"], data["cluster"]["availability"] or {})
+        for part in parts:
+            if "path" in part:
+                part["path"] = self._absolute(part["path"])
+            if "capacity" in part.get("options", ()):
+                part["options"]["capacity"] = self._absolute(part["options"]["capacity"])
+        for override in overrides.values():
+            for field, value in override.items():
+                if field.endswith(".path"):
+                    override[field] = self._absolute(value)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+    def _absolute(self, path: str) -> str:
+        return str((self.folder / path).resolve())

@@ -1,0 +1,131 @@
+"""What a scenario file may say of planning: the problem, its capacities, and the planners."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from scenarios.file.schema.part import NonNegativeFloat, Part
+from scenarios.file.schema.workload import Grid
+
+
+class GivenCandidate(Part):
+    """A replica configuration whose capacities are known."""
+
+    gpus: dict[str, PositiveInt] = Field(min_length=1)
+    """GPUs of each type that a replica takes."""
+    capacity_rps: tuple[NonNegativeFloat, ...]
+    """Requests/s of each workload type that a replica serves."""
+
+
+class GivenCapacity(Part):
+    """Replica configurations and their capacities as a table, instead of from the service-time model."""
+
+    kind: Literal["given"]
+    requests: dict[str, NonNegativeFloat] = Field(min_length=1)
+    """Number of requests of each workload type, or for the objective `cost` requests/s."""
+    candidates: dict[str, GivenCandidate] = Field(min_length=1)
+    """Replica configurations by name."""
+
+
+class ClosedFormCapacity(Part):
+    """Capacities from the service-time model: the steady state of a batch that memory limits, in closed form."""
+
+    kind: Literal["closed_form"] = "closed_form"
+    beside_mix: bool = True
+    """Whether they allow for the other types on a replica; false: as if each type were alone, as arXiv:2502.00722."""
+
+
+class SimulatedCapacity(Part):
+    """Capacities measured in the simulator, and kept for the next time."""
+
+    kind: Literal["simulated"]
+    beside_mix: bool = True
+    """As for the closed form."""
+
+
+def _from_kind(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Capacity = Annotated[
+    GivenCapacity | ClosedFormCapacity | SimulatedCapacity, Field(discriminator="kind"), BeforeValidator(_from_kind)
+]
+
+
+class Replanning(Part):
+    """When a planner whose policy is to replan does so, and with what."""
+
+    triggers: tuple[Literal["change", "period", "slo"], ...] = ("change",)
+    """A change of the market, the end of a period, requests that miss the SLO."""
+    delay_s: NonNegativeFloat = 30.0
+    """From the trigger until the new plan takes effect."""
+    period_s: PositiveFloat = 900.0
+    """Time between two plans, for `period`."""
+    window_s: PositiveFloat = 600.0
+    """The requests of so much time are what the next plan is for, and whose SLO is looked at."""
+    min_gap_s: NonNegativeFloat = 300.0
+    """Shortest time between two plans for the SLO."""
+    min_gain: NonNegativeFloat = 0.02
+    """A fleet that can stay is changed only if that makes the objective so much better."""
+    hold_s: PositiveFloat = 3600.0
+    """How long `replan_sticky` expects a plan to stay: a start has to pay within that time."""
+
+
+class PreviousFleet(Part):
+    """The fleet that runs already, and what is lost if it is changed."""
+
+    replicas: dict[str, PositiveInt] = {}
+    """Replicas that run, by the name of their configuration; those whose GPUs are gone are left out."""
+    start_s: NonNegativeFloat = 0.0
+    """Time from renting a replica until it serves; it is paid for meanwhile."""
+    drain_s: NonNegativeFloat = 0.0
+    """Time from stopping a replica until it is no longer paid for."""
+    hold_s: PositiveFloat = 3600.0
+    """How long the next fleet is to stay; what is lost is spread over it."""
+
+
+class Planning(Part):
+    """What to plan for."""
+
+    budget_usd_per_h: NonNegativeFloat
+    """Most that the fleet may cost, with what it stops of the previous one."""
+    objective: Literal["throughput", "makespan", "cost"] = "throughput"
+    """The largest multiple of the offered mix carried, the shortest time for all requests, or the cheapest fleet."""
+    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
+    """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
+    capacity: Capacity = ClosedFormCapacity()
+    max_configurations: PositiveInt | None = None
+    """Most replica configurations of which any may be rented; by default any number."""
+    max_gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Largest share of the fleet's GPUs that may be of one type, counted in GPUs."""
+    previous: PreviousFleet | None = None
+    """The fleet that runs already; by default nothing does, or nothing is lost by changes."""
+    shed_usd_per_request: NonNegativeFloat | dict[str, NonNegativeFloat] | None = None
+    """Penalty for a request that is not served, of all workload types or by their names; the others must be served."""
+    cases: tuple[str, ...] = ()
+    """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
+    time_limit_s: PositiveFloat = 60.0
+    replanning: Replanning = Replanning()
+
+
+class PlannerChoice(Part):
+    """A planner and its options; one without options may be given by its name alone."""
+
+    name: str
+    options: dict[str, Any] = {}
+    policy: Literal["static", "replan", "replan_sticky", "oracle"] = "static"
+    """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
+    label: str = ""
+    """What it is called in results, if one planner stands twice; by default its name, and a policy but `static`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or "name" not in value:
+            return value
+        policy = value.get("policy", "static")
+        return {"label": value["name"] if policy == "static" else f"{value['name']}-{policy}"} | value

@@ -1,0 +1,56 @@
+"""A scenario file as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from scenarios.file.schema.market import Cluster
+from scenarios.file.schema.part import NonNegativeInt, Part
+from scenarios.file.schema.planning import PlannerChoice, Planning
+from scenarios.file.schema.sim import Sim
+from scenarios.file.schema.workload import Slo, Stream
+
+
+class Model(Part):
+    """Architecture of a model that the catalog does not have."""
+
+    n_layers: PositiveInt
+    hidden_size: PositiveInt
+    n_heads: PositiveInt
+    n_kv_heads: PositiveInt
+    head_dim: PositiveInt
+    ffn_size: PositiveInt
+    vocab_size: PositiveInt
+    max_context_tokens: PositiveInt
+    source: str
+    """Where these numbers come from."""
+
+
+class Scenario(Part):
+    """A question: this market, this workload, this budget; which planner answers it best?"""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+    description: str = ""
+    models: dict[str, Model] = {}
+    """Models that the catalog does not have, by name."""
+    cluster: Cluster
+    workload: dict[str, Stream] = {}
+    """Streams of requests by name, served together. May be left out only where capacities are given."""
+    slo: Slo = Slo()
+    planning: Planning
+    planners: tuple[PlannerChoice, ...] = tuple(
+        PlannerChoice(name=name) for name in ("homogeneous", "uniform", "greedy", "milp")
+    )
+    """Planners to compare; the first is the baseline."""
+    sim: Sim = Sim()
+    seeds: tuple[NonNegativeInt, ...] = (0,)
+    """One run for each."""
+    overrides: dict[str, dict[str, Any]] = {}
+    """Named patches: for each a new value for dotted paths, as in `planning.budget_usd_per_h: 60`."""
+    scenarios: dict[str, tuple[str, ...]] = {}
+    """Named lists of overrides, applied together."""
+    matrix: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Alternatives by axis: each combination, one override of each axis, is a scenario named `a-b-c` after them."""

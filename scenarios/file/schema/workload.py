@@ -1,0 +1,152 @@
+"""What a scenario file may say of the requests: streams, arrivals, lengths and what they expect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from scenarios.file.schema.part import NonNegativeFloat, Part, Share
+
+
+class Poisson(Part):
+    """Independent arrivals at a constant rate."""
+
+    kind: Literal["poisson"]
+    rate_rps: PositiveFloat
+
+
+class Gamma(Part):
+    """Gamma-distributed gaps: bursts if cv > 1, regular arrivals if cv < 1."""
+
+    kind: Literal["gamma"]
+    rate_rps: PositiveFloat
+    cv: PositiveFloat
+    """Coefficient of variation of the gaps."""
+
+
+class Piecewise(Part):
+    """Poisson arrivals at a rate that changes in steps; the last rate goes on."""
+
+    kind: Literal["piecewise"]
+    times_s: tuple[NonNegativeFloat, ...]
+    """Start of each step, from 0."""
+    rates_rps: tuple[NonNegativeFloat, ...]
+
+
+class Diurnal(Part):
+    """A rate that follows a sine over 24 hours."""
+
+    kind: Literal["diurnal"]
+    mean_rate_rps: PositiveFloat
+    peak_to_trough: PositiveFloat
+    peak_hour: NonNegativeFloat
+    cv: PositiveFloat = 1.0
+
+
+class AllAtOnce(Part):
+    """All requests at time 0, for makespans."""
+
+    kind: Literal["all_at_once"]
+
+
+Arrivals = Annotated[Poisson | Gamma | Piecewise | Diurnal | AllAtOnce, Field(discriminator="kind")]
+
+
+class Grid(Part):
+    """Workload types: all pairs of a prompt length and an output length, both in descending order."""
+
+    prompt_tokens: tuple[PositiveInt, ...]
+    output_tokens: tuple[PositiveInt, ...]
+
+
+class TypeLengths(Part):
+    """Requests of the workload types of a grid, each with exactly the type's lengths."""
+
+    kind: Literal["types"]
+    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
+    """By default the nine types of arXiv:2502.00722."""
+    shares: tuple[Share, ...]
+    """Share of each type."""
+    order: Literal["row_major", "reversed"] = "row_major"
+    """How the shares are listed: from the longest prompt and output down, prompts first, or the other way round."""
+
+
+class LogNormalLengths(Part):
+    """Log-normal lengths by their median and 90 % quantile."""
+
+    kind: Literal["lognormal"]
+    prompt_tokens_p50: PositiveFloat
+    prompt_tokens_p90: PositiveFloat
+    output_tokens_p50: PositiveFloat
+    output_tokens_p90: PositiveFloat
+
+
+class HistogramLengths(Part):
+    """Lengths by their quantiles: pairs of a probability and a length, from 0 to 1."""
+
+    kind: Literal["histogram"]
+    prompt_knots: tuple[tuple[Share, PositiveFloat], ...]
+    output_knots: tuple[tuple[Share, PositiveFloat], ...]
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+
+
+Lengths = Annotated[TypeLengths | LogNormalLengths | HistogramLengths, Field(discriminator="kind")]
+
+
+class AzureConvLike(Part):
+    """Requests like those of the Azure 2023 conversation trace."""
+
+    kind: Literal["azure_conv_like"]
+    model: str
+    n_requests: PositiveInt
+    rate_rps: PositiveFloat = 5.53
+
+
+class Synthetic(Part):
+    """Generated requests."""
+
+    kind: Literal["synthetic"]
+    model: str
+    n_requests: PositiveInt
+    arrivals: Arrivals
+    lengths: Lengths
+
+
+class TraceFile(Part):
+    """Requests from a file."""
+
+    kind: Literal["trace"]
+    model: str | None = None
+    """Which model serves them all; by default the one that the file names for each."""
+    path: Path
+    """Relative to the scenario file."""
+    reader: str
+    """See `hetserve list readers`."""
+    options: dict[str, Any] = {}
+    """Options of the reader."""
+    head: PositiveInt | None = None
+    """Only the first so many requests."""
+    rate_factor: PositiveFloat = 1.0
+    """Arrivals so many times as fast as in the file."""
+
+
+Stream = Annotated[AzureConvLike | Synthetic | TraceFile, Field(discriminator="kind")]
+
+
+class LatencyLimits(Part):
+    """Latency limits of a request; what is left out is not asked for."""
+
+    ttft_s: PositiveFloat | None = None
+    tpot_s: PositiveFloat | None = None
+    e2e_s: PositiveFloat | None = None
+
+
+class Slo(LatencyLimits):
+    """Service-level objective of each request."""
+
+    attainment: Share = 0.99
+    """Share of requests that should meet it."""
+    by_model: dict[str, LatencyLimits] = {}
+    """Instead of these limits, those of single models."""

@@ -1,0 +1,37 @@
+"""From a scenario to its market: what can be rented over time, and the rules of taking it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim import Failures, Market
+from sim.units import GIGA, HOUR_S
+from traces import constant_availability
+
+if TYPE_CHECKING:
+    from scenarios.file.loaded import LoadedScenario
+
+
+def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
+    """The market, its rules and failures; None if what can be rented does not change and nothing fails.
+
+    Raises:
+        TraceError: See `make_timeline`.
+    """
+    scenario = loaded.scenario
+    timeline = loaded.timeline
+    given = scenario.sim.failures
+    if timeline is None:
+        if given is None:
+            return None
+        counts = {name: gpu.available for name, gpu in scenario.cluster.gpus.items()}
+        timeline = constant_availability(counts, market=scenario.cluster.market)
+    rules = scenario.sim.interruption
+    return Market(
+        timeline,
+        kind=scenario.cluster.market,
+        victims=rules.victims,
+        interrupted=rules.interrupted,
+        load_bandwidth_bytes_per_s=rules.load_bandwidth_gb_per_s * GIGA,
+        failures=None if given is None else Failures(given.mtbf_h * HOUR_S, given.mttr_s, seed),
+    )

@@ -1,0 +1,105 @@
+"""From a scenario to models, GPU types, service times and the SLO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import sha256
+from importlib.metadata import version
+
+from planners import SimulatedCapacity
+from scenarios.file import schema
+from scenarios.file.catalog import make_catalog
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.timeline import offers_at
+from sim import (
+    SLO,
+    AiconfiguratorServiceTime,
+    CompactServiceTime,
+    GpuType,
+    ModelSpec,
+    ServiceTimeModel,
+    TableServiceTime,
+)
+from sim.units import GIB, GIGA
+
+
+def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
+    """The models that the scenario can use: its own, and the catalog's."""
+    return dict(make_catalog(scenario).models)
+
+
+def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
+    """The GPU types on the market, at the prices that it begins with.
+
+    Raises:
+        TraceError: The market's file cannot be read.
+    """
+    scenario = loaded.scenario
+    offers = offers_at(scenario, loaded.timeline)
+    catalog = loaded.catalog
+    gpus = {}
+    for name, offer in scenario.cluster.gpus.items():
+        known = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))
+        prices = (offers[name].usd_per_h, offer.usd_per_h, known.usd_per_h)
+        price = next(price for price in prices if price is not None)
+        memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)
+        gpus[name] = replace(known, usd_per_h=price, memory_bytes=memory_bytes)
+    return gpus
+
+
+def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
+    """The service-time model.
+
+    Raises:
+        ProfileError: A table cannot be used.
+        SettingsError: A package that it needs is not installed.
+    """
+    match loaded.scenario.sim.service_time:
+        case schema.CompactTimes() as settings:
+            return CompactServiceTime(
+                step_overhead_s=settings.step_overhead_s,
+                sequence_overhead_s=settings.sequence_overhead_s,
+                network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
+            )
+        case schema.TableTimes() as settings:
+            return TableServiceTime(
+                loaded.folder / settings.path,
+                gpu=settings.gpu,
+                model=settings.model,
+                tp=settings.tp,
+                step_overhead_s=settings.step_overhead_s,
+            )
+        case schema.AiconfiguratorTimes() as settings:
+            return AiconfiguratorServiceTime(
+                settings.backend,
+                settings.version,
+                step_overhead_s=settings.step_overhead_s,
+                network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
+            )
+
+
+def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
+    """Measures capacities with the scenario's service times, and keeps them in the user's cache directory.
+
+    Raises:
+        ProfileError: A table of service times cannot be used.
+        SettingsError: A package for service times is not installed.
+    """
+    from platformdirs import user_cache_path
+
+    service_time = make_service_time(loaded)
+    settings = loaded.scenario.sim.service_time
+    key = settings.model_dump_json()
+    match settings:
+        case schema.TableTimes():
+            key += sha256((loaded.folder / settings.path).read_bytes()).hexdigest()
+        case schema.AiconfiguratorTimes():
+            key += version("aiconfigurator-core")
+    return SimulatedCapacity(service_time, key, user_cache_path("hetserve") / "capacities")
+
+
+def make_slo(scenario: schema.Scenario) -> SLO:
+    """The service-level objective."""
+    given = scenario.slo
+    by_model = tuple((model, SLO(**own.model_dump())) for model, own in sorted(given.by_model.items()))
+    return SLO(given.ttft_s, given.tpot_s, given.e2e_s, given.attainment, by_model)

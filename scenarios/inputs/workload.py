@@ -1,0 +1,109 @@
+"""From a scenario to its requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from scenarios.file import schema
+from scenarios.file.loaded import LoadedScenario
+from traces import (
+    AllAtOnce,
+    ArrivalProcess,
+    DiurnalArrivals,
+    FixedTypes,
+    GammaArrivals,
+    HistogramLengths,
+    LengthSampler,
+    LogNormalLengths,
+    PiecewiseArrivals,
+    PoissonArrivals,
+    Trace,
+    TraceError,
+    WorkloadGrid,
+    azure_conv_like,
+    nearest,
+    read,
+    synthesize,
+)
+
+
+def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
+    """All streams of a scenario in one trace; `slo_class` is the name of the stream.
+
+    Raises:
+        TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
+    """
+    streams = loaded.scenario.workload.items()
+    known = tuple(loaded.catalog.models)
+    traces = []
+    for index, (name, stream) in enumerate(streams):
+        trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index))
+        for model in trace.models:
+            if model not in known:
+                where = f"workload.{name}.model is not given, and {trace.source}"
+                msg = f"{where} asks for {model!r}: {nearest(model, known)}"
+                raise TraceError(msg)
+        traces.append(trace)
+    return traces[0].merge(*traces[1:]) if len(traces) > 1 else traces[0]
+
+
+def stream_seed(seed: int, index: int) -> int:
+    """Streams draw different numbers; the first keeps the seed, so that one stream alone is the generator's own."""
+    return seed if index == 0 else int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0])
+
+
+def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int) -> Trace:
+    match stream:
+        case schema.AzureConvLike():
+            trace = azure_conv_like(stream.n_requests, seed=seed, rate_rps=stream.rate_rps, model=stream.model)
+            return Trace.from_frame(trace.requests.drop("slo_class"), trace.source, slo_class=name)
+        case schema.Synthetic():
+            arrivals, lengths = _arrivals(stream.arrivals), _lengths(stream.lengths)
+            return synthesize(arrivals, lengths, stream.n_requests, seed=seed, model=stream.model, slo_class=name)
+        case schema.TraceFile():
+            trace = read(folder / stream.path, stream.reader, **({"slo_class": name} | stream.options))
+            if stream.model is not None:
+                trace = replace(trace, requests=trace.requests.with_columns(model=pl.lit(stream.model)))
+            trace = trace if stream.head is None else trace.head(stream.head)
+            return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
+
+
+def _arrivals(arrivals: schema.Arrivals) -> ArrivalProcess:
+    match arrivals:
+        case schema.Poisson():
+            return PoissonArrivals(arrivals.rate_rps)
+        case schema.Gamma():
+            return GammaArrivals(arrivals.rate_rps, arrivals.cv)
+        case schema.Piecewise():
+            return PiecewiseArrivals(arrivals.times_s, arrivals.rates_rps)
+        case schema.Diurnal():
+            return DiurnalArrivals(arrivals.mean_rate_rps, arrivals.peak_to_trough, arrivals.peak_hour, cv=arrivals.cv)
+        case schema.AllAtOnce():
+            return AllAtOnce()
+
+
+def _lengths(lengths: schema.Lengths) -> LengthSampler:
+    match lengths:
+        case schema.TypeLengths():
+            types = tuple((kind.prompt_tokens, kind.output_tokens) for kind in make_grid(lengths.grid).types)
+            shares = lengths.shares if lengths.order == "row_major" else lengths.shares[::-1]
+            total = sum(shares)
+            return FixedTypes(types, tuple(share / total for share in shares))
+        case schema.LogNormalLengths():
+            return LogNormalLengths(
+                lengths.prompt_tokens_p50,
+                lengths.prompt_tokens_p90,
+                lengths.output_tokens_p50,
+                lengths.output_tokens_p90,
+            )
+        case schema.HistogramLengths():
+            return HistogramLengths(lengths.prompt_knots, lengths.output_knots, lengths.rank_correlation)
+
+
+def make_grid(grid: schema.Grid) -> WorkloadGrid:
+    """The workload types of a grid."""
+    return WorkloadGrid(grid.prompt_tokens, grid.output_tokens)

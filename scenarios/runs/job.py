@@ -1,0 +1,188 @@
+"""One run: plan, simulate, keep the result."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from planners import Plan, PlanningProblem, PlanStatus, get_planner
+from scenarios.errors import RunError
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.inputs.market import make_market
+from scenarios.inputs.problem import make_problem
+from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
+from scenarios.inputs.workload import make_trace
+from scenarios.runs.directory import FORMAT, RESOLVED, run_directory
+from scenarios.runs.plan_file import deployment_to_dict, read_plan
+from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, compute_timeline, simulate
+from sim.protocols import Replanner
+from traces import Trace
+
+
+class Step(NamedTuple):
+    """What was to run from a time on, and the plan that it comes from."""
+
+    t_s: float
+    plan: dict[str, Any]
+    deployment: Deployment
+
+
+class Served(NamedTuple):
+    """A run, and all that was to run in its course."""
+
+    result: SimulationResult
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run to be made: a scenario, its requests for one seed, and the planning problem they pose."""
+
+    loaded: LoadedScenario
+    seed: int
+    trace: Trace | None
+    problem: PlanningProblem
+    service_time: ServiceTimeModel | None
+    market: Market | None
+    slo: SLO
+
+    @classmethod
+    def prepare(cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False) -> Job:
+        """Make the trace and the planning problem of one seed, perhaps with candidates that no best plan needs.
+
+        Raises:
+            TraceError: A trace cannot be read.
+            PlannerError: A model fits on no GPU type of the market.
+        """
+        trace = make_trace(loaded, seed) if loaded.scenario.workload else None
+        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated)
+        service_time = problem.trial.service_time if problem.trial is not None else None
+        slo = problem.trial.slo if problem.trial is not None else None
+        if slo is None:
+            slo = make_slo(loaded.scenario)
+        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), slo)
+
+    @property
+    def n_requests(self) -> int:
+        """Number of requests to serve."""
+        return 0 if self.trace is None else len(self.trace)
+
+    def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
+        """Make sure that no run of these planners is there already.
+
+        Raises:
+            RunError: There is one.
+        """
+        for choice in choices:
+            directory = self.directory(out, choice.label)
+            if directory.exists():
+                msg = f"{directory} exists already; choose another directory with --out or use --force"
+                raise RunError(msg)
+
+    def plan(self, choice: PlannerChoice) -> Plan:
+        """What a planner says."""
+        return replace(get_planner(choice.name, choice.options).plan(self.problem), planner=choice.label)
+
+    def deployment(self, plan: Plan) -> Deployment | None:
+        """What a plan wants to run; None if there is none."""
+        if plan.status is PlanStatus.OK and self.trace is None:
+            msg = f"{self.loaded.label} gives capacities instead of models: it can be planned, but not simulated"
+            raise RunError(msg)
+        return plan.deployment(self.problem)
+
+    def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
+        """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
+        scenario = self.loaded.scenario
+        return read_plan(path, make_models(scenario), make_gpu_types(self.loaded))
+
+    def directory(self, out: Path, planner: str) -> Path:
+        """Where the run of a planner is kept."""
+        return run_directory(out, self.loaded.label, planner, self.seed)
+
+    def simulate(
+        self,
+        planner: str,
+        deployment: Deployment,
+        plan: dict[str, Any],
+        progress: Callable[[float, int], None] | None = None,
+        trace: Trace | None = None,
+        n_jobs: int = 1,
+        replanner: Replanner | None = None,
+    ) -> SimulationResult:
+        """Serve the trace; the manifest says how the run came about.
+
+        Args:
+            planner: Name for the run.
+            deployment: What runs.
+            plan: Where it comes from, for the manifest.
+            progress: Called now and then with the simulated time and the number of requests arrived.
+            trace: Requests to serve instead of those that were planned for.
+            n_jobs: Processes to split the run over.
+            replanner: What changes the deployment during the run.
+        """
+        scenario = self.loaded.scenario
+        settings = scenario.sim
+        trace = self.trace if trace is None else trace
+        if trace is None or self.service_time is None:
+            msg = "there are no requests to simulate"
+            raise RunError(msg)
+        result = simulate(
+            deployment,
+            trace,
+            service_time=self.service_time,
+            router=settings.router,
+            length_predictor=settings.length_predictor,
+            stepping=settings.stepping,
+            horizon_s=settings.horizon_s,
+            prefix_caching=settings.prefix_caching,
+            prefix_segment_tokens=settings.prefix_segment_tokens,
+            market=self.market,
+            clients=None if settings.clients is None else Clients(**settings.clients.model_dump(), seed=self.seed),
+            max_queued_requests=settings.max_queued_requests,
+            replanner=replanner,
+            progress=progress,
+            n_jobs=n_jobs,
+        )
+        manifest = result.manifest | {
+            "format": FORMAT,
+            "hetserve": version("hetserve"),
+            "python": platform.python_version(),
+            "scenario": self.loaded.label,
+            "planner": planner,
+            "seed": self.seed,
+            "slo": asdict(self.slo),
+            "warmup_s": settings.warmup_s,
+            "cooldown_s": settings.cooldown_s,
+            "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
+            "changes": list(self.loaded.changes),
+            "plan": plan,
+        }
+        return replace(result, manifest=manifest)
+
+    def save(self, served: Served, out: Path, *, force: bool = False) -> Path:
+        """Keep a run; returns its directory.
+
+        Raises:
+            ResultError: The directory exists, or cannot be written.
+        """
+        result = served.result
+        directory = self.directory(out, result.manifest["planner"])
+        plans = [
+            {"t_s": step.t_s, "plan": step.plan, "deployment": deployment_to_dict(step.deployment)}
+            for step in served.steps
+        ]
+        files: dict[str, str | pl.DataFrame] = {
+            "plans.json": json.dumps(plans, indent=2) + "\n",
+            RESOLVED: self.loaded.resolved_yaml(),
+            "timeline.parquet": compute_timeline(result),
+        }
+        result.save(directory, files, force=force)
+        return directory

@@ -1,0 +1,43 @@
+"""One plan, of a scenario file or of one that is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planners import Plan
+from scenarios.file.load import load
+from scenarios.file.loaded import LoadedScenario
+from scenarios.file.schema import PlannerChoice
+from scenarios.runs.job import Job
+
+
+def plan(scenario: str | Path | LoadedScenario, planner: str = "milp", seed: int | None = None) -> Plan:
+    """Say what a planner rents for a scenario, and who serves what, without a simulation.
+
+    Args:
+        scenario: A file, the name of a scenario of the library, or one that `load` gave.
+        planner: Name of the planner, with the options that the scenario gives it, if it does.
+        seed: Seed of the requests, instead of the scenario's first.
+
+    Raises:
+        ScenarioError: The file is wrong.
+        TraceError, PlannerError, SimError: See `Job.prepare`.
+    """
+    loaded = loaded_of(scenario)
+    job = Job.prepare(loaded, loaded.scenario.seeds[0] if seed is None else seed)
+    return job.plan(planner_choice(loaded, planner))
+
+
+def loaded_of(scenario: str | Path | LoadedScenario) -> LoadedScenario:
+    """A scenario as it is, or from its file.
+
+    Raises:
+        ScenarioError: The file is wrong.
+    """
+    return scenario if isinstance(scenario, LoadedScenario) else load(str(scenario))
+
+
+def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
+    """The planner with the options that the scenario gives it, if it does."""
+    named = {choice.label: choice for choice in loaded.scenario.planners}
+    return named.get(planner, PlannerChoice(name=planner))

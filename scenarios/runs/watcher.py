@@ -1,0 +1,13 @@
+"""Who is told how a series of runs goes."""
+
+from __future__ import annotations
+
+
+class Watcher:
+    """Told how a series of runs goes; this one says nothing."""
+
+    def stage(self, description: str, n_requests: int | None = None) -> None:
+        """Something begins, perhaps the simulation of so many requests."""
+
+    def progress(self, simulated_s: float, n_arrived: int) -> None:
+        """So many requests have arrived."""

@@ -1,0 +1,1 @@
+"""Questions over several runs or plans: comparisons, stress, capacities, explanations."""

@@ -1,0 +1,130 @@
+"""Planners over many scenarios: how much one of them gains over each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from scenarios.errors import RunError
+from scenarios.runs.row import Row
+from scenarios.study.compare import Comparison
+
+LATENCIES = ("e2e_s_p50", "e2e_s_p90", "e2e_s_p99")
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What the baseline gains over another planner in one figure, in relative terms.
+
+    Attributes:
+        mean: Over the scenarios that both have a run of.
+        half_width: Of the 95 % interval of that mean over seeds, by Student's t; None with one seed.
+        largest: In a scenario, mean over its seeds.
+        smallest: Likewise; below 0 where the other planner is better.
+    """
+
+    mean: float
+    half_width: float | None
+    largest: float
+    smallest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A planner beside the baseline.
+
+    Attributes:
+        planner: Its name.
+        n_scenarios: Scenarios in which it has a run, for all seeds.
+        n_better: Those in which its throughput is higher than the baseline's by more than 0.5 %.
+        promised: Mean of what it promises / what the baseline promises, requests/s.
+        kept: Mean of what its fleets deliver within the SLO / what it promised or, if that is less, was offered.
+        throughput: By how much the baseline's throughput is higher.
+        latency: By how much the baseline's end-to-end latency is lower, by quantile.
+        solve_s: Mean time that planning took.
+    """
+
+    planner: str
+    n_scenarios: int
+    n_better: int
+    promised: float | None
+    kept: float | None
+    throughput: Gain | None
+    latency: dict[str, Gain | None]
+    solve_s: float | None
+
+
+def standings(comparison: Comparison) -> list[Standing]:
+    """All planners of a comparison beside its baseline, in the order of their first rows.
+
+    Raises:
+        RunError: A planner has two runs of one scenario with one seed.
+    """
+    first: dict[tuple[str, str, int], Row] = {}
+    for row in comparison.rows:
+        other = first.setdefault(row.key, row)
+        if other is not row:
+            scenario, planner, seed = row.key
+            msg = f"{scenario}, {planner}, seed {seed} is there twice: in {other.directory} and in {row.directory}"
+            raise RunError(msg)
+    frame = pl.DataFrame(
+        [
+            {
+                "scenario": row.scenario,
+                "planner": row.planner,
+                "seed": row.seed,
+                "throughput_rps": row.metrics.get("throughput_rps"),
+                "promised_rps": row.promised_rps,
+                "kept": row.kept_promise,
+                "solve_s": row.plan.get("solve_s"),
+                **{name: row.metrics.get(name) for name in LATENCIES},
+            }
+            for row in comparison.rows
+        ],
+        infer_schema_length=None,
+    )
+    baseline = frame.filter(pl.col("planner") == comparison.baseline)
+    pairs = frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
+    found = []
+    for planner in frame["planner"].unique(maintain_order=True):
+        mine = pairs.filter(pl.col("planner") == planner)
+        ran = mine.drop_nulls(["throughput_rps", "throughput_rps_baseline"])
+        by_scenario = ran.group_by("scenario").agg(pl.col("throughput_rps", "throughput_rps_baseline").mean())
+        better = pl.col("throughput_rps") > 1.005 * pl.col("throughput_rps_baseline")
+        found.append(
+            Standing(
+                planner=planner,
+                n_scenarios=by_scenario.height,
+                n_better=by_scenario.filter(better).height,
+                promised=_mean(mine, pl.col("promised_rps") / pl.col("promised_rps_baseline")),
+                kept=_mean(mine, pl.col("kept")),
+                throughput=_gain(ran, pl.col("throughput_rps_baseline") / pl.col("throughput_rps") - 1),
+                latency={name: _gain(ran, 1 - pl.col(f"{name}_baseline") / pl.col(name)) for name in LATENCIES},
+                solve_s=_mean(mine, pl.col("solve_s")),
+            )
+        )
+    return found
+
+
+def _mean(frame: pl.DataFrame, value: pl.Expr) -> float | None:
+    mean: float | None = frame.select(value.mean()).item()
+    return mean
+
+
+def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
+    """A gain over (scenario, seed) pairs; None without any."""
+    gains = frame.select("scenario", "seed", gain=value).drop_nulls()
+    if gains.is_empty():
+        return None
+    by_scenario = gains.group_by("scenario").agg(pl.col("gain").mean())["gain"]
+    by_seed = gains.group_by("seed", maintain_order=True).agg(pl.col("gain").mean())["gain"]
+    mean, largest, smallest = (gains.select(pl.col("gain").mean()).item(), by_scenario.max(), by_scenario.min())
+    half_width = None
+    if len(by_seed) > 1:
+        from scipy.stats import t
+
+        spread = float(by_seed.std() or 0.0)  # type: ignore[arg-type]
+        half_width = float(t.ppf((1 + CONFIDENCE) / 2, len(by_seed) - 1)) * spread / len(by_seed) ** 0.5
+    return Gain(mean, half_width, float(largest), float(smallest))  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""What is known of GPUs and models: sizes, rates, prices and precisions, each number with its source."""

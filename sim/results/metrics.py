@@ -1,0 +1,356 @@
+"""Every metric, once: what it is called, what it means, and the polars expression that computes it.
+
+`docs/reference/metrics.md` has a heading for each; a test insists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sim.records import INTERRUPTED, QUEUE_FULL, TIMED_OUT, Status
+from sim.replica.itl import middle_s
+from sim.units import HOUR_S
+
+if TYPE_CHECKING:
+    from sim.results.result import SimulationResult
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+TTFT_S = pl.col("first_token_s") - pl.col("arrival_s")
+E2E_S = pl.col("finish_s") - pl.col("arrival_s")
+QUEUE_S = pl.col("first_scheduled_s") - pl.col("arrival_s")
+TPOT_S = pl.when(pl.col("output_tokens") > 1).then(
+    (pl.col("finish_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1)
+)
+IS_COMPLETED = pl.col("status") == Status.COMPLETED.value
+
+
+@dataclass(frozen=True, slots=True)
+class SLO:
+    """Service-level objective of a request, and the share of requests that should meet it; None is no limit.
+
+    `by_model` has the limits of models that have limits of their own, by name; the goal is the same for all.
+    """
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+    attainment: float = 0.99
+    by_model: tuple[tuple[str, SLO], ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SLO:
+        """The SLO of which `dataclasses.asdict` made this.
+
+        >>> from dataclasses import asdict
+        >>> slo = SLO(ttft_s=1.0, by_model=(("Llama-3-70B", SLO(ttft_s=5.0)),))
+        >>> SLO.from_dict(asdict(slo)) == slo
+        True
+        """
+        by_model = tuple((model, cls.from_dict(own)) for model, own in data.get("by_model", ()))
+        return cls(**{**data, "by_model": by_model})
+
+    @property
+    def asks_for_nothing(self) -> bool:
+        """Whether it has no limit for any model."""
+        limits = (self.ttft_s, self.tpot_s, self.e2e_s)
+        return limits == (None, None, None) and all(own.asks_for_nothing for _, own in self.by_model)
+
+    def of_model(self, model: str) -> SLO:
+        """What it asks of the requests of a model."""
+        own = dict(self.by_model).get(model, self)
+        return SLO(own.ttft_s, own.tpot_s, own.e2e_s, self.attainment)
+
+    def is_met(self) -> pl.Expr:
+        """Whether a request completed within all limits; one with a single output token has no TPOT to miss."""
+        met = self._is_within()
+        for model, own in self.by_model:
+            met = pl.when(pl.col("model") == model).then(own._is_within()).otherwise(met)
+        return met
+
+    def _is_within(self) -> pl.Expr:
+        met = IS_COMPLETED
+        for limit, value in ((self.ttft_s, TTFT_S), (self.tpot_s, TPOT_S), (self.e2e_s, E2E_S)):
+            if limit is not None:
+                met = met & (value <= limit).fill_null(value=True)
+        return met
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A named figure of a run: unit, meaning, whether more is better (None: neither), and its expression.
+
+    Request metrics see the requests that arrived in the window, with a column `is_good`; rate metrics a row with sums
+    over those that finished in it; replica metrics the replica frame with a column `end_s`; ITL metrics a row for each
+    length of gaps, in ascending order.
+    """
+
+    name: str
+    unit: str
+    description: str
+    more_is_better: bool | None
+    expr: pl.Expr
+
+
+def _latency_metrics() -> list[Metric]:
+    latencies = (
+        ("ttft_s", "time to first token, queueing included", TTFT_S),
+        ("tpot_s", "time per output token after the first", TPOT_S),
+        ("e2e_s", "time from arrival to last token", E2E_S),
+        ("queue_s", "time from arrival to first being scheduled", QUEUE_S),
+    )
+    metrics = []
+    for name, description, value in latencies:
+        completed = value.filter(IS_COMPLETED)
+        metrics.append(Metric(f"{name}_mean", "s", f"Mean {description}.", False, completed.mean()))
+        for label, q in _QUANTILES.items():
+            quantile = completed.quantile(q, interpolation="linear")
+            metrics.append(Metric(f"{name}_{label}", "s", f"{100 * q:g} % quantile of {description}.", False, quantile))
+    return metrics
+
+
+def _count(status: Status) -> Metric:
+    is_status = pl.col("status") == status.value
+    return Metric(f"n_{status}", "requests", f"Requests that ended {status}.", None, is_status.sum())
+
+
+def _count_reason(status: Status, reason: str, because: str) -> Metric:
+    has_reason = (pl.col("reason") == reason).fill_null(value=False)
+    return Metric(f"n_{status}_{reason}", "requests", f"Requests {status} because {because}.", None, has_reason.sum())
+
+
+REQUEST_METRICS: tuple[Metric, ...] = (
+    Metric("n_requests", "requests", "Requests that arrived in the window.", None, pl.len()),
+    *(_count(status) for status in Status),
+    _count_reason(Status.REJECTED, QUEUE_FULL, "too many were waiting at their replica"),
+    _count_reason(Status.DROPPED, INTERRUPTED, "their replica was taken away or failed"),
+    _count_reason(Status.DROPPED, TIMED_OUT, "their client gave up"),
+    Metric(
+        "slo_attainment",
+        "share",
+        "Share of the requests that arrived in the window that completed within the SLO.",
+        True,
+        pl.col("is_good").mean(),
+    ),
+    *_latency_metrics(),
+    Metric(
+        "makespan_s",
+        "s",
+        "Last finish - first arrival.",
+        False,
+        pl.col("finish_s").max() - pl.col("arrival_s").min(),
+    ),
+    Metric(
+        "n_preemptions",
+        "preemptions",
+        "Preemptions of the requests.",
+        False,
+        pl.col("n_preempted").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "n_interruptions",
+        "interruptions",
+        "Times that the replica of a request was taken away, or failed, while it had begun.",
+        False,
+        pl.col("n_interrupted").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "n_timeouts",
+        "timeouts",
+        "Times that the client of a request gave up, to try again or not.",
+        False,
+        pl.col("n_timeouts").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "n_retries",
+        "retries",
+        "Times that a request was sent again.",
+        False,
+        pl.col("n_retries").cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "recomputed_tokens",
+        "tokens",
+        "Tokens whose keys and values were lost to preemptions, interruptions and clients that gave up.",
+        False,
+        pl.col("recomputed_tokens").sum(),
+    ),
+    Metric(
+        "prefix_hit_rate",
+        "share",
+        "Share of the prompt tokens of requests that were scheduled that were in the prefix cache.",
+        None,
+        pl.col("cached_prompt_tokens").cast(pl.Int64).sum()
+        / pl.col("prompt_tokens").cast(pl.Int64).filter(pl.col("first_scheduled_s").is_not_null()).sum(),
+    ),
+)
+
+_cost_usd = pl.col("usd_per_h") * pl.col("window_s") / HOUR_S
+
+RATE_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "throughput_rps",
+        "requests/s",
+        "Requests that finished in the window / its length.",
+        True,
+        pl.col("n_finished") / pl.col("window_s"),
+    ),
+    Metric(
+        "output_tokens_per_s",
+        "tokens/s",
+        "Output tokens of the requests that finished in the window / its length.",
+        True,
+        pl.col("finished_tokens") / pl.col("window_s"),
+    ),
+    Metric(
+        "goodput_rps",
+        "requests/s",
+        "Requests that finished in the window and met the SLO / its length.",
+        True,
+        pl.col("n_good") / pl.col("window_s"),
+    ),
+    Metric("usd_per_h", "$/h", "Price of what is rented, mean over the whole run.", False, pl.col("usd_per_h")),
+    Metric("cost_usd", "$", "Price of what is rented x length of the window.", False, _cost_usd),
+    Metric(
+        "usd_per_1k_requests",
+        "$",
+        "Cost / 1,000 requests that finished in the window.",
+        False,
+        _cost_usd / pl.col("n_finished") * 1e3,
+    ),
+    Metric(
+        "usd_per_million_output_tokens",
+        "$",
+        "Cost / 1,000,000 output tokens of the requests that finished in the window.",
+        False,
+        _cost_usd / pl.col("finished_tokens") * 1e6,
+    ),
+    Metric(
+        "usd_per_good_request",
+        "$",
+        "Cost / requests that finished in the window and met the SLO.",
+        False,
+        _cost_usd / pl.col("n_good"),
+    ),
+)
+
+_rented_s = pl.col("released_s").fill_null(pl.col("end_s")) - pl.col("rented_s")
+
+REPLICA_METRICS: tuple[Metric, ...] = (
+    Metric(
+        "gpu_utilization",
+        "share",
+        "Share of rented GPU time spent in iterations, over the whole run.",
+        None,
+        (pl.col("busy_s") * pl.col("n_gpus")).sum() / (_rented_s * pl.col("n_gpus")).sum(),
+    ),
+    Metric(
+        "kv_occupancy",
+        "share",
+        "Tokens in KV blocks of running requests / token capacity, mean over time and over the whole run.",
+        None,
+        pl.col("kv_token_s").sum() / (_rented_s * pl.col("kv_blocks") * pl.col("block_tokens")).sum(),
+    ),
+    Metric(
+        "kv_occupancy_peak",
+        "share",
+        "Most KV blocks ever in use on a replica / its blocks, the largest of all.",
+        None,
+        (pl.col("peak_kv_blocks") / pl.col("kv_blocks")).max(),
+    ),
+    Metric(
+        "n_failures",
+        "failures",
+        "Times that replicas failed, over the whole run.",
+        None,
+        pl.col("failed_s").list.len().cast(pl.Int64).sum(),
+    ),
+    Metric(
+        "down_share",
+        "share",
+        "Share of rented time in which replicas were repaired and loaded weights again, over the whole run.",
+        False,
+        (pl.col("back_s").list.sum() - pl.col("failed_s").list.sum()).sum() / _rented_s.sum(),
+    ),
+)
+
+
+def _itl_quantile(label: str, q: float) -> Metric:
+    reached = pl.col("n_gaps").cum_sum() >= q * pl.col("n_gaps").sum()
+    description = f"{100 * q:g} % quantile of the times between tokens, of all tokens of the run."
+    return Metric(f"itl_s_{label}", "s", description, False, pl.col("gap_s").filter(reached).first())
+
+
+ITL_METRICS: tuple[Metric, ...] = (
+    *(_itl_quantile(label, q) for label, q in (_QUANTILES | {"p999": 0.999}).items()),
+    Metric("itl_s_max", "s", "Longest time between two tokens of a request.", False, pl.col("itl_max_s").max()),
+)
+
+METRICS: dict[str, Metric] = {m.name: m for m in (*REQUEST_METRICS, *ITL_METRICS, *RATE_METRICS, *REPLICA_METRICS)}
+
+
+def compute_metrics(
+    result: SimulationResult, slo: SLO | None = None, warmup_s: float = 0.0, cooldown_s: float = 0.0
+) -> dict[str, float | None]:
+    """All metrics of a run; None where nothing defines one (a latency when nothing completed).
+
+    The window begins at the warm-up and ends a cool-down before the end of the run.
+
+    Args:
+        result: The run.
+        slo: What `goodput_rps`, `slo_attainment` and `usd_per_good_request` ask for; completion alone if None.
+        warmup_s: Length of the warm-up.
+        cooldown_s: Length of the cool-down.
+    """
+    end_s = float(result.manifest["end_s"])
+    last_s = end_s - cooldown_s
+    requests = result.requests.with_columns(is_good=(slo if slo is not None else SLO()).is_met())
+    finished = requests.filter(pl.col("finish_s").is_between(warmup_s, last_s))
+    rates = finished.select(
+        n_finished=pl.len(),
+        finished_tokens=pl.col("output_tokens").cast(pl.Int64).sum(),
+        n_good=pl.col("is_good").sum(),
+        window_s=pl.lit(max(last_s - warmup_s, 0.0)),
+        usd_per_h=pl.lit(float(result.replicas["usd"].sum()) / end_s * HOUR_S if end_s > 0 else None, pl.Float64),
+    )
+    arrived = requests.filter(pl.col("arrival_s").is_between(warmup_s, last_s))
+    replicas = result.replicas.with_columns(end_s=pl.lit(end_s))
+    row: dict[str, float | None] = {}
+    for frame, metrics in (
+        (arrived, REQUEST_METRICS),
+        (_gaps(result.replicas), ITL_METRICS),
+        (rates, RATE_METRICS),
+        (replicas, REPLICA_METRICS),
+    ):
+        row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)
+    return {name: _finite(value) for name, value in row.items()}
+
+
+def itl_by_replica(result: SimulationResult) -> pl.DataFrame:
+    """The ITL metrics of each replica: `replica_id` and one column per metric; null for one that decoded nothing."""
+    rows = [
+        {"replica_id": replica_id} | _gaps(replica).select(**{m.name: m.expr for m in ITL_METRICS}).row(0, named=True)
+        for (replica_id,), replica in result.replicas.group_by("replica_id", maintain_order=True)
+    ]
+    schema: dict[str, type[pl.DataType]] = {"replica_id": pl.Int32} | {m.name: pl.Float64 for m in ITL_METRICS}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _gaps(replicas: pl.DataFrame) -> pl.DataFrame:
+    """How many gaps of each length (`gap_s`, `n_gaps`) some replicas had, and the longest of each (`itl_max_s`)."""
+    bins = replicas.select("itl_bin", "itl_count").explode("itl_bin", "itl_count").drop_nulls()
+    counts = bins.group_by("itl_bin").agg(n_gaps=pl.col("itl_count").sum()).sort("itl_bin")
+    gap_s = pl.Series("gap_s", [middle_s(index) for index in counts["itl_bin"]], dtype=pl.Float64)
+    longest_s = replicas["itl_max_s"].max()
+    return counts.with_columns(gap_s, itl_max_s=pl.lit(longest_s, pl.Float64))
+
+
+def _finite(value: float | None) -> float | None:
+    """Counts stay whole; a division by nothing is no figure."""
+    if value is None or value != value or value in (float("inf"), float("-inf")):
+        return None
+    return value

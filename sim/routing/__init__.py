@@ -1,0 +1,1 @@
+"""Which replica gets a request: the routers, and what they know of lengths."""

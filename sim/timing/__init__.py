@@ -1,0 +1,1 @@
+"""How long an iteration takes: the service-time models, and what they are fitted to."""

@@ -1,0 +1,367 @@
+"""Fits the coefficients of the compact service-time model to measured iterations of a GPU type.
+
+Least squares on relative errors. Coefficients have bounds of what is physically sensible and are drawn weakly towards
+typical values, so that one which the measurements do not identify stays there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
+from sim.catalog.read import gpu_names, gpu_type, model_names, model_spec
+from sim.deployment import ReplicaSpec
+from sim.errors import ProfileError
+from sim.kv_cache import stage_kv_bytes_per_token
+from sim.timing.service_time import StageWork
+from sim.units import GIGA, MICRO
+
+Floats = NDArray[np.float64]
+
+# Flags of rows that are not used: an all-reduce that vLLM disables over PCIe, and whole iterations of an old vLLM.
+DROPPED_FLAGS = ("unrealistic_pcie_custom_allreduce", "2023_software_stack")
+# Rows with an assumption in them are used only for phases of which a GPU has no others.
+ESTIMATED_FLAG = "decode_attention_estimated"
+
+# Root mean square of the pull towards typical values: a coefficient that is off by its typical value counts as an
+# error of so much on every row. Small beside the errors of the fits, 3 to 10 %.
+PULL = 0.01
+
+MIN_ROWS = 12
+
+
+class Coefficient(NamedTuple):
+    """What a coefficient is like on any GPU, and what it can be."""
+
+    typical: float
+    lower: float
+    upper: float
+
+
+# Typical: medians over eight GPUs with tp 1 (service_coefficients.csv). FLOP/s may exceed the datasheet's by boost
+# clocks. All-reduce bandwidth is in shares of the link's.
+COEFFICIENTS = {
+    "layer_overhead_s": Coefficient(28 * MICRO, 0, 100 * MICRO),
+    "weight_read_efficiency": Coefficient(0.83, 0.1, 1.0),
+    "linear_flops_efficiency": Coefficient(0.83, 0.1, 1.1),
+    "kv_read_efficiency": Coefficient(0.88, 0.1, 1.0),
+    "attention_flops_efficiency": Coefficient(0.65, 0.1, 1.0),
+    "elementwise_efficiency": Coefficient(0.6, 0.4, 0.9),
+    "mixed_kv_read_efficiency": Coefficient(0.88, 0.1, 1.0),
+}
+ALLREDUCE_LATENCY_S = Coefficient(5 * MICRO, 0.1 * MICRO, 90 * MICRO)
+ALLREDUCE_SHARE = Coefficient(0.5, 0.02, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Measured iterations of one GPU type, each an array entry, in what its time is made of.
+
+    All but `time_s`, `n_layers`, `n_allreduces` and `tp` are seconds at the datasheet's bandwidth and FLOP/s;
+    `allreduce_bytes` are bytes. `mixed_kv` is for an efficiency without grouped queries.
+    """
+
+    time_s: Floats
+    tp: NDArray[np.int64]
+    n_layers: Floats
+    weights: Floats
+    linear: Floats
+    head_weights: Floats
+    head: Floats
+    kv: Floats
+    mixed_kv: Floats
+    mixed_kv_factor: Floats
+    attention: Floats
+    elementwise: Floats
+    n_allreduces: Floats
+    allreduce_bytes: Floats
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, gpu: GpuType) -> Terms:
+        """Terms of a table of measured iterations (`sim.timing.measured.read_profile`), all on this GPU type."""
+        columns: dict[str, list[float]] = {field.name: [] for field in fields(cls)}
+        names = {name.lower(): name for name in model_names()}
+        read = gpu.memory_bandwidth_bytes_per_s
+        works: dict[tuple[str, int], tuple[int, float, StageWork]] = {}
+        for row in rows.iter_rows(named=True):
+            key = names[row["model"].lower()], row["tp"]
+            if key not in works:
+                spec = ReplicaSpec.uniform(model_spec(key[0]), gpu, tp=key[1])
+                kv_bytes = stage_kv_bytes_per_token(spec, spec.stages[0])
+                work = StageWork.of(spec.model, spec.stages[0], kv_bytes_per_token=kv_bytes, has_head=True)
+                flops = gpu.peak_flops_of(spec.model.precision)
+                works[key] = spec.model.n_layers, flops, work
+            n_layers, flops, work = works[key]
+            batch, new, context = row["batch"], row["new_tokens"], row["context_tokens"]
+            n_decode, n_chunks, past = {
+                "decode": (batch, 0, 0),
+                "prefill": (0, batch, context),
+                "mixed": (batch, 1, row["past_tokens"]),
+            }[row["phase"]]
+            new = new if n_chunks else 0
+            n_tokens = n_decode + new
+            is_mixed = row["phase"] == "mixed"
+            decode_kv = work.kv_bytes_per_token * n_decode * context / read
+            has_allreduce = "excludes all-reduce" not in (row["note"] or "")
+            values = {
+                "time_s": row["time_ms"] / 1e3,
+                "tp": row["tp"],
+                "n_layers": n_layers,
+                "weights": work.weight_bytes_read(n_tokens) / read,
+                "linear": work.linear_flops_per_token * n_tokens / flops,
+                "head_weights": work.head_bytes / read,
+                "head": work.head_flops_per_seq * (n_decode + n_chunks) / flops,
+                "kv": work.kv_bytes_per_token * n_chunks * past / read + (0.0 if is_mixed else decode_kv),
+                "mixed_kv": decode_kv if is_mixed else 0.0,
+                "mixed_kv_factor": work.mixed_kv_factor,
+                "attention": work.attention_flops_per_pair * new * (past + 0.5 * new / max(n_chunks, 1)) / flops,
+                "elementwise": work.elementwise_bytes_per_token * n_tokens / read,
+                "n_allreduces": work.n_allreduces * has_allreduce,
+                "allreduce_bytes": work.allreduce_bytes_per_token * n_tokens * has_allreduce,
+            }
+            for name, value in values.items():
+                columns[name].append(value)
+        return cls(
+            tp=np.array(columns.pop("tp"), dtype=np.int64),
+            **{name: np.array(column, dtype=np.float64) for name, column in columns.items()},
+        )
+
+    def modelled_s(self, c: GpuCoefficients) -> Floats:
+        """What the compact model says of each iteration, without overheads of scheduler and sampler."""
+        kv_efficiency = np.full(len(self.time_s), c.kv_read_efficiency)
+        if c.mixed_kv_read_efficiency is not None:
+            kv_efficiency = np.minimum(kv_efficiency, c.mixed_kv_read_efficiency * self.mixed_kv_factor)
+        time_s: Floats = (
+            self.n_layers * c.layer_overhead_s
+            + np.hypot(self.weights / c.weight_read_efficiency, self.linear / c.linear_flops_efficiency)
+            + np.hypot(self.head_weights / c.weight_read_efficiency, self.head / c.linear_flops_efficiency)
+            + self.kv / c.kv_read_efficiency
+            + self.mixed_kv / kv_efficiency
+            + self.attention / c.attention_flops_efficiency
+            + self.elementwise / c.elementwise_efficiency
+        )
+        for tp, allreduce in c.allreduce:
+            cost = self.n_allreduces * allreduce.latency_s + self.allreduce_bytes / allreduce.bandwidth_bytes_per_s
+            time_s = time_s + np.where(self.tp == tp, cost, 0.0)
+        return time_s
+
+
+def usable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The rows that can be fitted, and how many are left out, by the reason."""
+    names = [name.lower() for name in model_names()]
+    has_others = (pl.col("flag").fill_null("") != ESTIMATED_FLAG).any().over("gpu", "phase")
+    reason = (
+        pl.when(pl.col("flag").is_in(DROPPED_FLAGS))
+        .then("flag " + pl.col("flag"))
+        .when((pl.col("flag") == ESTIMATED_FLAG) & has_others)
+        .then(pl.lit(f"flag {ESTIMATED_FLAG}, where others are measured"))
+        .when(~pl.col("gpu").is_in(list(gpu_names())))
+        .then("GPU type " + pl.col("gpu") + " is not in the catalog")
+        .when(~pl.col("model").str.to_lowercase().is_in(names))
+        .then("model " + pl.col("model") + " is not in the catalog")
+    )
+    rows = rows.with_columns(reason=reason)
+    counts = rows.drop_nulls("reason").group_by("reason").len().sort("reason")
+    return rows.filter(pl.col("reason").is_null()).drop("reason"), dict(counts.iter_rows())
+
+
+def fit(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
+    """Coefficients of the compact model for one GPU type.
+
+    Args:
+        rows: Usable rows of this GPU type.
+        gpu: Its datasheet, and what to keep where nothing was measured: the all-reduce of other `tp`, and the
+            efficiency in mixed iterations.
+
+    Raises:
+        ProfileError: There are too few rows.
+    """
+    from scipy.optimize import least_squares
+
+    if rows.height < MIN_ROWS:
+        msg = f"GPU type {gpu.name!r}: {rows.height} usable rows; a fit needs {MIN_ROWS}"
+        raise ProfileError(msg)
+    terms = Terms.of(rows, gpu)
+    known = gpu.coefficients
+    names = [name for name in COEFFICIENTS if name != "mixed_kv_read_efficiency"]
+    has_mixed = "mixed" in rows["phase"].to_list() and not (known and known.mixed_kv_read_efficiency is None)
+    if has_mixed:
+        names.append("mixed_kv_read_efficiency")
+    by_tp = [int(tp) for tp in np.unique(terms.tp[terms.n_allreduces > 0])]
+    # A bandwidth shows in iterations with many tokens; where a tp has none, it shares that of the others.
+    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
+    own_bandwidth = [tp for tp in by_tp if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
+    n_bandwidths = len(own_bandwidth) + (len(own_bandwidth) < len(by_tp))
+    parameters = [
+        *(COEFFICIENTS[name] for name in names),
+        *(ALLREDUCE_LATENCY_S for _ in by_tp),
+        *(ALLREDUCE_SHARE for _ in range(n_bandwidths)),
+    ]
+    typical = np.array([p.typical for p in parameters])
+
+    def coefficients(x: Floats) -> GpuCoefficients:
+        values = iter((x * typical).tolist())
+        found = {name: next(values) for name in names}
+        latencies = {tp: next(values) for tp in by_tp}
+        bandwidths = [next(values) * gpu.link_bandwidth_bytes_per_s for _ in range(n_bandwidths)]
+        allreduce = dict(known.allreduce) if known else {}
+        for tp in by_tp:
+            index = own_bandwidth.index(tp) if tp in own_bandwidth else -1
+            allreduce[tp] = AllReduce(latencies[tp], bandwidths[index])
+        mixed = known.mixed_kv_read_efficiency if known else COEFFICIENTS["mixed_kv_read_efficiency"].typical
+        return GpuCoefficients(
+            basis="partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted",
+            mixed_kv_read_efficiency=found.pop("mixed_kv_read_efficiency", mixed),
+            allreduce=tuple(sorted(allreduce.items())),
+            source="",
+            domain=domain(rows),
+            **found,
+        )
+
+    pull = PULL * np.sqrt(len(terms.time_s))
+
+    def residuals(x: Floats) -> Floats:
+        return np.concatenate([terms.modelled_s(coefficients(x)) / terms.time_s - 1, pull * (x - 1)])
+
+    bounds = np.array([(p.lower, p.upper) for p in parameters]).T / typical
+    return coefficients(least_squares(residuals, np.ones_like(typical), bounds=bounds).x)
+
+
+def domain(rows: pl.DataFrame) -> Domain:
+    """What the rows cover."""
+    batch, new, context = pl.col("batch"), pl.col("new_tokens"), pl.col("context_tokens")
+    has_chunk = pl.col("phase") != "decode"
+    past = pl.when(pl.col("phase") == "mixed").then("past_tokens").otherwise(context)
+    row = rows.select(
+        max_decodes=batch.filter(pl.col("phase") != "prefill").max(),
+        max_new_tokens=new.filter(has_chunk).max(),
+        max_context_tokens=pl.max_horizontal(context.max(), (past + new / batch).filter(has_chunk).max()),
+    ).row(0, named=True)
+    return Domain(**{name: int(value or 0) for name, value in row.items()})
+
+
+def errors(rows: pl.DataFrame, gpus: Mapping[str, GpuType]) -> pl.DataFrame:
+    """The rows with `modelled_ms` and `error_pct`, by what these GPU types' coefficients say."""
+    parts = []
+    for (name,), part in rows.group_by("gpu", maintain_order=True):
+        gpu = gpus[str(name)]
+        if gpu.coefficients is None:
+            msg = f"GPU type {gpu.name!r} has no service-time coefficients"
+            raise ProfileError(msg)
+        terms = Terms.of(part, gpu)
+        modelled = terms.modelled_s(gpu.coefficients)
+        parts.append(
+            part.with_columns(modelled_ms=1e3 * modelled, error_pct=100 * (modelled / terms.time_s - 1)),
+        )
+    return pl.concat(parts)
+
+
+def summary(errors: pl.DataFrame) -> pl.DataFrame:
+    """Number of rows, mean, 95 % quantile and largest of the absolute errors by GPU type and phase, in per cent."""
+    error = pl.col("error_pct").abs()
+    return (
+        errors.group_by("gpu", "phase")
+        .agg(n=pl.len(), mape_pct=error.mean(), p95_pct=error.quantile(0.95, "linear"), max_pct=error.max(),
+             bias_pct=pl.col("error_pct").mean())
+        .sort("gpu", "phase")
+    )  # fmt: skip
+
+
+def fit_all(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, GpuType]:
+    """These GPU types with the coefficients that their rows give."""
+    return {
+        name: replace(gpu_type(name), coefficients=fit(rows.filter(pl.col("gpu") == name), gpu_type(name)))
+        for name in names
+    }
+
+
+def leave_one_model_out(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Errors of each model's rows by coefficients fitted to the other models' rows of the same GPU type.
+
+    A GPU type with rows of one model only is left out, and so is a model without whose rows a `tp` is unknown.
+    """
+    parts = []
+    for name in names:
+        own = rows.filter(pl.col("gpu") == name)
+        for model in own["model"].unique(maintain_order=True):
+            others, held_out = own.filter(pl.col("model") != model), own.filter(pl.col("model") == model)
+            if others.height >= MIN_ROWS and set(held_out["tp"]) <= set(others["tp"]):
+                parts.append(errors(held_out, fit_all(others, [name])))
+    return pl.concat(parts) if parts else _no_errors(rows)
+
+
+def leave_one_gpu_out(rows: pl.DataFrame, fitted: Mapping[str, GpuType]) -> pl.DataFrame:
+    """Errors of each GPU type by its datasheet and the medians of the coefficients of the others.
+
+    All-reduce is taken from the other GPU types with rows of that `tp`, as shares of the link's bandwidth, and from the
+    typical values where there are none.
+    """
+    parts = []
+    for name, gpu in fitted.items():
+        others = [other for other in fitted.values() if other.name != name]
+        if others:
+            own = rows.filter(pl.col("gpu") == name)
+            parts.append(errors(own, {name: replace(gpu, coefficients=_medians(rows, gpu, others))}))
+    return pl.concat(parts) if parts else _no_errors(rows)
+
+
+def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.clear().with_columns(modelled_ms=pl.lit(0.0), error_pct=pl.lit(0.0))
+
+
+def _medians(rows: pl.DataFrame, gpu: GpuType, others: Sequence[GpuType]) -> GpuCoefficients:
+    known = [(other, other.coefficients) for other in others if other.coefficients is not None]
+    found: dict[str, Any] = {}
+    for name, coefficient in COEFFICIENTS.items():
+        values = [value for _, c in known if (value := getattr(c, name)) is not None]
+        found[name] = float(np.median(values or [coefficient.typical]))
+    if gpu.coefficients is not None and gpu.coefficients.mixed_kv_read_efficiency is None:
+        found["mixed_kv_read_efficiency"] = None
+    allreduce = []
+    for tp in (2, 4, 8):
+        has_rows = set(rows.filter(pl.col("tp") == tp)["gpu"])
+        measured = [(other, dict(c.allreduce)[tp]) for other, c in known if other.name in has_rows]
+        latency = [a.latency_s for _, a in measured] or [ALLREDUCE_LATENCY_S.typical]
+        share = [a.bandwidth_bytes_per_s / other.link_bandwidth_bytes_per_s for other, a in measured]
+        bandwidth = float(np.median(share or [ALLREDUCE_SHARE.typical])) * gpu.link_bandwidth_bytes_per_s
+        allreduce.append((tp, AllReduce(float(np.median(latency)), bandwidth)))
+    return GpuCoefficients(basis="extrapolated", allreduce=tuple(allreduce), source="medians", **found)
+
+
+def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str, Any]:
+    """The block `coefficients` of a GPU type, as in `sim/catalog/gpus.yaml`.
+
+    Args:
+        gpu: The GPU type with fitted coefficients.
+        summary: Errors by GPU type and phase.
+        source: Where the coefficients come from.
+    """
+    c = gpu.coefficients
+    assert c is not None
+    found = {name: _rounded(getattr(c, name)) for name in COEFFICIENTS if name != "layer_overhead_s"}
+    mape = summary.filter(pl.col("gpu") == gpu.name).select("phase", "mape_pct").rows()
+    return {
+        "basis": c.basis,
+        "layer_overhead_us": _rounded(c.layer_overhead_s / MICRO),
+        **found,
+        "allreduce": {
+            tp: {
+                "latency_us": _rounded(a.latency_s / MICRO),
+                "bandwidth_gb_per_s": _rounded(a.bandwidth_bytes_per_s / GIGA),
+            }
+            for tp, a in c.allreduce
+        },
+        "fit_error": {f"{phase}_mape_pct": round(error, 1) for phase, error in mape},
+        "domain": asdict(c.domain) if c.domain else None,
+        "source": source,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from planners import Previous
+from scenarios.file.load import load
+from scenarios.inputs.workload import make_trace
+from scenarios.runs.job import Job
+from traces import TraceError
+
+
+def test_planners_see_other_requests_than_those_to_be_served() -> None:
+    """They know the generators, not what they will give."""
+    loaded = load("quickstart", None, ["sim.router=least_loaded"])
+    job = Job.prepare(loaded, 0)
+    trial = job.problem.trial
+    assert trial is not None
+    assert job.trace is not None
+    columns = ["prompt_tokens", "output_tokens"]
+    assert len(trial.requests) == len(job.trace)
+    assert not trial.requests.requests[columns].equals(job.trace.requests[columns])
+    assert trial.requests == Job.prepare(loaded, 0).problem.trial.requests  # type: ignore[union-attr]
+    assert (trial.router, trial.length_predictor) == ("least_loaded", "oracle")
+    assert trial.slo is not None
+    assert trial.slo.ttft_s == 2
+
+
+def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
+    """A file has no other requests."""
+    (tmp_path / "trace.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,900,200\n1,300,50\n")
+    stream = f"{{kind: trace, model: Llama-3-8B, path: {tmp_path / 'trace.csv'}, reader: csv}}"
+    job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
+    assert job.problem.trial is not None
+    assert job.problem.trial.requests == job.trace
+
+
+TWO_MODELS = "arrival_s,prompt_tokens,output_tokens,model\n0,900,200,Llama-3-8B\n1,300,50,Llama-3.1-8B\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "models"),
+    [
+        ("", ("Llama-3-8B", "Llama-3.1-8B")),
+        ("model: Mistral-7B,", ("Mistral-7B",)),
+        ("model: Mistral-7B, options: {model: Qwen3-8B},", ("Mistral-7B",)),
+    ],
+)
+def test_the_model_of_an_entry_serves_all_that_its_file_asks_for(
+    tmp_path: Path, fields: str, models: tuple[str, ...]
+) -> None:
+    (tmp_path / "trace.csv").write_text(TWO_MODELS)
+    stream = f"{{kind: trace, {fields} path: {tmp_path / 'trace.csv'}, reader: csv}}"
+    assert make_trace(load("quickstart", None, [f"workload.chat={stream}"]), 0).models == models
+
+
+@pytest.mark.parametrize("options", ["{}", "{model: null}", "{columns: {model: null}}", "{columns: [model]}"])
+def test_a_file_that_asks_for_an_unknown_model_is_named(tmp_path: Path, options: str) -> None:
+    (tmp_path / "trace.csv").write_text(TWO_MODELS.replace("Llama-3.1-8B", "Lama-3.1-8B"))
+    stream = f"{{kind: trace, path: {tmp_path / 'trace.csv'}, reader: csv, options: {options}}}"
+    with pytest.raises(TraceError, match=r"trace\.csv.*") as raised:
+        make_trace(load("quickstart", None, [f"workload.chat={stream}"]), 0)
+    if "columns" not in options:
+        expected = "workload.chat.model is not given, and .* asks for 'Lama-3.1-8B': did you mean 'Llama-3.1-8B'"
+        assert raised.match(expected)
+
+
+def test_penalties_reach_the_problem() -> None:
+    def penalties(name: str, value: str) -> tuple[float, ...]:
+        job = Job.prepare(load(name, None, [f"planning.shed_usd_per_request={value}"]), 0)
+        return job.problem.demands[0].shed_usd_per_request
+
+    assert penalties("paper_example", "0.5") == (0.5, 0.5)
+    assert penalties("paper_example", "{w2: 0.5}") == (math.inf, 0.5)
+    assert penalties("quickstart", "0.5") == (0.5,) * 9
+
+
+def test_limits_and_the_previous_fleet_reach_the_problem() -> None:
+    sets = [
+        "planning.max_configurations=2",
+        "planning.max_gpu_share=0.5",
+        "planning.previous={replicas: {c4: 1, c1: 2}, start_s: 90, hold_s: 1800}",
+    ]
+    problem = Job.prepare(load("paper_example", None, sets), 0).problem
+    assert (problem.max_configurations, problem.max_gpu_share) == (2, 0.5)
+    assert problem.previous == Previous((("c1", 2), ("c4", 1)), start_s=90.0, drain_s=0.0, hold_s=1800.0)
+    built = Job.prepare(load("quickstart", None, sets[:2]), 0).problem
+    assert (built.max_configurations, built.max_gpu_share, built.previous) == (2, 0.5, None)
+
+
+def test_what_is_no_better_alone_stays_where_shares_or_what_runs_count() -> None:
+    """Half of the GPUs of a fleet may have to be of another type, even if they add nothing; what runs need not boot."""
+    few = "workload.chat.n_requests=200"
+    pruned = Job.prepare(load("quickstart", None, [few]), 0).problem
+    everything = Job.prepare(load("quickstart", None, [few]), 0, keep_dominated=True).problem
+    assert len(pruned.candidates) < len(everything.candidates)
+    for limit in ("planning.max_gpu_share=0.5", "planning.previous={start_s: 90}"):
+        problem = Job.prepare(load("quickstart", None, [few, limit]), 0).problem
+        assert problem.candidates == everything.candidates
+        assert "dominance" not in dict(problem.left_out)

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+from sim import Catalog, UnknownNameError, gpu_names, gpu_type, model_names, model_spec
+from sim.timing.fit import catalog_entry, fit_all, summary, usable_rows
+from sim.timing.fit import errors as fit_errors
+from sim.timing.measured import read_profile
+
+# Parameters of the published checkpoints (safetensors metadata), and whether heads have norms of their own.
+PUBLISHED_PARAMS = {
+    "Llama-3-8B": (8_030_261_248, False),
+    "Llama-3-70B": (70_553_706_496, False),
+    "Llama-3.1-8B": (8_030_261_248, False),
+    "Llama-3.1-70B": (70_553_706_496, False),
+    "Llama-2-7B": (6_738_415_616, False),
+    "Llama-2-70B": (68_976_648_192, False),
+    "Qwen3-8B": (8_190_735_360, True),
+    "Qwen3-32B": (32_762_123_264, True),
+    "Mistral-7B": (7_241_732_096, False),
+}
+
+
+def raw(kind: str) -> dict[str, Any]:
+    entries: dict[str, Any] = yaml.safe_load(files("sim").joinpath(f"catalog/{kind}.yaml").read_text())
+    return entries
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_models_have_their_published_parameters(name: str) -> None:
+    model = model_spec(name)
+    published, has_head_norms = PUBLISHED_PARAMS[name]
+    norms = (2 * model.n_layers + 1) * model.hidden_size + has_head_norms * 2 * model.n_layers * model.head_dim
+    assert model.n_params + norms == published
+    assert norms < 1e-4 * published
+    assert model.weight_bytes == 2 * model.n_params
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_models_are_consistent(name: str) -> None:
+    model = model_spec(name)
+    assert model.name == name
+    assert model.n_heads % model.n_kv_heads == 0
+    assert model.kv_bytes_per_token == 4 * model.n_layers * model.n_kv_heads * model.head_dim
+    assert model.max_context_tokens >= 4096
+    assert model.source.endswith("config.json")
+
+
+@pytest.mark.parametrize("name", gpu_names())
+def test_gpus_are_complete_and_plausible(name: str) -> None:
+    gpu = gpu_type(name)
+    assert gpu.name == name
+    assert gpu.description.startswith("NVIDIA")
+    assert 24 * 2**30 <= gpu.memory_bytes <= 288 * 2**30
+    assert 0.1 < gpu.usd_per_h < 20
+    assert gpu.gpus_per_node == 8
+    assert 1e14 < gpu.peak_flops_per_s < 1e16
+    assert 5e11 < gpu.memory_bandwidth_bytes_per_s < 1e13
+    assert 3e10 < gpu.link_bandwidth_bytes_per_s < gpu.memory_bandwidth_bytes_per_s
+    c = gpu.coefficients
+    assert c is not None
+    assert c.basis in ("fitted", "partly_estimated", "extrapolated")
+    assert 0 <= c.layer_overhead_s < 1e-4
+    assert 0.4 < c.weight_read_efficiency <= 1
+    assert 0.4 < c.linear_flops_efficiency <= 1.1  # boost clocks exceed the datasheet's
+    assert 0.4 < c.kv_read_efficiency <= 1
+    assert 0.4 < c.attention_flops_efficiency <= 1
+    assert 0.4 <= c.elementwise_efficiency <= 1
+    assert [tp for tp, _ in c.allreduce] == [2, 4, 8]
+    for _, allreduce in c.allreduce:
+        assert 0 < allreduce.latency_s < 1e-4
+        assert 1e9 < allreduce.bandwidth_bytes_per_s < gpu.memory_bandwidth_bytes_per_s
+
+
+@pytest.mark.parametrize("name", gpu_names())
+def test_each_number_of_a_gpu_has_a_source(name: str) -> None:
+    entry = raw("gpus")[name]
+    for block in ("hardware", "price", "coefficients"):
+        assert len(entry[block]["source"]) > 10
+    assert len(entry["coefficients"]["allreduce_source"]) > 10
+    hardware, price = entry["hardware"]["source"], entry["price"]["source"]
+    assert gpu_type(name).source == f"hardware: {hardware}; price: {price}"
+
+
+def test_prices_of_the_paper() -> None:
+    paper = {"RTX4090": 0.53, "A40": 0.55, "A6000": 0.83, "L40": 0.9, "A100-SXM-80GB": 1.75, "H100-SXM": 2.99}
+    assert {name: gpu_type(name).usd_per_h for name in paper} == paper
+
+
+def test_units_are_converted() -> None:
+    gpu = gpu_type("H100-SXM")
+    assert gpu.memory_bytes == 80 * 1024**3
+    assert gpu.peak_flops_per_s == 989.4e12
+    assert gpu.memory_bandwidth_bytes_per_s == 3.35e12
+    assert gpu.link_bandwidth_bytes_per_s == 4.5e11
+    assert gpu.coefficients is not None
+    assert gpu.coefficients.layer_overhead_s == pytest.approx(43.16e-6, rel=1e-15)
+    latencies = [allreduce.latency_s for _, allreduce in gpu.coefficients.allreduce]
+    assert latencies == pytest.approx([3.042e-6, 3.686e-6, 4.813e-6], rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "said"),
+    [
+        (gpu_type, "H100", "unknown GPU type 'H100': did you mean 'H100-SXM'? known: A100-SXM-80GB, A40"),
+        (gpu_type, "MI300X", "unknown GPU type 'MI300X': known: A100-SXM-80GB, A40"),
+        (model_spec, "llama3-8b", "unknown model 'llama3-8b': did you mean 'Llama-3-8B'? known: Llama-2-70B"),
+    ],
+)
+def test_unknown_names_give_the_nearest(read: Any, name: str, said: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        read(name)
+    assert str(caught.value).startswith(said)
+
+
+def test_names_keep_the_order_of_the_file() -> None:
+    assert gpu_names() == tuple(raw("gpus"))
+    assert model_names() == tuple(raw("models"))
+    assert gpu_type("A40") is gpu_type("A40")
+
+
+def test_another_catalog_has_further_entries() -> None:
+    catalog = Catalog.default()
+    llama = catalog.model("Llama-3-8B")
+    mine = replace(llama, name="mine", n_layers=16)
+    own = catalog.with_entries(models={"mine": mine}, gpus={"A40": replace(catalog.gpu("A40"), usd_per_h=0.1)})
+    assert own.model("mine") is mine
+    assert own.model("Llama-3-8B") is llama
+    assert tuple(own.gpus) == gpu_names()
+    assert own.gpu("A40").usd_per_h == 0.1
+    assert catalog.gpu("A40").usd_per_h == 0.55
+    with pytest.raises(UnknownNameError, match="unknown model 'mine'"):
+        catalog.model("mine")
+    with pytest.raises(UnknownNameError, match="unknown model 'mein': did you mean 'mine'"):
+        own.model("mein")
+
+
+def test_a_catalog_is_frozen_and_goes_to_other_processes() -> None:
+    catalog = Catalog.default()
+    with pytest.raises(TypeError):
+        catalog.models["mine"] = catalog.model("Llama-3-8B")  # type: ignore[index]
+    assert pickle.loads(pickle.dumps(catalog)) == catalog
+
+
+FITTED = ("RTX4090", "A6000", "L40S", "A100-SXM-80GB", "H100-SXM", "H200-SXM", "B200-SXM")
+
+
+@pytest.mark.data
+def test_coefficients_are_those_of_the_fit(data_dir: Path) -> None:
+    """The command in each source gives what stands beside it."""
+    rows, _ = usable_rows(read_profile(data_dir / "profiles/iteration_times_slim.csv"))
+    fitted = fit_all(rows, FITTED)
+    errors = summary(fit_errors(rows, fitted))
+    for name in FITTED:
+        found, ours = catalog_entry(fitted[name], errors, ""), raw("gpus")[name]["coefficients"]
+        assert ours["source"].startswith(f"hetserve profile fit iteration_times_slim.csv --gpu {name}; ")
+        for key, value in found.items():
+            if key == "allreduce":
+                for tp, cost in value.items():
+                    assert ours[key][tp] == pytest.approx(cost, rel=1e-3), (name, tp)
+            elif isinstance(value, float):
+                assert ours[key] == pytest.approx(value, rel=1e-3), (name, key)
+            elif key != "source":
+                assert ours[key] == value, (name, key)
+
+
+@pytest.mark.data
+def test_coefficients_that_are_not_fitted(data_dir: Path) -> None:
+    table = pl.read_csv(data_dir / "profiles/service_coefficients.csv")
+    for row in table.filter(pl.col("gpu").is_in(["A40", "L40"])).iter_rows(named=True):
+        c = gpu_type(row["gpu"]).coefficients
+        assert c is not None
+        assert c.domain is None
+        assert c.layer_overhead_s == pytest.approx(row["c0_us_per_layer"] * 1e-6)
+        found = (
+            c.weight_read_efficiency,
+            c.linear_flops_efficiency,
+            c.kv_read_efficiency,
+            c.attention_flops_efficiency,
+            c.elementwise_efficiency,
+        )
+        assert found == tuple(row[name] for name in ("e_bw", "e_fl", "e_kv", "e_attn_flops", "e_ew")), row["gpu"]
+
+
+@pytest.mark.data
+def test_datasheets(data_dir: Path) -> None:
+    table = pl.read_csv(data_dir / "profiles/service_coefficients.csv").filter(pl.col("gpu").is_in(list(gpu_names())))
+    assert table.height == len(gpu_names())
+    for row in table.iter_rows(named=True):
+        gpu = gpu_type(row["gpu"])
+        assert gpu.peak_flops_per_s == pytest.approx(row["peak_bf16_tflops"] * 1e12)
+        assert gpu.memory_bandwidth_bytes_per_s == pytest.approx(row["mem_bw_gbs"] * 1e9)
+        assert gpu.memory_bytes == row["mem_gib"] * 2**30
