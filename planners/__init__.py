@@ -8,49 +8,50 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from planners.base import Feature, Objective, PlanningProblem
-from planners.candidate import Candidate, Demand
 from planners.errors import PlannerError, PlannerOptionsError, UnknownPlannerError
-from planners.plan import FleetRow, Plan, Planner, PlanStatus, Termination
-from planners.previous import Previous
+from planners.problem.candidate import Candidate, Demand
+from planners.problem.plan import FleetRow, Plan, Planner, PlanStatus, Termination
+from planners.problem.previous import Previous
+from planners.problem.problem import Feature, Objective, PlanningProblem
 from planners.registry import get_planner, planner_classes, planner_names
 
 if TYPE_CHECKING:
-    from planners.assignment import Assignment, best_assignment, evaluate
-    from planners.candidates import build_problem
-    from planners.capacity import capacity_of_mix_rps, capacity_rps
-    from planners.cases import Case
-    from planners.check import Violation, check_plan
-    from planners.explain import Explanation, explain_plan
-    from planners.fleet import FleetSearch, best_fleet, cheapest_fleet
-    from planners.frontier import FrontierPoint, plan_frontier
+    from planners.capacity.candidates import find_candidates
+    from planners.capacity.measured import SimulatedCapacity
+    from planners.capacity.rates import capacity_of_mix_rps, capacity_rps
+    from planners.capacity.steady_state import Kind
+    from planners.fleets.assignment import Assignment, best_assignment, evaluate
+    from planners.fleets.check import Violation, check_plan
+    from planners.fleets.exact import FleetSearch, best_fleet, cheapest_fleet
     from planners.milp import write_lp
-    from planners.simulated import SimulatedCapacity
-    from planners.steady_state import Kind
+    from planners.problem.cases import Case
+    from planners.problem.trial import Trial
+    from planners.questions.explain import explain_plan
+    from planners.questions.explanation import Explanation
+    from planners.questions.frontier import FrontierPoint, plan_frontier
     from planners.testing import check_planner
-    from planners.trial import Trial
 
 _LAZY = {
-    "Assignment": "planners.assignment",
-    "Case": "planners.cases",
-    "Explanation": "planners.explain",
-    "FleetSearch": "planners.fleet",
-    "FrontierPoint": "planners.frontier",
-    "Kind": "planners.steady_state",
-    "SimulatedCapacity": "planners.simulated",
-    "Trial": "planners.trial",
-    "Violation": "planners.check",
-    "best_assignment": "planners.assignment",
-    "best_fleet": "planners.fleet",
-    "build_problem": "planners.candidates",
-    "capacity_of_mix_rps": "planners.capacity",
-    "capacity_rps": "planners.capacity",
-    "cheapest_fleet": "planners.fleet",
-    "check_plan": "planners.check",
+    "Assignment": "planners.fleets.assignment",
+    "Case": "planners.problem.cases",
+    "Explanation": "planners.questions.explanation",
+    "FleetSearch": "planners.fleets.exact",
+    "FrontierPoint": "planners.questions.frontier",
+    "Kind": "planners.capacity.steady_state",
+    "SimulatedCapacity": "planners.capacity.measured",
+    "Trial": "planners.problem.trial",
+    "Violation": "planners.fleets.check",
+    "best_assignment": "planners.fleets.assignment",
+    "best_fleet": "planners.fleets.exact",
+    "find_candidates": "planners.capacity.candidates",
+    "capacity_of_mix_rps": "planners.capacity.rates",
+    "capacity_rps": "planners.capacity.rates",
+    "cheapest_fleet": "planners.fleets.exact",
+    "check_plan": "planners.fleets.check",
     "check_planner": "planners.testing",
-    "evaluate": "planners.assignment",
-    "explain_plan": "planners.explain",
-    "plan_frontier": "planners.frontier",
+    "evaluate": "planners.fleets.assignment",
+    "explain_plan": "planners.questions.explain",
+    "plan_frontier": "planners.questions.frontier",
     "write_lp": "planners.milp",
 }
 
@@ -80,7 +81,6 @@ __all__ = [
     "Violation",
     "best_assignment",
     "best_fleet",
-    "build_problem",
     "capacity_of_mix_rps",
     "capacity_rps",
     "cheapest_fleet",
@@ -88,6 +88,7 @@ __all__ = [
     "check_planner",
     "evaluate",
     "explain_plan",
+    "find_candidates",
     "get_planner",
     "plan_frontier",
     "planner_classes",

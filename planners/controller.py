@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.base import Objective, PlanningProblem
-from planners.candidate import Candidate, Demand
-from planners.plan import Plan, Planner
-from planners.previous import Previous
-from planners.shedding import servable, value_with
+from planners.fleets.shedding import servable, value_with
+from planners.problem.candidate import Candidate, Demand
+from planners.problem.plan import Plan, Planner
+from planners.problem.previous import Previous
+from planners.problem.problem import Objective, PlanningProblem
 from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class ReplanRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Adopted:
     """A plan, when it was made, the problem that it answers, and the deployment that it wants."""
 
     t_s: float
@@ -104,7 +104,7 @@ class Controller:
         self._start_s = start_s
         self._requests = _Seen(trace, problem, slo)
         self._last_s = 0.0
-        self.steps = [Step(0.0, plan, problem, deployment)]
+        self.steps = [Adopted(0.0, plan, problem, deployment)]
         self.delay_s = rules.delay_s
         waits = {"period": rules.period_s, "slo": SLO_CHECK_S}
         self._check_s = min((wait for trigger, wait in waits.items() if trigger in rules.triggers), default=None)
@@ -125,10 +125,10 @@ class Controller:
         plan = self._planner.plan(problem)
         if plan.objective is None or not self._is_worth_it(problem, plan):
             return None
-        deployment = plan.deployment(problem)
+        deployment = plan.deployment()
         if deployment is None:
             return None
-        self.steps.append(Step(situation.now_s, plan, problem, deployment))
+        self.steps.append(Adopted(situation.now_s, plan, problem, deployment))
         cause_s = situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules)
         return Decision(deployment, trigger, cause_s)
 

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-    from planners.plan import Planner
+    from planners.problem.plan import Planner
 
 GROUP = "hetserve.planners"
 
 BUILT_IN: Mapping[str, str] = {
-    "adaptive_greedy": "planners.adaptive_greedy:AdaptiveGreedyPlanner",
-    "coral": "planners.coral:CoralPlanner",
-    "greedy": "planners.greedy:GreedyPlanner",
-    "greedy_lp": "planners.greedy_lp:GreedyLpPlanner",
-    "helix": "planners.helix:HelixPlanner",
-    "hexgen": "planners.hexgen:HexGenPlanner",
-    "homogeneous": "planners.homogeneous:HomogeneousPlanner",
-    "melange": "planners.melange:MelangePlanner",
+    "adaptive_greedy": "planners.rivals.adaptive_greedy:AdaptiveGreedyPlanner",
+    "coral": "planners.rivals.coral:CoralPlanner",
+    "greedy": "planners.rivals.greedy:GreedyPlanner",
+    "greedy_lp": "planners.rivals.greedy_lp:GreedyLpPlanner",
+    "helix": "planners.rivals.helix:HelixPlanner",
+    "hexgen": "planners.rivals.hexgen:HexGenPlanner",
+    "homogeneous": "planners.rivals.homogeneous:HomogeneousPlanner",
+    "melange": "planners.rivals.melange:MelangePlanner",
     "milp": "planners.milp:MilpPlanner",
     "milp_refined": "planners.milp:RefinedPlanner",
     "milp_robust": "planners.milp:RobustPlanner",
-    "random": "planners.random_fleet:RandomPlanner",
-    "uniform": "planners.uniform:UniformPlanner",
+    "random": "planners.rivals.random_fleet:RandomPlanner",
+    "uniform": "planners.rivals.uniform:UniformPlanner",
 }
 """Our planners, as "module:class": imported when asked for, since solvers take long to import."""
 

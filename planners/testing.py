@@ -9,11 +9,11 @@ from copy import deepcopy
 from dataclasses import replace
 from io import StringIO
 
-from planners.assignment import objective_of
-from planners.base import Feature, Objective, PlanningProblem
-from planners.check import check_plan
-from planners.fleet import PROVED_GAP
-from planners.plan import Plan, Planner, PlanStatus, Termination
+from planners.fleets.assignment import objective_of
+from planners.fleets.check import check_plan
+from planners.fleets.exact import PROVED_GAP
+from planners.problem.plan import Plan, Planner, PlanStatus, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
 
 TOLERANCE = 1e-6
 """By which a plan may seem better than it can be: solvers round."""
@@ -65,6 +65,7 @@ def _checked_plan(planner: Planner, problem: PlanningProblem, where: str) -> Pla
     _require(isinstance(plan, Plan), f"{where}: plan() returned {type(plan).__name__}, not a Plan")
     _require(not printed.getvalue(), f"{where}: it prints {printed.getvalue()!r}")
     _require(replace(problem, trial=None) == before, f"{where}: it changed the problem")
+    _require(replace(plan.problem, trial=None) == before, f"{where}: the plan is said to be for another problem")
     _require(plan.planner == planner.name, f"{where}: the plan is said to be by {plan.planner!r}")
     _require(plan.objective_name is problem.objective, f"{where}: the plan has {plan.objective_name}")
     wrong = "; ".join(f"{v.rule}: {v.message}" for v in check_plan(problem, plan))
@@ -97,7 +98,7 @@ def _check_restrictions(planner: Planner, problem: PlanningProblem, plan: Plan, 
 
 
 def _gives_up_first(problem: PlanningProblem) -> bool:
-    """Whether plans for less to rent may serve less and that faster (`planners.shedding`)."""
+    """Whether plans for less to rent may serve less and that faster (`planners.fleets.shedding`)."""
     return Feature.SHEDDING in problem.needs and problem.objective is not Objective.COST
 
 

@@ -98,6 +98,7 @@ def simulate(
     >>> result.requests["finish_s"].to_list()
     [1.0, 4.0]
     """
+    # Long because its arguments are documented one by one; of its lines nineteen are code.
     setting = Setting(
         deployment,
         service_time,

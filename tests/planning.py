@@ -9,7 +9,7 @@ from dataclasses import replace
 from scipy.optimize import linprog
 
 from planners import Candidate, Demand, Feature, Objective, PlanningProblem, best_assignment
-from planners.assignment import RATE_TOLERANCE
+from planners.fleets.assignment import RATE_TOLERANCE
 
 
 def worked_example(objective: Objective = Objective.MAKESPAN) -> PlanningProblem:

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from planners.base import Objective
-from planners.blind import best_mix_fleet, capacity_weighted
-from planners.bounds import value_bound
-from planners.composition import given_fleet
+from planners.fleets.bounds import value_bound
+from planners.fleets.given import given_fleet
+from planners.fleets.mix import best_mix_fleet, capacity_weighted
+from planners.fleets.shedding import fleet_value, value_with
 from planners.milp.solve import Counts, Solved
-from planners.plan import Termination
-from planners.shedding import fleet_value, value_with
+from planners.problem.plan import Termination
+from planners.problem.problem import Objective
 
 if TYPE_CHECKING:
-    from planners.assignment import Assignment
-    from planners.base import PlanningProblem
-    from planners.candidate import Candidate, Fractions
+    from planners.fleets.assignment import Assignment
+    from planners.problem.candidate import Candidate, Fractions
+    from planners.problem.problem import PlanningProblem
 
 Part = Literal["best", "uniform"]
 AssignmentRule = Literal["best", "equal_share", "capacity_weighted"]
@@ -106,8 +106,8 @@ def for_capacity_weighted(problem: PlanningProblem, known: Counts | None, gap: f
 def equal_share(problem: PlanningProblem, counts: Sequence[int]) -> Fractions:
     """Each replica gets as many requests of a type as any other that can serve it: a round robin.
 
-    >>> from planners.base import PlanningProblem
-    >>> from planners.candidate import Candidate, Demand
+    >>> from planners.problem.problem import PlanningProblem
+    >>> from planners.problem.candidate import Candidate, Demand
     >>> demand = Demand("m", None, ("chat", "code"), (50.0, 50.0))
     >>> a, b = (Candidate(f"c{n}", "m", (("L40", n),), n, (n, 3.0 * (n == 1))) for n in (1, 2))
     >>> equal_share(PlanningProblem((demand,), (a, b), (("L40", 8),), budget_usd_per_h=9.0), (1, 3))
@@ -132,7 +132,7 @@ def assign(problem: PlanningProblem, counts: Sequence[int], rule: AssignmentRule
 
 
 def value_under(problem: PlanningProblem, counts: Sequence[int], rule: AssignmentRule) -> float:
-    """The value of a fleet with the shares that a rule gives it (see `planners.assignment`)."""
+    """The value of a fleet with the shares that a rule gives it (see `planners.fleets.assignment`)."""
     fractions = assign(problem, counts, rule)
     return fleet_value(problem, counts) if fractions is None else value_with(problem, counts, fractions)
 

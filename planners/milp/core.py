@@ -47,12 +47,12 @@ class Effort(NamedTuple):
     threads: int = 1
 
 
-class Step(NamedTuple):
+class Look(NamedTuple):
     """What one step shows of the fleets that it looks at.
 
     Attributes:
         counts: A fleet, if any was found.
-        bound: None of them has a lower value (see `planners.assignment`).
+        bound: None of them has a lower value (see `planners.fleets.assignment`).
         finding: Whether that is all that there is to know.
         solver_status: HiGHS's own word.
     """
@@ -117,7 +117,7 @@ class Search:
         left_out = [excess for c, excess in self._excess.items() if c not in looked_at]
         return self._formulation.value(self._least + min(left_out)) if left_out else math.inf
 
-    def step(self, allowed: Collection[int], one_of: Collection[int] = (), better_than: float = math.inf) -> Step:
+    def step(self, allowed: Collection[int], one_of: Collection[int] = (), better_than: float = math.inf) -> Look:
         """Look at the fleets of some candidates.
 
         Args:
@@ -135,7 +135,7 @@ class Search:
         self._run(cutoff=cutoff)
         found = extract(f)
         bound = f.value(cutoff) if found.finding is Finding.INFEASIBLE else min(found.value_bound, f.value(cutoff))
-        return Step(found.counts, bound, found.finding, found.solver_status)
+        return Look(found.counts, bound, found.finding, found.solver_status)
 
     def _cutoff(self, value: float) -> float:
         return self._formulation.loss(value * (1 - self._effort.gap))

@@ -36,7 +36,7 @@ class Found:
     Attributes:
         finding: Whether the solution is optimal (to the gap asked for), or what else.
         counts: Replicas of each candidate; None without a solution.
-        value_bound: No fleet has a lower value (see `planners.assignment`); 0 if the solver proved nothing.
+        value_bound: No fleet has a lower value (see `planners.fleets.assignment`); 0 if the solver proved nothing.
         solver_status: HiGHS's own word.
     """
 

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 import pulp
 
-from planners.base import Objective, PlanningProblem
-from planners.bounds import pace_bound, value_bound
+from planners.fleets.bounds import pace_bound, value_bound
+from planners.problem.problem import Objective, PlanningProblem
 
 _LABEL_LENGTH = 40  # two of them and a prefix stay below the 100 characters that PuLP allows
 
@@ -83,7 +83,7 @@ class Formulation:
         return self.scale * self.problem.demand(candidate.model).amounts[w] / candidate.capacity_rps[w]
 
     def loss(self, value: float) -> float:
-        """What HiGHS minimises, for a value (see `planners.assignment`): -z / Z, or for `cost` the price over U.
+        """What HiGHS minimises, for a value (see `planners.fleets.assignment`): -z / Z, or for `cost` the price over U.
 
         What must be paid in any case is no part of it.
         """

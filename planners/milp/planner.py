@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from planners.base import Feature, Objective, PlanningProblem
-from planners.check import broken_limits
-from planners.fill import by_value, fill
-from planners.fleet import PROVED_GAP, termination_at
+from planners.fleets.check import broken_limits
+from planners.fleets.drafting import Drafting, why_infeasible
+from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.renting import by_value, fill
+from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 from planners.milp.ablations import (
     Solve,
     assign,
@@ -24,9 +25,8 @@ from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
-from planners.outcome import Drafting, why_infeasible
-from planners.plan import Plan, Termination
-from planners.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
+from planners.problem.plan import Plan, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
 
 _METHODS = {"direct": solve_direct, "bisection": solve_bisection}
 
@@ -67,8 +67,11 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
+        return replace(self._plan(problem, servable(problem)), problem=problem)
+
+    def _plan(self, asked: PlanningProblem, problem: PlanningProblem) -> Plan:
+        """Choose a fleet for what can be served of what is asked."""
         options = self.options
-        asked, problem = problem, servable(problem)
         drafting = Drafting(problem, self.name, options)
         if options.time_limit_s is not None:
             problem = replace(problem, time_limit_s=options.time_limit_s)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
-from planners.assignment import evaluate, objective_of, replica_times, value_of
-from planners.base import Feature, Objective, PlanningProblem
-from planners.candidate import Capacities
+from planners.fleets.assignment import evaluate, objective_of, replica_times, value_of
+from planners.fleets.shedding import in_full
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
-from planners.plan import Plan, PlanStatus, Termination
-from planners.shedding import in_full
+from planners.problem.candidate import Capacities
+from planners.problem.plan import Plan, PlanStatus, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
 
 if TYPE_CHECKING:
-    from planners.trial import Trial
+    from planners.problem.trial import Trial
 
 
 class RefinedOptions(MilpOptions):
@@ -36,8 +36,9 @@ class RefinedPlanner:
     """Plans as `milp`, simulates the plan, corrects the capacities by what it delivers, and plans again.
 
     All capacities of a candidate are corrected by one factor: the pace that its replicas keep in simulation over the
-    one that they promise, with the types that they share (`planners.trial`). A candidate that was not tried keeps the
-    capacities of the problem, so that whatever may be better gets its turn. It ends when promise and delivery agree.
+    one that they promise, with the types that they share (`planners.problem.trial`). A candidate that was not tried
+    keeps the capacities of the problem, so that whatever may be better gets its turn. It ends when promise and delivery
+    agree.
     The plan is the best in simulation of those tried, the first of which is that of `milp`; what it promises is what it
     delivered, and its `capacities` are the corrected ones.
 
@@ -57,14 +58,16 @@ class RefinedPlanner:
         started_s = time.perf_counter()
         plan = self._plan(in_full(problem))
         options = tuple(sorted(self.options.model_dump().items()))
-        return replace(plan, planner=self.name, options=options, solve_s=time.perf_counter() - started_s)
+        return replace(
+            plan, problem=problem, planner=self.name, options=options, solve_s=time.perf_counter() - started_s
+        )
 
     def _plan(self, problem: PlanningProblem) -> Plan:
         options, trial = self.options, problem.trial
         plan = MilpPlanner(options).plan(problem)
         if plan.status is not PlanStatus.OK:
             return plan
-        if trial is None or plan.deployment(problem) is None or any(demand.mix is None for demand in problem.demands):
+        if trial is None or plan.deployment() is None or any(demand.mix is None for demand in problem.demands):
             return replace(plan, diagnostics=(*plan.diagnostics, "nothing can be simulated: this is the plan of milp"))
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
         again = MilpPlanner(options.model_copy(update={"time_limit_s": limit_s / options.max_rounds}))
@@ -85,7 +88,7 @@ class _Try:
     Attributes:
         problem: With the capacities that it was planned with.
         plan: The plan.
-        promised: T of the plan (see `planners.assignment`).
+        promised: T of the plan (see `planners.fleets.assignment`).
         delivered: The capacities that its replicas have in simulation.
         makespan: T with these.
     """
@@ -98,7 +101,7 @@ class _Try:
 
     @classmethod
     def of(cls, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> _Try:
-        from planners.delivery import delivered_paces
+        from planners.milp.delivery import delivered_paces
 
         times = replica_times(problem, plan.counts, plan.assignment)
         paces = delivered_paces(problem, plan, trial, most_requests)
@@ -149,4 +152,4 @@ def _said(problem: PlanningProblem, plan: Plan, makespan: float) -> str:
         case Objective.THROUGHPUT:
             return f"{1 / makespan:.4g} x the offered requests"
         case Objective.COST:
-            return f"{1 / makespan:.4g} x the offered requests for {plan.usd_per_h(problem):.4g} $/h"
+            return f"{1 / makespan:.4g} x the offered requests for {plan.usd_per_h:.4g} $/h"

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from planners.assignment import RATE_TOLERANCE, best_assignment
-from planners.base import Objective, PlanningProblem
-from planners.check import broken_limits
+from planners.fleets.assignment import RATE_TOLERANCE, best_assignment
+from planners.fleets.check import broken_limits
 from planners.milp.core import Effort, run_highs
 from planners.milp.extract import extract
 from planners.milp.formulation import formulate
 from planners.milp.robust_formulation import OF_EACH_CASE, Criterion
 from planners.milp.solve import Counts
+from planners.problem.problem import Objective, PlanningProblem
 
 
 @dataclass(frozen=True, slots=True)

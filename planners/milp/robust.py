@@ -8,20 +8,20 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, field_validator
 
-from planners.assignment import best_assignment
-from planners.base import Feature, Objective, PlanningProblem
-from planners.cases import NOW
 from planners.errors import PlannerError
-from planners.fleet import PROVED_GAP
+from planners.fleets.assignment import best_assignment
+from planners.fleets.drafting import Drafting
+from planners.fleets.exact import PROVED_GAP
+from planners.fleets.shedding import in_full
 from planners.milp.extract import Finding
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
 from planners.milp.regret import Judge
 from planners.milp.robust_formulation import Criterion, RobustFleet, solve_robust
 from planners.milp.solve import Counts
-from planners.outcome import Drafting
-from planners.plan import Plan, PlanStatus, Termination
-from planners.shedding import in_full
+from planners.problem.cases import NOW
+from planners.problem.plan import Plan, PlanStatus, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
 
 _SAID = {
     "worst": "pace of the worst case",

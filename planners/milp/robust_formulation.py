@@ -1,8 +1,8 @@
 r"""One fleet for several cases, as one linear MILP.
 
-The problem itself is the case `now`; others are other markets, other mixes of requests or both (`planners.cases`). The
-fleet y is rented now, within the budget and what is available now. In case k the replicas u of it survive, as many as
-its market has GPUs for, and requests are assigned anew:
+The problem itself is the case `now`; others are other markets, other mixes of requests or both
+(`planners.problem.cases`). The fleet y is rented now, within the budget and what is available now. In case k the
+replicas u of it survive, as many as its market has GPUs for, and requests are assigned anew:
 
 .. math::
 
@@ -21,10 +21,10 @@ from typing import Literal, NamedTuple
 
 import pulp
 
-from planners.base import Objective, PlanningProblem
 from planners.milp.core import Effort, run_highs
 from planners.milp.extract import Finding, read_counts, read_finding
 from planners.milp.formulation import FAMILIES, LIMITS, Formulation, formulate
+from planners.problem.problem import Objective, PlanningProblem
 
 Criterion = Literal["worst", "mean", "regret"]
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from planners.base import Objective, PlanningProblem
-from planners.bounds import value_bound
-from planners.fleet import PROVED_GAP, termination_at
+from planners.fleets.bounds import value_bound
+from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.shedding import fleet_value
 from planners.milp.core import Effort, Search, run_highs
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
-from planners.plan import Termination
-from planners.shedding import fleet_value
+from planners.problem.plan import Termination
+from planners.problem.problem import Objective, PlanningProblem
 
 Counts = tuple[int, ...]
 """Replicas of each candidate."""

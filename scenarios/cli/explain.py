@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from planners import get_planner
-from planners.explain import N_CONFIGURATIONS, Explanation, explain_plan
+from planners.questions.explain import N_CONFIGURATIONS, explain_plan
+from planners.questions.explanation import Explanation
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, planner_option, progress_option, seed_option
 from scenarios.cli.printing import print_json, print_tables

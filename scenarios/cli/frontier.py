@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from planners import get_planner
-from planners.frontier import FrontierPoint, plan_frontier
+from planners.questions.frontier import FrontierPoint, plan_frontier
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import (
     check_can_write,

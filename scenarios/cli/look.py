@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from planners.problem.plan_json import plan_to_dict
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, progress_option, scenario_options, seed_option, seeds_of
 from scenarios.cli.printing import print_json, print_tables
@@ -67,7 +68,7 @@ def validate_run(replay: Path, file: str, planner: str, sets: Sequence[str], as_
     if deployment is None:
         raise NoPlan(plan_found.diagnostics)
     measured = read_replay(replay, deployment.models[0])
-    result = job.simulate(planner, deployment, plan_found.to_dict(job.problem), trace=measured.trace)
+    result = job.simulate(planner, deployment, plan_to_dict(plan_found), trace=measured.trace)
     comparison = compare_with_real(result, measured)
     if as_json:
         print_json(comparison.to_dicts())

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from planners import write_lp as write
-from planners.shedding import penalty_usd_per_h
+from planners.fleets.shedding import penalty_usd_per_h
+from planners.problem.plan_json import plan_to_dict
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import (
     check_can_write,
@@ -32,7 +33,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.report.progress import ProgressBar
 from scenarios.report.tables import plan_tables
-from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
@@ -101,7 +102,7 @@ def plan(
                 write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
-    data = found.to_dict(job.problem)
+    data = plan_to_dict(found)
     if as_json:
         print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
     elif found.objective is not None:
@@ -198,7 +199,7 @@ def _replay(
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
         result = job.simulate(choice.label, deployment, plan_data, bar.progress)
-        job.save(Served(result, (Step(0.0, plan_data, deployment),)), out, force=force)
+        job.save(Served(result, (Scheduled(0.0, plan_data, deployment),)), out, force=force)
     return Row.from_result(result)
 
 

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, build_problem
+from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
+from planners.capacity.candidates import Found
+from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at
 from scenarios.inputs.settings import make_gpu_types, make_models, make_service_time, make_simulated_capacity, make_slo
 from scenarios.inputs.workload import make_grid, make_trace, stream_seed
-from sim import ReplicaLimits
+from sim import SLO, ReplicaLimits, ServiceTimeModel
 from traces import AvailabilityTimeline, Trace, WorkloadMix
 
 SAMPLE_STREAM = 401
@@ -21,7 +23,12 @@ SAMPLE_STREAM = 401
 
 
 def make_problem(
-    loaded: LoadedScenario, trace: Trace | None, seed: int, *, keep_dominated: bool = False
+    loaded: LoadedScenario,
+    trace: Trace | None,
+    seed: int,
+    *,
+    keep_dominated: bool = False,
+    any_number: bool = False,
 ) -> PlanningProblem:
     """The planning problem: the trace's own mix and rate, or the requests and capacities that the file gives.
 
@@ -30,6 +37,7 @@ def make_problem(
         trace: Its requests; None where capacities are given.
         seed: For planners that draw random numbers.
         keep_dominated: Whether to keep candidates that no best plan needs.
+        any_number: Whether candidates are those for any number of GPUs at any price, not those within the market.
 
     Raises:
         PlannerError: A model fits on no GPU type of the market, or there is no rate where one is needed.
@@ -37,67 +45,96 @@ def make_problem(
         SettingsError: A package for service times is not installed.
     """
     scenario = loaded.scenario
-    planning = scenario.planning
-    objective = Objective(planning.objective)
-    gpu_types = make_gpu_types(loaded)
     demands = _make_demands(scenario, trace)
-    timeline = loaded.timeline
     cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
-    if isinstance(planning.capacity, schema.GivenCapacity):
-        candidates = tuple(
-            Candidate(
-                name=name,
-                model="given",
-                gpus=tuple(sorted(candidate.gpus.items())),
-                usd_per_h=sum(n * gpu_types[gpu].usd_per_h for gpu, n in candidate.gpus.items()),
-                capacity_rps=candidate.capacity_rps,
-            )
-            for name, candidate in planning.capacity.candidates.items()
+    trial = None
+    if isinstance(scenario.planning.capacity, schema.GivenCapacity):
+        found = _given_candidates(loaded, scenario.planning.capacity)
+    else:
+        if trace is None:
+            msg = "a planning problem needs a trace or given capacities"
+            raise ValueError(msg)
+        service_time, slo = make_service_time(loaded), make_slo(scenario)
+        found = _find_candidates(
+            loaded,
+            scenario.planning.capacity,
+            demands,
+            cases,
+            service_time,
+            slo,
+            keep_dominated=keep_dominated,
+            any_number=any_number,
         )
-        return PlanningProblem(
-            demands=demands,
-            candidates=candidates,
-            available=_available(scenario, timeline),
-            budget_usd_per_h=planning.budget_usd_per_h,
-            objective=objective,
-            time_limit_s=planning.time_limit_s,
-            seed=seed,
-            cases=cases,
-            **_further_limits(planning),
-        )
-    if trace is None:
-        msg = "a planning problem needs a trace or given capacities"
-        raise ValueError(msg)
-    models = make_models(scenario)
-    service_time = make_service_time(loaded)
-    is_simulated = isinstance(planning.capacity, schema.SimulatedCapacity)
-    # Candidates are those for all that is asked for at any time in any case, on the largest market.
-    most = most_offered(scenario, timeline)
-    problem = build_problem(
-        [models[demand.model] for demand in demands],
-        [_with_most(demand, (case.amounts[m] for case in cases)) for m, demand in enumerate(demands)],
-        {gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in sorted(most.items())},
-        gpu_types,
-        service_time,
-        planning.budget_usd_per_h,
-        objective,
-        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
-        slo=make_slo(scenario),
-        measure=make_simulated_capacity(loaded).rps if is_simulated else None,
-        beside_mix=planning.capacity.beside_mix,
-        # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
-        keep_dominated=keep_dominated or planning.max_gpu_share < 1 or planning.previous is not None,
+        sample = _make_sample(loaded, trace, seed)
+        trial = Trial(service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor)
+    planning = scenario.planning
+    return PlanningProblem(
+        demands=demands,
+        candidates=found.candidates,
+        available=_available(scenario, loaded.timeline),
+        budget_usd_per_h=planning.budget_usd_per_h,
+        objective=Objective(planning.objective),
         time_limit_s=planning.time_limit_s,
         seed=seed,
-    )
-    sample = _make_sample(loaded, trace, seed)
-    return replace(
-        problem,
-        demands=demands,
-        available=_available(scenario, timeline),
+        trial=trial,
         cases=cases,
+        left_out=found.left_out,
         **_further_limits(planning),
-        trial=Trial(service_time, sample, make_slo(scenario), scenario.sim.router, scenario.sim.length_predictor),
+    )
+
+
+def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Found:
+    """The candidates whose capacities the file gives."""
+    gpu_types = make_gpu_types(loaded)
+    candidates = (
+        Candidate(
+            name=name,
+            model="given",
+            gpus=tuple(sorted(candidate.gpus.items())),
+            usd_per_h=sum(n * gpu_types[gpu].usd_per_h for gpu, n in candidate.gpus.items()),
+            capacity_rps=candidate.capacity_rps,
+        )
+        for name, candidate in given.candidates.items()
+    )
+    return Found(tuple(candidates), ())
+
+
+def _find_candidates(
+    loaded: LoadedScenario,
+    capacity: schema.ClosedFormCapacity | schema.SimulatedCapacity,
+    demands: Sequence[Demand],
+    cases: Sequence[Case],
+    service_time: ServiceTimeModel,
+    slo: SLO,
+    *,
+    keep_dominated: bool,
+    any_number: bool,
+) -> Found:
+    """The candidates for all that is asked for at any time in any case, on the largest market."""
+    scenario = loaded.scenario
+    planning = scenario.planning
+    models = make_models(scenario)
+    most = most_offered(scenario, loaded.timeline)
+    available: dict[str, float] = {
+        gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in sorted(most.items())
+    }
+    if any_number:
+        available = dict.fromkeys(available, math.inf)
+    # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
+    spares = any(limit.spares_dominated and getattr(planning, limit.name) != limit.nothing for limit in LIMITS)
+    is_simulated = isinstance(capacity, schema.SimulatedCapacity)
+    return find_candidates(
+        [models[demand.model] for demand in demands],
+        [_with_most(demand, (case.amounts[m] for case in cases)) for m, demand in enumerate(demands)],
+        available,
+        make_gpu_types(loaded),
+        service_time,
+        math.inf if any_number else planning.budget_usd_per_h,
+        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
+        slo=slo,
+        measure=make_simulated_capacity(loaded).rps if is_simulated else None,
+        beside_mix=capacity.beside_mix,
+        keep_dominated=keep_dominated or spares or planning.previous is not None,
     )
 
 
@@ -112,7 +149,7 @@ def _further_limits(planning: schema.Planning) -> dict[str, Any]:
     previous = None
     if fleet is not None:
         previous = Previous(tuple(sorted(fleet.replicas.items())), fleet.start_s, fleet.drain_s, fleet.hold_s)
-    limits = {"max_configurations": planning.max_configurations, "max_gpu_share": planning.max_gpu_share}
+    limits: dict[str, Any] = {limit.name: getattr(planning, limit.name) for limit in LIMITS}
     return limits | {"previous": previous}
 
 

@@ -7,8 +7,9 @@ from collections import Counter
 
 from rich.table import Table
 
-from planners.base import Objective, PlanningProblem
-from planners.explain import BETTER, BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
+from planners.problem.problem import Objective, PlanningProblem
+from planners.questions.explain import BETTER
+from planners.questions.explanation import BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
 from scenarios.report.tables import make_columns, make_table
 
 _QUANTITY = {
@@ -31,8 +32,8 @@ def headline(explanation: Explanation, problem: PlanningProblem) -> str:
     figures = f"Figures below are {_QUANTITY[plan.objective_name]}."
     if plan.objective is None:
         return f"{plan.planner} has no plan. {figures}"
-    fleet = " + ".join(f"{row.count} x {row.candidate.name}" for row in plan.fleet(problem))
-    price = f"{plan.usd_per_h(problem):.2f} $/h"
+    fleet = " + ".join(f"{row.count} x {row.candidate.name}" for row in plan.fleet)
+    price = f"{plan.usd_per_h:.2f} $/h"
     if plan.objective_name is not Objective.COST:
         price += f": {plan.objective:.4g} {_UNIT[plan.objective_name]}"
     return f"{plan.planner} rents {fleet} for {price}.\n{figures}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.table import Table
 
-from planners.base import Objective
-from planners.frontier import FrontierPoint
+from planners.problem.problem import Objective
+from planners.questions.frontier import FrontierPoint
 from scenarios.report.plotting import COLOURS, FONT_SIZE, save, spread, to_config
 from scenarios.report.tables import make_columns, make_table
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from planners import Candidate, Plan, get_planner
 from planners.controller import Controller, ReplanRules
+from planners.problem.plan_json import plan_to_dict
 from scenarios.file.schema import PlannerChoice
-from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.job import Job, Scheduled, Served
 from sim import Deployment
 
 
@@ -33,13 +34,13 @@ def follow(
         delay_s: From a trigger until a new plan takes effect, instead of the scenario's.
     """
     controller = _controller(job, choice, plan, deployment, delay_s)
-    facts = plan.to_dict(job.problem)
+    facts = plan_to_dict(plan)
     result = job.simulate(choice.label, deployment, facts, progress, n_jobs=n_jobs, replanner=controller)
-    steps = [Step(0.0, facts, deployment)]
+    steps = [Scheduled(0.0, facts, deployment)]
     if controller is not None:
         # One may not have taken effect any more.
         later = controller.steps[1 : 1 + len(result.manifest["replans"])]
-        steps += [Step(step.t_s, step.plan.to_dict(step.problem), step.deployment) for step in later]
+        steps += [Scheduled(step.t_s, plan_to_dict(step.plan), step.deployment) for step in later]
     return Served(replace(result, manifest=result.manifest | {"policy": choice.policy}), tuple(steps))
 
 

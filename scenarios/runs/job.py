@@ -28,7 +28,7 @@ from sim.protocols import Replanner
 from traces import Trace
 
 
-class Step(NamedTuple):
+class Scheduled(NamedTuple):
     """What was to run from a time on, and the plan that it comes from."""
 
     t_s: float
@@ -40,7 +40,7 @@ class Served(NamedTuple):
     """A run, and all that was to run in its course."""
 
     result: SimulationResult
-    steps: tuple[Step, ...]
+    steps: tuple[Scheduled, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,9 @@ class Job:
     slo: SLO
 
     @classmethod
-    def prepare(cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False) -> Job:
+    def prepare(
+        cls, loaded: LoadedScenario, seed: int, *, keep_dominated: bool = False, any_number: bool = False
+    ) -> Job:
         """Make the trace and the planning problem of one seed, perhaps with candidates that no best plan needs.
 
         Raises:
@@ -64,7 +66,7 @@ class Job:
             PlannerError: A model fits on no GPU type of the market.
         """
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
-        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated)
+        problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated, any_number=any_number)
         service_time = problem.trial.service_time if problem.trial is not None else None
         slo = problem.trial.slo if problem.trial is not None else None
         if slo is None:
@@ -95,14 +97,15 @@ class Job:
 
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says."""
-        return replace(get_planner(choice.name, choice.options).plan(self.problem), planner=choice.label)
+        plan = get_planner(choice.name, choice.options).plan(self.problem)
+        return replace(plan, planner=choice.label)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""
         if plan.status is PlanStatus.OK and self.trace is None:
             msg = f"{self.loaded.label} gives capacities instead of models: it can be planned, but not simulated"
             raise RunError(msg)
-        return plan.deployment(self.problem)
+        return plan.deployment()
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""

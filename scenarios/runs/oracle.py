@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from planners import Feature, Plan, get_planner
+from planners.problem.plan_json import plan_to_dict
 from scenarios.file.schema import PlannerChoice
 from scenarios.runs.following import follow
-from scenarios.runs.job import Job, Served, Step
+from scenarios.runs.job import Job, Scheduled, Served
 from sim import Deployment, Market, compute_metrics
 from sim.protocols import Decision, Situation
 
@@ -22,7 +23,7 @@ from sim.protocols import Decision, Situation
 class Timetable:
     """Deployments at times that are known beforehand: a `sim.protocols.Replanner`."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Scheduled, ...]
     delay_s: float = 0.0
 
     def next_check_s(self, now_s: float) -> float | None:
@@ -97,7 +98,7 @@ def _runs(
         yield Served(result, (worst,))
 
 
-def _in_advance(steps: Sequence[Step], market: Market) -> list[Step]:
+def _in_advance(steps: Sequence[Scheduled], market: Market) -> list[Scheduled]:
     """The same deployments, each so early that its replicas are there when it is due, if the market allows that."""
     earlier = [steps[0]]
     for step in steps[1:]:
@@ -117,7 +118,7 @@ def _in_advance(steps: Sequence[Step], market: Market) -> list[Step]:
     return earlier
 
 
-def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Step | None:
+def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Scheduled | None:
     """The plan for the fewest GPUs of each type that there are while requests come; None if there is none."""
     assert job.trace is not None
     changes = market.timeline.until(float(job.trace.requests["arrival_s"][-1]))
@@ -129,4 +130,4 @@ def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Step | No
     worst = replace(job, problem=problem)
     plan = worst.plan(choice)
     made = worst.deployment(plan)
-    return None if made is None else Step(0.0, plan.to_dict(problem), made)
+    return None if made is None else Scheduled(0.0, plan_to_dict(plan), made)

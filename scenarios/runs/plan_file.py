@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from planners import Objective, Plan, PlanningProblem, PlanStatus, Termination
 from scenarios.errors import RunError
 from sim import Deployment, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
-from traces import WorkloadGrid, WorkloadMix, nearest
+from traces import WorkloadGrid, WorkloadMix
 
 
 def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
@@ -82,55 +81,3 @@ def _table(entry: Mapping[str, Any]) -> RoutingTable:
     grid = WorkloadGrid(tuple(entry["prompt_tokens"]), tuple(entry["output_tokens"]))
     shares, prompts, outputs = (tuple(entry[k]) for k in ("share", "mean_prompt_tokens", "mean_output_tokens"))
     return RoutingTable(WorkloadMix(grid, shares, prompts, outputs), tuple(map(tuple, entry["fractions"])))
-
-
-def read_promise(data: Mapping[str, Any], problem: PlanningProblem, where: Path) -> Plan:
-    """A plan from the form of `plan --json`, for the problem that it was made for.
-
-    Args:
-        data: The plan.
-        problem: The problem; it may have other candidates, too.
-        where: The file, for messages.
-
-    Raises:
-        RunError: It names a replica or a workload type that the problem does not have, or is no plan.
-    """
-    try:
-        counts = {entry["name"]: int(entry["count"]) for entry in data["fleet"]}
-        shares = {
-            (name, entry["model"], entry["type"]): float(share)
-            for entry in data["assignment"]
-            for name, share in entry["share_by_replica"].items()
-        }
-        corrected = {name: tuple(rps) for name, rps in data.get("corrected_capacity_rps", {}).items()}
-        capacities = tuple(corrected.get(one.name, one.capacity_rps) for one in problem.candidates)
-        plan = Plan(
-            planner=data["planner"],
-            status=PlanStatus(data["status"]),
-            termination=Termination(data["termination"]),
-            objective_name=Objective(data["objective_name"]),
-            objective=data["objective"],
-            bound=data["bound"],
-            gap=data["gap"],
-            solve_s=data["solve_s"],
-            counts=tuple(counts.get(candidate.name, 0) for candidate in problem.candidates),
-            assignment=tuple(
-                tuple(
-                    shares.get((candidate.name, candidate.model, name), 0.0)
-                    for name in problem.demand(candidate.model).type_names
-                )
-                for candidate in problem.candidates
-            ),
-            options=tuple(sorted(data["options"].items())),
-            diagnostics=tuple(data["diagnostics"]),
-            capacities=capacities if corrected else None,
-        )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        msg = f"{where} is not a plans.json that a run wrote: {error}"
-        raise RunError(msg) from error
-    names = [candidate.name for candidate in problem.candidates]
-    for name in counts:
-        if name not in names:
-            msg = f"{where}: the plan rents {name!r}, which its scenario does not have: {nearest(name, names)}"
-            raise RunError(msg)
-    return plan

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from planners import Plan, PlanningProblem
+from planners.problem.plan_json import plan_to_dict
 from scenarios.runs.directory import run_directory
 from sim import SLO, SimulationResult, compute_metrics
 
@@ -61,7 +62,7 @@ class Row:
     @classmethod
     def without_run(cls, scenario: str, seed: int, plan: Plan, problem: PlanningProblem) -> Row:
         """The row of a planner that found no plan."""
-        return cls(scenario, plan.planner, seed, plan.status.value, plan.to_dict(problem))
+        return cls(scenario, plan.planner, seed, plan.status.value, plan_to_dict(plan))
 
     @property
     def key(self) -> tuple[str, str, int]:

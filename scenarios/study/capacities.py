@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from planners import capacity_of_mix_rps
-from planners.candidates import kinds_of
+from planners.capacity.candidates import kinds_of
 from scenarios.errors import RunError
 from scenarios.inputs.settings import make_service_time, make_simulated_capacity
 from scenarios.runs.job import Job

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
+from planners.problem.plan_json import plan_from_dict, plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
-from scenarios.file.timeline import offers_at
 from scenarios.inputs.settings import make_service_time, make_slo
 from scenarios.runs.job import Job
-from scenarios.runs.plan_file import read_promise
 from sim import SLO
-
-_ANY_NUMBER = 10**6
 
 
 class KeptPlan(NamedTuple):
@@ -40,22 +36,7 @@ def prepare_wide(loaded: LoadedScenario, seed: int) -> Job:
     Raises:
         TraceError, PlannerError: See `Job.prepare`.
     """
-    scenario = loaded.scenario
-    offers = offers_at(scenario, loaded.timeline)
-    gpus = {}
-    for name, gpu in scenario.cluster.gpus.items():
-        price = gpu.usd_per_h if offers[name].usd_per_h is None else offers[name].usd_per_h
-        gpus[name] = gpu.model_copy(update={"available": _ANY_NUMBER, "usd_per_h": price})
-    cluster = scenario.cluster.model_copy(update={"gpus": gpus, "availability": None})
-    planning = scenario.planning.model_copy(update={"budget_usd_per_h": math.inf})
-    wide = scenario.model_copy(update={"cluster": cluster, "planning": planning})
-    job = Job.prepare(replace(loaded, scenario=wide), seed, keep_dominated=True)
-    problem = replace(
-        job.problem,
-        available=tuple(sorted((name, offer.n_gpus) for name, offer in offers.items())),
-        budget_usd_per_h=scenario.planning.budget_usd_per_h,
-    )
-    return replace(job, loaded=loaded, problem=problem)
+    return Job.prepare(loaded, seed, keep_dominated=True, any_number=True)
 
 
 def prepare_for_budget(loaded: LoadedScenario, seed: int, budget_usd_per_h: float) -> Job:
@@ -101,7 +82,7 @@ def plan_of(kept: KeptPlan, problem: PlanningProblem, where: Path) -> Plan:
     Raises:
         RunError: It is not a plan for this problem.
     """
-    plan = read_promise(kept.data, problem, where)
+    plan = plan_from_dict(kept.data, problem, str(where))
     violations = check_plan(problem, plan)
     if violations:
         reasons = "; ".join(violation.message for violation in violations)
@@ -122,7 +103,7 @@ def plan_as_printed(loaded: LoadedScenario, seed: int, choice: PlannerChoice, pr
     plan = job.plan(choice)
     if plan.status is not PlanStatus.OK:
         return None
-    return read_promise(plan.to_dict(job.problem), problem, Path(loaded.label))
+    return plan_from_dict(plan_to_dict(plan), problem, loaded.label)
 
 
 def why_unable(job: Job) -> Callable[[Candidate], str]:

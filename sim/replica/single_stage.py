@@ -102,6 +102,7 @@ class SingleStageReplica(Replica):
         return (self._batch,)
 
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
+        # Long because a call costs as much as the work of an iteration: what is inlined is marked with its twin.
         batch, waiting, finishes, log = self._batch, self._waiting, self._batch.finishes, self._batch.log
         crossings, block_tokens = batch.crossings, self._block_tokens
         is_macro, stage, decode_times = self._is_macro, self.stages[0], self._decode_times

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planners.frontier import FrontierPoint
+from planners.questions.frontier import FrontierPoint
 from scenarios.report.frontier import without_plan
 from scenarios.report.plotting import spread
 from tests.cli.conftest import Hetserve

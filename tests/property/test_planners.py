@@ -25,11 +25,11 @@ from planners import (
     get_planner,
     planner_names,
 )
-from planners.assignment import objective_of
-from planners.base import Feature
-from planners.bounds import pace_bound
+from planners.fleets.assignment import objective_of
+from planners.fleets.bounds import pace_bound
+from planners.fleets.shedding import in_full, what_must_be_served
 from planners.milp import core
-from planners.shedding import in_full, what_must_be_served
+from planners.problem.problem import Feature
 from tests.planning import fleets, least_given_up, least_value
 from tests.strategies_planners import limited, problems, with_shedding
 
@@ -53,7 +53,7 @@ def planner(name: str) -> Planner:
 
 
 def value_by(problem: PlanningProblem, name: str = "milp") -> float:
-    """The value that a planner finds, see `planners.assignment`; infinite without a plan."""
+    """The value that a planner finds, see `planners.fleets.assignment`; infinite without a plan."""
     plan = planner(name).plan(problem)
     assert plan.status is not PlanStatus.FAILED
     return math.inf if plan.objective is None else objective_of(problem.objective, plan.objective)
@@ -98,7 +98,7 @@ def test_milp_gives_up_the_least_and_serves_the_rest_as_fast_as_it_can(problem: 
     if plan.objective is None:
         assert least_value(what_must_be_served(problem)) == math.inf or plan.diagnostics
         return
-    shed = plan.shed(problem)
+    shed = plan.shed
     penalty = sum(
         demand.shed_usd_per_request[w] * amount * shed[d][w]
         for d, demand in enumerate(problem.demands)

@@ -21,8 +21,8 @@ from planners import (
     evaluate,
     get_planner,
 )
-from planners.assignment import objective_of, value_of
-from planners.blind import capacity_weighted
+from planners.fleets.assignment import objective_of, value_of
+from planners.fleets.mix import capacity_weighted
 from tests.planning import fleets, hard_problem, least_value, worked_example
 from tests.strategies_planners import problems
 
@@ -120,7 +120,7 @@ def test_ablations_of_the_worked_example() -> None:
     problem = worked_example()
     assert plan(problem).objective == pytest.approx(28.4314, abs=1e-4)
     uniform = plan(problem, deployment="uniform")
-    assert all(row.candidate.n_gpus == 1 for row in uniform.fleet(problem))
+    assert all(row.candidate.n_gpus == 1 for row in uniform.fleet)
     half = plan(problem, assignment="equal_share")
     assert half.objective == pytest.approx(40 / 1.0 + 10 / 1.2)
     weighted = plan(problem, assignment="capacity_weighted")

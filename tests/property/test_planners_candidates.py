@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners import Candidate, PlanningProblem, get_planner
-from planners.dominance import without_dominated
+from planners.capacity.dominance import without_dominated
 from tests.planning import least_value
 from tests.strategies_planners import CAPACITIES, problems
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planners import Kind, capacity_of_mix_rps, capacity_rps
-from planners.capacity import capacities_rps, rps_of
-from planners.steady_state import ReplicaFacts
+from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.steady_state import ReplicaFacts
 from sim import SLO, CompactServiceTime, ConstantServiceTime, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
 
 LLAMA = model_spec("Llama-3-8B")

@@ -11,10 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, best_assignment, get_planner
-from planners.assignment import objective_of, value_of
-from planners.explain import BUDGET, MORE_USD_PER_H, Effect, Fate, WhatIf, explain_plan, replaced_by
-from planners.frontier import plan_frontier
-from planners.what_if import with_demand, with_gpus
+from planners.fleets.assignment import objective_of, value_of
+from planners.questions.explain import MORE_USD_PER_H, explain_plan, replaced_by
+from planners.questions.explanation import BUDGET, Effect, Fate, WhatIf
+from planners.questions.frontier import plan_frontier
+from planners.questions.what_if import with_demand, with_gpus
 from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
 
@@ -28,7 +29,7 @@ def same(one: float, other: float) -> bool:
 
 
 def value(problem: PlanningProblem, what_if: WhatIf | Plan) -> float:
-    """What planners minimise, see `planners.assignment`; infinite without a plan."""
+    """What planners minimise, see `planners.fleets.assignment`; infinite without a plan."""
     if what_if.objective is None:
         return math.inf
     return objective_of(problem.objective, what_if.objective)

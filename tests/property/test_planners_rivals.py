@@ -8,9 +8,9 @@ import math
 from hypothesis import assume, given
 
 from planners import Objective, PlanningProblem, PlanStatus, get_planner
-from planners.assignment import objective_of
-from planners.blind import best_mix_fleet, capacity_weighted, mix_pace
-from planners.composition import Composition, given_fleet
+from planners.fleets.assignment import objective_of
+from planners.fleets.given import Composition, given_fleet
+from planners.fleets.mix import best_mix_fleet, capacity_weighted, mix_pace
 from tests.planning import fleets
 from tests.strategies_planners import problems
 

@@ -55,7 +55,7 @@ def controller(
     planner = get_planner("milp")
     requests = trace([0, 1] * 50 if kinds is None else kinds)
     plan = planner.plan(first)
-    deployment = plan.deployment(first)
+    deployment = plan.deployment()
     assert deployment is not None
     return Adopted(
         planner, first, plan, deployment, requests, ReplanRules(**rules), slo=SLO() if slo is None else slo,
@@ -138,7 +138,7 @@ def test_a_period_plans_for_the_requests_seen_so_far() -> None:
     for after in ([0], [1]):  # the last request has not come yet: it must not matter
         made = controller(kinds[:-1] + after, first, triggers=("period",), period_s=50.0, window_s=1000.0)
         assert made.next_check_s(0.0) == 50.0
-        before = made.steps[0].plan.deployment(first)
+        before = made.steps[0].plan.deployment()
         assert before is not None
         assert "A100-SXM-80GB" in before.gpus
         decision = made.replan(situation(now_s=99.0, cause="check"))
@@ -191,7 +191,7 @@ def test_a_breach_is_one_of_the_limits_of_its_model() -> None:
     for own, is_breach in ((SLO(ttft_s=10, e2e_s=30), False), (SLO(), False), (SLO(ttft_s=4), True)):
         slo = SLO(ttft_s=1.0, attainment=0.9, by_model=(("Llama-3-70B", own),))
         plan = milp.plan(first)
-        deployment = plan.deployment(first)
+        deployment = plan.deployment()
         assert deployment is not None
         made = Adopted(milp, first, plan, deployment, requests, rules, slo=slo, start_s=lambda _: 60.0)
         assert (made.replan(situation(cause="check", log=log)) is not None) == is_breach

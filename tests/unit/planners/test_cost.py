@@ -8,9 +8,9 @@ import math
 import pytest
 
 from planners import Demand, Objective, PlanningProblem, PlanStatus, Termination, check_plan, get_planner
-from planners.assignment import value_of
-from planners.bounds import value_bound
-from planners.check import Rule
+from planners.fleets.assignment import value_of
+from planners.fleets.bounds import value_bound
+from planners.fleets.check import Rule
 from tests.planning import two_models, worked_example
 
 OPTIMUM_S = 28.431372549  # of the worked example: its best fleet carries the amounts over this
@@ -39,7 +39,7 @@ def test_milp_rents_the_cheapest_fleet_that_carries_the_rates(
     assert plan.termination is Termination.OPTIMAL
     assert (plan.objective, plan.bound, plan.gap) == (usd_per_h, usd_per_h, 0.0)
     assert counts is None or plan.counts == counts
-    assert plan.promised_rps(problem) == {"llama": pytest.approx(100 * factor)}
+    assert plan.promised_rps == {"llama": pytest.approx(100 * factor)}
 
 
 @pytest.mark.parametrize("name", ["greedy", "milp", "milp:bisection", "uniform"])

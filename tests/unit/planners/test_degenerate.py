@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planners import Demand, Objective, PlanningProblem, PlanStatus, Termination, check_plan, get_planner
-from planners.assignment import objective_of
+from planners.fleets.assignment import objective_of
 from tests.planning import least_value, worked_example
 
 

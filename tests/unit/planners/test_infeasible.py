@@ -18,7 +18,7 @@ def no_plan(name: str, problem: PlanningProblem) -> Plan:
     assert plan.termination is Termination.INFEASIBLE
     assert (plan.objective, plan.bound, plan.gap) == (None, None, None)
     assert plan.counts == (0,) * len(problem.candidates)
-    assert plan.fleet(problem) == ()
+    assert plan.fleet == ()
     return plan
 
 

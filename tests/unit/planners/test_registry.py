@@ -19,8 +19,8 @@ from planners import (
     planner_names,
     registry,
 )
-from planners.base import Feature
-from planners.greedy import GreedyPlanner
+from planners.problem.problem import Feature
+from planners.rivals.greedy import GreedyPlanner
 from tests.planning import worked_example
 
 
@@ -101,14 +101,14 @@ def test_all_option_problems_are_listed() -> None:
 
 
 def test_plugin_is_found_and_built(plugins: list[EntryPoint]) -> None:
-    plugins.append(entry("thrifty", "planners.greedy:GreedyPlanner"))
+    plugins.append(entry("thrifty", "planners.rivals.greedy:GreedyPlanner"))
     assert "thrifty" in planner_names()
     assert isinstance(get_planner("thrifty"), GreedyPlanner)
     assert planner_classes()["thrifty"] is GreedyPlanner
 
 
 def test_broken_plugin_warns_and_leaves_the_others_alone(plugins: list[EntryPoint]) -> None:
-    plugins += [entry("broken", "no_such_module:Planner"), entry("thrifty", "planners.greedy:GreedyPlanner")]
+    plugins += [entry("broken", "no_such_module:Planner"), entry("thrifty", "planners.rivals.greedy:GreedyPlanner")]
     with pytest.warns(UserWarning, match="planner 'broken' .* cannot be imported: ModuleNotFoundError"):
         classes = planner_classes()
     assert "thrifty" in classes
@@ -119,10 +119,10 @@ def test_broken_plugin_warns_and_leaves_the_others_alone(plugins: list[EntryPoin
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("milp", "planners.milp:MilpPlanner"), ("thrifty", "planners.greedy:GreedyPlanner")]
+    ("name", "other"), [("milp", "planners.milp:MilpPlanner"), ("thrifty", "planners.rivals.greedy:GreedyPlanner")]
 )
 def test_duplicates_are_an_error_that_names_both(plugins: list[EntryPoint], name: str, other: str) -> None:
-    plugins += [entry("thrifty", "planners.greedy:GreedyPlanner"), entry(name, "theirs:Planner")]
+    plugins += [entry("thrifty", "planners.rivals.greedy:GreedyPlanner"), entry(name, "theirs:Planner")]
     with pytest.raises(PlannerError) as raised:
         planner_names()
     assert str(raised.value) == f"two planners are called {name!r}: {other} and theirs:Planner"

@@ -19,7 +19,7 @@ from planners import (
     get_planner,
     planner_names,
 )
-from planners.greedy import GreedyOptions, GreedyPlanner
+from planners.rivals.greedy import GreedyOptions, GreedyPlanner
 from tests.planning import two_models, worked_example
 
 PROBLEMS = (

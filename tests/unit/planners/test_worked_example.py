@@ -19,6 +19,7 @@ def test_printed_plan_evaluates_to_the_printed_makespan() -> None:
 def test_printed_plan_is_feasible() -> None:
     problem = worked_example()
     plan = Plan(
+        problem=problem,
         planner="arXiv:2502.00722",
         status=PlanStatus.OK,
         termination=Termination.HEURISTIC,
@@ -55,14 +56,14 @@ def test_milp_finds_the_optimum(method: str) -> None:
     assert plan.counts == PRINTED_COUNTS
     assert plan.objective == pytest.approx(OPTIMUM_S, rel=1e-9)
     assert plan.bound == pytest.approx(OPTIMUM_S, rel=2e-6)
-    assert plan.usd_per_h(problem) == 8.0
+    assert plan.usd_per_h == 8.0
 
 
 def test_throughput_is_one_over_the_makespan() -> None:
     problem = worked_example(Objective.THROUGHPUT)
     plan = get_planner("milp").plan(problem)
     assert plan.objective == pytest.approx(1 / OPTIMUM_S)
-    assert plan.promised_rps(problem) == {"llama": pytest.approx(100 / OPTIMUM_S)}
+    assert plan.promised_rps == {"llama": pytest.approx(100 / OPTIMUM_S)}
 
 
 @pytest.mark.parametrize(

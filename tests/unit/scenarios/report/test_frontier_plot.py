@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from planners import Objective
-from planners.frontier import FrontierPoint
+from planners.questions.frontier import FrontierPoint
 from scenarios.report.frontier import save_plot
 
 

@@ -11,7 +11,7 @@ from planners import PlanningProblem, get_planner
 from scenarios.file.library import library_names, members
 from scenarios.file.load import load
 from scenarios.file.schema import PlannerChoice
-from scenarios.runs.job import Job, Step
+from scenarios.runs.job import Job, Scheduled
 from scenarios.runs.oracle import Timetable
 from scenarios.runs.policies import serve
 from sim.protocols import Situation
@@ -96,7 +96,7 @@ def test_a_timetable_says_what_is_due() -> None:
     plan = job.plan(PlannerChoice.model_validate("milp"))
     deployment = job.deployment(plan)
     assert deployment is not None
-    table = Timetable((Step(5.0, {}, deployment), Step(9.0, {}, deployment)))
+    table = Timetable((Scheduled(5.0, {}, deployment), Scheduled(9.0, {}, deployment)))
     assert [table.next_check_s(t) for t in (0.0, 5.0, 9.0)] == [5.0, 9.0, None]
     at_5 = Situation(5.0, "check", {}, deployment, (), 0, RequestLog(0))
     assert table.replan(at_5) is not None

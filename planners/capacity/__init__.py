@@ -1,0 +1,1 @@
+"""What a replica can do: candidates of a market and their capacities, in closed form or measured."""

@@ -1,0 +1,236 @@
+"""What can be rented on a market to serve models: the candidates, and the capacity of each."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from planners.capacity.dominance import without_dominated
+from planners.capacity.pipelines import mixed_pipelines, uniform_replicas
+from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.errors import PlannerError
+from planners.problem.candidate import Candidate, Demand
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
+from sim.deployment import ReplicaLimits, ReplicaSpec
+from sim.errors import DeploymentError
+from sim.kv_cache import max_context_tokens
+from sim.results.metrics import SLO
+from sim.timing.service_time import ServiceTimeModel
+from sim.units import GIB
+
+Measure = Callable[[ReplicaSpec, Sequence[Kind]], float]
+"""Requests/s of a mix that a replica sustains."""
+
+
+class Found(NamedTuple):
+    """What can be rented for some models.
+
+    Attributes:
+        candidates: With their capacities.
+        left_out: Pairs of a rule and how many configurations it kept from being candidates.
+    """
+
+    candidates: tuple[Candidate, ...]
+    left_out: tuple[tuple[str, int], ...]
+
+
+def find_candidates(
+    models: Sequence[ModelSpec],
+    demands: Sequence[Demand],
+    available: Mapping[str, float],
+    gpu_types: Mapping[str, GpuType],
+    service_time: ServiceTimeModel,
+    budget_usd_per_h: float,
+    *,
+    limits: ReplicaLimits | None = None,
+    slo: SLO | None = None,
+    measure: Measure | None = None,
+    beside_mix: bool = True,
+    keep_dominated: bool = False,
+) -> Found:
+    """What can be rented to serve models on GPUs, and the capacity of each for each workload type.
+
+    Candidates of a model are its replicas of one and of two GPU types (`planners.capacity.pipelines`) that hold a
+    request of any type demanded, that the service-time model knows, that availability and budget allow, and that no
+    other one dominates (`planners.capacity.dominance`). If availability and budget leave a model without a candidate
+    for its longest type, all of one GPU type are kept, so that planners can say what is missing.
+
+    Args:
+        models: The models, in any order.
+        demands: One per model, with a mix.
+        available: GPUs to rent, by type; `math.inf` for any number.
+        gpu_types: The GPU types by name, with the prices to pay; all that `available` names.
+        service_time: Gives iteration times.
+        budget_usd_per_h: Most that a fleet may cost; `math.inf` for any price.
+        limits: Limits of all replicas.
+        slo: What requests should meet; capacities are within it.
+        measure: Gives the rate of a type alone instead of the closed form, for the candidates that this one leaves; how
+            much the SLO and the other types lower it is still the closed form's.
+        beside_mix: Whether capacities allow for the other types on a replica; False: each type as if alone there.
+        keep_dominated: Whether to keep candidates that no best plan needs, to say why.
+
+    Raises:
+        PlannerError: A model and its longest workload type fit on no GPU type that is available, or the arguments
+            contradict each other.
+        DeploymentError: The limits contradict each other on a GPU type.
+    """
+    by_name = {model.name: model for model in models}
+    names = [demand.model for demand in demands]
+    if sorted(by_name) != sorted(names) or len(by_name) != len(models):
+        msg = f"models are {', '.join(model.name for model in models)}; demands are for {', '.join(names)}"
+        raise PlannerError(msg)
+    missing = [gpu for gpu in sorted(available) if gpu not in gpu_types]
+    if missing:
+        msg = f"GPU types without a description: {', '.join(missing)}; described: {', '.join(sorted(gpu_types))}"
+        raise PlannerError(msg)
+    search = _Search(
+        service_time, limits, slo, measure, beside_mix, keep_dominated, available, gpu_types, budget_usd_per_h
+    )
+    candidates: list[Candidate] = []
+    for demand in demands:
+        prefix = f"{demand.model} on " if len(demands) > 1 else ""
+        candidates += search.candidates(by_name[demand.model], demand, prefix)
+    return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
+
+
+@dataclass(slots=True)
+class _Search:
+    """Finds the candidates of each model, and counts what it leaves out by the reason."""
+
+    service_time: ServiceTimeModel
+    limits: ReplicaLimits | None
+    slo: SLO | None
+    measure: Measure | None
+    beside_mix: bool
+    keep_dominated: bool
+    available: Mapping[str, float]
+    gpu_types: Mapping[str, GpuType]
+    budget_usd_per_h: float
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def candidates(self, model: ModelSpec, demand: Demand, prefix: str) -> tuple[Candidate, ...]:
+        """The candidates of a model, their names after a prefix.
+
+        Raises:
+            PlannerError: There is none; the message says what is missing.
+        """
+        kinds = kinds_of(demand)
+        demanded = [kind for kind in kinds if kind.share > 0]
+        tokens = [kind.prompt_tokens + kind.output_tokens for kind in demanded]
+        shortest_tokens, longest_tokens = min(tokens), max(tokens)
+        gpus = [self.gpu_types[gpu] for gpu in sorted(self.available)]
+        uniform = self._uniform(model, gpus, shortest_tokens, longest_tokens)
+        specs = [spec for spec in uniform if self._is_allowed(spec)]
+        for pipeline in mixed_pipelines(model, gpus, self.limits):
+            spec = pipeline.by_memory()
+            if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
+                held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
+                specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
+        if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
+            specs = uniform
+        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs)
+        kept = made if self.keep_dominated else without_dominated(made)
+        self.left_out["dominance"] += len(made) - len(kept)
+        return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
+
+    def _uniform(
+        self, model: ModelSpec, gpus: Sequence[GpuType], shortest_tokens: float, longest_tokens: float
+    ) -> list[ReplicaSpec]:
+        tried = uniform_replicas(model, gpus, self.limits)
+        if not any(max_context_tokens(spec) >= longest_tokens for spec in tried):
+            raise PlannerError(_why_too_small(model, tried, longest_tokens))
+        large_enough = [spec for spec in tried if self._holds(spec, shortest_tokens)]
+        known = [spec for spec in large_enough if self._is_known(spec)]
+        if not known:
+            msg = f"{model.name}: the service-time model knows none of its {len(large_enough)} replicas on "
+            msg += f"{', '.join(gpu.name for gpu in gpus)}: {self._why_unknown(large_enough[0])}"
+            raise PlannerError(msg)
+        return known
+
+    def _holds(self, spec: ReplicaSpec, tokens: float) -> bool:
+        return self._count("memory", max_context_tokens(spec) >= tokens)
+
+    def _is_known(self, spec: ReplicaSpec) -> bool:
+        return self._count("service time", self._why_unknown(spec) is None)
+
+    def _why_unknown(self, spec: ReplicaSpec) -> str | None:
+        try:
+            self.service_time.stage_times(spec)
+        except DeploymentError as error:
+            return str(error)
+        return None
+
+    def _is_allowed(self, spec: ReplicaSpec) -> bool:
+        is_available = all(n <= self.available[gpu] for gpu, n in spec.gpus.items())
+        return self._count("availability", is_available) and self._count(
+            "budget", spec.usd_per_h <= self.budget_usd_per_h
+        )
+
+    def _count(self, rule: str, is_kept: bool) -> bool:
+        self.left_out[rule] += not is_kept
+        return is_kept
+
+    def _candidate(self, spec: ReplicaSpec, kinds: Sequence[Kind], prefix: str) -> Candidate:
+        facts = ReplicaFacts.of(spec, self.service_time)
+        slo = None if self.slo is None else self.slo.of_model(spec.model.name)
+        capacities = capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
+        return Candidate.from_spec(spec, capacities, prefix + spec.name)
+
+    def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:
+        spec, measure = candidate.spec, self.measure
+        if spec is None or measure is None:
+            return candidate
+        facts = ReplicaFacts.of(spec, self.service_time)
+        alone = [[kind._replace(share=1.0)] for kind in kinds]
+        rates = (
+            measure(spec, kind) * capacity / rps_of(facts, kind) if capacity > 0 else 0.0
+            for kind, capacity in zip(alone, candidate.capacity_rps, strict=True)
+        )
+        return replace(candidate, capacity_rps=tuple(rates))
+
+
+def kinds_of(demand: Demand) -> list[Kind]:
+    """Share and mean lengths of each type; all types have equal shares if nothing is demanded.
+
+    Raises:
+        PlannerError: The demand has no mix.
+    """
+    if demand.mix is None:
+        msg = f"demand for {demand.model!r} has no mix; without the lengths of its requests there are no capacities"
+        raise PlannerError(msg)
+    n_types = len(demand.amounts)
+    shares = [amount / demand.total for amount in demand.amounts] if demand.total > 0 else [1 / n_types] * n_types
+    return list(map(Kind, shares, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens))
+
+
+def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_tokens: float) -> str:
+    if not tried:
+        return f"{model.name}: no GPU type is given, or none has as many GPUs in a node as it needs"
+    tokens = math.ceil(longest_tokens)
+    context = tried[0].limits.max_context_tokens or model.max_context_tokens
+    if context < longest_tokens:
+        remedy = "leave out requests as long as these, or serve them with a model of a longer context"
+        if context < model.max_context_tokens:
+            remedy = f"raise max_context_tokens of the limits, up to the model's {model.max_context_tokens}"
+        return (
+            f"{model.name} serves prompt and output of {context} tokens in all; a workload type has {tokens}: {remedy}"
+        )
+    needed_bytes = model.weight_bytes + tokens * model.kv_bytes_per_token
+    largest = max(tried, key=_usable_bytes)
+    return (
+        f"{model.name} fits on no available GPU type: its weights and one request of {tokens} tokens take "
+        f"{needed_bytes / GIB:.1f} GiB; the largest replica, {largest.name}, has {_usable_bytes(largest) / GIB:.1f} GiB"
+    )
+
+
+def _usable_bytes(spec: ReplicaSpec) -> float:
+    limits = spec.limits
+    return sum(
+        stage.tp * (limits.gpu_memory_utilization * stage.gpu_type.memory_bytes - limits.reserve_bytes)
+        for stage in spec.stages
+    )

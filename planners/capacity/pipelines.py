@@ -1,0 +1,141 @@
+"""Replicas worth considering: of one GPU type, and pipelines of two.
+
+Of one type: tensor parallelism of 1, 2, 4, 8 within a node and one to eight pipeline stages, layers split evenly.
+
+Of two types: tensor parallelism stays within a node of one type, and stages of one type follow each other, those of the
+type with less memory bandwidth first, since the last stage has the output head too. Layers are split evenly over the
+stages of a type. Between the types there are two natural splits: the one that gives all stages as much time per
+iteration, by the steady state of the demanded mix, and the one that gives them as much memory for KV per layer. The
+better one depends on whether memory or time is the limit; of five splits from the one to the other, the one with the
+largest capacity for the demanded mix is taken.
+
+Such a pipeline can use GPUs that would hold no replica on their own, but pays for it with activations on the network
+between nodes. So it is considered up to three stages, and up to twice the memory that the weights take: with more, its
+GPUs could as well hold two replicas. Left out are pipelines of three types and more, and those in which stages of one
+type have different tensor parallelism. On `paper_70b`, four stages and any amount of memory gave 732 more pipelines and
+no better plan for any mix at 15, 30 or 60 $/h.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from planners.capacity.rates import rps_of
+from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
+from sim.catalog.gpus import GpuType
+from sim.catalog.models import ModelSpec
+from sim.deployment import ReplicaLimits, ReplicaSpec, Stage
+from sim.timing.service_time import ServiceTimeModel
+
+TP = (1, 2, 4, 8)
+PP = range(1, 9)
+MAX_MIXED_STAGES = 3
+MAX_MIXED_MEMORY = 2.0
+N_SPLITS = 5
+
+
+def uniform_replicas(
+    model: ModelSpec, gpu_types: Iterable[GpuType], limits: ReplicaLimits | None = None
+) -> list[ReplicaSpec]:
+    """All replicas on one of these GPU types, in their order, whether they hold the model or not."""
+    return [
+        ReplicaSpec.uniform(model, gpu, tp, pp, limits)
+        for gpu in gpu_types
+        for pp in PP
+        if pp <= model.n_layers
+        for tp in _tps(model, gpu)
+    ]
+
+
+def _tps(model: ModelSpec, gpu: GpuType) -> list[int]:
+    return [tp for tp in TP if tp <= gpu.gpus_per_node and model.n_heads % tp == 0]
+
+
+class _Part(NamedTuple):
+    """The stages of one GPU type in a pipeline."""
+
+    gpu: GpuType
+    tp: int
+    pp: int
+
+    def usable_bytes(self, limits: ReplicaLimits) -> float:
+        of_gpu = limits.gpu_memory_utilization * self.gpu.memory_bytes - limits.reserve_bytes
+        return self.tp * self.pp * of_gpu
+
+    def stages(self, n_layers: int) -> list[Stage]:
+        return [Stage(self.gpu, self.tp, n_layers // self.pp + (i < n_layers % self.pp)) for i in range(self.pp)]
+
+
+class MixedPipeline(NamedTuple):
+    """A pipeline of two GPU types without its split of layers."""
+
+    model: ModelSpec
+    limits: ReplicaLimits
+    first: _Part
+    last: _Part
+
+    def split(self, n_first: int) -> ReplicaSpec:
+        """The replica with so many layers on the stages of the first type, or as near as each stage has one."""
+        n_layers = self.model.n_layers
+        n_first = min(max(n_first, self.first.pp), n_layers - self.last.pp)
+        stages = (*self.first.stages(n_first), *self.last.stages(n_layers - n_first))
+        return ReplicaSpec(self.model, stages, self.limits)
+
+    @property
+    def gpus(self) -> dict[str, int]:
+        """GPUs by type name."""
+        return {part.gpu.name: part.tp * part.pp for part in (self.first, self.last)}
+
+    def by_memory(self) -> ReplicaSpec:
+        """The split that leaves each stage as much memory per layer for KV: the one that holds most of it."""
+        # The embedding is on the first stage, the head, which is as large, on the last.
+        embedding_bytes = self.model.weight_bytes_of(self.model.embedding_params)
+        first, last = (part.usable_bytes(self.limits) - embedding_bytes for part in (self.first, self.last))
+        return self.split(_share_of(self.model.n_layers, first, last))
+
+    def best(self, service_time: ServiceTimeModel, kinds: Sequence[Kind]) -> ReplicaSpec:
+        """The split with the largest capacity for a mix without goals, of those between equal memory and equal times.
+
+        Raises:
+            DeploymentError: The service-time model says nothing about this replica.
+        """
+        n_memory = n_time = self._n_first(self.by_memory())
+        for _ in range(2):  # a stage takes some time whatever its layers, for the network or the head
+            n_time = self._as_fast(self.split(n_time), service_time, kinds)
+        tried = (round(n_memory + (n_time - n_memory) * step / (N_SPLITS - 1)) for step in range(N_SPLITS))
+        splits = [self.split(n_first) for n_first in dict.fromkeys(tried)]
+        return max(splits, key=lambda spec: rps_of(ReplicaFacts.of(spec, service_time), kinds))
+
+    def _as_fast(self, spec: ReplicaSpec, service_time: ServiceTimeModel, kinds: Sequence[Kind]) -> int:
+        """Layers of the first type at which all stages take as long, by their time per layer in a split."""
+        state = SteadyState(ReplicaFacts.of(spec, service_time), kinds)
+        stages_s, n_first, pp = state.stages_s(state.batch), self._n_first(spec), self.first.pp
+        first_layers_per_s = pp * n_first / sum(stages_s[:pp])
+        last_layers_per_s = self.last.pp * (self.model.n_layers - n_first) / sum(stages_s[pp:])
+        return _share_of(self.model.n_layers, first_layers_per_s, last_layers_per_s)
+
+    def _n_first(self, spec: ReplicaSpec) -> int:
+        return sum(stage.n_layers for stage in spec.stages[: self.first.pp])
+
+
+def _share_of(n: int, one: float, other: float) -> int:
+    return round(n * one / (one + other)) if one > 0 and other > 0 else n // 2
+
+
+def mixed_pipelines(
+    model: ModelSpec, gpu_types: Iterable[GpuType], limits: ReplicaLimits | None = None
+) -> Iterator[MixedPipeline]:
+    """All pipelines of two of these GPU types within the bounds of the module."""
+    limits = ReplicaLimits() if limits is None else limits
+    ordered = sorted(gpu_types, key=lambda gpu: (gpu.memory_bandwidth_bytes_per_s, gpu.name))
+    for first, last in itertools.combinations(ordered, 2):
+        for n_first, n_last in itertools.product(PP, PP):
+            if n_first + n_last > min(MAX_MIXED_STAGES, model.n_layers):
+                continue
+            for first_tp, last_tp in itertools.product(_tps(model, first), _tps(model, last)):
+                pipeline = MixedPipeline(model, limits, _Part(first, first_tp, n_first), _Part(last, last_tp, n_last))
+                usable_bytes = pipeline.first.usable_bytes(limits) + pipeline.last.usable_bytes(limits)
+                if usable_bytes <= MAX_MIXED_MEMORY * model.weight_bytes:
+                    yield pipeline

@@ -1,0 +1,186 @@
+"""A small MILP, row by row, for SciPy's solver."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from planners.problem.limits import limits_of
+from planners.quiet import no_output
+
+if TYPE_CHECKING:
+    from scipy.optimize import LinearConstraint
+
+    from planners.problem.candidate import Demand
+    from planners.problem.problem import PlanningProblem
+
+
+Row = dict[int, float]
+"""The number of each column in a sum; 0 if absent."""
+
+
+class FleetColumns(NamedTuple):
+    """A fleet in a MILP.
+
+    Attributes:
+        working: How many replicas of a candidate serve (see `planners.problem.previous`).
+        present: Something that is at least 1 if and only if any replica of a candidate serves.
+        usd_per_h: What the fleet costs, without what must be paid in any case.
+        fixed_usd_per_h: What must be paid in any case: the price of stopping all that runs already; `usd_per_h` takes
+            off what is kept.
+    """
+
+    working: dict[int, Row]
+    present: dict[int, Row]
+    usd_per_h: Row
+    fixed_usd_per_h: float
+
+
+class Rows:
+    """A MILP under construction; its first columns are whole numbers, all are 0 or more.
+
+    >>> rows = Rows(1)
+    >>> weight = rows.add_column()
+    >>> rows.add({0: 2.0, weight: 1.0}, upper=5.0)
+    >>> rows.solve({0: -3.0, weight: -1.0}, most=[9], gap=0.0, time_limit_s=9.0).x.tolist()
+    [2.0, 1.0]
+    """
+
+    def __init__(self, n_counts: int) -> None:
+        self._n_counts = n_counts
+        self._upper_of: list[float] = [math.inf] * n_counts
+        self._is_whole = [True] * n_counts
+        self._rows: list[Row] = []
+        self._lower: list[float] = []
+        self._upper: list[float] = []
+
+    def add_column(self, upper: float = math.inf, *, is_whole: bool = False) -> int:
+        """A new variable of 0 or more, and its upper bound."""
+        self._upper_of.append(upper)
+        self._is_whole.append(is_whole)
+        return len(self._upper_of) - 1
+
+    def add(self, row: Row, lower: float = -math.inf, upper: float = math.inf) -> None:
+        """A new constraint: lower <= row <= upper."""
+        self._rows.append(row)
+        self._lower.append(lower)
+        self._upper.append(upper)
+
+    def add_fleet(
+        self, problem: PlanningProblem, index: Mapping[int, int], *, within_budget: bool = True
+    ) -> FleetColumns:
+        """Keep a fleet to budget, availability and all other limits.
+
+        Args:
+            problem: The problem.
+            index: The column of each candidate's count; candidates without one are not rented.
+            within_budget: Whether there is a budget.
+
+        Returns:
+            What it is made of.
+        """
+        budget = problem.budget_usd_per_h
+        fleet = self._add_columns(problem, index)
+        if within_budget and budget < math.inf:
+            unit = budget if budget > 0 else 1.0
+            price = {i: usd / unit for i, usd in fleet.usd_per_h.items()}
+            self.add(price, upper=(budget - fleet.fixed_usd_per_h) / unit)
+        for gpu, count in problem.available:
+            self.add({index[c]: float(n) for c, n in _takers(problem, gpu) if c in index}, upper=count)
+        for limit in limits_of(problem):
+            limit.add_rows(self, problem, index)
+        return fleet
+
+    def _add_columns(self, problem: PlanningProblem, index: Mapping[int, int]) -> FleetColumns:
+        prices = {i: problem.candidates[c].usd_per_h for c, i in index.items()}
+        working = {c: {i: 1.0} for c, i in index.items()}
+        if problem.previous is None:
+            return FleetColumns(working, working, prices, 0.0)
+        previous, present = problem.previous, dict(working)
+        for c, running in enumerate(previous.counts_of(problem.candidates)):
+            if c not in index:
+                continue
+            candidate = problem.candidates[c]
+            lost = previous.start_share(candidate)
+            working[c] = {index[c]: 1.0 - lost}
+            if running > 0:
+                kept = self.add_column(running)
+                self.add({kept: 1.0, index[c]: -1.0}, upper=0.0)
+                working[c][kept] = lost
+                prices[kept] = -previous.drain_share * candidate.usd_per_h
+            if lost == 1:
+                present[c] = working[c]
+        nothing = (0,) * len(problem.candidates)
+        return FleetColumns(working, present, prices, previous.drain_usd_per_h(problem.candidates, nothing))
+
+    def add_cover(self, problem: PlanningProblem, fleet: FleetColumns) -> None:
+        """Have somebody for each type that is demanded."""
+        for demand in problem.demands:
+            for w, amount in enumerate(demand.amounts):
+                if amount > 0:
+                    self.add(self.present(problem, fleet, demand, w), lower=1.0)
+
+    def present(self, problem: PlanningProblem, fleet: FleetColumns, demand: Demand, w: int) -> Row:
+        """At least 1 if and only if a replica of the fleet can serve a type of a model, and does not start too late."""
+        row: Row = {}
+        for c in problem.candidates_of(demand.model):
+            if c in fleet.present and problem.candidates[c].capacity_rps[w] > 0:
+                row |= fleet.present[c]
+        return row
+
+    def solve(
+        self,
+        cost: Mapping[int, float],
+        most: Sequence[float],
+        gap: float,
+        time_limit_s: float,
+        node_limit: int | None = None,
+    ) -> Any:
+        """Minimise with SciPy.
+
+        Args:
+            cost: Of each column; 0 if absent.
+            most: Upper bounds of the whole numbers.
+            gap: Relative gap at which to stop.
+            time_limit_s: When to stop at the latest.
+            node_limit: How many nodes of the search tree to look at; no limit if None.
+
+        Returns:
+            SciPy's result. Its `x` is None if no solution was found; `status` is 0 at the gap, 2 if there is none.
+        """
+        import numpy as np
+        from scipy.optimize import Bounds, milp
+
+        n_columns = len(self._upper_of)
+        c = np.zeros(n_columns)
+        for column, value in cost.items():
+            c[column] = value
+        upper = np.array(self._upper_of)
+        upper[: self._n_counts] = most
+        options: Any = {"mip_rel_gap": gap, "time_limit": time_limit_s}
+        if node_limit is not None:
+            options["node_limit"] = node_limit
+        with no_output():
+            return milp(
+                c,
+                integrality=np.array(self._is_whole, dtype=np.int64),
+                bounds=Bounds(np.zeros(n_columns), upper),
+                constraints=self._constraint(),
+                options=options,
+            )
+
+    def _constraint(self) -> LinearConstraint:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import csr_array
+
+        entries = [(r, column, value) for r, row in enumerate(self._rows) for column, value in sorted(row.items())]
+        values = [value for _, _, value in entries]
+        places = ([r for r, _, _ in entries], [column for _, column, _ in entries])
+        matrix = csr_array((values, places), shape=(len(self._rows), len(self._upper_of)))
+        return LinearConstraint(matrix, self._lower, self._upper)
+
+
+def _takers(problem: PlanningProblem, gpu: str) -> list[tuple[int, int]]:
+    """Candidates on a GPU type, and how many of it a replica takes."""
+    return [(c, n) for c, one in enumerate(problem.candidates) for name, n in one.gpus if name == gpu]

@@ -1,0 +1,230 @@
+"""Trying a plan: what its fleet delivers in simulation, on requests like those to come.
+
+What is measured is the pace that the replicas of each candidate keep: 1 / T of the planning problem, where T is a time
+in seconds (`makespan`) or a utilisation (`throughput`, `cost`). The slowest candidate sets the pace of the fleet.
+
+- `makespan`: all requests come at once. The pace is one over the time at which the last replica of the candidate is
+  done, the mean of three orders of the requests.
+- `throughput` and `cost` without an SLO: all requests come at once, as many as keep every replica busy for some time.
+  The pace is that of the work completed in the second half of the time in which a replica has requests waiting.
+- `throughput` and `cost` with an SLO: as many requests as there are to draw from come as a Poisson process. The pace is
+  the largest, in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from planners.fleets.assignment import evaluate
+from planners.problem.problem import Objective
+from planners.randomness import TRIAL_ARRIVALS_STREAM, TRIAL_ORDER_STREAM, generator
+from sim.engine import simulate
+from sim.kv_cache import kv_blocks
+from traces.trace import Trace
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from planners.problem.candidate import Demand
+    from planners.problem.plan import Plan
+    from planners.problem.problem import PlanningProblem
+    from planners.problem.trial import Trial
+    from sim.results.metrics import SLO
+    from traces.workload import WorkloadMix
+
+    Floats = npt.NDArray[np.float64]
+
+_N_ORDERS = 3
+"""Orders of the requests over which makespans are averaged."""
+_FILLS = 16
+_AND_MORE = 500
+"""Requests that a replica gets to be measured under load: so many times what it runs at once, and so many more."""
+_LOADS = tuple(2 ** (k / 32) for k in range(-32, 17))
+"""Loads to try with an SLO, relative to the pace of the plan."""
+_WARM_UP = 0.25
+"""Share of the requests that do not count with an SLO, since the fleet was empty when they came."""
+
+
+def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
+    """The pace that the replicas of each rented candidate keep in simulation, as the module says.
+
+    Args:
+        problem: A problem whose candidates have a `spec` and whose demands have a mix.
+        plan: A plan for it.
+        trial: What to simulate with.
+        most_requests: Most requests to simulate at a time; the makespan of more is scaled up.
+
+    Returns:
+        The paces by candidate, without candidates that served no request.
+    """
+    slo = trial.slo
+    if problem.objective is Objective.MAKESPAN:
+        return _at_once(problem, plan, trial, most_requests)
+    if slo is None or slo.asks_for_nothing:
+        return _under_load(problem, plan, trial, most_requests)
+    return _within(slo, problem, plan, trial, most_requests)
+
+
+def _at_once(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
+    order = generator(problem.seed, TRIAL_ORDER_STREAM)
+    times_s: dict[int, list[float]] = {}
+    for _ in range(_N_ORDERS):
+        sample = _sample(problem, trial, min(_total(problem), most_requests), order)
+        served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+        last_s = served.group_by("c", maintain_order=True).agg(pl.col("finish_s").max())
+        for c, finish_s in last_s.iter_rows():
+            times_s.setdefault(c, []).append(finish_s * _total(problem) / sample.height)
+    return {c: len(of_orders) / math.fsum(of_orders) for c, of_orders in sorted(times_s.items())}
+
+
+def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
+    busy = [c for c in _rented(plan) if any(_amounts(problem, plan, c))]
+    fills = {c: _FILLS * _most_running(problem, plan, c) + _AND_MORE for c in busy}
+    order = generator(problem.seed, TRIAL_ORDER_STREAM)
+    sample = _sample(problem, trial, _enough(problem, plan, fills, most_requests), order)
+    served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+    queued_s = pl.col("first_scheduled_s").max().over("replica_id")
+    last_s = pl.col("finish_s").max().over("replica_id")
+    is_loaded = queued_s > last_s / 2  # a replica that soon had no queue is measured from beginning to end
+    windows = served.with_columns(
+        start_s=pl.when(is_loaded).then(queued_s / 2).otherwise(0.0),
+        end_s=pl.when(is_loaded).then(queued_s).otherwise(last_s),
+    )
+    is_within = pl.col("finish_s").is_between("start_s", "end_s", closed="right")
+    done = pl.when(is_within).then("work").otherwise(0.0) / (pl.col("end_s") - pl.col("start_s"))
+    done_per_s = windows.group_by("c", maintain_order=True).agg(done.sum() / pl.col("work").sum())
+    return {c: share * sample.height / _total(problem) for c, share in done_per_s.iter_rows() if share > 0}
+
+
+def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
+    n_requests = min(len(trial.requests), most_requests)
+    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
+    gaps = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height)
+    pace = 1.0 / evaluate(problem, plan.counts, plan.assignment)
+
+    @cache
+    def attainments(step: int) -> dict[int, float]:
+        rate_rps = _LOADS[step] * pace * _total(problem)
+        counted = _serve(problem, plan, trial, sample, gaps.cumsum() / rate_rps).slice(int(_WARM_UP * sample.height))
+        return dict(counted.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
+
+    def most(c: int) -> float:
+        steps = range(len(_LOADS))
+        n_met = bisect_left(steps, True, key=lambda step: attainments(step).get(c, 0.0) < slo.attainment)
+        return _LOADS[max(0, n_met - 1)]
+
+    return {c: pace * most(c) for c in attainments(0)}
+
+
+# The simulation ------------------------------------------------------------------------------------------------------
+
+
+def _serve(problem: PlanningProblem, plan: Plan, trial: Trial, sample: pl.DataFrame, arrival_s: Floats) -> pl.DataFrame:
+    """Simulate a sample, arriving at these times.
+
+    Returns:
+        The records of the requests that were served, in order of arrival, with the candidate `c` that served each and
+        the `work` that it was: the time that the planning problem gives a replica for it.
+    """
+    deployment = plan.deployment()
+    if deployment is None:
+        msg = "only a plan with a deployment can be tried"
+        raise ValueError(msg)
+    trace = Trace.from_columns(
+        arrival_s, sample["prompt_tokens"], sample["output_tokens"], model=sample["model"].to_list()
+    )
+    result = simulate(
+        deployment,
+        trace,
+        service_time=trial.service_time,
+        router=trial.router,
+        length_predictor=trial.length_predictor,
+    )
+    c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
+    works = [
+        (c, kind, 1.0 / capacity if capacity > 0 else 0.0)
+        for c in _rented(plan)
+        for kind, capacity in enumerate(problem.candidates[c].capacity_rps)
+    ]
+    return (
+        result.requests.with_columns(sample["kind"])
+        .filter(pl.col("finish_s").is_not_null())
+        .with_columns(c=pl.col("replica_id").replace_strict(dict(enumerate(c_of_replica)), return_dtype=pl.Int64))
+        .join(pl.DataFrame(works, ["c", "kind", "work"], orient="row"), on=["c", "kind"], maintain_order="left")
+    )
+
+
+def _sample(problem: PlanningProblem, trial: Trial, n_requests: float, order: np.random.Generator) -> pl.DataFrame:
+    """About so many requests of the mix that is demanded, in a random order: `model`, `kind` and lengths.
+
+    Those of each type are taken in order, and again from the first on if there are too few. If there are none, they are
+    given the mean lengths of the type.
+    """
+    parts = []
+    for demand in problem.demands:
+        mix = _mix(demand)
+        lengths = trial.requests.requests.filter(pl.col("model") == demand.model).select(
+            "prompt_tokens", "output_tokens"
+        )
+        kinds = mix.grid.classify(trial.requests, demand.model) if lengths.height else pl.Series(dtype=pl.Int32)
+        means = zip(mix.mean_prompt_tokens, mix.mean_output_tokens, strict=True)
+        for kind, (amount, (prompt, output)) in enumerate(zip(demand.amounts, means, strict=True)):
+            if amount == 0:
+                continue
+            mine = lengths.filter(kinds == kind)
+            if mine.is_empty():
+                mine = pl.DataFrame([(round(prompt), round(output))], lengths.schema, orient="row")
+            n = max(1, round(amount * n_requests / _total(problem)))
+            chosen = mine[np.resize(np.arange(mine.height), n)]
+            parts.append(chosen.with_columns(model=pl.lit(demand.model), kind=pl.lit(kind, pl.Int64)))
+    sample = pl.concat(parts)
+    return sample[order.permutation(sample.height)]
+
+
+# What the plan says --------------------------------------------------------------------------------------------------
+
+
+def _rented(plan: Plan) -> list[int]:
+    return [c for c, count in enumerate(plan.counts) if count > 0]
+
+
+def _total(problem: PlanningProblem) -> float:
+    return math.fsum(demand.total for demand in problem.demands)
+
+
+def _amounts(problem: PlanningProblem, plan: Plan, c: int) -> list[float]:
+    """Amount of each type that the replicas of a candidate serve together."""
+    demand = problem.demand(problem.candidates[c].model)
+    return [x * amount for x, amount in zip(plan.assignment[c], demand.amounts, strict=True)]
+
+
+def _enough(problem: PlanningProblem, plan: Plan, per_replica: dict[int, float], most_requests: int) -> float:
+    """How many requests give each replica of each candidate so many, or `most_requests` if these are fewer."""
+    needed = (n * plan.counts[c] / math.fsum(_amounts(problem, plan, c)) for c, n in per_replica.items())
+    return min(most_requests, _total(problem) * max(needed))
+
+
+def _most_running(problem: PlanningProblem, plan: Plan, c: int) -> float:
+    """About how many requests a replica runs at once: as many as slots and KV blocks allow."""
+    candidate = problem.candidates[c]
+    mix, spec = _mix(problem.demand(candidate.model)), candidate.spec
+    if spec is None:
+        msg = f"{candidate.name} has no spec to simulate"
+        raise ValueError(msg)
+    amounts = _amounts(problem, plan, c)
+    tokens = map(lambda prompt, output: prompt + output / 2, mix.mean_prompt_tokens, mix.mean_output_tokens)
+    mean_tokens = math.fsum(amount * n for amount, n in zip(amounts, tokens, strict=True)) / math.fsum(amounts)
+    return min(spec.max_seqs, kv_blocks(spec) * spec.limits.block_tokens / mean_tokens)
+
+
+def _mix(demand: Demand) -> WorkloadMix:
+    if demand.mix is None:
+        msg = f"the demand for {demand.model} has no mix to draw requests from"
+        raise ValueError(msg)
+    return demand.mix

@@ -1,0 +1,111 @@
+"""The plan's JSON, there and back: the form of `plan --json`, which runs keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from planners.errors import PlannerError
+from planners.problem.plan import Plan, PlanStatus, Termination
+from planners.problem.problem import Objective
+from traces.errors import nearest
+
+if TYPE_CHECKING:
+    from planners.problem.problem import PlanningProblem
+
+
+def plan_to_dict(plan: Plan) -> dict[str, Any]:
+    """The plan in the form of `plan --json`: strings, numbers, lists and dictionaries only."""
+    problem = plan.problem
+    assignment = []
+    for demand, shed in zip(problem.demands, plan.shed, strict=True):
+        mine = problem.candidates_of(demand.model)
+        for w, name in enumerate(demand.type_names):
+            shares = {problem.candidates[c].name: plan.assignment[c][w] for c in mine if plan.assignment[c][w] > 0}
+            row = {"model": demand.model, "type": name, "share_by_replica": shares, "shed_share": shed[w]}
+            assignment.append(row)
+    return {
+        "planner": plan.planner,
+        "options": dict(plan.options),
+        "status": plan.status.value,
+        "termination": plan.termination.value,
+        "objective_name": plan.objective_name.value,
+        "objective": plan.objective,
+        "bound": plan.bound,
+        "gap": plan.gap,
+        "solve_s": plan.solve_s,
+        "usd_per_h": plan.usd_per_h,
+        "drain_usd_per_h": problem.spent_usd_per_h(plan.counts) - plan.usd_per_h,
+        "gpus": problem.gpus(plan.counts),
+        "fleet": [
+            {
+                "name": row.candidate.name,
+                "model": row.candidate.model,
+                "gpus": dict(row.candidate.gpus),
+                "count": row.count,
+                "usd_per_h": row.usd_per_h,
+            }
+            for row in plan.fleet
+        ],
+        "promised_rps": plan.promised_rps,
+        "assignment": assignment,
+        "corrected_capacity_rps": {
+            candidate.name: list(rps)
+            for candidate, rps in zip(problem.candidates, plan.capacities or (), strict=plan.capacities is not None)
+            if rps != candidate.capacity_rps
+        },
+        "diagnostics": list(plan.diagnostics),
+    }
+
+
+def plan_from_dict(data: Mapping[str, Any], problem: PlanningProblem, where: str) -> Plan:
+    """A plan from the form of `plan --json`, for the problem that it was made for.
+
+    Args:
+        data: The plan.
+        problem: The problem; it may have other candidates, too.
+        where: The file, for messages.
+
+    Raises:
+        PlannerError: It names a replica or a workload type that the problem does not have, or is no plan.
+    """
+    try:
+        counts = {entry["name"]: int(entry["count"]) for entry in data["fleet"]}
+        shares = {
+            (name, entry["model"], entry["type"]): float(share)
+            for entry in data["assignment"]
+            for name, share in entry["share_by_replica"].items()
+        }
+        corrected = {name: tuple(rps) for name, rps in data.get("corrected_capacity_rps", {}).items()}
+        capacities = tuple(corrected.get(one.name, one.capacity_rps) for one in problem.candidates)
+        plan = Plan(
+            problem=problem,
+            planner=data["planner"],
+            status=PlanStatus(data["status"]),
+            termination=Termination(data["termination"]),
+            objective_name=Objective(data["objective_name"]),
+            objective=data["objective"],
+            bound=data["bound"],
+            gap=data["gap"],
+            solve_s=data["solve_s"],
+            counts=tuple(counts.get(candidate.name, 0) for candidate in problem.candidates),
+            assignment=tuple(
+                tuple(
+                    shares.get((candidate.name, candidate.model, name), 0.0)
+                    for name in problem.demand(candidate.model).type_names
+                )
+                for candidate in problem.candidates
+            ),
+            options=tuple(sorted(data["options"].items())),
+            diagnostics=tuple(data["diagnostics"]),
+            capacities=capacities if corrected else None,
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        msg = f"{where} is not a plans.json that a run wrote: {error}"
+        raise PlannerError(msg) from error
+    names = [candidate.name for candidate in problem.candidates]
+    for name in counts:
+        if name not in names:
+            msg = f"{where}: the plan rents {name!r}, which its scenario does not have: {nearest(name, names)}"
+            raise PlannerError(msg)
+    return plan

@@ -1,0 +1,1 @@
+"""One planner, one file: the baselines and the planners of other papers."""

@@ -1,0 +1,47 @@
+"""The planner `greedy_lp`: the fleet with the most capacity on the average request, then the best assignment."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from planners.fleets.drafting import Drafting
+from planners.fleets.mix import best_mix_fleet
+from planners.problem.plan import Plan, Termination
+from planners.problem.problem import Feature, Objective, PlanningProblem
+
+
+class GreedyLpOptions(BaseModel):
+    """Options of the planner `greedy_lp`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    gap: float = Field(default=1e-4, ge=0, lt=1)
+    """Relative gap at which the search for the fleet stops."""
+
+
+class GreedyLpPlanner:
+    """Rents the most capacity on the average request, by an exact search, and assigns by type only then.
+
+    It is a baseline in two steps, of which each is optimal. The first is a knapsack: replicas have one capacity, that
+    on the mix, and the model served worst gets the most (`planners.fleets.mix`); for the objective `cost` the fleet is
+    the cheapest with enough of it. The second is the linear program of `planners.fleets.assignment`. What it cannot see
+    is that a replica that is poor on average may be the best for one type.
+    """
+
+    name = "greedy_lp"
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    Options: type[BaseModel] = GreedyLpOptions
+
+    def __init__(self, options: GreedyLpOptions | None = None) -> None:
+        self.options = options if options is not None else GreedyLpOptions()
+
+    def plan(self, problem: PlanningProblem) -> Plan:
+        """Choose a fleet for the problem."""
+        drafting = Drafting(problem, self.name, self.options)
+        pace = 1.0 if problem.objective is Objective.COST else None
+        found = best_mix_fleet(problem, range(len(problem.candidates)), pace=pace, gap=self.options.gap)
+        if found.counts is None and found.is_cut_short:
+            return drafting.none(Termination.TIME_LIMIT, ("no fleet was found in time",))
+        if found.counts is None:
+            return drafting.none(Termination.INFEASIBLE)
+        return drafting.plan(found.counts, Termination.TIME_LIMIT if found.is_cut_short else Termination.HEURISTIC)
