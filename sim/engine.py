@@ -48,7 +48,7 @@ def simulate(
     stepping: Stepping = "macro",
     horizon_s: float | None = None,
     prefix_caching: bool | None = None,
-    prefix_segment_tokens: int = DEFAULT_SEGMENT_TOKENS,
+    prefix_segment_tokens: int | None = None,
     market: Market | None = None,
     replanner: Replanner | None = None,
     clients: Clients | None = None,
@@ -70,7 +70,8 @@ def simulate(
         prefix_caching: Whether requests share the KV blocks of what their prompts have in common, as the trace's
             `prefix_hashes` say; a prompt without them shares nothing, but finds its own after a preemption. None: if
             the trace has any.
-        prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands.
+        prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands. None: as the trace says; if
+            it does not, 512.
         market: What can be rented over time, and what happens when it is taken back. The replicas that it allows at
             time 0 are up then. None: all are there all the time.
         replanner: Decides whether another deployment is to run, when the market changes and from time to time. None:
@@ -85,8 +86,8 @@ def simulate(
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
-        SettingsError: The horizon is not after the first arrival, a queue may hold nobody, or the router cannot be
-            imported.
+        SettingsError: The horizon is not after the first arrival, a queue may hold nobody, the router cannot be
+            imported, or hashes of the trace stand for another number of tokens.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -117,8 +118,17 @@ def simulate(
         trace = trace.slice(0.0, horizon_s)
     if prefix_caching is not False:
         prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
-        setting = replace(setting, prefixes=prefixes_of(trace, prefix_segment_tokens))
+        setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
     return _Simulation(setting, trace, progress).run(n_jobs)
+
+
+def _segment_tokens(trace: Trace, stated: int | None) -> int:
+    """Prompt tokens of a prefix hash: as is stated, which must not contradict the trace, or as the trace says."""
+    known = trace.prefix_segment_tokens
+    if stated is not None and known is not None and stated != known:
+        msg = f"prefix_segment_tokens is {stated}, but hashes of {trace.source} stand for {known} tokens"
+        raise SettingsError(msg)
+    return stated or known or DEFAULT_SEGMENT_TOKENS
 
 
 def first_arrival_s(trace: Trace) -> float:
@@ -235,6 +245,8 @@ class _Simulation:
             "stepping": setting.stepping,
             "prefix_caching": setting.prefixes is not None,
             "trace": self._trace.source,
+            "trace_start": None if self._trace.start is None else self._trace.start.isoformat(),
+            "trace_notes": list(self._trace.notes),
             "n_requests": len(self._trace),
             "horizon_s": setting.horizon_s,
             "end_s": end_s,

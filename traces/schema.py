@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -69,16 +69,38 @@ def with_defaults(frame: pl.DataFrame, model: str = "default", slo_class: str = 
     return frame.with_columns(value.alias(name) for name, value in defaults.items() if name not in frame.columns)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What is known of the file that a frame was read from.
+
+    Attributes:
+        columns: Our name of a column -> its name in the file.
+        rows: Rows of the file that the frame's rows were; None: their position in the frame.
+        others: Names of columns that the file has besides those of the frame.
+        hints: Column -> what can be done about a problem with it.
+        found: Problems that are known already.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    rows: pl.Series | None = None
+    others: Collection[str] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    found: Sequence[str] = ()
+
+    def locate(self, column: str, problem: str) -> str:
+        """A problem with the names of its column, and what can be done about it."""
+        theirs = self.columns.get(column, column)
+        label = column if theirs == column else f"{column} ({theirs!r} in the file)"
+        hint = f"; {self.hints[column]}" if column in self.hints else ""
+        return f"{label}: {problem}{hint}"
+
+
 def validate_requests(
     frame: pl.DataFrame,
     where: str,
     *,
     sort: bool = False,
-    file_columns: Mapping[str, str] | None = None,
-    rows: pl.Series | None = None,
-    found: Sequence[str] = (),
-    hints: Mapping[str, str] | None = None,
-    others: Collection[str] = (),
+    origin: Origin | None = None,
 ) -> pl.DataFrame:
     """Turn a frame into a request table, or say everything that is wrong with it.
 
@@ -89,11 +111,7 @@ def validate_requests(
         frame: Requests, one a row, in order of arrival.
         where: Name of the file or of the origin, for messages.
         sort: Accept arrivals in any order.
-        file_columns: Names that the columns had in the file, for messages.
-        rows: Rows that the requests had in the file, for messages; by default their position in the frame.
-        found: Problems that are known already.
-        hints: Column -> what can be done about a problem with it.
-        others: Names of columns that the file has besides those of the frame, for messages.
+        origin: What is known of the file that the frame comes from, for messages.
 
     Returns:
         The columns of `REQUEST_SCHEMA` with its types, sorted by `arrival_s`, then `request_id`.
@@ -114,9 +132,10 @@ def validate_requests(
     if frame.is_empty():
         msg = f"{where}: has no requests"
         raise TraceError(msg)
+    origin = Origin() if origin is None else origin
     columns: list[pl.Series] = []
-    problems = list(found)
-    unused = {*frame.columns, *others} - {column.name for column in REQUEST_SCHEMA}
+    problems = list(origin.found)
+    unused = {*frame.columns, *origin.others} - {column.name for column in REQUEST_SCHEMA}
     for column in REQUEST_SCHEMA:
         if column.name not in frame.columns:
             if column.required:
@@ -124,16 +143,14 @@ def validate_requests(
                 problems.append(f"{column.name}: column is missing{hint and '; ' + hint}")
             continue
         raw = frame[column.name]
-        converted, problem = _convert(raw, column, rows)
+        converted, problem = _convert(raw, column, origin.rows)
         if not problem and column.name == "request_id":
-            problem = _first(raw, ~converted.is_first_distinct(), "occurs in an earlier row, ids are unique", rows)
+            is_second = ~converted.is_first_distinct()
+            problem = _first(raw, is_second, "occurs in an earlier row, ids are unique", origin.rows)
         if not problem and column.name == "arrival_s" and not sort:
-            problem = _first(raw, converted < converted.shift(1), "is earlier than the row before it", rows)
+            problem = _first(raw, converted < converted.shift(1), "is earlier than the row before it", origin.rows)
         if problem:
-            problem += f"; {hints[column.name]}" if hints and column.name in hints else ""
-            renamed = (file_columns or {}).get(column.name, column.name)
-            label = column.name if renamed == column.name else f"{column.name} ({renamed!r} in the file)"
-            problems.append(f"{label}: {problem}")
+            problems.append(origin.locate(column.name, problem))
         columns.append(converted)
     if problems:
         head = f"{where}: not a valid request table (rows are counted from 0, after any header)"

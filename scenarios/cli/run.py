@@ -96,6 +96,7 @@ def plan(
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
+        job.say_notes(bar)
         if write_lp is not None:
             with writing(write_lp):
                 write(job.problem, write_lp)
@@ -127,7 +128,10 @@ def plan(
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Serve these requests instead of the scenario's.")  # fmt: skip
-@click.option("--reader", metavar="NAME", help="How to read --trace; see: hetserve list readers.")
+@click.option("--reader", metavar="NAME",
+              help="How to read --trace, by default found from the file; see: hetserve list readers.")  # fmt: skip
+@click.option("--columns", metavar="OURS=THEIRS,...",
+              help="Columns of --trace, e.g. prompt_tokens=n_in; nothing behind = leaves one out.")  # fmt: skip
 @seed_option
 @out_option
 @force_option
@@ -136,21 +140,21 @@ def plan(
 @progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
-    trace: Path | None, reader: str | None, seed: int | None, out: Path, jobs: int,
+    trace: Path | None, reader: str | None, columns: str | None, seed: int | None, out: Path, jobs: int,
     force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
-    if (trace is None) != (reader is None):
-        msg = "--trace and --reader go together"
+    if trace is None and (reader is not None or columns is not None):
+        msg = "--reader and --columns say how --trace is read"
         raise click.UsageError(msg)
     if planner is not None and plan_file is not None:
         msg = "--planner and --plan exclude each other"
         raise click.UsageError(msg)
-    if trace is not None and reader is not None:
-        sets = [*_stream_from(load(file, scenario, sets), trace, reader), *sets]
+    if trace is not None:
+        sets = [*_stream_from(load(file, scenario, sets), trace, reader or "auto", columns), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
         rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
@@ -188,6 +192,7 @@ def _replay(
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
         job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
+        job.say_notes(bar)
         choice = PlannerChoice(name="given", label="given")
         if not force:
             job.check_is_new(out, [choice])
@@ -198,12 +203,26 @@ def _replay(
     return Row.from_result(result)
 
 
-def _stream_from(loaded: LoadedScenario, trace: Path, reader: str) -> list[str]:
+def _stream_from(loaded: LoadedScenario, trace: Path, reader: str, columns: str | None) -> list[str]:
     """Replace the only stream of a scenario by a trace."""
     streams = loaded.scenario.workload
     if len(streams) != 1:
         msg = f"--trace replaces the only stream of a scenario; {loaded.label} has {len(streams)}: use --set"
         raise RunError(msg)
     ((name, stream),) = streams.items()
-    value = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
+    value: dict[str, object] = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
+    if columns is not None:
+        value["options"] = {"columns": _columns(columns)}
     return [f"workload.{name}={json.dumps(value)}"]
+
+
+def _columns(text: str) -> dict[str, str | None]:
+    """Our name of a column -> the file's, or None to leave it out."""
+    columns: dict[str, str | None] = {}
+    for part in text.split(","):
+        ours, is_given, theirs = part.partition("=")
+        if not is_given or not ours.strip():
+            msg = f"{part!r} is not OURS=THEIRS, as prompt_tokens=n_in"
+            raise click.BadParameter(msg, param_hint="--columns")
+        columns[ours.strip()] = theirs.strip() or None
+    return columns

@@ -91,8 +91,9 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
         if stream.model is not None and stream.model not in known:
             yield (*path, "model"), f"unknown model {stream.model!r}: {nearest(stream.model, known)}"
         if isinstance(stream, TraceFile):
-            if stream.reader not in READERS:
-                yield (*path, "reader"), f"unknown reader {stream.reader!r}: {nearest(stream.reader, READERS)}"
+            readers = ("auto", *READERS)
+            if stream.reader not in readers:
+                yield (*path, "reader"), f"unknown reader {stream.reader!r}: {nearest(stream.reader, readers)}"
             if not (folder / stream.path).is_file():
                 yield (*path, "path"), f"no such file: {folder / stream.path}"
         if isinstance(stream, Synthetic):

@@ -216,6 +216,7 @@ def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:
 
 def _make_sample(loaded: LoadedScenario, trace: Trace, seed: int) -> Trace:
     """What planners may know of the requests: the same streams with another seed. Files have no other requests."""
-    if all(isinstance(stream, schema.TraceFile) for stream in loaded.scenario.workload.values()):
+    streams = loaded.scenario.workload.values()
+    if all(isinstance(stream, schema.TraceFile) and stream.arrivals is None for stream in streams):
         return trace
     return make_trace(loaded, stream_seed(seed, SAMPLE_STREAM))

@@ -41,7 +41,8 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
     known = tuple(loaded.catalog.models)
     traces = []
     for index, (name, stream) in enumerate(streams):
-        trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index))
+        segment_tokens = loaded.scenario.sim.prefix_segment_tokens
+        trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index), segment_tokens)
         for model in trace.models:
             if model not in known:
                 where = f"workload.{name}.model is not given, and {trace.source}"
@@ -56,7 +57,7 @@ def stream_seed(seed: int, index: int) -> int:
     return seed if index == 0 else int(np.random.SeedSequence(seed, spawn_key=(index,)).generate_state(1)[0])
 
 
-def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int) -> Trace:
+def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int, segment_tokens: int | None) -> Trace:
     match stream:
         case schema.AzureConvLike():
             trace = azure_conv_like(stream.n_requests, seed=seed, rate_rps=stream.rate_rps, model=stream.model)
@@ -65,10 +66,12 @@ def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int) -> T
             arrivals, lengths = _arrivals(stream.arrivals), _lengths(stream.lengths)
             return synthesize(arrivals, lengths, stream.n_requests, seed=seed, model=stream.model, slo_class=name)
         case schema.TraceFile():
-            trace = read(folder / stream.path, stream.reader, **({"slo_class": name} | stream.options))
+            options: dict[str, object] = {"slo_class": name, "head": stream.head, "seed": seed}
+            options["prefix_segment_tokens"] = segment_tokens
+            options["arrivals"] = None if stream.arrivals is None else _arrivals(stream.arrivals)
+            trace = read(folder / stream.path, stream.reader, **(options | stream.options))
             if stream.model is not None:
                 trace = replace(trace, requests=trace.requests.with_columns(model=pl.lit(stream.model)))
-            trace = trace if stream.head is None else trace.head(stream.head)
             return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
 
 

@@ -65,6 +65,10 @@ class ProgressBar(Watcher):
         elif self._is_wanted:
             self._console.print(description, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Say it, also where no progress is wanted: it bears on the results."""
+        self._console.print(Text(f"Note: {text}"), soft_wrap=True)
+
     def progress(self, simulated_s: float, n_arrived: int) -> None:
         """Say how far the simulation is."""
         for task in self._requests.task_ids:

@@ -22,6 +22,7 @@ from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_plan
+from scenarios.runs.watcher import Watcher
 from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, compute_timeline, simulate
 from sim.protocols import Replanner
 from traces import Trace
@@ -76,6 +77,11 @@ class Job:
     def n_requests(self) -> int:
         """Number of requests to serve."""
         return 0 if self.trace is None else len(self.trace)
+
+    def say_notes(self, watcher: Watcher) -> None:
+        """Tell what readers left out, sorted or took for granted."""
+        for note in () if self.trace is None else self.trace.notes:
+            watcher.note(note)
 
     def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
         """Make sure that no run of these planners is there already.

@@ -55,6 +55,8 @@ def run_rows(
             continue
         watcher.stage(f"{loaded.label}, seed {seed}: requests and capacities")
         job = Job.prepare(loaded, seed)
+        if not rows:
+            job.say_notes(watcher)
         if not force and not resume:
             job.check_is_new(out, planners)
         for choice in planners:

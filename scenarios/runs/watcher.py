@@ -9,5 +9,8 @@ class Watcher:
     def stage(self, description: str, n_requests: int | None = None) -> None:
         """Something begins, perhaps the simulation of so many requests."""
 
+    def note(self, text: str) -> None:
+        """Something is to be known of what is run."""
+
     def progress(self, simulated_s: float, n_arrived: int) -> None:
         """So many requests have arrived."""

@@ -142,6 +142,23 @@ def test_own_trace_instead_of_the_scenarios(hetserve: Hetserve, small: Path, tmp
     assert counts == {"n_requests": 3, "n_completed": 2, "n_rejected": 1}
 
 
+def test_a_trace_is_recognised_its_columns_named_and_what_was_done_to_it_said(
+    hetserve: Hetserve, small: Path, tmp_path: Path
+) -> None:
+    trace = tmp_path / "log.csv"
+    trace.write_text("sent_ms,n_in,output_tokens\n1768000000500,200,1\n1768000000000,100,5\n")
+    result = hetserve(
+        "run", small, "--trace", trace, "--columns", "arrival_s=sent_ms,prompt_tokens=n_in", "--json", "--out", "out"
+    )
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["metrics"]["n_completed"] == 2
+    assert "Note: 1 row is earlier than one before it (row 1): sorted" in result.stderr
+    (manifest,) = Path("out").rglob("manifest.json")
+    kept = json.loads(manifest.read_text())
+    assert kept["trace_start"] == "2026-01-09T23:06:40+00:00"
+    assert len(kept["trace_notes"]) == 2
+
+
 def test_a_run_that_counts_no_request_says_so(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
     result = hetserve("run", small, "--set", "sim.warmup_s=100000")
     assert "Requests: none arrived in the time that counts" in result.stdout

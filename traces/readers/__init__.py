@@ -14,7 +14,7 @@ from traces.errors import TraceError, nearest
 from traces.readers.azure import read_azure_2023, read_azure_2024, read_azure_2025
 from traces.readers.benchmarks import read_guidellm, read_inference_perf, read_vllm_bench
 from traces.readers.burstgpt import read_burstgpt
-from traces.readers.detect import detect
+from traces.readers.detect import detect, plain_reader
 from traces.readers.files import PathLike, read_cells
 from traces.readers.gateways import read_langfuse, read_litellm, read_openai_usage, read_otel_genai
 from traces.readers.generic import read_csv, read_json_document, read_jsonl, read_parquet
@@ -58,7 +58,8 @@ def read(path: PathLike, reader: str = "auto", **options: object) -> Trace:
 
     Args:
         path: The file.
-        reader: A key of `READERS`, or "auto": found from the file itself, where that is safe.
+        reader: A key of `READERS`, or "auto": found from the file itself, where that is safe; if `columns` are given,
+            that of a plain table.
         **options: Keyword arguments of that reader.
 
     Returns:
@@ -68,7 +69,7 @@ def read(path: PathLike, reader: str = "auto", **options: object) -> Trace:
         TraceError: Unknown reader or option, no safe guess, or what the reader raises.
     """
     if reader == "auto":
-        reader = detect(path)
+        reader = plain_reader(path) if options.get("columns") is not None else detect(path)
     if reader not in READERS:
         msg = f"unknown reader {reader!r}: {nearest(reader, READERS)}"
         raise TraceError(msg)

@@ -89,6 +89,22 @@ def detect(path: PathLike) -> str:
     raise TraceError(msg)
 
 
+def plain_reader(path: PathLike) -> str:
+    """The reader of plain tables for the kind that a file is: csv, jsonl, json or parquet.
+
+    Raises:
+        TraceError: The file cannot be read.
+    """
+    kind, _, _ = _sniff(path)
+    if kind != "json":
+        return kind
+    line = beginning(path).lstrip().partition("\n")[0]
+    try:
+        return "jsonl" if isinstance(json.loads(line), dict) else "json"
+    except (ValueError, RecursionError):
+        return "json"
+
+
 def _is_whole(first: Mapping[str, Any]) -> bool:
     time = first.get("timestamp_ms", first.get("timestamp"))
     return isinstance(time, int) or (isinstance(time, str) and time.strip().isdigit())

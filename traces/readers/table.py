@@ -13,7 +13,7 @@ from traces.readers.files import Table
 from traces.readers.prefixes import check_segments, number_ids
 from traces.readers.reading import Layout, Reading
 from traces.readers.times import NAMED_UNITS, Clock, Times, TimeUnit, read_times
-from traces.schema import REQUEST_SCHEMA, validate_requests, with_defaults
+from traces.schema import REQUEST_SCHEMA, Origin, validate_requests, with_defaults
 from traces.synth import ARRIVALS_STREAM, generator
 from traces.trace import Trace, divide_arrivals
 
@@ -49,21 +49,14 @@ def make_trace(table: Table, layout: Layout, reading: Reading) -> Trace:
     frame, found = _renumber(frame, notes)
     arrival, clock_notes, start, problem = _arrivals(frame, table, layout, reading, names.get("arrival_s"))
     notes += clock_notes
+    hints = _hints(frame, layout, reading)
+    origin = Origin(names, rows, table.names(), hints, found)
     if problem:
-        found.append(f"{_label('arrival_s', names)}: {problem}")
+        found.append(origin.locate("arrival_s", problem))
     filled = with_defaults(frame.drop(ROW).with_columns(arrival), reading.model, reading.slo_class)
     if "request_id" not in frame.columns:
         filled = filled.with_columns(rows.cast(pl.Int64).alias("request_id"))
-    requests = validate_requests(
-        filled,
-        str(table.path),
-        sort=True,
-        file_columns=names,
-        rows=rows,
-        found=found,
-        hints=_hints(frame, layout, reading),
-        others=table.names(),
-    )
+    requests = validate_requests(filled, str(table.path), sort=True, origin=origin)
     segment_tokens = reading.prefix_segment_tokens or layout.segment_tokens
     if "prefix_hashes" in requests.columns:
         check_segments(requests, segment_tokens, str(table.path))
@@ -252,11 +245,6 @@ def _named_unit(name: str | None) -> TimeUnit | None:
         if name is not None and name.lower().endswith(ending):
             return NAMED_UNITS[ending]  # type: ignore[return-value]
     return None
-
-
-def _label(ours: str, names: Mapping[str, str]) -> str:
-    theirs = names.get(ours, ours)
-    return ours if theirs == ours else f"{ours} ({theirs!r} in the file)"
 
 
 def _hints(frame: pl.DataFrame, layout: Layout, reading: Reading) -> dict[str, str]:

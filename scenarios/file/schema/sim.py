@@ -127,8 +127,8 @@ class Sim(Part):
     """Metrics end so long before the end."""
     prefix_caching: bool | None = None
     """Whether requests share the KV blocks that their prompts have in common; by default if traces have hashes."""
-    prefix_segment_tokens: PositiveInt = 512
-    """Prompt tokens for which each prefix hash of a trace stands; by default Mooncake's."""
+    prefix_segment_tokens: PositiveInt | None = None
+    """Prompt tokens for which each prefix hash of a trace stands; by default as its format says, or Mooncake's 512."""
     limits: Limits = Limits()
     interruption: Interruption = Interruption()
     failures: Failures | None = None

@@ -122,12 +122,14 @@ class TraceFile(Part):
     """Which model serves them all; by default the one that the file names for each."""
     path: Path
     """Relative to the scenario file."""
-    reader: str
-    """See `hetserve list readers`."""
+    reader: str = "auto"
+    """See `hetserve list readers`; by default found from the file, where that is safe."""
     options: dict[str, Any] = {}
     """Options of the reader."""
+    arrivals: Arrivals | None = None
+    """Arrivals instead of the file's, or for lengths without times."""
     head: PositiveInt | None = None
-    """Only the first so many requests."""
+    """Only the first so many rows of the file that are not left out."""
     rate_factor: PositiveFloat = 1.0
     """Arrivals so many times as fast as in the file."""
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from traces import REQUEST_SCHEMA, Trace, TraceError, validate_requests
+from traces.schema import Origin
 
 GOOD = {
     "request_id": [0, 1, 2],
@@ -106,7 +107,7 @@ def test_a_missing_column_suggests_a_column_that_is_there() -> None:
 
 def test_messages_name_the_column_of_the_file() -> None:
     with pytest.raises(TraceError, match=r"prompt_tokens \('Ctx' in the file\): row 0: 0 is not"):
-        validate_requests(table(prompt_tokens=[0, 1, 1]), "f.csv", file_columns={"prompt_tokens": "Ctx"})
+        validate_requests(table(prompt_tokens=[0, 1, 1]), "f.csv", origin=Origin({"prompt_tokens": "Ctx"}))
 
 
 def test_a_table_without_rows_is_an_error() -> None:

@@ -14,6 +14,7 @@ from sim import (
     DeploymentError,
     ReplicaLimits,
     ReplicaSpec,
+    SettingsError,
     SimulationResult,
     compute_metrics,
     gpu_type,
@@ -170,3 +171,15 @@ def test_mooncake_with_room_for_all(data_dir: Path) -> None:
     expected = pl.min_horizontal(pl.lit(seen), pl.col("prompt_tokens") - 1) // 16 * 16
     assert (requests.select(expected.cast(pl.Int32)).to_series() == requests["cached_prompt_tokens"]).all()
     assert Prefixes.from_trace(trace) is not None
+
+
+def test_segments_are_as_the_trace_says_and_must_not_contradict_it() -> None:
+    trace = Trace.from_columns([0.0, 9.0], [128, 128], [1, 1], model=MODEL.name, source="by hand")
+    hashes = pl.Series("prefix_hashes", [[1, 2], [1, 3]], dtype=pl.List(pl.Int64))
+    trace = replace(trace, requests=trace.requests.with_columns(hashes), prefix_segment_tokens=64)
+    limits = ReplicaLimits(kv_blocks=1_000, max_batched_tokens=2_048, max_seqs=16)
+    fleet = Deployment(((ReplicaSpec.uniform(MODEL, gpu_type("A40"), limits=limits), 1),))
+    result = simulate_fleet(fleet, trace, service_time=SECOND_PER_TOKEN)
+    assert result.requests["cached_prompt_tokens"].to_list() == [0, 64]
+    with pytest.raises(SettingsError, match="prefix_segment_tokens is 512, but hashes of by hand stand for 64 tokens"):
+        simulate_fleet(fleet, trace, service_time=SECOND_PER_TOKEN, prefix_segment_tokens=512)
