@@ -241,7 +241,7 @@ def keep_what_is_rented(f: Formulation) -> None:
         _add(f, kept <= f.counts[c], f"keep_{f.labels[c]}")
 
 
-LIMITS = ("budget", "availability", "use", "configurations", "share", "keep")
+FLEET_FAMILIES = ("budget", "availability", "use", "configurations", "share", "keep")
 """The families that say which fleets can be rented."""
 
 FAMILIES: Mapping[str, Callable[[Formulation], None]] = {

@@ -23,7 +23,7 @@ import pulp
 
 from planners.milp.core import Effort, run_highs
 from planners.milp.extract import Finding, read_counts, read_finding
-from planners.milp.formulation import FAMILIES, LIMITS, Formulation, formulate
+from planners.milp.formulation import FAMILIES, FLEET_FAMILIES, Formulation, formulate
 from planners.problem.problem import Objective, PlanningProblem
 
 Criterion = Literal["worst", "mean", "regret"]
@@ -120,7 +120,7 @@ def formulate_robust(
     is_cost = cases[0].objective is Objective.COST
     joined_by = ("survive",) if is_cost else _JOINED_BY[criterion]
     if families is None:
-        families = (*dict.fromkeys((*OF_EACH_CASE, *LIMITS)), *("price",) * is_cost, *joined_by)
+        families = (*dict.fromkeys((*OF_EACH_CASE, *FLEET_FAMILIES)), *("price",) * is_cost, *joined_by)
     lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
     now, *others = cases
     formulations = [

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from planners.problem.candidate import Candidate
 
-SHARE_TOLERANCE = 1e-6
+GPU_SHARE_TOLERANCE = 1e-6
 """By which a share of GPUs may be exceeded: it is a quotient."""
 
 
@@ -130,7 +130,7 @@ class MaxGpuShare:
         """Too many GPUs are of one type."""
         taken = problem.gpus(counts)
         total = sum(taken.values())
-        most = problem.max_gpu_share * total * (1 + SHARE_TOLERANCE)
+        most = problem.max_gpu_share * total * (1 + GPU_SHARE_TOLERANCE)
         for gpu, n in taken.items():
             if n > most:
                 yield f"{n} of {total} GPUs are of type {gpu}, a share of {problem.max_gpu_share:g} is allowed"

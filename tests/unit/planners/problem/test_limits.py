@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from planners import Demand, Objective, PlanningProblem, PlanStatus, Previous, check_plan, get_planner
-from planners.milp.formulation import FAMILIES
+from planners.milp.formulation import FLEET_FAMILIES
 from planners.problem.limits import LIMITS
 from planners.problem.problem import Feature
 from scenarios.file.schema.planning import Planning
@@ -92,6 +92,6 @@ def test_every_limit_has_a_family_of_its_own_in_the_formulation() -> None:
     families = [limit.family for limit in LIMITS]
     assert len(set(families)) == len(LIMITS)
     for limit in LIMITS:
-        assert limit.family in FAMILIES
+        assert limit.family in FLEET_FAMILIES
         assert limit.nothing == PlanningProblem.__dataclass_fields__[limit.name].default
         assert limit.nothing == Planning.model_fields[limit.name].default
