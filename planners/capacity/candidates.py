@@ -98,6 +98,31 @@ def find_candidates(
     return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
 
 
+def require_candidates(
+    models: Mapping[str, ModelSpec],
+    demands: Sequence[Demand],
+    gpu_types: Mapping[str, GpuType],
+    service_time: ServiceTimeModel,
+    limits: ReplicaLimits | None = None,
+) -> None:
+    """Make sure that each model has a candidate, without working out what candidates can do.
+
+    Args:
+        models: The models by name.
+        demands: One per model, with a mix.
+        gpu_types: The GPU types by name; any number of each.
+        service_time: Gives iteration times.
+        limits: Limits of all replicas.
+
+    Raises:
+        PlannerError, DeploymentError: See `find_candidates`.
+    """
+    any_number = dict.fromkeys(gpu_types, math.inf)
+    search = _Search(service_time, limits, None, None, True, True, any_number, gpu_types, math.inf)
+    for demand in demands:
+        search.uniform(models[demand.model], _tokens_of(kinds_of(demand)))
+
+
 @dataclass(slots=True)
 class _Search:
     """Finds the candidates of each model, and counts what it leaves out by the reason."""
@@ -121,10 +146,10 @@ class _Search:
         """
         kinds = kinds_of(demand)
         demanded = [kind for kind in kinds if kind.share > 0]
-        tokens = [kind.prompt_tokens + kind.output_tokens for kind in demanded]
+        tokens = _tokens_of(kinds)
         shortest_tokens, longest_tokens = min(tokens), max(tokens)
-        gpus = [self.gpu_types[gpu] for gpu in sorted(self.available)]
-        uniform = self._uniform(model, gpus, shortest_tokens, longest_tokens)
+        gpus = self._gpus()
+        uniform = self.uniform(model, tokens)
         specs = [spec for spec in uniform if self._is_allowed(spec)]
         for pipeline in mixed_pipelines(model, gpus, self.limits):
             spec = pipeline.by_memory()
@@ -138,9 +163,20 @@ class _Search:
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
 
-    def _uniform(
-        self, model: ModelSpec, gpus: Sequence[GpuType], shortest_tokens: float, longest_tokens: float
-    ) -> list[ReplicaSpec]:
+    def _gpus(self) -> list[GpuType]:
+        return [self.gpu_types[gpu] for gpu in sorted(self.available)]
+
+    def uniform(self, model: ModelSpec, tokens: Sequence[float]) -> list[ReplicaSpec]:
+        """Its replicas of one GPU type that hold a request of any type, and that the service-time model knows.
+
+        Args:
+            model: The model.
+            tokens: Of each type that is demanded, those of a request.
+
+        Raises:
+            PlannerError: There is none; the message says what is missing.
+        """
+        gpus, shortest_tokens, longest_tokens = self._gpus(), min(tokens), max(tokens)
         tried = uniform_replicas(model, gpus, self.limits)
         if not any(max_context_tokens(spec) >= longest_tokens for spec in tried):
             raise PlannerError(_why_too_small(model, tried, longest_tokens))
@@ -192,6 +228,11 @@ class _Search:
             for kind, capacity in zip(alone, candidate.capacity_rps, strict=True)
         )
         return replace(candidate, capacity_rps=tuple(rates))
+
+
+def _tokens_of(kinds: Sequence[Kind]) -> list[float]:
+    """Tokens of a request of each kind that is demanded."""
+    return [kind.prompt_tokens + kind.output_tokens for kind in kinds if kind.share > 0]
 
 
 def kinds_of(demand: Demand) -> list[Kind]:

@@ -9,6 +9,7 @@ import click
 
 from scenarios.cli.options import check_can_write, force_option, out_option, progress_option, seed_option
 from scenarios.errors import RunError
+from scenarios.file.library import members
 from scenarios.file.load import all_names, load
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.batch import Task, run_batch
@@ -47,11 +48,25 @@ def batch(
 ) -> None:  # fmt: skip
     """Run all scenarios of a file with all planners and seeds, and say what became of them.
 
+    FILE may also be a suite of the library, such as `stress`.
+
     Exit code 5 if a run failed. To see the results: hetserve compare DIR.
     """
-    rows = run_all(
-        file, scenarios or all_names(file), sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress
-    )
+    rows = [
+        row
+        for member in members(file)
+        for row in run_all(
+            member,
+            scenarios or all_names(member),
+            sets,
+            seed,
+            out,
+            force=force,
+            resume=resume,
+            jobs=jobs,
+            progress=progress,
+        )
+    ]
     statuses = [row.status for row in rows]
     click.echo(", ".join(f"{statuses.count(status):,} {status}" for status in sorted(set(statuses))) + f": {out}")
     failed = [row for row in rows if row.status == "failed"]

@@ -11,7 +11,7 @@ from scenarios.cli.batch import jobs_option, resume_option, run_all, scenarios_o
 from scenarios.cli.options import force_option, out_option, progress_option, seed_option
 from scenarios.cli.printing import report
 from scenarios.errors import RunError
-from scenarios.file.library import members
+from scenarios.file.library import library_names, members, suite_names
 from scenarios.file.load import load, matrix_names
 from scenarios.runs.directory import run_directories, run_directory
 from scenarios.runs.row import Row
@@ -40,7 +40,10 @@ def compare(
     A file with a `matrix` is run with all its combinations; then the table says what the baseline gains. `stress` runs
     all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
+    _check_sources(sources)
     sources = [member for given in sources for member in members(given)]
+    if all(Path(source).is_dir() for source in sources):
+        _check_unused(click.get_current_context())
     if baseline is not None and not any(Path(source).is_dir() for source in sources):
         _check_baseline(baseline, sources, scenarios, sets)
     rows: list[Row] = []
@@ -55,6 +58,46 @@ def compare(
             directories += [run_directory(out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
             rows += made
     report(rows, baseline, style, directories)
+
+
+def _check_sources(sources: Sequence[str]) -> None:
+    """Make sure that no source counts twice, and that it is clear what each one is.
+
+    Raises:
+        UsageError: One does, or it is not.
+    """
+    seen: dict[Path | str, str] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir() and source in (*library_names(), *suite_names()):
+            msg = f"{source} is a directory here and a scenario of the library: write ./{source} for the directory"
+            msg += ", or run the scenario from another folder"
+            raise click.UsageError(msg)
+        key = path.resolve() if path.exists() else source
+        if key in seen:
+            msg = f"{source} is given twice" + (f", as {seen[key]} too" if seen[key] != source else "")
+            raise click.UsageError(msg)
+        seen[key] = source
+
+
+_OF_RUNS = ("scenarios", "sets", "seed", "out", "force", "resume", "jobs")
+
+
+def _check_unused(context: click.Context) -> None:
+    """Refuse options that only runs to be made can use.
+
+    Raises:
+        UsageError: There is one.
+    """
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in _OF_RUNS
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        msg = f"{', '.join(given)}: finished runs are only read; name a scenario to make runs"
+        raise click.UsageError(msg)
 
 
 def _check_baseline(baseline: str, sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str]) -> None:

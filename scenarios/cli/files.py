@@ -14,8 +14,10 @@ from scenarios.errors import RunError, ScenarioError
 from scenarios.file.library import library_names, library_text, members
 from scenarios.file.load import load_all
 from scenarios.file.schema import Scenario
+from scenarios.inputs.market import make_market
+from scenarios.inputs.problem import check_problem
+from scenarios.inputs.workload import make_trace
 from scenarios.report.catalog import catalog_table
-from scenarios.runs.job import Job
 from traces import nearest
 
 
@@ -47,8 +49,11 @@ def validate(files: Sequence[str]) -> None:
             problems += map(str, error.problems)
             continue
         for loaded in scenarios:
+            seed = loaded.scenario.seeds[0]
             try:
-                Job.prepare(loaded, loaded.scenario.seeds[0])
+                trace = make_trace(loaded, seed) if loaded.scenario.workload else None
+                check_problem(loaded, trace, seed)
+                make_market(loaded, seed)
             except Exception as error:
                 if not is_expected(error):
                     raise

@@ -21,7 +21,7 @@ from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import read_stress
-from scenarios.study.summary import standings
+from scenarios.study.summary import seeds_are_copies, standings
 
 
 def print_tables(*tables: Table) -> None:
@@ -76,5 +76,7 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
             click.echo(to_markdown(tables), nl=False)
         else:
             print_tables(*tables)
+        if seeds_are_copies(rows):
+            click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
     if not any(row.status == "ok" for row in rows):
         raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -9,6 +9,7 @@ from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_catalog
 from scenarios.file.schema import (
     AiconfiguratorTimes,
+    CompactTimes,
     FileTimeline,
     GivenCapacity,
     Grid,
@@ -55,6 +56,16 @@ def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
         if name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
             message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs memory_gib"
             yield ("cluster", "gpus", name), f"{message} and usd_per_h"
+        elif name not in known and _needs_coefficients(scenario):
+            remedy = "give sim.service_time {kind: table, path: ...} with its times, or leave it out"
+            message = f"nothing is known of how fast {name!r} is, so that it would never be rented: {remedy}"
+            yield ("cluster", "gpus", name), f"{message}; the catalog: {nearest(name, known)}"
+
+
+def _needs_coefficients(scenario: Scenario) -> bool:
+    """Whether the service times of a GPU type come from the catalog."""
+    is_given = isinstance(scenario.planning.capacity, GivenCapacity)
+    return isinstance(scenario.sim.service_time, CompactTimes) and not is_given
 
 
 def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
-from planners.capacity.candidates import Found
+from planners.capacity.candidates import Found, require_candidates
 from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
@@ -81,6 +81,22 @@ def make_problem(
         left_out=found.left_out,
         **_further_limits(planning),
     )
+
+
+def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> None:
+    """Make sure that there is a planning problem, without working out the capacities of its candidates.
+
+    Raises:
+        PlannerError, ProfileError, SettingsError: See `make_problem`.
+    """
+    scenario = loaded.scenario
+    demands = _make_demands(scenario, trace)
+    for name, case in loaded.cases:
+        _make_case(loaded, name, case, trace, demands, seed)
+    if isinstance(scenario.planning.capacity, schema.GivenCapacity):
+        return
+    limits = ReplicaLimits(**scenario.sim.limits.model_dump())
+    require_candidates(make_models(scenario), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
 
 
 def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Found:

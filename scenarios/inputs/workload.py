@@ -10,6 +10,7 @@ import polars as pl
 
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
+from scenarios.inputs.memory import check_memory
 from traces import (
     AllAtOnce,
     ArrivalProcess,
@@ -36,8 +37,13 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
 
     Raises:
         TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
+        RunError: There is not enough memory for so many requests.
     """
     streams = loaded.scenario.workload.items()
+    counts = {name: getattr(stream, "n_requests", None) or 0 for name, stream in streams}
+    if counts:
+        largest = max(counts, key=lambda name: counts[name])
+        check_memory(sum(counts.values()), f"{loaded.label}: workload.{largest}.n_requests")
     known = tuple(loaded.catalog.models)
     traces = []
     for index, (name, stream) in enumerate(streams):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,7 +21,8 @@ class Gain:
 
     Attributes:
         mean: Over the scenarios that both have a run of.
-        half_width: Of the 95 % interval of that mean over seeds, by Student's t; None with one seed.
+        half_width: Of the 95 % interval of that mean over seeds, by Student's t; None with one seed, or if all seeds
+            gave the same runs.
         largest: In a scenario, mean over its seeds.
         smallest: Likewise; below 0 where the other planner is better.
     """
@@ -113,6 +115,22 @@ def _mean(frame: pl.DataFrame, value: pl.Expr) -> float | None:
     return mean
 
 
+def _are_copies(values: pl.DataFrame) -> bool:
+    """Whether the values of each scenario are the same with all seeds, to the last bit: nothing was drawn."""
+    value = values.columns[-1]
+    return bool((values.group_by("scenario").agg(pl.col(value).n_unique())[value] == 1).all())
+
+
+def seeds_are_copies(rows: Sequence[Row]) -> bool:
+    """Whether several seeds gave the same runs: all requests are recorded, and nothing else was drawn."""
+    runs: dict[tuple[str, str], list[dict[str, float | None]]] = {}
+    for row in rows:
+        if row.metrics:
+            runs.setdefault((row.scenario, row.planner), []).append(row.metrics)
+    several = [metrics for metrics in runs.values() if len(metrics) > 1]
+    return bool(several) and all(one == metrics[0] for metrics in several for one in metrics)
+
+
 def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
     """A gain over (scenario, seed) pairs; None without any."""
     gains = frame.select("scenario", "seed", gain=value).drop_nulls()
@@ -122,7 +140,7 @@ def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
     by_seed = gains.group_by("seed", maintain_order=True).agg(pl.col("gain").mean())["gain"]
     mean, largest, smallest = (gains.select(pl.col("gain").mean()).item(), by_scenario.max(), by_scenario.min())
     half_width = None
-    if len(by_seed) > 1:
+    if len(by_seed) > 1 and not _are_copies(gains):
         from scipy.stats import t
 
         spread = float(by_seed.std() or 0.0)  # type: ignore[arg-type]

@@ -1,0 +1,70 @@
+"""Commands answer what they are asked, or say that they cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Hetserve
+
+TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,500,20\n1.0,500,20\n2.0,500,20\n3.0,500,20\n"
+
+
+@pytest.mark.parametrize(
+    "option", [["--set", "a=1"], ["--seed", "1"], ["--force"], ["--resume"], ["--out", "x"], ["--scenario", "x"]]
+)
+def test_options_of_runs_are_refused_where_runs_are_read(hetserve: Hetserve, small: Path, option: list[str]) -> None:
+    assert hetserve("compare", small, "--out", "runs").exit_code == 0
+    result = hetserve("compare", "runs", *option)
+    assert result.exit_code == 2
+    assert f"{option[0]}: finished runs are only read" in result.output
+
+
+def test_nothing_counts_twice(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("compare", small, "--out", "runs").exit_code == 0
+    for twice in (("runs", "runs"), ("runs", "./runs"), (small, small)):
+        result = hetserve("compare", *twice)
+        assert result.exit_code == 2
+        assert "is given twice" in result.output
+
+
+def test_a_directory_called_as_a_scenario_is_asked_about(hetserve: Hetserve) -> None:
+    Path("quickstart").mkdir()
+    result = hetserve("compare", "quickstart")
+    assert result.exit_code == 2
+    assert "write ./quickstart for the directory" in result.output
+
+
+def test_a_gpu_without_service_times_is_told(hetserve: Hetserve, small: Path) -> None:
+    mine = "cluster.gpus.MINE={available: 2, usd_per_h: 1, memory_gib: 24}"
+    result = hetserve("plan", small, "--set", mine)
+    assert result.exit_code == 2
+    assert "cluster.gpus.MINE: nothing is known of how fast 'MINE' is" in result.output
+    assert hetserve().exit_code in {0, 2}
+
+
+def test_copies_are_no_samples(hetserve: Hetserve, small: Path) -> None:
+    Path("trace.csv").write_text(TRACE)
+    chat = "workload.chat={kind: trace, model: Llama-3-8B, path: trace.csv, reader: csv}"
+    result = hetserve("compare", small, "--set", chat, "--set", "seeds=[0, 1, 2]", "--out", "runs")
+    assert result.exit_code == 0
+    assert "All seeds gave the same runs" in result.output
+    drawn = hetserve("compare", small, "--set", "seeds=[0, 1]", "--out", "drawn")
+    assert "All seeds gave the same runs" not in drawn.output
+
+
+def test_more_requests_than_memory_are_refused_with_the_figure(hetserve: Hetserve, small: Path) -> None:
+    for command in ("run", "plan", "validate"):
+        changes = [] if command == "validate" else ["--set", "workload.chat.n_requests=100000000000"]
+        if command == "validate":
+            small.write_text(small.read_text().replace("n_requests: 50", "n_requests: 100000000000"))
+        result = hetserve(command, small, *changes)
+        assert result.exit_code == 2
+        assert "workload.chat.n_requests: 100,000,000,000 requests need about 27,940 GiB of memory" in result.output
+
+
+def test_a_suite_may_be_run_as_a_batch(hetserve: Hetserve) -> None:
+    result = hetserve("batch", "stress", "--scenario", "nothing")
+    assert "did you mean 'stress'" not in result.output
+    assert result.exit_code == 2
