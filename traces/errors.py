@@ -25,11 +25,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
         "did you mean 'poisson'? known: gamma, poisson"
         >>> nearest("zipf", ["poisson", "gamma"])
         'known: gamma, poisson'
+        >>> nearest("A100", ["A40", "A6000", "A100-SXM-80GB"])
+        "did you mean 'A100-SXM-80GB'? known: A100-SXM-80GB, A40, A6000"
     """
     names = sorted(set(known))
     if not names:
         return ""
     listed = f"known: {', '.join(names)}"
     lowered = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1)
+    begun = [one for one in lowered if name and one.startswith(name.lower())]
+    close = begun or difflib.get_close_matches(name.lower(), lowered, n=1)
     return f"did you mean {lowered[close[0]]!r}? {listed}" if close else listed

@@ -71,6 +71,9 @@ def _needs_coefficients(scenario: Scenario) -> bool:
 def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     path: FieldPath = ("cluster", "availability")
     given = scenario.cluster.availability
+    if given is None and scenario.cluster.market != "on_demand":
+        message = "changes nothing without a timeline: all GPUs are there all the time; give cluster.availability"
+        yield ("cluster", "market"), f"{scenario.cluster.market!r} {message}"
     if isinstance(given, FileTimeline) and not (folder / given.path).is_file():
         yield (*path, "path"), f"no such file: {folder / given.path}"
         return

@@ -40,4 +40,4 @@ def loaded_of(scenario: str | Path | LoadedScenario) -> LoadedScenario:
 def planner_choice(loaded: LoadedScenario, planner: str) -> PlannerChoice:
     """The planner with the options that the scenario gives it, if it does."""
     named = {choice.label: choice for choice in loaded.scenario.planners}
-    return named.get(planner, PlannerChoice(name=planner))
+    return named.get(planner) or PlannerChoice.model_validate(planner)

@@ -17,6 +17,7 @@ INPUTS = Path(__file__).parent / "inputs"
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def compared(hetserve: Hetserve, name: str, *arguments: str) -> dict[str, dict[str, float]]:

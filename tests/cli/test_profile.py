@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from ruamel.yaml import YAML
 
 from scenarios.file.yaml_lines import parse_value
 from sim import gpu_type
@@ -35,7 +36,7 @@ def test_fit_prints_errors_and_writes_coefficients(hetserve: Hetserve, times: Pa
     for word in ("Errors of the fit", "H100-SXM", "decode", "prefill", "worst rows"):
         assert word in result.stdout
     assert "A100" not in result.stdout
-    (entry,) = parse_value((tmp_path / "out/found.yaml").read_text()).values()
+    (entry,) = YAML(typ="safe").load(tmp_path / "out/found.yaml").values()
     found, known = entry["coefficients"], gpu_type("H100-SXM").coefficients
     assert known is not None
     assert found["source"] == "hetserve profile fit times.csv --gpu H100-SXM"

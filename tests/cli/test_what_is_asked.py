@@ -68,3 +68,29 @@ def test_a_suite_may_be_run_as_a_batch(hetserve: Hetserve) -> None:
     result = hetserve("batch", "stress", "--scenario", "nothing")
     assert "did you mean 'stress'" not in result.output
     assert result.exit_code == 2
+
+
+def test_a_planner_may_be_named_with_its_policy_in_files_as_on_the_command_line(
+    hetserve: Hetserve, small: Path
+) -> None:
+    market = ("--set", "cluster.availability={kind: constant, boot_s: 1, notice_s: 0}")
+    assert hetserve("compare", small, *market, "--set", "planners=[milp-replan]", "--out", "file").exit_code == 0
+    assert hetserve("run", small, *market, "--planner", "milp-replan", "--out", "line").exit_code == 0
+    result = hetserve("run", small, "--planner", "milp-repln", "--out", "wrong")
+    assert result.exit_code == 2
+    assert "unknown planner 'milp-repln'" in result.output
+
+
+def test_a_market_that_changes_nothing_is_told(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("plan", small, "--set", "cluster.market=spot")
+    assert result.exit_code == 2
+    assert "cluster.market: 'spot' changes nothing without a timeline" in result.output
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_tables_in_a_pipe_are_as_wide_as_columns_says(
+    hetserve: Hetserve, small: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = hetserve("compare", small, "--out", "runs")
+    assert max(map(len, result.output.splitlines())) <= columns

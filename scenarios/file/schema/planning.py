@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -110,12 +110,15 @@ class Planning(Part):
     replanning: Replanning = Replanning()
 
 
+Policy = Literal["static", "replan", "replan_sticky", "oracle"]
+
+
 class PlannerChoice(Part):
-    """A planner and its options; one without options may be given by its name alone."""
+    """A planner and its options; one without options may be given by its name alone, or as name-policy."""
 
     name: str
     options: dict[str, Any] = {}
-    policy: Literal["static", "replan", "replan_sticky", "oracle"] = "static"
+    policy: Policy = "static"
     """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
     label: str = ""
     """What it is called in results, if one planner stands twice; by default its name, and a policy but `static`."""
@@ -124,7 +127,8 @@ class PlannerChoice(Part):
     @classmethod
     def _complete(cls, value: object) -> object:
         if isinstance(value, str):
-            value = {"name": value}
+            name, _, policy = value.rpartition("-")
+            value = {"name": name, "policy": policy} if name and policy in get_args(Policy) else {"name": value}
         if not isinstance(value, dict) or "name" not in value:
             return value
         policy = value.get("policy", "static")
