@@ -72,7 +72,7 @@ class Plan:
             assignment with these.
     """
 
-    problem: PlanningProblem = field(repr=False)
+    problem: PlanningProblem = field(repr=False, compare=False)
     planner: str
     status: PlanStatus
     termination: Termination
