@@ -12,7 +12,7 @@ import polars as pl
 
 from sim.fleet import Fleet
 from sim.kv_cache import max_context_tokens
-from sim.records import INTERRUPTED, NAN, QUEUE_FULL, TIMED_OUT
+from sim.records import EXCEEDS_CONTEXT, INTERRUPTED, NAN, NO_REPLICA, QUEUE_FULL, TIMED_OUT
 from sim.replica.batch import Sequence
 from sim.routing.predictors import predict_kinds
 from sim.routing.registry import make_router
@@ -134,11 +134,11 @@ class Dispatcher:
         router = self.routers[model]
         if router is None:
             is_served = self._models[model] in self.deployment.models
-            self.log.reason[row] = "exceeds_context" if is_served else "no_replica_of_model"
+            self.log.reason[row] = EXCEEDS_CONTEXT if is_served else NO_REPLICA
             return None
         replica = router.choose(self._kinds[model][row], tokens)
         if replica is None:
-            self.log.reason[row] = "exceeds_context"
+            self.log.reason[row] = EXCEEDS_CONTEXT
             return None
         self.log.replica_id[row] = replica.replica_id
         return replica

@@ -21,6 +21,12 @@ TIMED_OUT = "timed_out"
 QUEUE_FULL = "queue_full"
 """The reason of requests that were rejected because too many were waiting."""
 
+EXCEEDS_CONTEXT = "exceeds_context"
+"""The reason of requests that were rejected because no replica can hold their prompt and output."""
+
+NO_REPLICA = "no_replica_of_model"
+"""The reason of requests that were rejected because no replica serves their model."""
+
 
 class Status(StrEnum):
     """How a request ended."""

@@ -48,7 +48,9 @@ def compare(
         _check_baseline(baseline, sources, scenarios, sets)
     rows: list[Row] = []
     directories: list[Path] = []
-    for source in sources:
+    for n_done, source in enumerate(sources):
+        if len(sources) > 1 and progress is not False:
+            click.echo(f"{n_done + 1} of {len(sources)}: {source}", err=True)
         if Path(source).is_dir():
             rows += read_rows([Path(source)])
             directories += run_directories(Path(source))

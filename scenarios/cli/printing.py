@@ -22,6 +22,9 @@ from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import read_stress
 from scenarios.study.summary import seeds_are_copies, standings
+from sim import METRICS
+
+_MOST_REASONS = 10
 
 
 def print_tables(*tables: Table) -> None:
@@ -43,6 +46,13 @@ def _console() -> Console:
 def print_json(data: Any) -> None:
     """Print JSON to standard output."""
     click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def reasons_of(row: Row) -> list[str]:
+    """Why requests of a run were rejected or dropped, and how many."""
+    metrics = [METRICS[name] for name in row.metrics if name.startswith(("n_rejected_", "n_dropped_"))]
+    counts = [(row.metrics[metric.name], metric.description) for metric in metrics]
+    return [f"{count:,d} {meaning.removeprefix('Requests ').rstrip('.')}" for count, meaning in counts if count]
 
 
 def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:
@@ -76,6 +86,11 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
             click.echo(to_markdown(tables), nl=False)
         else:
             print_tables(*tables)
+        refused = [(row, reason) for row in rows for reason in reasons_of(row)] if len(rows) > 1 else []
+        for row, reason in refused[:_MOST_REASONS]:
+            click.echo(f"{row.scenario}, {row.planner}, seed {row.seed}: {reason}")
+        if len(refused) > _MOST_REASONS:
+            click.echo(f"... and so in {len(refused) - _MOST_REASONS} more runs: hetserve show")
         if seeds_are_copies(rows):
             click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
     if not any(row.status == "ok" for row in rows):

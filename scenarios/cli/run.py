@@ -26,7 +26,7 @@ from scenarios.cli.options import (
     seeds_of,
     writing,
 )
-from scenarios.cli.printing import print_json, print_tables, report
+from scenarios.cli.printing import print_json, print_tables, reasons_of, report
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
@@ -167,6 +167,8 @@ def run(
             said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
             nobody = "none arrived in the time that counts, between sim.warmup_s and sim.cooldown_s before the end"
             click.echo(f"Requests: {', '.join(said) or nobody}")
+            for reason in reasons_of(row):
+                click.echo(f"          {reason}")
         click.echo(f"Results:  {out}")
 
 

@@ -29,6 +29,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             ("interrupted/\nretried/dropped", right),
             ("tokens\nrecomputed", right),
             ("\n$", right),
+            ("$/h\npeak", right),
             ("$ idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
             *([("regret: SLO,\npoints", right), ("regret: $ per\ngood request, %", right)] if has_regret else []),
@@ -49,6 +50,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
             number(s["tokens_recomputed"], 0),
             number(s["usd"], 2),
+            number(row.run.metrics["usd_per_h_peak"], 2),
             _joined(number(s[f"usd_{what}"], 2) for what in ("idle", "booting", "lost")),
             number(row.run.metrics["goodput_rps"], 2),
         ]

@@ -10,6 +10,7 @@ from scenarios.report.tables import make_columns, make_table, number, share
 from scenarios.study.summary import Gain, Standing
 
 NOTHING = "-"
+_MOST_IN_PER_CENT = 10.0  # times
 
 
 def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: int) -> Table:
@@ -39,14 +40,18 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
             NOTHING if is_baseline else str(standing.n_better),
             share(standing.promised),
             share(standing.kept),
-            *(NOTHING if is_baseline else _gain(gain) for gain in gains),
+            *(NOTHING if is_baseline else _gain(gain, is_latency=i > 0) for i, gain in enumerate(gains)),
             number(standing.solve_s, 2),
         )
     return table
 
 
-def _gain(gain: Gain | None) -> str:
+def _gain(gain: Gain | None, *, is_latency: bool) -> str:
+    """In per cent; what is more than ten times as high or long is told as that."""
     if gain is None:
         return NOTHING
+    if abs(gain.mean) > _MOST_IN_PER_CENT:
+        times = 1 - gain.mean if is_latency else 1 + gain.mean
+        return f"{times:,.0f} times as {'long' if is_latency else 'high'}"
     interval = "" if gain.half_width is None else f" ± {100 * gain.half_width:.1f}"
     return f"{100 * gain.mean:+.1f}{interval} % ({100 * gain.largest:+.0f} %)"

@@ -143,6 +143,10 @@ class Job:
         if trace is None or self.service_time is None:
             msg = "there are no requests to simulate"
             raise RunError(msg)
+        if not set(trace.models) & set(deployment.models):
+            asked, served = ", ".join(trace.models), ", ".join(deployment.models)
+            msg = f"the requests ask for {asked}; the fleet serves {served}: none of them can be served"
+            raise RunError(msg)
         result = simulate(
             deployment,
             trace,

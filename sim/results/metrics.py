@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sim.records import INTERRUPTED, QUEUE_FULL, TIMED_OUT, Status
+from sim.records import EXCEEDS_CONTEXT, INTERRUPTED, NO_REPLICA, QUEUE_FULL, TIMED_OUT, Status
 from sim.replica.itl import middle_s
+from sim.results.rent import peak_usd_per_h
 from sim.results.window import Window, served_in
 from sim.slo import E2E_S, IS_COMPLETED, QUEUE_S, SLO, TPOT_S, TTFT_S
 from sim.units import HOUR_S
@@ -69,6 +70,8 @@ REQUEST_METRICS: tuple[Metric, ...] = (
     Metric("n_requests", "requests", "Requests that arrived in the window.", None, pl.len()),
     *(_count(status) for status in Status),
     _count_reason(Status.REJECTED, QUEUE_FULL, "too many were waiting at their replica"),
+    _count_reason(Status.REJECTED, EXCEEDS_CONTEXT, "no replica can hold their prompt and output"),
+    _count_reason(Status.REJECTED, NO_REPLICA, "no replica serves their model"),
     _count_reason(Status.DROPPED, INTERRUPTED, "their replica was taken away or failed"),
     _count_reason(Status.DROPPED, TIMED_OUT, "their client gave up"),
     Metric(
@@ -183,9 +186,12 @@ RATE_METRICS: tuple[Metric, ...] = (
     ),
 )
 
+_PEAK = "Highest price of all that was rented at one time, over the whole run."
+
 _first_s, _last_s = pl.col("arrival_s").min(), pl.col("arrival_s").max()
 
 RUN_METRICS: tuple[Metric, ...] = (
+    Metric("usd_per_h_peak", "$/h", _PEAK, False, pl.col("usd_per_h_peak").first()),
     Metric(
         "drain_s",
         "s",
@@ -280,7 +286,7 @@ def compute_metrics(
         (requests.filter(window.contains(pl.col("arrival_s"))), REQUEST_METRICS),
         (_gaps(result.replicas), ITL_METRICS),
         (served_in(window, requests, result), RATE_METRICS),
-        (requests, RUN_METRICS),
+        (requests.with_columns(usd_per_h_peak=pl.lit(peak_usd_per_h(result))), RUN_METRICS),
         (result.replicas.with_columns(end_s=pl.lit(end_s)), REPLICA_METRICS),
     ):
         row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from scenarios.cli import main
+from scenarios.file.yaml_lines import parse
 from tests.fuzz.mutants import damaged_json, damaged_text
 
 MOST_S = 60
@@ -93,7 +94,8 @@ def end_of(*arguments: str) -> tuple[int, str]:
 
 
 def scenario(number: int) -> tuple[str, ...]:
-    Path("mutant.yaml").write_text(damaged_text(SCENARIO, number))
+    data = parse(SCENARIO, "small.yaml").data
+    Path("mutant.yaml").write_text(damaged_json(data, number) if number % 2 else damaged_text(SCENARIO, number))
     command = ("run", "mutant.yaml", "--planner", "quick") if number % 4 else ("validate", "mutant.yaml")
     return (*command, "--out", "runs", "--force") if number % 4 else command
 

@@ -79,6 +79,8 @@ BY_HAND = {
     "n_dropped": 0,
     "n_unfinished": 1,
     "n_rejected_queue_full": 1,
+    "n_rejected_exceeds_context": 0,
+    "n_rejected_no_replica_of_model": 0,
     "n_dropped_interrupted": 0,
     "n_dropped_timed_out": 0,
     "slo_attainment": 3 / 4,  # the unfinished one has missed nothing yet
@@ -121,6 +123,7 @@ BY_HAND = {
     "output_tokens_per_s": (4 + 1) / 4,
     "goodput_rps": SERVED / 4,
     "usd_per_h": 360.0,
+    "usd_per_h_peak": 360.0,
     "cost_usd": 2.0,
     "usd_per_1k_requests": 0.4 / SERVED * 1_000,
     "usd_per_million_output_tokens": 0.4 / 5 * 1e6,
@@ -243,6 +246,15 @@ def test_a_long_last_request_changes_no_rate() -> None:
     assert metrics["drain_s"] == 3596.0
 
 
+def test_the_highest_price_is_that_of_two_fleets_side_by_side() -> None:
+    """The first replica leaves at 5 s, when the second, dearer one has been rented for 2 s."""
+    leases = REPLICAS.with_columns(rented_s=pl.Series([0.0, 3.0]), released_s=pl.Series([5.0, None]))
+    metrics = compute_metrics(replace(RESULT, replicas=leases))
+    assert metrics["usd_per_h_peak"] == 360.0
+    apart = leases.with_columns(rented_s=pl.Series([0.0, 5.0]))
+    assert compute_metrics(replace(RESULT, replicas=apart))["usd_per_h_peak"] == 270.0
+
+
 def test_requests_that_come_at_once_count_until_the_end_of_the_run() -> None:
     metrics = compute_metrics(with_requests(arrival_s=pl.lit(0.0)))
     assert metrics["makespan_s"] == metrics["drain_s"] == 12.0
@@ -297,6 +309,7 @@ def test_a_window_without_length_has_no_rates(warmup_s: float, cooldown_s: float
     metrics = compute_metrics(RESULT, warmup_s=warmup_s, cooldown_s=cooldown_s)
     assert metrics["n_requests"] == metrics["recomputed_tokens"] == 0
     rates = [name for name in METRICS if name.endswith(("_rps", "_per_s")) or name.startswith("usd_per")]
+    rates.remove("usd_per_h_peak")  # it is of the whole run
     for name in ("slo_attainment", "ttft_s_mean", "ttft_s_p99", *rates):
         assert metrics[name] is None
     assert metrics["cost_usd"] == pytest.approx(2.0)
