@@ -52,6 +52,7 @@ COMMANDS = {
         "scenarios.cli.look:show",
         "Print all metrics of the finished runs in DIR; on a market that moves, also what its drops did to them.",
     ),
+    "traces": ("scenarios.cli.traces:traces", "Fetch public traces, and list those that there are."),
     "validate": (
         "scenarios.cli.files:validate",
         "Check scenario files, with all their scenarios; all problems are reported at once.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -10,6 +12,8 @@ from typing import Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
+    BarColumn,
+    DownloadColumn,
     Progress,
     ProgressColumn,
     SpinnerColumn,
@@ -84,6 +88,22 @@ class ProgressBar(Watcher):
         else:
             self._console.print(self._requests)
         self._show_at_s = now_s + LOG_EVERY_S
+
+
+@contextmanager
+def download_bar(name: str, *, is_wanted: bool | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr; what is yielded is to be called with the bytes that have come, and those expected.
+
+    Args:
+        name: What is downloaded.
+        is_wanted: None: if stderr is a terminal.
+    """
+    console = Console(stderr=True, markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    is_shown = console.is_terminal if is_wanted is None else is_wanted
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda n_bytes, n_expected: bar.update(task, completed=n_bytes, total=n_expected)
 
 
 class _Figures(ProgressColumn):

@@ -123,7 +123,7 @@ def plan_tables(plan: dict[str, Any]) -> list[Table]:
     for entry in plan["fleet"]:
         gpus = ", ".join(f"{n * entry['count']} {name}" for name, n in entry["gpus"].items())
         fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, number(entry["usd_per_h"], 2))
-    assignment = make_table("Who serves what")
+    assignment = make_table("Who serves what: types are called by the prompt and output tokens that they stand for")
     names = [entry["name"] for entry in plan["fleet"]]
     sheds = any(entry["shed_share"] > 0 for entry in plan["assignment"])
     served = [*names, "shed"] if sheds else names

@@ -143,10 +143,7 @@ class Job:
         if trace is None or self.service_time is None:
             msg = "there are no requests to simulate"
             raise RunError(msg)
-        if not set(trace.models) & set(deployment.models):
-            asked, served = ", ".join(trace.models), ", ".join(deployment.models)
-            msg = f"the requests ask for {asked}; the fleet serves {served}: none of them can be served"
-            raise RunError(msg)
+        _check_some_are_served(trace, deployment)
         result = simulate(
             deployment,
             trace,
@@ -199,3 +196,15 @@ class Job:
         }
         result.save(directory, files, force=force)
         return directory
+
+
+def _check_some_are_served(trace: Trace, deployment: Deployment) -> None:
+    """Make sure that a fleet serves a model that is asked for.
+
+    Raises:
+        RunError: It does not.
+    """
+    if not set(trace.models) & set(deployment.models):
+        asked, served = ", ".join(trace.models), ", ".join(deployment.models)
+        msg = f"the requests ask for {asked}; the fleet serves {served}: none of them can be served"
+        raise RunError(msg)
