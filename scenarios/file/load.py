@@ -26,6 +26,7 @@ from scenarios.file.overrides import (
     scenario_paths,
 )
 from scenarios.file.schema import Scenario
+from scenarios.file.schema.moment import start_of
 from scenarios.file.yaml_lines import Document, FieldPath, parse
 from traces.errors import nearest
 
@@ -127,7 +128,7 @@ def _checked(
     """The scenario of some data, if there are no problems."""
     problems = list(problems)
     try:
-        scenario = Scenario.model_validate(data)
+        scenario = Scenario.model_validate(data, context={"start": start_of(data)})
     except ValidationError as error:
         details = error.errors()
         # A list whose items are wrong has too few of them for pydantic.
@@ -150,7 +151,7 @@ def _problems_of_the_rest(
     for _ in range(_MOST_ROUNDS):
         gone += [path for detail in details if (path := mend(rest, detail, is_first=not gone))]
         try:
-            scenario = Scenario.model_validate(rest)
+            scenario = Scenario.model_validate(rest, context={"start": start_of(rest)})
         except ValidationError as error:
             details = error.errors()
             continue

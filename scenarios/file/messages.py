@@ -40,11 +40,15 @@ def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], s
             message = "needs a key 'kind'"
         case "missing":
             message = "is missing"
+        case "value_error":
+            message = message.removeprefix("value error, ")
+        case "timezone_aware":
+            message = f"must name its zone, as in 2026-03-01T09:00+01:00 or 2026-03-01T08:00Z, not {detail['input']}"
         case "tuple_type":
             message = f"must be a list, not {shortened(detail['input'])}"
         case kind if kind in _NUMBERS and _CLOCK_TIME.fullmatch(str(detail["input"])):
             message = f"{detail['input']} is a clock time; write a number, for times that of seconds since the start"
-        case kind if kind != "value_error":
+        case _:
             message = f"{message}, not {shortened(detail['input'])}"
     return Problem(where(path), dotted(path), message)
 

@@ -7,6 +7,7 @@ from math import isfinite
 
 from rich.table import Table
 
+from scenarios.file.schema.moment import clock_time
 from scenarios.report.tables import NOTHING, make_columns, make_table, number
 from scenarios.study.stress import StressRow, regret
 from sim import STRESS_METRICS
@@ -101,8 +102,8 @@ def _drops_table(row: StressRow) -> Table:
     make_columns(
         table,
         [
-            ("at s", right),
-            ("back at s", right),
+            ("at s" if row.start is None else "at", right),
+            ("back at s" if row.start is None else "back at", right),
             ("GPU type", "left"),
             ("within SLO, %\nbefore/during/after", right),
             ("goodput, req/s\nbefore/during/after", right),
@@ -117,8 +118,8 @@ def _drops_table(row: StressRow) -> Table:
     for drop in row.drops:
         times = [drop[f"time_to_{what}_s"] for what in ("detect", "replan", "recover")]
         table.add_row(
-            number(drop["drop_s"], 0),
-            number(drop["back_s"], 0) if isfinite(drop["back_s"]) else "never",
+            _time(row, drop["drop_s"]),
+            _time(row, drop["back_s"]) if isfinite(drop["back_s"]) else "never",
             drop["gpu_types"],
             _joined(number(drop[f"attainment_{period}"], 1, 100) for period in periods),
             _joined(number(drop[f"goodput_{period}_rps"], 2) for period in periods),
@@ -129,6 +130,11 @@ def _drops_table(row: StressRow) -> Table:
             _joined(number(drop[f"usd_{what}"], 2) for what in ("booting", "lost")),
         )
     return table
+
+
+def _time(row: StressRow, t_s: float) -> str:
+    """A time of a run: what the clock shows, if that is known, or seconds since its start."""
+    return number(t_s, 0) if row.start is None else clock_time(row.start, t_s)
 
 
 def _joined(cells: Iterable[str]) -> str:

@@ -168,6 +168,7 @@ class Job:
             "scenario": self.loaded.label,
             "planner": planner,
             "seed": self.seed,
+            "start": None if scenario.start is None else scenario.start.isoformat(),
             "slo": asdict(self.slo),
             "warmup_s": settings.warmup_s,
             "cooldown_s": settings.cooldown_s,

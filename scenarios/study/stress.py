@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ class StressRow:
         policy: When it plans anew.
         stress: `STRESS_METRICS` by name.
         drops: The same for each drop, as `stress_by_drop` gives them.
+        start: What the clock showed at the start; None if the scenario does not say.
     """
 
     run: Row
     policy: str
     stress: dict[str, float | None]
     drops: tuple[dict[str, Any], ...]
+    start: datetime | None = None
 
     @property
     def planner(self) -> str:
@@ -111,7 +114,10 @@ def read_stress(directories: Sequence[Path]) -> list[StressRow]:
         mine = drops[case_of(result)]
         by_drop = tuple(stress_by_drop(result, drops=mine).to_dicts())
         stress = compute_stress(result, drops=mine)
-        rows.append(StressRow(Row.from_result(result), result.manifest.get("policy", "static"), stress, by_drop))
+        said = result.manifest.get("start")
+        start = None if said is None else datetime.fromisoformat(said)
+        policy = result.manifest.get("policy", "static")
+        rows.append(StressRow(Row.from_result(result), policy, stress, by_drop, start))
     return rows
 
 

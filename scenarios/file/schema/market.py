@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 
 
@@ -35,7 +36,7 @@ class _Timeline(Part):
 class Step(Part):
     """A change of the market."""
 
-    t_s: NonNegativeFloat
+    t_s: Moment
     gpus: dict[str, NonNegativeInt] = {}
     """How many can be rented from then on, of the types that change."""
     usd_per_h: dict[str, NonNegativeFloat] = {}
@@ -59,8 +60,8 @@ class StepsTimeline(_Timeline):
 class Drop(Part):
     """A part of some types is gone for a while."""
 
-    start_s: NonNegativeFloat
-    stop_s: PositiveFloat
+    start_s: Moment
+    stop_s: Moment
     share: dict[str, Share] = Field(min_length=1)
     """Which part of each type."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import AwareDatetime, Field, PositiveInt
 
 from scenarios.file.schema.market import Cluster
 from scenarios.file.schema.part import NonNegativeInt, Part
@@ -34,6 +34,8 @@ class Scenario(Part):
     schema_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
     description: str = ""
+    start: AwareDatetime | None = None
+    """What the clock shows at the start, with its zone; then times may be written as clock times."""
     models: dict[str, Model] = {}
     """Models that the catalog does not have, by name."""
     cluster: Cluster

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
+from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 
 
@@ -119,7 +120,7 @@ class Sim(Part):
     router: str = "plan_weighted"
     length_predictor: str = "oracle"
     stepping: Literal["macro", "iteration"] = "macro"
-    horizon_s: PositiveFloat | None = None
+    horizon_s: Annotated[Moment, Field(gt=0)] | None = None
     """End of the simulation; by default when all requests have ended."""
     warmup_s: NonNegativeFloat = 0.0
     """Metrics begin so long after the start."""

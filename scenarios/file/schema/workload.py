@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, Part, Share
 
 
@@ -30,7 +31,7 @@ class Piecewise(Part):
     """Poisson arrivals at a rate that changes in steps; the last rate goes on."""
 
     kind: Literal["piecewise"]
-    times_s: tuple[NonNegativeFloat, ...]
+    times_s: tuple[Moment, ...]
     """Start of each step, from 0."""
     rates_rps: tuple[NonNegativeFloat, ...]
 
