@@ -86,6 +86,10 @@ class ReplicaSpec:
             if stage.n_layers < 1 or stage.tp < 1:
                 msg = f"{self.name}: a stage has {stage.n_layers} layers and tp {stage.tp}; both must be at least 1"
                 raise DeploymentError(msg)
+            if not self.model.allows_tp(stage.tp):
+                heads = f"{self.model.n_heads} query heads and {self.model.n_kv_heads} KV heads"
+                msg = f"{self.name}: tp {stage.tp} does not divide the heads of {self.model.name}, {heads}"
+                raise DeploymentError(msg)
         n_layers = sum(stage.n_layers for stage in self.stages)
         if n_layers != self.model.n_layers:
             msg = f"{self.name}: the stages hold {n_layers} layers, {self.model.name} has {self.model.n_layers}"

@@ -50,7 +50,7 @@ def uniform_replicas(
 
 
 def _tps(model: ModelSpec, gpu: GpuType) -> list[int]:
-    return [tp for tp in TP if tp <= gpu.gpus_per_node and model.n_heads % tp == 0]
+    return [tp for tp in TP if tp <= gpu.gpus_per_node and model.allows_tp(tp)]
 
 
 class _Part(NamedTuple):

@@ -42,6 +42,7 @@ def compare(
     """
     _check_sources(sources)
     sources = [member for given in sources for member in members(given)]
+    _check_sources(sources)
     if all(Path(source).is_dir() for source in sources):
         _check_unused(click.get_current_context())
     if baseline is not None and not any(Path(source).is_dir() for source in sources):
@@ -59,6 +60,7 @@ def compare(
             made = run_all(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress)
             directories += [run_directory(out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
             rows += made
+    _check_runs(directories)
     report(rows, baseline, style, directories)
 
 
@@ -80,6 +82,20 @@ def _check_sources(sources: Sequence[str]) -> None:
             msg = f"{source} is given twice" + (f", as {seen[key]} too" if seen[key] != source else "")
             raise click.UsageError(msg)
         seen[key] = source
+
+
+def _check_runs(directories: Sequence[Path]) -> None:
+    """Make sure that no run counts twice, as one of a directory in another would.
+
+    Raises:
+        UsageError: One does.
+    """
+    seen: set[Path] = set()
+    for directory in directories:
+        if directory.resolve() in seen:
+            msg = f"{directory} is in two of the directories"
+            raise click.UsageError(msg)
+        seen.add(directory.resolve())
 
 
 _OF_RUNS = ("scenarios", "sets", "seed", "out", "force", "resume", "jobs")

@@ -120,7 +120,7 @@ def _replica(
             msg = f"{where}.stages.{index}.gpu_type: the scenario's market has no {stage.gpu_type!r}: {hint}"
             raise RunError(msg)
     stages = tuple(Stage(gpus[stage.gpu_type], stage.tp, stage.n_layers) for stage in entry.stages)
-    return ReplicaSpec(models[entry.model], stages, ReplicaLimits(**entry.limits.model_dump(exclude_unset=True)))
+    return ReplicaSpec(models[entry.model], stages, ReplicaLimits(**entry.limits.model_dump()))
 
 
 def _check_agreement(plan: PlanEntry, deployment: Deployment, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from planners import Objective, PlanStatus, Termination
+from sim import ReplicaLimits
 from traces import nearest
 
 MAX_REPLICAS = 100_000
@@ -46,6 +47,9 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+_DEFAULTS = ReplicaLimits()
+
+
 class StageEntry(Part):
     """A pipeline stage."""
 
@@ -57,13 +61,13 @@ class StageEntry(Part):
 class LimitsEntry(Part):
     """Limits of a replica; what is left out is the default."""
 
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    reserve_bytes: Annotated[int, Field(ge=0)] | None = None
-    block_tokens: Whole | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = _DEFAULTS.gpu_memory_utilization
+    reserve_bytes: Annotated[int, Field(ge=0)] = _DEFAULTS.reserve_bytes
+    block_tokens: Whole = _DEFAULTS.block_tokens
     max_batched_tokens: Whole | None = None
     max_seqs: Whole | None = None
     max_context_tokens: Whole | None = None
-    reserve_whole_prompt: bool | None = None
+    reserve_whole_prompt: bool = _DEFAULTS.reserve_whole_prompt
     kv_blocks: Whole | None = None
 
 

@@ -23,10 +23,13 @@ def test_options_of_runs_are_refused_where_runs_are_read(hetserve: Hetserve, sma
 
 def test_nothing_counts_twice(hetserve: Hetserve, small: Path) -> None:
     assert hetserve("compare", small, "--out", "runs").exit_code == 0
-    for twice in (("runs", "runs"), ("runs", "./runs"), (small, small)):
+    for twice in (("runs", "runs"), ("runs", "./runs"), (small, small), ("stress", "flash_crowd")):
         result = hetserve("compare", *twice)
         assert result.exit_code == 2
         assert "is given twice" in result.output
+    inside = hetserve("compare", "runs", next(Path("runs").glob("scenario=*/planner=milp")))
+    assert inside.exit_code == 2
+    assert "is in two of the directories" in inside.output
 
 
 def test_a_directory_called_as_a_scenario_is_asked_about(hetserve: Hetserve) -> None:

@@ -41,7 +41,6 @@ def test_blocks_for_rounds_up(tokens: int, blocks: int) -> None:
         (1, 7_808, 64, 39),  # (48,000 - 7,808) / (16 x 64) = 39.25
         (2, 3_904, 32, 86),  # (48,000 - 3,904) / (16 x 32) = 86.1
         (4, 1_952, 32, 89),  # twice as many GPUs as KV heads: each holds a copy of one
-        (8, 976, 32, 91),  # (48,000 - 976) / 512 = 91.8
     ],
 )
 def test_tensor_parallelism_divides_weights_and_kv_heads(

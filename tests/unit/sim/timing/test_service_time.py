@@ -219,8 +219,8 @@ def test_a_gpu_without_coefficients_is_refused() -> None:
 
 
 def test_a_tp_without_allreduce_is_refused() -> None:
-    with pytest.raises(DeploymentError, match="'L40' has no all-reduce time for tp 3; known: 1, 2, 4, 8"):
-        CompactServiceTime().stage_times(ReplicaSpec.uniform(LLAMA_70B, L40, tp=3))
+    with pytest.raises(DeploymentError, match="'L40' has no all-reduce time for tp 16; known: 1, 2, 4, 8"):
+        CompactServiceTime().stage_times(ReplicaSpec.uniform(LLAMA_70B, L40, tp=16))
 
 
 # Constants ------------------------------------------------------------------------------------------------------
