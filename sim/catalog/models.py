@@ -33,8 +33,8 @@ class ModelSpec:
     def allows_tp(self, tp: int) -> bool:
         """Whether tensor parallelism of so many GPUs divides the query heads, and divides the KV heads or copies them.
 
-        Source: vLLM refuses other degrees to start ("Total number of attention heads must be divisible by tensor parallel
-        size"), and its QKVParallelLinear divides KV heads or copies them.
+        Source: vLLM refuses other degrees to start ("Total number of attention heads must be divisible by tensor
+        parallel size"), and its QKVParallelLinear divides KV heads or copies them.
         """
         return self.n_heads % tp == 0 and (self.n_kv_heads % tp == 0 or tp % self.n_kv_heads == 0)
 
