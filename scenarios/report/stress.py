@@ -50,7 +50,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
             number(s["tokens_recomputed"], 0),
-            number(s["usd"], 2),
+            number(row.run.metrics["cost_usd"], 2),
             number(row.run.metrics["usd_per_h_peak"], 2),
             _joined(number(s[f"usd_{what}"], 2) for what in ("idle", "booting", "lost")),
             number(row.run.metrics["goodput_rps"], 2),

@@ -161,7 +161,13 @@ class Job:
             progress=progress,
             n_jobs=n_jobs,
         )
-        manifest = result.manifest | {
+        how = self._how_it_came_about(planner, plan, trace)
+        return replace(result, manifest=result.manifest | how)
+
+    def _how_it_came_about(self, planner: str, plan: dict[str, Any], trace: Trace) -> dict[str, Any]:
+        """What the manifest says beside the simulator's own settings."""
+        scenario = self.loaded.scenario
+        return {
             "format": FORMAT,
             "hetserve": version("hetserve"),
             "python": platform.python_version(),
@@ -170,13 +176,12 @@ class Job:
             "seed": self.seed,
             "start": None if scenario.start is None else scenario.start.isoformat(),
             "slo": asdict(self.slo),
-            "warmup_s": settings.warmup_s,
-            "cooldown_s": settings.cooldown_s,
+            "warmup_s": scenario.sim.warmup_s,
+            "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
             "changes": list(self.loaded.changes),
             "plan": plan,
         }
-        return replace(result, manifest=manifest)
 
     def save(self, served: Served, out: Path, *, force: bool = False) -> Path:
         """Keep a run; returns its directory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,36 +67,33 @@ def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
 def peak_usd_per_h(result: SimulationResult) -> float:
     """The highest price of all that was rented at one time; 0 if nothing ever was."""
     phases = gpu_phases(result)
-    changes_s: list[Floats] = []
-    changes_usd_per_h: list[Floats] = []
-    for gpu in phases["gpu_type"].unique(maintain_order=True):
-        mine = phases.filter(gpu_type=gpu)
-        knots, paid_usd = prices(result, gpu)
-        starts, stops = mine["rented_s"].to_numpy(), mine["gone_s"].to_numpy()
-        times = np.unique(np.concatenate([knots[:-1], starts, stops]))
-        n_rented = ((starts <= times[:, None]) & (times[:, None] < stops)) @ mine["n"].to_numpy().astype(np.float64)
-        widths_s = np.diff(knots)
-        price = np.divide(np.diff(paid_usd) * HOUR_S, widths_s, out=np.zeros_like(widths_s), where=widths_s > 0)
-        at = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, len(price) - 1)
-        changes_s.append(times)
-        changes_usd_per_h.append(np.diff(n_rented * price[at], prepend=0.0))
-    if not changes_s:
-        return 0.0
-    times, order = np.concatenate(changes_s), np.argsort(np.concatenate(changes_s), kind="stable")
-    totals = np.cumsum(np.concatenate(changes_usd_per_h)[order])
-    is_last = np.append(np.diff(times[order]) > 0, [True])  # of the changes at one time
-    return float(totals[is_last].max())
+    gpus = phases["gpu_type"].unique(maintain_order=True)
+    priced = {gpu: prices(result, gpu) for gpu in gpus}
+    knots = [times[:-1] for times, _ in priced.values()]
+    times = np.unique(np.concatenate([*knots, phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()]))
+    paid = [_usd_per_h_at(times, phases.filter(gpu_type=gpu), *priced[gpu]) for gpu in gpus]
+    return max((math.fsum(at_once) for at_once in zip(*paid, strict=True)), default=0.0)
+
+
+def _usd_per_h_at(times: Floats, phases: pl.DataFrame, knots: Floats, paid_usd: Floats) -> Floats:
+    """What the GPUs of one type that are rented cost at some times; `prices` gives the last two."""
+    starts, stops = phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()
+    n_rented = ((starts <= times[:, None]) & (times[:, None] < stops)) @ phases["n"].to_numpy().astype(np.float64)
+    widths_s = np.diff(knots)
+    price = np.divide(np.diff(paid_usd) * HOUR_S, widths_s, out=np.zeros_like(widths_s), where=widths_s > 0)
+    step = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, len(price) - 1)
+    return np.asarray(n_rented * price[step])
 
 
 def spent_usd(result: SimulationResult, from_s: float, until_s: float) -> float:
     """What all that was rented cost between two times of a run: the integral of the price over the GPUs rented."""
     phases = gpu_phases(result)
-    spent = 0.0
+    spent: list[float] = []
     for gpu in phases["gpu_type"].unique(maintain_order=True):
         mine = phases.filter(gpu_type=gpu)
         knots, paid_usd = prices(result, gpu)
         since, until = (
             np.interp(mine[name].clip(from_s, until_s).to_numpy(), knots, paid_usd) for name in ("rented_s", "gone_s")
         )
-        spent += float(((until - since) * mine["n"].to_numpy()).sum())
-    return spent
+        spent += ((until - since) * mine["n"].to_numpy()).tolist()
+    return math.fsum(spent)  # in whatever order: names do not matter

@@ -197,18 +197,18 @@ DROP_METRICS: tuple[Metric, ...] = (
 
 MONEY_METRICS: tuple[Metric, ...] = (
     Metric("usd", "$", "Price of what was rented.", False, (pl.col("usd_booting") + pl.col("usd_open")).sum()),
-    Metric("usd_booting", "$", "Of that, for GPUs that were booting.", False, pl.col("usd_booting").sum()),
+    Metric("usd_booting", "$", "Of the bill, for GPUs that were booting.", False, pl.col("usd_booting").sum()),
     Metric(
         "usd_idle",
         "$",
-        "Of that, for GPUs that could serve, between iterations.",
+        "Of the bill, for GPUs that could serve, between iterations.",
         False,
         (pl.col("usd_open") * (1 - pl.col("busy_share"))).sum(),
     ),
     Metric(
         "usd_lost",
         "$",
-        "Of that, for work that was lost: the share of lost tokens, of the price of iterations.",
+        "Of the bill, for work that was lost: the share of lost tokens, of the price of iterations.",
         False,
         (pl.col("usd_open") * pl.col("busy_share") * pl.col("lost_share")).sum(),
     ),
@@ -221,7 +221,7 @@ STRESS_METRICS: dict[str, Metric] = {m.name: m for m in (*DROP_METRICS, *REQUEST
 def compute_stress(
     result: SimulationResult, slo: SLO | None = None, drops: Sequence[Drop] | None = None
 ) -> dict[str, float | None]:
-    """The `STRESS_METRICS` of a run: of all its drops together, and its whole bill.
+    """The `STRESS_METRICS` of a run: of all its drops together. Its bill is the metric `cost_usd`.
 
     Args:
         result: The run.
@@ -233,13 +233,13 @@ def compute_stress(
     row = _values(requests, REQUEST_METRICS)
     row |= _values(stress_by_drop(result, slo, drops), DROP_METRICS)
     row |= _values(_money(result, 0.0, inf, row["tokens_recomputed"]), MONEY_METRICS)
-    return {name: row[name] for name in STRESS_METRICS}
+    return {name: row[name] for name in STRESS_METRICS if name != "usd"}
 
 
 def stress_by_drop(
     result: SimulationResult, slo: SLO | None = None, drops: Sequence[Drop] | None = None
 ) -> pl.DataFrame:
-    """The same for each drop: counts are of requests during it, money is what was spent then.
+    """The same for each drop: counts are of requests during it, `usd` and its parts what was spent then.
 
     Without `usd_idle`, because records do not say when a replica was busy; for `usd_lost` each counts as busy for the
     same share of its time throughout.

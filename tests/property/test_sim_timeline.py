@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import SLO, Deployment, SimulationResult, compute_stress, compute_timeline, simulate, stress_by_drop
+from sim import (
+    SLO,
+    Deployment,
+    SimulationResult,
+    compute_metrics,
+    compute_stress,
+    compute_timeline,
+    simulate,
+    stress_by_drop,
+)
 from sim.records import Status
 from sim.results.stress import _time_to_recover_s, find_falls, make_drops
 from tests.property.test_sim_clients import cases
@@ -128,7 +137,8 @@ def test_stress_metrics_add_up(result: SimulationResult) -> None:
     stress, drops = compute_stress(result, SLOW), stress_by_drop(result, SLOW)
     requests, replicas = result.requests, result.replicas
     end_s = result.manifest["end_s"]
-    usd, idle, booting, lost = (stress[name] for name in ("usd", "usd_idle", "usd_booting", "usd_lost"))
+    idle, booting, lost = (stress[name] for name in ("usd_idle", "usd_booting", "usd_lost"))
+    usd = compute_metrics(result)["cost_usd"]
     assert usd is not None
     assert idle is not None
     assert booting is not None

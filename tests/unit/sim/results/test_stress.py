@@ -12,6 +12,7 @@ from sim import (
     ConstantServiceTime,
     Deployment,
     SettingsError,
+    compute_metrics,
     compute_stress,
     compute_timeline,
     stress_by_drop,
@@ -38,7 +39,7 @@ def test_a_drop_by_hand() -> None:
     assert stress["goodput_after_rps"] == 0.0  # the last arrival is the end of the load
     assert (stress["requests_interrupted"], stress["requests_retried"], stress["requests_dropped"]) == (1, 0, 0)
     assert stress["tokens_recomputed"] == 20
-    assert stress["usd"] == pytest.approx((60 + 5 + 30) * USD_PER_S)
+    assert compute_metrics(result)["cost_usd"] == pytest.approx((60 + 5 + 30) * USD_PER_S)
     assert stress["usd_booting"] == pytest.approx(4 * USD_PER_S)
     busy_s = result.replicas["busy_s"].sum()
     assert busy_s == 45.0
@@ -109,7 +110,7 @@ def test_without_a_market_there_are_no_drops() -> None:
     result = replace(simulate(trace([0.0]), drop(0.0)), availability=None)
     stress = compute_stress(result)
     assert (stress["n_drops"], stress["time_to_recover_s"], stress["attainment_during"]) == (0, None, None)
-    assert stress["usd"] == pytest.approx(result.replicas["usd"].sum())
+    assert compute_metrics(result)["cost_usd"] == pytest.approx(result.replicas["usd"].sum())
 
 
 def test_periods_of_drops() -> None:
