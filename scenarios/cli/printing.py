@@ -55,6 +55,18 @@ def reasons_of(row: Row) -> list[str]:
     return [f"{count:,d} {meaning.removeprefix('Requests ').rstrip('.')}" for count, meaning in counts if count]
 
 
+def _refused(rows: Sequence[Row]) -> list[str]:
+    """Why requests were rejected or dropped, once for all planners that share a reason and its count."""
+    planners: dict[tuple[str, int, str], list[str]] = {}
+    for row in rows:
+        for reason in reasons_of(row):
+            planners.setdefault((row.scenario, row.seed, reason), []).append(row.planner)
+    return [
+        f"{scenario}, seed {seed}, {', '.join(of_reason)}: {reason}"
+        for (scenario, seed, reason), of_reason in planners.items()
+    ]
+
+
 def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:
     """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
 
@@ -86,11 +98,11 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
             click.echo(to_markdown(tables), nl=False)
         else:
             print_tables(*tables)
-        refused = [(row, reason) for row in rows for reason in reasons_of(row)] if len(rows) > 1 else []
-        for row, reason in refused[:_MOST_REASONS]:
-            click.echo(f"{row.scenario}, {row.planner}, seed {row.seed}: {reason}")
+        refused = _refused(rows) if len(rows) > 1 else []
+        for line in refused[:_MOST_REASONS]:
+            click.echo(line)
         if len(refused) > _MOST_REASONS:
-            click.echo(f"... and so in {len(refused) - _MOST_REASONS} more runs: hetserve show")
+            click.echo(f"... and {len(refused) - _MOST_REASONS} more such lines: hetserve show")
         if seeds_are_copies(rows):
             click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
     if not any(row.status == "ok" for row in rows):

@@ -33,7 +33,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             ("$/h\npeak", right),
             ("$ idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
-            *([("regret: SLO,\npoints", right), ("regret: $ per\ngood request, %", right)] if has_regret else []),
+            *([("regret: SLO\npoints/$ %", right)] if has_regret else []),
         ],
     )
     last = None
@@ -58,10 +58,9 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
         if has_regret:
             attainment = None if its_regret is None else its_regret.attainment
             usd = None if its_regret is None else its_regret.usd_per_good_request
-            cells += [
-                NOTHING if attainment is None else f"{100 * attainment:.1f}",
-                NOTHING if usd is None else f"{100 * usd:+.1f}",
-            ]
+            points = NOTHING if attainment is None else f"{100 * attainment:.1f}"
+            per_cent = NOTHING if usd is None else f"{100 * usd:+.1f}"
+            cells.append(f"{points}/{per_cent}")
         table.add_row(*cells)
         last = row.case
     return table
