@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
+from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import standings_table
 from scenarios.report.tables import fleet_table, results_table
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
+from scenarios.study.stress import StressRow
 from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
@@ -35,6 +40,16 @@ def test_unit_direction_and_formula(name: str) -> None:
     assert formula.strip()
 
 
+def on_a_market() -> list[Table]:
+    """The tables of a run with one drop, beside an oracle's."""
+    numbers: defaultdict[str, float] = defaultdict(float)
+    run = Row("s", "milp", 0, "ok", {}, numbers, 1.0, 1.0, 9)  # type: ignore[arg-type]
+    drop = numbers | {"gpu_types": "L40S"}
+    mine = StressRow(run, "static", numbers, (defaultdict(float, drop),))  # type: ignore[arg-type]
+    oracle = replace(mine, policy="oracle")
+    return [stress_table([mine, oracle]), run_tables(replace(mine, stress={}))[-1]]
+
+
 def printed_columns() -> set[str]:
     """Headers of the tables of runs, in all their forms."""
     found: set[str] = set()
@@ -45,9 +60,14 @@ def printed_columns() -> set[str]:
             for offered_rps in (1.0, offered)
         ]
         comparison = Comparison.of(rows, "BASELINE")
-        tables = (fleet_table(comparison), results_table(comparison), standings_table([], "BASELINE", 1))
+        tables = [
+            fleet_table(comparison),
+            results_table(comparison),
+            standings_table([], "BASELINE", 1),
+            *on_a_market(),
+        ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
-    return {re.sub(r" goal .*", "", header) for header in found}
+    return {re.sub(r" goal .*", "", header).strip() for header in found}
 
 
 def test_every_printed_column_has_a_heading_and_every_heading_a_column() -> None:
