@@ -88,6 +88,9 @@ def frontier(
     for path in (csv_file, plot_file):
         if path is not None:
             check_can_write(path, force=force)
+    if force and csv_file is None and plot_file is None:
+        msg = "--force replaces files of --csv and --plot, which are not given"
+        raise click.UsageError(msg)
     loaded = load(file, scenario, sets)
     choices = [planner_choice(loaded, name) for name in names] or loaded.scenario.planners
     with ProgressBar(is_wanted=progress) as bar:

@@ -91,6 +91,9 @@ def plan(
     """
     if write_lp is not None:
         check_can_write(write_lp, force=force)
+    elif force:
+        msg = "--force replaces the FILE of --write-lp, which is not given"
+        raise click.UsageError(msg)
     planner = planner or "milp"
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:
@@ -157,7 +160,7 @@ def run(
         sets = [*_stream_from(load(file, scenario, sets), trace, reader or "auto", columns), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
-        rows = [_replay(loaded, plan_file, seed, out, force=force, progress=progress)]
+        rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
     else:
         rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
     report(rows, None, "json" if as_json else "table")
@@ -188,7 +191,14 @@ def _run(
 
 
 def _replay(
-    loaded: LoadedScenario, plan_file: Path, seed: int | None, out: Path, *, force: bool, progress: bool | None
+    loaded: LoadedScenario,
+    plan_file: Path,
+    seed: int | None,
+    out: Path,
+    *,
+    force: bool,
+    jobs: int,
+    progress: bool | None,
 ) -> Row:
     check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
@@ -200,7 +210,7 @@ def _replay(
             job.check_is_new(out, [choice])
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
-        result = job.simulate(choice.label, deployment, plan_data, bar.progress)
+        result = job.simulate(choice.label, deployment, plan_data, bar.progress, n_jobs=jobs)
         job.save(Served(result, (Scheduled(0.0, plan_data, deployment),)), out, force=force)
     return Row.from_result(result)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,7 +112,8 @@ def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
         Panel("money so far, $", [_line(run, "usd", _BLUE, f"{run['usd'][-1] or 0.0:,.2f} $")]),
     ]
     replans_s = [float(replan["applied_s"]) for replan in result.manifest.get("replans") or ()]
-    return _stack(panels, title, _summary(result), drops_of(result), float(result.manifest["end_s"]), replans_s)
+    end_s, start = float(result.manifest["end_s"]), result.manifest.get("start")
+    return _stack(panels, title, _summary(result), drops_of(result), end_s, replans_s, start)
 
 
 def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], title: str) -> alt.VConcatChart:
@@ -137,7 +139,7 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
         panel("price of what is rented, $/h", "usd_per_h", is_step=True),
         panel("money so far, $", "usd", lambda run: f": {run['usd'][-1]:,.2f}"),
     ]
-    return _stack(panels, title, "", drops, float(longest.manifest["end_s"]))
+    return _stack(panels, title, "", drops, float(longest.manifest["end_s"]), start=longest.manifest.get("start"))
 
 
 def _series(result: SimulationResult) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -225,6 +227,7 @@ def _stack(
     drops: Sequence[Drop],
     end_s: float,
     replans_s: Sequence[float] = (),
+    start: str | None = None,
 ) -> alt.VConcatChart:
     import altair as alt
 
@@ -232,7 +235,7 @@ def _stack(
         u for u in (Unit("h", 3600.0), Unit("min", 60.0), Unit("s", 1.0)) if end_s >= 3 * u.seconds or u.name == "s"
     )
     axis = alt.Axis(grid=False, labels=False, ticks=False, title=None)
-    last_axis = alt.Axis(grid=False, labelFlush=False, title=f"time, {unit.name}")
+    last_axis = alt.Axis(grid=False, labelFlush=False, **_labels(unit, start))
     scale = alt.Scale(domain=[0, end_s / unit.seconds], nice=False)
     charts = []
     for i, panel in enumerate(panels):
@@ -245,6 +248,18 @@ def _stack(
         title, subtitle=subtitle, anchor="start", fontSize=15, subtitleFontSize=FONT_SIZE, offset=12
     )
     return alt.VConcatChart(vconcat=charts, spacing=8, title=heading, config=to_config())
+
+
+def _labels(unit: Unit, start: str | None) -> dict[str, Any]:
+    """How the time axis is labelled: in units since the start, or with what the clock shows if that is known."""
+    if start is None:
+        return {"title": f"time, {unit.name}"}
+    began = datetime.fromisoformat(start)
+    shown = began.replace(tzinfo=UTC)  # the zone's own clock, told as if it were UTC's
+    form = "%H:%M:%S" if unit.name == "s" else "%H:%M"
+    moment = f"{shown.timestamp() * 1000:.0f} + datum.value * {unit.seconds * 1000:.0f}"
+    label = f"utcFormat({moment}, '{form}')"
+    return {"title": f"clock time, {began:%Z}", "labelExpr": label, "labelOverlap": "greedy", "labelSeparation": 12}
 
 
 def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x: alt.X) -> alt.LayerChart:

@@ -189,3 +189,12 @@ def test_the_table_fits_into_160_columns(runs: dict[str, Path]) -> None:
     assert "| regret: SLO points/$ % |" in markdown
     for row in read_stress(list(runs.values())):
         assert f"|   {row.run.planner} " in markdown
+
+
+def test_a_stated_start_is_what_the_time_axis_shows(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
+    made = hetserve("run", small, "--set", "start=2026-03-01T13:50+01:00", "--out", "clock")
+    assert made.exit_code == 0
+    assert hetserve("plot", "clock", "--out", tmp_path / "clock.svg").exit_code == 0
+    picture = (tmp_path / "clock.svg").read_text()
+    assert "clock time, UTC+01:00" in picture
+    assert "13:50" in picture

@@ -97,3 +97,13 @@ def test_tables_in_a_pipe_are_as_wide_as_columns_says(
     monkeypatch.setenv("COLUMNS", str(columns))
     result = hetserve("compare", small, "--out", "runs")
     assert max(map(len, result.output.splitlines())) <= columns
+
+
+@pytest.mark.parametrize(
+    "arguments", [("plan", "--force"), ("frontier", "--budget", "3:4:1", "--force"), ("run", "--columns", "a=b")]
+)
+def test_options_that_need_others_are_refused_without_them(
+    hetserve: Hetserve, small: Path, arguments: tuple[str, ...]
+) -> None:
+    command, *options = arguments
+    assert hetserve(command, small, *options).exit_code == 2
