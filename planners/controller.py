@@ -57,11 +57,10 @@ class ReplanRules:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """A plan, when it was made, the problem that it answers, and the deployment that it wants."""
+    """A plan, when it was made, and the deployment that it wants."""
 
     t_s: float
     plan: Plan
-    problem: PlanningProblem
     deployment: Deployment
 
 
@@ -104,7 +103,7 @@ class Controller:
         self._start_s = start_s
         self._requests = _Seen(trace, problem, slo)
         self._last_s = 0.0
-        self.steps = [Adopted(0.0, plan, problem, deployment)]
+        self.steps = [Adopted(0.0, plan, deployment)]
         self.delay_s = rules.delay_s
         waits = {"period": rules.period_s, "slo": SLO_CHECK_S}
         self._check_s = min((wait for trigger, wait in waits.items() if trigger in rules.triggers), default=None)
@@ -128,7 +127,7 @@ class Controller:
         deployment = plan.deployment()
         if deployment is None:
             return None
-        self.steps.append(Adopted(situation.now_s, plan, problem, deployment))
+        self.steps.append(Adopted(situation.now_s, plan, deployment))
         cause_s = situation.now_s if trigger != "slo" else self._requests.first_miss_s(situation, self._rules)
         return Decision(deployment, trigger, cause_s)
 

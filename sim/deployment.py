@@ -195,7 +195,7 @@ class Deployment:
         routing: Routing tables by model name, for the router `plan_weighted`.
 
     Raises:
-        DeploymentError: A count is negative, or a routing table does not fit the replicas.
+        DeploymentError: A count is below 1, or a routing table does not fit the replicas.
     """
 
     replicas: tuple[tuple[ReplicaSpec, int], ...]
@@ -203,8 +203,8 @@ class Deployment:
 
     def __post_init__(self) -> None:
         for spec, count in self.replicas:
-            if count < 0:
-                msg = f"{count} replicas of {spec.name}; there must be 0 or more"
+            if count < 1:
+                msg = f"{count} replicas of {spec.name}; there must be at least 1"
                 raise DeploymentError(msg)
         for model, table in self.routing:
             n_types = table.grid.n_types
@@ -223,7 +223,7 @@ class Deployment:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models served, sorted."""
-        return tuple(sorted({spec.model.name for spec, count in self.replicas if count > 0}))
+        return tuple(sorted({spec.model.name for spec, _ in self.replicas}))
 
     @property
     def n_replicas(self) -> int:
@@ -237,7 +237,7 @@ class Deployment:
         for spec, count in self.replicas:
             for name, n in spec.gpus.items():
                 counts[name] += n * count
-        return {name: n for name, n in sorted(counts.items()) if n > 0}
+        return dict(sorted(counts.items()))
 
     @property
     def usd_per_h(self) -> float:

@@ -101,7 +101,7 @@ class Dispatcher:
 
     def _longest_of_models(self) -> list[int]:
         """For each model, the most tokens of a request that a replica of the deployment can hold."""
-        wanted = [spec for spec, count in self.deployment.replicas if count > 0]
+        wanted = [spec for spec, _ in self.deployment.replicas]
         return [
             max((max_context_tokens(spec) for spec in wanted if spec.model.name == model), default=0)
             for model in self._models

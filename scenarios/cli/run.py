@@ -157,7 +157,8 @@ def run(
         msg = "--planner and --plan exclude each other"
         raise click.UsageError(msg)
     if trace is not None:
-        sets = [*_stream_from(load(file, scenario, sets), trace, reader or "auto", columns), *sets]
+        others = [change for change in sets if not change.startswith("workload.")]
+        sets = [*_stream_from(load(file, scenario, others), trace, reader or "auto", columns), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
         rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
@@ -168,7 +169,7 @@ def run(
         for row in rows:
             counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
             said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
-            nobody = "none arrived in the time that counts, between sim.warmup_s and sim.cooldown_s before the end"
+            nobody = "none arrived between sim.warmup_s after the first arrival and sim.cooldown_s before the last"
             click.echo(f"Requests: {', '.join(said) or nobody}")
             for reason in reasons_of(row):
                 click.echo(f"          {reason}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from scenarios.errors import RunError
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.inputs.memory import check_memory
@@ -37,7 +38,7 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
 
     Raises:
         TraceError: A file cannot be read as what it is said to be, or asks for an unknown model.
-        RunError: There is not enough memory for so many requests.
+        RunError: There is not enough memory for so many requests, or no request has the hashes whose size is given.
     """
     streams = loaded.scenario.workload.items()
     counts = {name: getattr(stream, "n_requests", None) or 0 for name, stream in streams}
@@ -45,9 +46,10 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
         largest = max(counts, key=lambda name: counts[name])
         check_memory(sum(counts.values()), f"{loaded.label}: workload.{largest}.n_requests")
     known = tuple(loaded.catalog.models)
+    sim = loaded.scenario.sim
+    segment_tokens = sim.prefix_segment_tokens
     traces = []
     for index, (name, stream) in enumerate(streams):
-        segment_tokens = loaded.scenario.sim.prefix_segment_tokens
         trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index), segment_tokens)
         for model in trace.models:
             if model not in known:
@@ -55,6 +57,10 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
                 msg = f"{where} asks for {model!r}: {nearest(model, known)}"
                 raise TraceError(msg)
         traces.append(trace)
+    has_hashes = any("prefix_hashes" in trace.requests.columns for trace in traces)
+    if segment_tokens is not None and not has_hashes and not sim.prefix_caching:
+        msg = f"{loaded.label}: sim.prefix_segment_tokens is {segment_tokens}, but no request has prefix hashes"
+        raise RunError(msg)
     return traces[0].merge(*traces[1:]) if len(traces) > 1 else traces[0]
 
 

@@ -161,7 +161,7 @@ def test_a_trace_is_recognised_its_columns_named_and_what_was_done_to_it_said(
 
 def test_a_run_that_counts_no_request_says_so(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
     result = hetserve("run", small, "--set", "sim.warmup_s=100000")
-    assert "Requests: none arrived in the time that counts" in result.stdout
+    assert "Requests: none arrived between sim.warmup_s after the first arrival" in result.stdout
     trace = tmp_path / "one.csv"
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.0,100,5\n")
     one = ["--trace", trace, "--reader", "csv", "--set", "planning.objective=makespan"]

@@ -61,10 +61,10 @@ def make(replanner: InTurn | None) -> InTurn | None:
 @st.composite
 def replanners(draw: st.DrawFn, deployment: Deployment) -> InTurn:
     """Other numbers of the same replicas, in another order, without routing tables; in the end the deployment again."""
-    others = [
-        Deployment(tuple((spec, draw(st.integers(0, 3))) for spec, _ in draw(st.permutations(deployment.replicas))))
-        for _ in range(draw(st.integers(0, 3)))
-    ]
+    others = []
+    for _ in range(draw(st.integers(0, 3))):
+        wanted = [(spec, draw(st.integers(0, 3))) for spec, _ in draw(st.permutations(deployment.replicas))]
+        others.append(Deployment(tuple((spec, n) for spec, n in wanted if n > 0)))
     return InTurn([*others, deployment], draw(st.sampled_from([0.0, 0.2])), draw(st.sampled_from([0.5, 3.0])))
 
 

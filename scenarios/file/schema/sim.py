@@ -123,9 +123,9 @@ class Sim(Part):
     horizon_s: Annotated[Moment, Field(gt=0)] | None = None
     """End of the simulation; by default when all requests have ended."""
     warmup_s: NonNegativeFloat = 0.0
-    """Metrics begin so long after the start."""
+    """Metrics begin so long after the first arrival."""
     cooldown_s: NonNegativeFloat = 0.0
-    """Metrics end so long before the end."""
+    """Metrics end so long before the last arrival."""
     prefix_caching: bool | None = None
     """Whether requests share the KV blocks that their prompts have in common; by default if traces have hashes."""
     prefix_segment_tokens: PositiveInt | None = None

@@ -146,7 +146,7 @@ def test_a_period_plans_for_the_requests_seen_so_far() -> None:
         assert decision.trigger == "period"
         assert "A100-SXM-80GB" not in decision.deployment.gpus
         assert made.replan(situation(now_s=99.0, cause="check")) is None  # no period has passed since
-        amounts = made.steps[1].problem.demands[0].amounts
+        amounts = made.steps[1].plan.problem.demands[0].amounts
         assert amounts == pytest.approx((18 / 119, (99 + 2) / 119))  # 20 of the first mix at 1/s, and 99 in 99 s
 
 

@@ -138,8 +138,7 @@ def test_more_sequences_than_tokens_are_refused() -> None:
 
 def test_a_deployment_adds_up() -> None:
     small, large = ReplicaSpec.uniform(LLAMA_8B, A40), ReplicaSpec.uniform(LLAMA_70B, H100, tp=4)
-    unused = ReplicaSpec.uniform(model_spec("Mistral-7B"), L40)
-    deployment = Deployment(((large, 1), (small, 3), (unused, 0)))
+    deployment = Deployment(((large, 1), (small, 3)))
     assert deployment.models == ("Llama-3-70B", "Llama-3-8B")
     assert deployment.n_replicas == 4
     assert deployment.gpus == {"A40": 3, "H100-SXM": 4}
