@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ _LOTS_PER_PROCESS = 32  # so that nobody waits long for the last lot, where proc
 
 @contextmanager
 def process_pool(n_processes: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that leave Ctrl-C to this one, which ends them then.
+    """A pool of processes that leave Ctrl-C to this one, which ends them then, and that end when this one is gone.
 
     They take some tenths of a second to start; whoever enters the context can do something else meanwhile.
     """
@@ -33,7 +34,7 @@ def process_pool(n_processes: int) -> Iterator[ProcessPoolExecutor]:
 
     others = active_children()
     ignore = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=_begin)
     # A process that is started while a signal is ignored ignores it from its first moment. Each job starts one.
     is_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(*ignore) if is_main else None
@@ -117,6 +118,21 @@ def _submit(
     future = pool.submit(_serve_part, replace(setting, prefixes=prefixes), requests.take(part), renumbered)
     future.add_done_callback(lambda done: None if done.cancelled() else meter.add(len(part)))
     return part, future
+
+
+def _begin() -> None:
+    """In a new process: leave Ctrl-C to the one that started it, and end with that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _start() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli.batch import jobs_option, resume_option, run_all, scenarios_option, sets_option
-from scenarios.cli.options import force_option, out_option, progress_option, seed_option
 from scenarios.cli.printing import report
+from scenarios.cli.work import Work, say_failures, say_failures_of, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
 from scenarios.file.library import library_names, members, suite_names
 from scenarios.file.load import load, matrix_names
@@ -25,15 +24,10 @@ from traces import nearest
 @sets_option
 @click.option("--baseline", metavar="PLANNER", help="Whom to compare with; by default the first.")
 @click.option("--format", "style", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
-@seed_option
-@out_option
-@force_option
-@resume_option
-@jobs_option
-@progress_option
+@work_options
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    seed: int | None, out: Path, jobs: int, force: bool, resume: bool, progress: bool | None,
+    work: Work,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories.
 
@@ -47,21 +41,36 @@ def compare(
         _check_unused(click.get_current_context())
     if baseline is not None and not any(Path(source).is_dir() for source in sources):
         _check_baseline(baseline, sources, scenarios, sets)
-    rows: list[Row] = []
-    directories: list[Path] = []
-    for n_done, source in enumerate(sources):
-        if len(sources) > 1 and progress is not False:
-            click.echo(f"{n_done + 1} of {len(sources)}: {source}", err=True)
-        if Path(source).is_dir():
-            rows += read_rows([Path(source)])
-            directories += run_directories(Path(source))
-        else:
-            names = scenarios or matrix_names(source) or (None,)
-            made = run_all(source, names, sets, seed, out, force=force, resume=resume, jobs=jobs, progress=progress)
-            directories += [run_directory(out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
-            rows += made
+    folders = [Path(source) for source in sources if Path(source).is_dir()]
+    rows = read_rows(folders)
+    directories = [directory for folder in folders for directory in run_directories(folder)]
+    for folder in folders:
+        say_failures_of(folder)
+    chosen = [
+        (source, name)
+        for source in sources
+        if not Path(source).is_dir()
+        for name in scenarios or matrix_names(source) or (None,)
+    ]
+    if chosen:
+        made = _made(work, chosen, sets)
+        directories += [run_directory(work.out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
+        rows += made
     _check_runs(directories)
     report(rows, baseline, style, directories)
+    say_failures(rows)
+
+
+def _made(work: Work, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str]) -> list[Row]:
+    """Make runs, and say of each scenario of several when it is done."""
+    rows: list[Row] = []
+    for n_done, (label, of_scenario) in enumerate(work.by_scenario(chosen, sets), start=1):
+        if len(chosen) > 1 and work.progress is not False:
+            statuses = [row.status for row in of_scenario]
+            counts = ", ".join(f"{statuses.count(status):,} {status}" for status in sorted(set(statuses)))
+            click.echo(f"{n_done} of {len(chosen)}: {label}: {counts}", err=True)
+        rows += of_scenario
+    return rows
 
 
 def _check_sources(sources: Sequence[str]) -> None:
@@ -98,7 +107,7 @@ def _check_runs(directories: Sequence[Path]) -> None:
         seen.add(directory.resolve())
 
 
-_OF_RUNS = ("scenarios", "sets", "seed", "out", "force", "resume", "jobs")
+_OF_RUNS = ("scenarios", "sets", "seed", "out", "force", "resume", "jobs", "executor", "n_retries", "timeout_s")
 
 
 def _check_unused(context: click.Context) -> None:

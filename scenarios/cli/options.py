@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,9 +61,16 @@ force_option = click.option("--force", is_flag=True, help="Replace results that 
 replace_option = click.option("--force", is_flag=True, help="Replace FILE.")
 
 
+def _is_a_folder(ctx: click.Context, param: click.Parameter, path: Path) -> Path:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        msg = f"{path} is an address, perhaps of an object store; results are kept in a folder, perhaps of one mounted"
+        raise click.BadParameter(msg, ctx, param)
+    return path
+
+
 out_option = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-    help="Where results are kept.",
+    help="Where results are kept.", callback=_is_a_folder,
 )  # fmt: skip
 
 

@@ -45,8 +45,11 @@ class ProgressBar(Watcher):
         self._is_wanted = console.is_terminal if is_wanted is None else is_wanted
         self._stages = Progress(SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._requests = Progress(_Figures(), TimeRemainingColumn(), TextColumn("left"))
-        self._live = Live(Group(self._stages, self._requests), console=console, transient=True)
-        self._show_at_s = time.monotonic() + PATIENCE_S
+        self._batch = Progress(TextColumn("{task.description}", markup=False))
+        self._live = Live(Group(self._batch, self._stages, self._requests), console=console, transient=True)
+        self._start_s = time.monotonic()
+        self._show_at_s = self._start_s + PATIENCE_S
+        self._say_batch_at_s = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +72,21 @@ class ProgressBar(Watcher):
         elif self._is_wanted:
             self._console.print(description, soft_wrap=True)
 
+    def batch(self, n_done: int, n_failed: int, n_running: int, n_all: int) -> None:
+        """Say how far a batch is, and how long the rest takes if it goes on like this; in a log every ten seconds."""
+        now_s = time.monotonic()
+        left = "" if n_done == 0 else f", {_rounded((now_s - self._start_s) / n_done * (n_all - n_done))} left"
+        failed = f", {n_failed} of them with runs that failed" if n_failed else ""
+        text = f"{n_done} of {n_all} scenarios and seeds done{failed}, {n_running} running{left}"
+        for task in self._batch.task_ids:
+            self._batch.remove_task(task)
+        self._batch.add_task(text)
+        if self._console.is_terminal:
+            self._show()
+        elif self._is_wanted and (now_s >= self._say_batch_at_s or n_done == n_all):
+            self._console.print(text, soft_wrap=True)
+            self._say_batch_at_s = now_s + LOG_EVERY_S
+
     def note(self, text: str) -> None:
         """Say it, also where no progress is wanted: it bears on the results."""
         self._console.print(Text(f"Note: {text}"), soft_wrap=True)
@@ -88,6 +106,17 @@ class ProgressBar(Watcher):
         else:
             self._console.print(self._requests)
         self._show_at_s = now_s + LOG_EVERY_S
+
+
+def _rounded(time_s: float) -> str:
+    """A time that is only guessed.
+
+    >>> _rounded(12.4), _rounded(200.0), _rounded(9000.0)
+    ('about 12 s', 'about 3 min', 'about 2.5 h')
+    """
+    if time_s < 90:
+        return f"about {time_s:.0f} s"
+    return f"about {time_s / 60:.0f} min" if time_s < 5400 else f"about {time_s / 3600:.1f} h"
 
 
 @contextmanager

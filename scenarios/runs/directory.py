@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 
 from scenarios.errors import RunError
 from scenarios.file.yaml_lines import parse_value
 from sim import SimulationResult
-from sim.results.result import MANIFEST
+from sim.results.result import MANIFEST, read_manifest
+from sim.results.storage import is_hidden
 
 RESOLVED = "scenario.resolved.yaml"
 """File in a run's directory: the scenario, with all defaults and overrides."""
 
 
-FORMAT = 2
+FORMAT = 3
 """Version of the result directories; a change that old readers would misread raises it."""
 
 
@@ -25,13 +27,29 @@ def read_result(directory: Path) -> SimulationResult:
         ResultError: There is none, or it is damaged.
         RunError: Another version of hetserve kept it, in another form.
     """
-    result = SimulationResult.load(directory)
-    found = result.manifest.get("format")
-    if found != FORMAT:
-        by = result.manifest.get("hetserve", "an unknown version")
+    _check_format(directory)
+    return SimulationResult.load(directory)
+
+
+def check_run(directory: Path) -> None:
+    """Make sure that a run is there, and is what was written.
+
+    Raises:
+        ResultError, RunError: As `read_result` does.
+    """
+    _check_format(directory)
+    read_manifest(directory)
+
+
+def _check_format(directory: Path) -> None:
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text())
+        found, by = manifest.get("format"), manifest.get("hetserve", "an unknown version")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return  # whoever reads it says what is wrong
+    if found is not None and found != FORMAT:
         msg = f"{directory} was kept in format {found} by hetserve {by}; this one reads format {FORMAT}: run it again"
         raise RunError(msg)
-    return result
 
 
 def run_directories(directory: Path) -> list[Path]:
@@ -42,7 +60,7 @@ def run_directories(directory: Path) -> list[Path]:
     Raises:
         RunError: There are none.
     """
-    manifests = sorted(directory.rglob(MANIFEST))
+    manifests = sorted(path for path in directory.rglob(MANIFEST) if not is_hidden(path, directory))
     if not manifests:
         msg = f"{directory} holds no finished run"
         raise RunError(msg)

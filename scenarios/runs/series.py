@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.file.yaml_lines import parse_value
-from scenarios.runs.directory import RESOLVED, read_result, run_directories, run_directory
+from scenarios.runs.attempts import Attempts, Failure, attempt, failure_file, keep_failure
+from scenarios.runs.directory import RESOLVED, check_run, read_result, run_directories, run_directory
 from scenarios.runs.job import Job
 from scenarios.runs.policies import serve
 from scenarios.runs.row import Row
 from scenarios.runs.watcher import Watcher
-from sim.results.result import MANIFEST
+from sim import ResultError
+from sim.results.storage import clear_leftovers
 
 
 def run_rows(
@@ -26,6 +29,7 @@ def run_rows(
     seeds: Sequence[int] | None = None,
     force: bool = False,
     resume: bool = False,
+    attempts: Attempts | None = None,
     n_jobs: int = 1,
     watcher: Watcher | None = None,
 ) -> list[Row]:
@@ -37,7 +41,9 @@ def run_rows(
         planners: Instead of the scenario's.
         seeds: Instead of the scenario's.
         force: Replace runs that are there.
-        resume: Read runs that are there, instead of making them.
+        resume: Read runs that are there, instead of making them; those that are damaged are made again.
+        attempts: How often each run is tried; one that fails all the same becomes a row that says so, with its
+            traceback in a file beside its directory. None: what a run raises is raised.
         n_jobs: Processes to split each simulation over.
         watcher: Told how it goes.
 
@@ -49,7 +55,9 @@ def run_rows(
     planners = loaded.scenario.planners if planners is None else planners
     rows = []
     for seed in loaded.scenario.seeds if seeds is None else seeds:
-        done = _finished(loaded, out, planners, seed) if resume else {}
+        for choice in planners:
+            clear_leftovers(run_directory(out, loaded.label, choice.label, seed))
+        done = _finished(loaded, out, planners, seed, watcher) if resume else {}
         if len(done) == len(planners):
             rows += read_rows(done.values())
             continue
@@ -62,33 +70,80 @@ def run_rows(
         for choice in planners:
             if choice.label in done:
                 rows += read_rows([done[choice.label]])
-                continue
-            watcher.stage(f"{loaded.label}, seed {seed}: planning with {choice.label}")
-            plan = job.plan(choice)
-            deployment = job.deployment(plan)
-            if deployment is None:
-                rows.append(Row.without_run(loaded.label, seed, plan, job.problem))
-                continue
-            watcher.stage(f"{loaded.label}, seed {seed}: simulating the fleet of {choice.label}", job.n_requests)
-            served = serve(job, choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
-            directory = job.save(served, out, force=force or resume)
-            rows.append(Row.from_result(served.result, directory))
+            else:
+                make = partial(_make, job, choice, out, force=force, resume=resume, n_jobs=n_jobs, watcher=watcher)
+                rows.append(make() if attempts is None else _tried(job, choice, out, make, attempts))
     return rows
 
 
-def _finished(loaded: LoadedScenario, out: Path, planners: Sequence[PlannerChoice], seed: int) -> dict[str, Path]:
-    """Directories of the planners' runs that are there.
+def _make(
+    job: Job, choice: PlannerChoice, out: Path, *, force: bool, resume: bool, n_jobs: int, watcher: Watcher
+) -> Row:
+    """Plan, simulate and keep one run."""
+    about = f"{job.loaded.label}, seed {job.seed}"
+    directory = job.directory(out, choice.label)
+    failure_file(directory).unlink(missing_ok=True)
+    watcher.stage(f"{about}: planning with {choice.label}")
+    plan = job.plan(choice)
+    deployment = job.deployment(plan)
+    if deployment is None:
+        return Row.without_run(job.loaded.label, job.seed, plan, job.problem)
+    watcher.stage(f"{about}: simulating the fleet of {choice.label}", job.n_requests)
+    served = serve(job, choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
+    try:
+        job.save(served, out, force=force or (resume and not _is_whole(directory)))
+    except ResultError:
+        if not resume or not _is_whole(directory):
+            raise
+        return Row.from_result(read_result(directory), directory)  # another process was the first to publish it
+    return Row.from_result(served.result, directory)
+
+
+def _tried(job: Job, choice: PlannerChoice, out: Path, make: Callable[[], Row], attempts: Attempts) -> Row:
+    """A run, or if it fails the row that says so."""
+    try:
+        return attempt(make, attempts)
+    except Failure as failure:
+        return failed_row(job.loaded, choice.label, job.seed, out, failure)
+
+
+def failed_row(loaded: LoadedScenario, planner: str, seed: int, out: Path, failure: Failure) -> Row:
+    """The row of a run that failed; its traceback is kept beside the directory that it was to have."""
+    keep_failure(run_directory(out, loaded.label, planner, seed), failure)
+    return Row(loaded.label, planner, seed, "failed", {"planner": planner, "diagnostics": [failure.reason]})
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        check_run(directory)
+    except (ResultError, RunError):
+        return False
+    return True
+
+
+def _finished(
+    loaded: LoadedScenario, out: Path, planners: Sequence[PlannerChoice], seed: int, watcher: Watcher
+) -> dict[str, Path]:
+    """Directories of the planners' runs that are there and whole.
 
     Raises:
-        RunError: One was made from another version of the scenario.
+        RunError: One was made from another version of the scenario, or by another version of hetserve.
     """
-    directories = {choice.label: run_directory(out, loaded.label, choice.label, seed) for choice in planners}
-    finished = {label: directory for label, directory in directories.items() if (directory / MANIFEST).exists()}
     now = loaded.resolved_yaml()
-    for label, directory in finished.items():
-        if _asked((directory / RESOLVED).read_text(), label) != _asked(now, label):
+    finished = {}
+    for choice in planners:
+        directory = run_directory(out, loaded.label, choice.label, seed)
+        if not directory.exists():
+            continue
+        try:
+            check_run(directory)
+        except ResultError as error:
+            watcher.note(f"{error}; it is made again")
+            continue
+        if _asked((directory / RESOLVED).read_text(), choice.label) != _asked(now, choice.label):
             msg = f"{directory} was made from another version of the scenario; choose another --out, or use --force"
             raise RunError(msg)
+        finished[choice.label] = directory
     return finished
 
 

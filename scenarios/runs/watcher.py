@@ -14,3 +14,6 @@ class Watcher:
 
     def progress(self, simulated_s: float, n_arrived: int) -> None:
         """So many requests have arrived."""
+
+    def batch(self, n_done: int, n_failed: int, n_running: int, n_all: int) -> None:
+        """So many of the scenarios and seeds of a batch are done; in so many of these a run failed."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,12 @@ from typing import Any
 import polars as pl
 
 from sim.errors import ResultError
+from sim.results.storage import checksum, publish, unfinished
 
 MANIFEST = "manifest.json"
 AVAILABILITY = "availability.parquet"
+CHECKSUMS = "checksums"
+"""Key of the manifest file: SHA-256 by name of each file, of the manifest without this key too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,70 +56,92 @@ class SimulationResult:
             msg = f"{directory} is a file"
             raise ResultError(msg)
         if directory.exists() and not force:
-            msg = f"{directory} exists already; choose another directory or use --force"
-            raise ResultError(msg)
+            raise ResultError(_exists(directory))
+        files: dict[str, str | pl.DataFrame] = {
+            "requests.parquet": self.requests,
+            "replicas.parquet": self.replicas,
+            **({} if self.availability is None else {AVAILABILITY: self.availability}),
+            **(extra_files or {}),
+        }
         try:
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-        except OSError as error:
-            raise ResultError(_cannot_write(directory, error)) from error
-        try:
-            self.requests.write_parquet(unfinished / "requests.parquet")
-            self.replicas.write_parquet(unfinished / "replicas.parquet")
-            if self.availability is not None:
-                self.availability.write_parquet(unfinished / AVAILABILITY)
-            for name, content in (extra_files or {}).items():
-                if isinstance(content, pl.DataFrame):
-                    content.write_parquet(unfinished / name)
-                else:
-                    (unfinished / name).write_text(content)
-            (unfinished / MANIFEST).write_text(json.dumps(self.manifest, indent=2, sort_keys=True) + "\n")
-            unfinished.chmod(0o755)
-            _replace(directory, unfinished)
+            with unfinished(directory) as place:
+                for name, content in files.items():
+                    _write(place / name, content)
+                checksums = {name: checksum(place / name) for name in files} | {MANIFEST: _checksum_of(self.manifest)}
+                manifest = {**self.manifest, CHECKSUMS: checksums}
+                (place / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+                publish(place, directory, force=force)
+        except FileExistsError as error:
+            msg = _exists(directory) if directory.exists() else _cannot_write(directory, error)
+            raise ResultError(msg) from error
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ResultError(_cannot_write(directory, error)) from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     @classmethod
     def load(cls, directory: Path) -> SimulationResult:
         """Read a run that `save` wrote.
 
         Raises:
-            ResultError: There is none, it was never finished, or it is damaged.
+            ResultError: There is none, or a file is missing or not what was written.
         """
-        if not (directory / MANIFEST).is_file():
-            what = "is an unfinished run: it has no manifest" if directory.is_dir() else "does not exist"
-            msg = f"{directory} {what}"
-            raise ResultError(msg)
+        manifest = read_manifest(directory)
         availability = directory / AVAILABILITY
         try:
             return cls(
                 requests=pl.read_parquet(directory / "requests.parquet"),
                 replicas=pl.read_parquet(directory / "replicas.parquet"),
-                manifest=json.loads((directory / MANIFEST).read_text()),
+                manifest=manifest,
                 availability=pl.read_parquet(availability) if availability.is_file() else None,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             msg = f"{directory} cannot be read: {error}"
             raise ResultError(msg) from error
-        except ValueError as error:
-            msg = f"{directory / MANIFEST} is not what a run writes: {error}"
-            raise ResultError(msg) from error
 
 
-def _replace(directory: Path, finished: Path) -> None:
-    """Put a finished directory in its place; what was there is deleted only then."""
-    old = finished.with_name(f"{finished.name}-old")
-    if directory.exists():
-        directory.rename(old)
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run, with all files of the run checked against it.
+
+    Raises:
+        ResultError: There is none, or a file is missing or not what was written.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        what = "is not a finished run: it has no manifest" if directory.is_dir() else "does not exist"
+        msg = f"{directory} {what}"
+        raise ResultError(msg)
     try:
-        finished.rename(directory)
-    except OSError:
-        if old.exists():
-            old.rename(directory)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        manifest = json.loads(path.read_text())
+        checksums = dict(manifest.pop(CHECKSUMS))
+        is_as_written = checksums.pop(MANIFEST) == _checksum_of(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        msg = f"{path} is not what a run writes: {type(error).__name__}: {error}"
+        raise ResultError(msg) from error
+    if not is_as_written:
+        msg = f"{path} is damaged: it is not what was written"
+        raise ResultError(msg)
+    for name, expected in checksums.items():
+        if not (directory / name).is_file():
+            msg = f"{directory / name} is missing"
+            raise ResultError(msg)
+        if checksum(directory / name) != expected:
+            msg = f"{directory / name} is damaged: it is not what was written"
+            raise ResultError(msg)
+    return dict(manifest)
+
+
+def _checksum_of(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, content: str | pl.DataFrame) -> None:
+    if isinstance(content, pl.DataFrame):
+        content.write_parquet(path)
+    else:
+        path.write_text(content)
+
+
+def _exists(directory: Path) -> str:
+    return f"{directory} exists already; choose another directory or use --force"
 
 
 def _cannot_write(directory: Path, error: Exception) -> str:

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from sim import (
@@ -74,7 +78,7 @@ def test_the_manifest_is_readable(result: SimulationResult, tmp_path: Path) -> N
     result.save(tmp_path / "run")
     text = (tmp_path / "run" / "manifest.json").read_text()
     assert text.endswith("}\n")
-    assert list(json.loads(text)) == sorted(result.manifest)
+    assert list(json.loads(text)) == sorted([*result.manifest, "checksums"])
 
 
 def test_the_directory_can_be_read_by_others(result: SimulationResult, tmp_path: Path) -> None:
@@ -211,7 +215,7 @@ def test_a_file_in_the_way(result: SimulationResult, tmp_path: Path) -> None:
 def test_an_unfinished_run_is_not_loaded(result: SimulationResult, tmp_path: Path) -> None:
     result.save(tmp_path / "run")
     (tmp_path / "run" / "manifest.json").unlink()
-    with pytest.raises(ResultError, match="run is an unfinished run: it has no manifest"):
+    with pytest.raises(ResultError, match="run is not a finished run: it has no manifest"):
         SimulationResult.load(tmp_path / "run")
 
 
@@ -225,6 +229,44 @@ def test_a_run_without_its_records(result: SimulationResult, tmp_path: Path) -> 
     (tmp_path / "run" / "replicas.parquet").unlink()
     with pytest.raises(ResultError, match=r"replicas\.parquet"):
         SimulationResult.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", sorted(FILES | {"plans.json"}))
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_file_is_told(result: SimulationResult, tmp_path: Path, name: str, damage: str) -> None:
+    result.save(tmp_path / "run", {"plans.json": '[{"t_s": 0.0}]'})
+    path = tmp_path / "run" / name
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    broken = {
+        "flip": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "cut": whole[:-4],
+        "empty": b"",
+    }
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(broken[damage])
+    with pytest.raises(ResultError, match=re.escape(name.split(".")[0])):
+        SimulationResult.load(tmp_path / "run")
+
+
+@given(st.integers(0), st.integers(0, 7), st.data())
+def test_no_flipped_bit_changes_a_result(place: int, bit: int, data: st.DataObject) -> None:
+    frame = pl.DataFrame({"request_id": [1, 2], "usd": [0.5, 1.5]})
+    saved = SimulationResult(frame, frame, {"end_s": 1.25, "seed": 3, "slo": {"ttft_s": 2.0}})
+    with TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        saved.save(run)
+        path = run / data.draw(st.sampled_from(sorted(FILES)))
+        content = bytearray(path.read_bytes())
+        content[place % len(content)] ^= 1 << bit
+        path.write_bytes(content)
+        try:
+            loaded = SimulationResult.load(run)
+        except ResultError:
+            return
+        assert_same(loaded, saved)
 
 
 def test_a_broken_manifest(result: SimulationResult, tmp_path: Path) -> None:
