@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli.printing import report
+from scenarios.cli.printing import print_scenario, report
 from scenarios.cli.work import Work, say_failures, say_failures_of, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
 from scenarios.file.library import library_names, members, suite_names
@@ -52,23 +52,24 @@ def compare(
         if not Path(source).is_dir()
         for name in scenarios or matrix_names(source) or (None,)
     ]
+    is_told = style == "table" and len(chosen) > 1 and not folders
     if chosen:
-        made = _made(work, chosen, sets)
+        made = _made(work, chosen, sets, is_told=is_told)
         directories += [run_directory(work.out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
         rows += made
     _check_runs(directories)
-    report(rows, baseline, style, directories)
+    report(rows, baseline, style, directories, is_told=is_told)
     say_failures(rows)
 
 
-def _made(work: Work, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str]) -> list[Row]:
-    """Make runs, and say of each scenario of several when it is done."""
+def _made(work: Work, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str], *, is_told: bool) -> list[Row]:
+    """Make runs, and print each scenario of several as soon as it is done."""
     rows: list[Row] = []
     for n_done, (label, of_scenario) in enumerate(work.by_scenario(chosen, sets), start=1):
         if len(chosen) > 1 and work.progress is not False:
-            statuses = [row.status for row in of_scenario]
-            counts = ", ".join(f"{statuses.count(status):,} {status}" for status in sorted(set(statuses)))
-            click.echo(f"{n_done} of {len(chosen)}: {label}: {counts}", err=True)
+            click.echo(f"{n_done} of {len(chosen)}: {label}", err=True)
+        if is_told:
+            print_scenario(of_scenario)
         rows += of_scenario
     return rows
 
@@ -107,7 +108,7 @@ def _check_runs(directories: Sequence[Path]) -> None:
         seen.add(directory.resolve())
 
 
-_OF_RUNS = ("scenarios", "sets", "seed", "out", "force", "resume", "jobs", "executor", "n_retries", "timeout_s")
+_OF_RUNS = ("scenarios", "sets", "seeds", "out", "force", "resume", "jobs", "executor", "n_retries", "timeout_s")
 
 
 def _check_unused(context: click.Context) -> None:

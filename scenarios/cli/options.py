@@ -40,7 +40,15 @@ planner_option = click.option("--planner", metavar="NAME", multiple=True, callba
                               help="Instead of milp; see: hetserve list planners.")  # fmt: skip
 
 
-seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the file's seeds.")
+def _only_one_seed(ctx: click.Context, param: click.Parameter, seeds: Sequence[int]) -> int | None:
+    if len(seeds) > 1:
+        msg = f"one run is made here, not {len(seeds)}; for several seeds: hetserve compare"
+        raise click.BadParameter(msg, ctx, param)
+    return next(iter(seeds), None)
+
+
+seed_option = click.option("--seed", type=click.IntRange(min=0), multiple=True, callback=_only_one_seed,
+                           help="Instead of the file's seeds.")  # fmt: skip
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from scenarios.cli.errors import NoPlan
 from scenarios.report.stress import stress_table
-from scenarios.report.summary import standings_table
+from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
@@ -25,6 +25,7 @@ from scenarios.study.summary import seeds_are_copies, standings
 from sim import METRICS
 
 _MOST_REASONS = 10
+_MOST_GROUPS = 100
 
 
 def print_tables(*tables: Table) -> None:
@@ -67,7 +68,25 @@ def _refused(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def report(rows: Sequence[Row], baseline: str | None, style: str, directories: Sequence[Path] = ()) -> None:
+def print_scenario(rows: Sequence[Row]) -> None:
+    """Print what became of one scenario of several."""
+    print_tables(*scenario_tables(Comparison.of(rows)))
+
+
+def _by_scenario(comparison: Comparison) -> list[Table]:
+    """Scenario by scenario, if that is not too long to be read."""
+    n_groups = len(comparison.groups())
+    return scenario_tables(comparison) if n_groups <= _MOST_GROUPS else []
+
+
+def report(
+    rows: Sequence[Row],
+    baseline: str | None,
+    style: str,
+    directories: Sequence[Path] = (),
+    *,
+    is_told: bool = False,
+) -> None:
     """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
 
     Args:
@@ -75,6 +94,7 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
         baseline: Whom to compare with; the first if None.
         style: How to print.
         directories: Where the runs are kept: of those on a market that moves, there is more to say.
+        is_told: Whether each scenario has been printed already.
 
     Raises:
         NoPlan: No row has a run.
@@ -87,7 +107,8 @@ def report(rows: Sequence[Row], baseline: str | None, style: str, directories: S
     else:
         n_scenarios = len({row.scenario for row in rows})
         if n_scenarios > 1:
-            tables = [standings_table(standings(comparison), comparison.baseline, n_scenarios)]
+            tables = [] if is_told else _by_scenario(comparison)
+            tables.append(standings_table(standings(comparison), comparison.baseline, n_scenarios))
         else:
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from scenarios.cli.options import check_can_write, force_option, out_option, progress_option, seed_option
+from scenarios.cli.options import check_can_write, force_option, out_option, progress_option
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
@@ -46,7 +46,7 @@ class Work:
 
     Attributes:
         out: Where they are kept.
-        seed: Instead of the scenarios' seeds.
+        seeds: Instead of the scenarios' seeds; empty: those.
         force: Replace runs that are there.
         resume: Keep runs that are there.
         jobs: Workers.
@@ -58,7 +58,7 @@ class Work:
     """
 
     out: Path
-    seed: int | None
+    seeds: tuple[int, ...]
     force: bool
     resume: bool
     jobs: int
@@ -97,7 +97,7 @@ class Work:
             yield from self._in_order(tasks, bar)
 
     def _seeds(self, loaded: LoadedScenario) -> Sequence[int]:
-        return loaded.scenario.seeds if self.seed is None else (self.seed,)
+        return self.seeds or loaded.scenario.seeds
 
     def _rows_of(self, loaded: LoadedScenario, bar: ProgressBar) -> list[Row]:
         return run_rows(
@@ -179,7 +179,8 @@ def say_failures_of(directory: Path) -> None:
 def work_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `Work`, as one argument."""
     options = (
-        seed_option,
+        click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True,
+                     help="Instead of the file's seeds; may be repeated."),
         out_option,
         force_option,
         click.option(
@@ -198,10 +199,11 @@ def work_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_work(
-        *args: Any, seed: int | None, out: Path, force: bool, resume: bool, jobs: int, executor: str, n_retries: int,
-        timeout_s: float | None, progress: bool | None, **others: Any,
+        *args: Any, seeds: tuple[int, ...], out: Path, force: bool, resume: bool, jobs: int, executor: str,
+        n_retries: int, timeout_s: float | None, progress: bool | None, **others: Any,
     ) -> None:  # fmt: skip
-        work = Work(out, seed, force, resume, jobs, executor, Attempts(n_retries, timeout_s), progress)
+        attempts = Attempts(n_retries, timeout_s)
+        work = Work(out, tuple(dict.fromkeys(seeds)), force, resume, jobs, executor, attempts, progress)
         command(*args, work=work, **others)
 
     wrapped: Callable[..., None] = with_work

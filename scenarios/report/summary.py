@@ -1,4 +1,4 @@
-"""The table of planners over many scenarios."""
+"""The tables of planners over several scenarios: one after the other, and all together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,72 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from scenarios.report.tables import make_columns, make_table, number, share
+from scenarios.report.tables import (
+    NOTHING,
+    attainment,
+    estimate,
+    load_of,
+    make_columns,
+    make_table,
+    number,
+    quantiles,
+    seeds_of,
+    share,
+)
+from scenarios.study.compare import Comparison, Group
 from scenarios.study.summary import Gain, Standing
 
-NOTHING = "-"
-_MOST_IN_PER_CENT = 10.0  # times
+_MOST_IN_PER_CENT = 1.0  # of a latency, which may be any number of times as long
+
+
+def scenario_tables(comparison: Comparison) -> list[Table]:
+    """Of each scenario, what each planner rents and what that delivers, in the mean over seeds."""
+    groups = comparison.groups()
+    scenarios = dict.fromkeys(group.scenario for group in groups)
+    return [_scenario_table([group for group in groups if group.scenario == scenario]) for scenario in scenarios]
+
+
+def _scenario_table(groups: Sequence[Group]) -> Table:
+    table = make_table(f"{groups[0].scenario}{load_of(groups)}{seeds_of(groups)}")
+    goal = next((group.goal for group in groups if group.goal is not None), None)
+    right = "right"
+    make_columns(
+        table,
+        [
+            ("planner", "left"),
+            ("GPUs", "left"),
+            ("$/h", right),
+            ("promised\nreq/s", right),
+            ("throughput\nreq/s", right),
+            ("within SLO" if goal is None else f"within SLO\ngoal {100 * goal:g} %", right),
+            ("TTFT s\np50 / p99", right),
+            ("$ / 1k good\nrequests", right),
+        ],
+    )
+    for group in groups:
+        table.add_row(group.name, *_cells(group))
+    return table
+
+
+def _cells(group: Group) -> list[str]:
+    ran = [row for row in group.rows if row.status == "ok"]
+    if not ran:
+        first = group.rows[0]
+        reason = "; ".join(first.plan.get("diagnostics", ())) or "no reason given"
+        return [f"{first.status}: {reason}", *[NOTHING] * 6]
+    gpus = list(dict.fromkeys(", ".join(f"{n} {gpu}" for gpu, n in row.plan["gpus"].items()) for row in ran))
+    others = f", or {len(gpus) - 1} other{'s' * (len(gpus) > 2)} by seed" if len(gpus) > 1 else ""
+    n_missing = len(group.rows) - len(ran)
+    missing = f" ({n_missing} of {len(group.rows)} seeds without a run)" if n_missing else ""
+    return [
+        gpus[0] + others + missing,
+        estimate(group.mean(lambda row: row.plan.get("usd_per_h")), 2),
+        estimate(group.mean(lambda row: row.promised_rps), 2),
+        estimate(group.metric("throughput_rps"), 2),
+        attainment(group),
+        quantiles(group, "ttft_s", 2),
+        estimate(group.metric("usd_per_good_request"), 3, 1e3),
+    ]
 
 
 def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: int) -> Table:
@@ -21,6 +82,7 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
         [
             ("planner", "left"),
             ("scenarios\nwith a run", "right"),
+            ("SLO\nmet in", "right"),
             (f"better than\n{baseline} in", "right"),
             (f"promise, of\n{baseline}'s", "right"),
             ("kept\nof promise", "right"),
@@ -37,6 +99,7 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
         table.add_row(
             standing.planner,
             f"{standing.n_scenarios} of {n_scenarios}",
+            str(standing.n_met),
             NOTHING if is_baseline else str(standing.n_better),
             share(standing.promised),
             share(standing.kept),
@@ -47,11 +110,11 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
 
 
 def _gain(gain: Gain | None, *, is_latency: bool) -> str:
-    """In per cent; what is more than ten times as high or long is told as that."""
+    """In per cent; what is more than twice as high or long is told as that."""
     if gain is None:
         return NOTHING
     if abs(gain.mean) > _MOST_IN_PER_CENT:
         times = 1 - gain.mean if is_latency else 1 + gain.mean
-        return f"{times:,.0f} times as {'long' if is_latency else 'high'}"
+        return f"{times:,.{1 if times < 10 else 0}f} times as {'long' if is_latency else 'high'}"
     interval = "" if gain.half_width is None else f" ± {100 * gain.half_width:.1f}"
     return f"{100 * gain.mean:+.1f}{interval} % ({100 * gain.largest:+.0f} %)"

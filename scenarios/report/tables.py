@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scenarios.runs.row import Row
-from scenarios.study.compare import Comparison
+from scenarios.study.compare import Comparison, Estimate, Group
 from sim import METRICS
 
 if TYPE_CHECKING:
@@ -26,64 +26,92 @@ def fleet_table(comparison: Comparison) -> Table:
     """What each planner rents and promises."""
     table = make_table("What to rent")
     make_columns(
-        table, [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised", "right")]
+        table,
+        [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised\nreq/s", "right")],
     )
-    for row in comparison.rows:
-        plan = row.plan
-        if row.status != "ok":
-            reason = "; ".join(plan.get("diagnostics", ())) or "no reason given"
-            table.add_row(_name(comparison, row), f"{row.status}: {reason}", NOTHING, NOTHING, NOTHING)
-            continue
-        fleet = ", ".join(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ())) or plan["planner"]
-        gpus = ", ".join(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
-        promised = NOTHING if row.promised_rps is None else f"{row.promised_rps:.2f} req/s"
-        table.add_row(_name(comparison, row), fleet, gpus, number(plan.get("usd_per_h"), 2), promised)
+    for group in comparison.groups():
+        alike: dict[tuple[str, ...], list[Row]] = {}
+        for row in group.rows:
+            alike.setdefault(_fleet_cells(row), []).append(row)
+        for cells, rows in alike.items():
+            seeds = ", ".join(str(row.seed) for row in rows)
+            name = group.name if len(alike) == 1 else f"{group.name}, seed{'s' * (len(rows) > 1)} {seeds}"
+            promised = group.mean(lambda row, rows=rows: row.promised_rps if row in rows else None)  # type: ignore[misc]
+            table.add_row(name, *cells, estimate(promised, 2))
     return table
 
 
+def _fleet_cells(row: Row) -> tuple[str, ...]:
+    """Fleet, GPUs and price, or why there are none."""
+    plan = row.plan
+    if row.status != "ok":
+        reason = "; ".join(plan.get("diagnostics", ())) or "no reason given"
+        return f"{row.status}: {reason}", NOTHING, NOTHING
+    gpus = ", ".join(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
+    fleet = ", ".join(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ())) or plan["planner"]
+    return fleet, gpus, number(plan.get("usd_per_h"), 2)
+
+
 def results_table(comparison: Comparison) -> Table:
-    """What the simulation delivered."""
-    offered = {row.offered_rps for row in comparison.rows if row.metrics}
-    (same,) = offered if len(offered) == 1 else (None,)
-    table = make_table("What it delivers" if same is None else f"What it delivers, of {same:.2f} req/s offered")
+    """What the simulation delivered, in the mean over seeds."""
+    groups = comparison.groups()
+    several_loads = len({(row.seed, row.offered_rps) for row in comparison.rows if row.metrics}) > len(
+        {row.seed for row in comparison.rows if row.metrics}
+    )
+    title = f"What it delivers{'' if several_loads else load_of(groups)}{seeds_of(groups)}"
+    table = make_table(title)
     goal = next((row.attainment_goal for row in comparison.rows if row.attainment_goal is not None), 1.0)
     some_undecided = any(row.metrics.get("n_undecided") for row in comparison.rows)
     at_once = any(row.metrics and row.offered_rps is None for row in comparison.rows)
+    has_others = len(groups) > 1
     left, right = ("left", "right")
     make_columns(
         table,
         [
             ("planner", left),
-            *([("offered\nreq/s", right)] if len(offered) > 1 else []),
+            *([("offered\nreq/s", right)] if several_loads else []),
             ("throughput\nreq/s", right),
-            (f"vs\n{comparison.baseline}", right),
+            *([(f"vs\n{comparison.baseline}", right)] if has_others else []),
             ("kept\nof promise", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
             (f"within SLO\ngoal {100 * goal:g} %", right),
             *([("undecided\nrequests", right)] if some_undecided else []),
             ("$ / M output\ntokens", right),
-            (f"vs\n{comparison.baseline}", right),
+            ("$ / 1k good\nrequests", right),
+            *([(f"vs\n{comparison.baseline}", right)] if has_others else []),
             ("makespan\ns" if at_once else "drain\ns", right),
         ],
     )
-    for row in comparison.rows:
-        m = row.metrics
+    for group in groups:
         table.add_row(
-            _name(comparison, row),
-            *([number(row.offered_rps, 2)] if len(offered) > 1 else []),
-            number(m.get("throughput_rps"), 2),
-            _change(comparison.change(row, "throughput_rps")),
-            share(row.kept_promise),
-            f"{number(m.get('ttft_s_p50'), 2)} / {number(m.get('ttft_s_p99'), 2)}",
-            f"{number(m.get('tpot_s_p50'), 0, 1e3)} / {number(m.get('tpot_s_p99'), 0, 1e3)}",
-            share(m.get("slo_attainment")),
-            *([number(m.get("n_undecided"), 0)] if some_undecided else []),
-            number(m.get("usd_per_million_output_tokens"), 2),
-            _change(comparison.change(row, "usd_per_million_output_tokens")),
-            number(m.get("makespan_s" if at_once else "drain_s"), 0),
+            group.name,
+            *([estimate(group.mean(lambda row: row.offered_rps), 2)] if several_loads else []),
+            estimate(group.metric("throughput_rps"), 2),
+            *([_mean_change(comparison, group, "throughput_rps")] if has_others else []),
+            mean_share(group.mean(lambda row: row.kept_promise)),
+            quantiles(group, "ttft_s", 2),
+            quantiles(group, "tpot_s", 0, 1e3),
+            attainment(group),
+            *([estimate(group.metric("n_undecided"), 0)] if some_undecided else []),
+            estimate(group.metric("usd_per_million_output_tokens"), 2),
+            estimate(group.metric("usd_per_good_request"), 3, 1e3),
+            *([_mean_change(comparison, group, "usd_per_good_request")] if has_others else []),
+            estimate(group.metric("makespan_s" if at_once else "drain_s"), 0),
         )
     return table
+
+
+def quantiles(group: Group, time: str, digits: int, factor: float = 1.0) -> str:
+    """Median and 99th percentile, without their intervals."""
+    found = [group.metric(f"{time}_{q}") for q in ("p50", "p99")]
+    return " / ".join(number(None if one is None else one.mean, digits, factor) for one in found)
+
+
+def attainment(group: Group) -> str:
+    """The share of requests within the SLO, and whether that is fewer than should be."""
+    shown = mean_share(group.metric("slo_attainment"))
+    return f"{shown}, missed" if group.misses_goal else shown
 
 
 def metrics_table(row: Row) -> Table:
@@ -208,18 +236,6 @@ def make_columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
         table.add_column(header, justify="right" if justify == "right" else "left")
 
 
-def _name(comparison: Comparison, row: Row) -> str:
-    """The planner, and what else tells the row from others."""
-    parts = [row.planner]
-    if len({other.scenario for other in comparison.rows}) > 1:
-        parts.insert(0, row.scenario)
-    if len({other.seed for other in comparison.rows}) > 1:
-        parts.append(f"seed {row.seed}")
-    if sum(other.key == row.key for other in comparison.rows) > 1:
-        parts.append(row.kept_in)
-    return ", ".join(parts)
-
-
 def number(value: float | None, digits: int, factor: float = 1.0) -> str:
     """A number with so many digits."""
     return NOTHING if value is None else f"{factor * value:,.{digits}f}"
@@ -228,6 +244,39 @@ def number(value: float | None, digits: int, factor: float = 1.0) -> str:
 def share(value: float | None) -> str:
     """A share in per cent."""
     return NOTHING if value is None else f"{100 * value:.1f} %"
+
+
+def estimate(value: Estimate | None, digits: int, factor: float = 1.0) -> str:
+    """A mean with so many digits, and its interval if it has one."""
+    if value is None:
+        return NOTHING
+    interval = "" if value.half_width is None else f" ± {number(value.half_width, digits, factor)}"
+    return number(value.mean, digits, factor) + interval
+
+
+def mean_share(value: Estimate | None) -> str:
+    """A mean share in per cent."""
+    return NOTHING if value is None else f"{estimate(value, 1, 100)} %"
+
+
+def load_of(groups: Sequence[Group]) -> str:
+    """How many requests arrive, for a title; empty if all do at once."""
+    first = next((group for group in groups if group.metric("n_requests") is not None), None)
+    offered = None if first is None else first.mean(lambda row: row.offered_rps)
+    return "" if offered is None else f", of {estimate(offered, 2)} req/s offered"
+
+
+def seeds_of(groups: Sequence[Group]) -> str:
+    """That figures are means over seeds, for a title."""
+    n_seeds = len({row.seed for group in groups for row in group.rows})
+    return f": means over {n_seeds} seeds, ± their 95 % interval" if n_seeds > 1 else ""
+
+
+def _mean_change(comparison: Comparison, group: Group, metric: str) -> str:
+    value = comparison.mean_change(group, metric)
+    if value is None or value.half_width is None:
+        return _change(None if value is None else value.mean)
+    return f"{100 * value.mean:+.1f} ± {100 * value.half_width:.1f} %"
 
 
 def _change(value: float | None) -> str:

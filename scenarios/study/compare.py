@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import fsum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.runs.plan import loaded_of, planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
+from scenarios.study.intervals import half_width
 from traces import nearest
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds, and half the width of its 95 % interval; None with one seed, or if all gave the same."""
+
+    mean: float
+    half_width: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate | None:
+        """That of some values; None without any."""
+        if not values:
+            return None
+        are_copies = len(values) < 2 or all(value == values[0] for value in values)
+        return cls(fsum(values) / len(values), None if are_copies else half_width(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rows of one planner on one scenario, one for each seed.
+
+    Attributes:
+        rows: One at least.
+        name: The planner, and what else tells the group from others.
+    """
+
+    rows: tuple[Row, ...]
+    name: str
+
+    @property
+    def scenario(self) -> str:
+        """Label of the scenario."""
+        return self.rows[0].scenario
+
+    @property
+    def planner(self) -> str:
+        """Name of the planner."""
+        return self.rows[0].planner
+
+    @property
+    def goal(self) -> float | None:
+        """Share of requests that should meet the SLO; None without a run."""
+        return next((row.attainment_goal for row in self.rows if row.attainment_goal is not None), None)
+
+    def mean(self, value: Callable[[Row], float | None]) -> Estimate | None:
+        """Mean of a figure over the rows that have it."""
+        return Estimate.of([found for row in self.rows if (found := value(row)) is not None])
+
+    def metric(self, name: str) -> Estimate | None:
+        """Mean of a metric."""
+        return self.mean(lambda row: row.metrics.get(name))
+
+    @property
+    def misses_goal(self) -> bool:
+        """Whether fewer requests meet the SLO than should, in the mean over seeds."""
+        attainment = self.metric("slo_attainment")
+        return attainment is not None and self.goal is not None and attainment.mean < self.goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +97,22 @@ class Comparison:
             msg = f"unknown baseline {baseline!r}: {nearest(baseline, planners)}"
             raise RunError(msg)
         return cls(tuple(rows), baseline)
+
+    def groups(self) -> list[Group]:
+        """Rows of one planner on one scenario together, in the order of their first rows."""
+        kept: dict[tuple[str, str, str], list[Row]] = {}
+        n_of_key = Counter(row.key for row in self.rows)
+        for row in self.rows:
+            place = row.kept_in if n_of_key[row.key] > 1 else ""
+            kept.setdefault((row.scenario, row.planner, place), []).append(row)
+        return [
+            Group(tuple(rows), f"{planner}, {place}" if place else planner)
+            for (_, planner, place), rows in kept.items()
+        ]
+
+    def mean_change(self, group: Group, metric: str) -> Estimate | None:
+        """Mean over seeds of the relative change of a metric; None if no seed has one."""
+        return group.mean(lambda row: self.change(row, metric))
 
     def change(self, row: Row, metric: str) -> float | None:
         """Relative change of a metric against the baseline's run of the same scenario and seed.

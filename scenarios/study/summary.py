@@ -10,9 +10,9 @@ import polars as pl
 from scenarios.errors import RunError
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
+from scenarios.study.intervals import half_width
 
 LATENCIES = ("e2e_s_p50", "e2e_s_p90", "e2e_s_p99")
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Standing:
     Attributes:
         planner: Its name.
         n_scenarios: Scenarios in which it has a run, for all seeds.
+        n_met: Those in which as many requests meet the SLO as should, in the mean over seeds.
         n_better: Those in which its throughput is higher than the baseline's by more than 0.5 %.
         promised: Mean of what it promises / what the baseline promises, requests/s.
         kept: Mean of what its fleets deliver within the SLO / what it promised or, if that is less, was offered.
@@ -50,6 +51,7 @@ class Standing:
 
     planner: str
     n_scenarios: int
+    n_met: int
     n_better: int
     promised: float | None
     kept: float | None
@@ -89,6 +91,7 @@ def standings(comparison: Comparison) -> list[Standing]:
     )
     baseline = frame.filter(pl.col("planner") == comparison.baseline)
     pairs = frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
+    groups = comparison.groups()
     found = []
     for planner in frame["planner"].unique(maintain_order=True):
         mine = pairs.filter(pl.col("planner") == planner)
@@ -99,6 +102,11 @@ def standings(comparison: Comparison) -> list[Standing]:
             Standing(
                 planner=planner,
                 n_scenarios=by_scenario.height,
+                n_met=sum(
+                    group.metric("slo_attainment") is not None and not group.misses_goal
+                    for group in groups
+                    if group.planner == planner
+                ),
                 n_better=by_scenario.filter(better).height,
                 promised=_mean(mine, pl.col("promised_rps") / pl.col("promised_rps_baseline")),
                 kept=_mean(mine, pl.col("kept")),
@@ -139,10 +147,7 @@ def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
     by_scenario = gains.group_by("scenario").agg(pl.col("gain").mean())["gain"]
     by_seed = gains.group_by("seed", maintain_order=True).agg(pl.col("gain").mean())["gain"]
     mean, largest, smallest = (gains.select(pl.col("gain").mean()).item(), by_scenario.max(), by_scenario.min())
-    half_width = None
+    width = None
     if len(by_seed) > 1 and not _are_copies(gains):
-        from scipy.stats import t
-
-        spread = float(by_seed.std() or 0.0)  # type: ignore[arg-type]
-        half_width = float(t.ppf((1 + CONFIDENCE) / 2, len(by_seed) - 1)) * spread / len(by_seed) ** 0.5
-    return Gain(mean, half_width, float(largest), float(smallest))  # type: ignore[arg-type]
+        width = half_width(by_seed.to_list())
+    return Gain(mean, width, float(largest), float(smallest))  # type: ignore[arg-type]

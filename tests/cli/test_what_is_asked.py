@@ -135,3 +135,12 @@ def test_options_that_need_others_are_refused_without_them(
     result = hetserve(command, small, *options)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_seed_may_be_repeated_where_several_runs_are_made(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("compare", small, "--seed", "0", "--seed", "3", "--out", "runs").exit_code == 0
+    assert {path.name for path in Path("runs").rglob("seed=*")} == {"seed=0", "seed=3"}
+    for command in ("run", "plan"):
+        result = hetserve(command, small, "--seed", "0", "--seed", "3")
+        assert result.exit_code == 2
+        assert "one run is made here, not 2; for several seeds: hetserve compare" in result.output

@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 
 from scenarios.report.stress import run_tables, stress_table
-from scenarios.report.summary import standings_table
+from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
@@ -56,13 +56,14 @@ def printed_columns() -> set[str]:
     for offered in (1.0, 2.0, None):
         metrics: dict[str, float | None] = {"n_undecided": 1}
         rows = [
-            Row("s", "BASELINE", 0, "ok", {"planner": "milp"}, dict(metrics), offered_rps, 1.0, 9)
-            for offered_rps in (1.0, offered)
+            Row("s", planner, 0, "ok", {"planner": "milp", "gpus": {}}, dict(metrics), offered_rps, 1.0, 9)
+            for planner, offered_rps in (("BASELINE", 1.0), ("other", offered))
         ]
         comparison = Comparison.of(rows, "BASELINE")
         tables = [
             fleet_table(comparison),
             results_table(comparison),
+            *scenario_tables(comparison),
             standings_table([], "BASELINE", 1),
             *on_a_market(),
         ]
