@@ -9,7 +9,19 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 
 PACKAGES = ("planners", "scenarios", "sim", "traces")
-DEPENDENCIES = ("click", "highspy", "numpy", "polars", "pulp", "pydantic", "PyYAML", "rich", "scipy", "simpy")
+DEPENDENCIES = (
+    "click",
+    "highspy",
+    "numpy",
+    "platformdirs",
+    "polars",
+    "pulp",
+    "pydantic",
+    "rich",
+    "ruamel.yaml",
+    "scipy",
+    "simpy",
+)
 
 
 def findings() -> Iterator[tuple[bool, str]]:

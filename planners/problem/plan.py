@@ -60,7 +60,7 @@ class Plan:
         objective: The makespan in seconds, the multiple of the offered rates, or the price in USD/h; None without a
             plan.
         bound: What no plan can beat, among those that the planner looked at; None if it proves nothing.
-        gap: |objective - bound| / objective; 0 if they are the same.
+        gap: `|objective - bound| / objective`; 0 if they are the same.
         solve_s: Time that planning took: a measurement, which nothing depends on.
         counts: Replicas rented of each candidate.
         assignment: The share of each type that the replicas of each candidate serve. The shares of a type sum

@@ -77,7 +77,7 @@ def _is_a_folder(ctx: click.Context, param: click.Parameter, path: Path) -> Path
 
 
 out_option = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+    "--out", type=click.Path(file_okay=False, path_type=Path), default="runs", show_default=True, metavar="DIR",
     help="Where results are kept.", callback=_is_a_folder,
 )  # fmt: skip
 

@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
-from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+from tests.docs.pages import PAGES, ROOT, RUN, Block, Visit, blocks_of
 
 
-def run_in_bash(example: Example) -> str | None:
-    """Run a block; anything but success is the failure of the example."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", example.parsed],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": path},
-    )
-    return None if result.returncode == 0 else f"{example.parsed}\nends with {result.returncode}:\n{result.stderr}"
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+CUT = [page for page, blocks in BLOCKS.items() if any(block.can_be_whole for block in blocks)]
+NOT_RUN = [(page, block) for page, blocks in BLOCKS.items() for block in blocks if block.not_run]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    parsers = [CodeBlockParser(language="bash", evaluator=run_in_bash), PythonCodeBlockParser()]
-    for example in Sybil(parsers=parsers).parse(page).examples():
-        example.evaluate()
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
+
+
+def read(page: Path, *, whole: bool) -> int:
+    """Run the blocks of a page; how many there were."""
+    visit = Visit(whole)
+    visit.read(blocks_of(page))
+    return visit.n_run
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_page_runs(page: Path, record_property: pytest.RecordProperty) -> None:
+    n_run = read(page, whole=False)
+    record_property("blocks run", n_run)
+    n_there = sum(block.kind in RUN for block in BLOCKS[page])
+    assert n_run == n_there - sum(block.not_run != "" for block in BLOCKS[page])
+    assert n_run > 0 or n_there == 0, "of a page with commands, some are run"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("page", CUT, ids=name_of)
+def test_page_runs_whole(page: Path) -> None:
+    assert read(page, whole=True) > 0
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), NOT_RUN, ids=lambda value: name_of(value) if isinstance(value, Path) else ""
+)
+def test_what_is_not_run_says_why(page: Path, block: Block) -> None:
+    pytest.skip(f"not run: {name_of(page)}: {block.not_run}")
+
+
+def test_nothing_is_hidden_from_the_tests() -> None:
+    """A fence in another language is no command in disguise."""
+    hidden = [
+        f"{name_of(page)}: {language}"
+        for page in PAGES
+        for language in re.findall(r"^ *```+ *([\w-]+)", page.read_text(encoding="utf-8"), flags=re.M)
+        if language in {"sh", "shell", "shell-session", "zsh", "py", "pycon"}
+    ]
+    assert hidden == []
 
 
 def test_links_lead_somewhere() -> None:
-    import re
-
     broken = [
-        f"{page.relative_to(ROOT)}: {link}"
+        f"{name_of(page)}: {link}"
         for page in PAGES
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
         if not (page.parent / link).exists()
     ]
     assert broken == []
