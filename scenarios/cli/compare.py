@@ -10,7 +10,7 @@ import click
 from scenarios.cli.printing import print_scenario, report
 from scenarios.cli.work import Work, say_failures, say_failures_of, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
-from scenarios.file.library import library_names, members, suite_names
+from scenarios.file.library import library_names, members, suite_minutes, suite_names
 from scenarios.file.load import load, matrix_names
 from scenarios.runs.directory import run_directories, run_directory
 from scenarios.runs.row import Row
@@ -35,6 +35,11 @@ def compare(
     all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
     _check_sources(sources)
+    for source in sources:
+        minutes = suite_minutes(source)
+        if minutes is not None and work.progress is not False:
+            jobs = "" if work.jobs > 1 else ", less with --jobs"
+            click.echo(f"{source}: {len(members(source))} scenarios, about {minutes:g} minutes of work{jobs}", err=True)
     sources = [member for given in sources for member in members(given)]
     _check_sources(sources)
     if all(Path(source).is_dir() for source in sources):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from scenarios.file.yaml_lines import parse_value
 
@@ -27,7 +28,18 @@ def suite_names() -> tuple[str, ...]:
 
 def members(source: str) -> tuple[str, ...]:
     """The scenarios of a suite of the library; a file or a scenario is its own only member."""
-    if source in library_names() or source not in suite_names() or Path(source).exists():
-        return (source,)
-    text = files("scenarios").joinpath("library", "suites", f"{source}.yaml").read_text()
-    return tuple(parse_value(text)["suite"])
+    return tuple(_suite(source)["suite"]) if _is_suite(source) else (source,)
+
+
+def suite_minutes(source: str) -> float | None:
+    """How long a suite of the library takes on one core; None if it is none."""
+    return float(_suite(source)["minutes"]) if _is_suite(source) else None
+
+
+def _is_suite(source: str) -> bool:
+    return source in suite_names() and source not in library_names() and not Path(source).exists()
+
+
+def _suite(name: str) -> dict[str, Any]:
+    text = files("scenarios").joinpath("library", "suites", f"{name}.yaml").read_text()
+    return dict(parse_value(text))
