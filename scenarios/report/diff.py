@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 
 from scenarios.report.tables import NOTHING, make_columns, make_table, number, to_markdown
-from scenarios.study.diff import Case, Change, Diff, Missing
+from scenarios.study.change import Change
+from scenarios.study.diff import Case, Diff, Missing
 from scenarios.study.plan_changes import PlanChange
 from scenarios.study.rules import POINTS, Break, Verdict
 from scenarios.study.sides import RUNS, Figure
@@ -20,7 +21,7 @@ _MAIN = (
 """Figures that are printed where many changed."""
 _MOST_FIGURES = 16
 _MOST_ROWS = 10
-_MOST_CASES_IN_DETAIL = 20
+_MOST_CASES_IN_DETAIL = 10
 
 
 def figures_to_print(found: Diff, verdict: Verdict, *, is_all: bool = False) -> list[str]:
@@ -75,10 +76,10 @@ def case_table(found: Diff, case: Case, names: Iterable[str]) -> Table:
     )  # fmt: skip
     for name in names:
         change, figure = case.changes.get(name), found.figures[name]
-        if change is None or not change.is_there:
+        if change is None or not change.is_clear:
             continue
         relative = NOTHING if change.relative is None else f"{100 * change.relative:+.1f} %"
-        values = (_value(change.base, figure), _value(change.new, figure))
+        values = (_value(change.base_mean, figure), _value(change.new_mean, figure))
         table.add_row(name, *values, _difference(change, figure), relative, verdict_of(change, figure))
     return table
 
@@ -140,16 +141,19 @@ def _routing(change: PlanChange) -> str:
 
 def summary_line(found: Diff, verdict: Verdict) -> str:
     """All of it in a sentence or two."""
-    clear = len(clear_figures(found))
-    n_plans = len(_with_other_plans(found))
-    compared = [case for case in found.cases if case.changes]
     what = "scenarios and planners" if found.base.kind == RUNS else "plans"
-    if clear == 0 and n_plans == 0:
-        said = f"nothing changed in {len(compared)} {what}"
-        if any(change.is_there for change in found.over_all.values()):
-            said = f"nothing changed beyond the noise of the seeds in {len(compared)} {what}"
+    n_compared = sum(bool(case.changes) for case in found.cases)
+    n_clear = len(clear_figures(found))
+    n_planned = sum(case.n_plans > 0 for case in found.cases)
+    n_plans = len(_with_other_plans(found))
+    if n_compared == 0:
+        said = "nothing could be compared"
+    elif n_clear or n_plans:
+        plans = f" and {n_plans} of {n_planned} plans" if n_planned else ""
+        said = f"{n_clear} of {len(found.figures)} figures{plans} changed, of {n_compared} {what}"
     else:
-        said = f"{clear} of {len(found.figures)} figures and the plans of {n_plans} of {len(compared)} {what} changed"
+        is_noise = any(change.is_there for change in found.over_all.values())
+        said = f"nothing changed{' beyond the noise of the seeds' if is_noise else ''}, of {n_compared} {what}"
     gone = [
         f"{len(side)} {word}" for side, word in ((found.vanished, "vanished"), (found.appeared, "appeared")) if side
     ]
@@ -166,8 +170,9 @@ def gate_line(verdict: Verdict) -> str:
     if not verdict.breaks:
         return f"The gate holds: {rules}."
     others = sum(one.rule is None for one in verdict.breaks)
-    more = f", {others} missing or not comparable" if others else ""
-    return f"The gate is BROKEN: {verdict.n_broken} of {rules}{more}."
+    broken = [f"{verdict.n_broken} of {rules}"] if verdict.n_broken else []
+    broken += [f"{others} vanished or not comparable"] if others else []
+    return f"The gate is BROKEN: {', '.join(broken)}."
 
 
 def remarks(found: Diff, verdict: Verdict, printed: Sequence[str]) -> list[str]:
@@ -269,9 +274,9 @@ def verdict_of(change: Change, figure: Figure) -> str:
         return NOTHING
     if change.is_noise:
         return "noise"
-    if figure.more_is_better is None or change.difference == 0:
+    if figure.more_is_better is None or change.direction == 0:
         return "changed"
-    return "better" if (change.difference > 0) == figure.more_is_better else "worse"
+    return "better" if (change.direction > 0) == figure.more_is_better else "worse"
 
 
 def _worst(cases: Sequence[Case], name: str, figure: Figure) -> str:
@@ -331,16 +336,25 @@ def diff_markdown(found: Diff, verdict: Verdict) -> str:
     if has_other_plans(found):
         parts.append(_folded("Plans", to_markdown([plans_table(found)])))
     clear = clear_figures(found)
-    detailed = [case for case in found.cases if any(name in case.changes for name in clear)]
     if len(found.cases) > 1 or len(clear) > len(names):
-        tables = [case_table(found, case, clear) for case in detailed[:_MOST_CASES_IN_DETAIL]]
-        tables = [table for table in tables if table.row_count]
+        tables = _tables_in_detail(found, clear)
         if tables:
             parts.append(_folded("All that changed, by scenario and planner", to_markdown(tables)))
     lines = remarks(found, verdict, clear)
     if lines:
         parts.append(_folded("Remarks", "\n".join(f"- {line}" for line in lines) + "\n"))
     return "\n".join(parts)
+
+
+def _tables_in_detail(found: Diff, names: Sequence[str]) -> list[Table]:
+    """What changed for each scenario and planner, those first for which most became worse."""
+
+    def n_worse(case: Case) -> int:
+        return sum(verdict_of(change, found.figures[name]) == "worse" for name, change in case.changes.items())
+
+    cases = sorted(found.cases, key=n_worse, reverse=True)
+    tables = [case_table(found, case, names) for case in cases]
+    return [table for table in tables if table.row_count][:_MOST_CASES_IN_DETAIL]
 
 
 def _folded(title: str, text: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import fmean
 from typing import Any
 
 from scenarios.runs.row import Row
-from scenarios.study.intervals import half_width, welch_half_width
+from scenarios.study.change import Change, make_change, mean_change
 from scenarios.study.plan_changes import PlanChange, plan_change
 from scenarios.study.sides import OF_PLANS, OF_RUNS, RUNS, Entry, Figure, Side
 from scenarios.study.summary import seeds_are_copies
@@ -17,47 +16,6 @@ Key = tuple[str, str]
 """Scenario and planner."""
 
 PAIRED, UNPAIRED, NOT_COMPARED = "paired", "unpaired", "not compared"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of a figure.
-
-    Attributes:
-        base: Mean over the seeds of BASE.
-        new: Mean over those of NEW.
-        half_width: Of the 95 % interval of the difference; None: there is none.
-        relative: Difference / BASE's mean; None if that is 0 and the difference is not.
-        relative_half_width: Half width / BASE's mean; None likewise.
-        by_seed: The difference of each pair; empty if the seeds are not paired.
-    """
-
-    base: float
-    new: float
-    difference: float
-    half_width: float | None
-    relative: float | None
-    relative_half_width: float | None
-    by_seed: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether anything changed, for any seed."""
-        return self.difference != 0 or any(self.by_seed.values())
-
-    @property
-    def is_noise(self) -> bool:
-        """Whether the interval of the difference holds 0."""
-        return self.half_width is not None and abs(self.difference) <= self.half_width
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether something changed, by more than the noise of the seeds."""
-        return self.is_there and not self.is_noise
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"within_noise": self.is_there and self.is_noise}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +135,7 @@ def diff(base: Side, new: Side) -> Diff:
         base,
         new,
         cases,
-        _over_all(cases),
+        _over_all(cases, OF_RUNS if base.kind == RUNS else OF_PLANS),
         _missing(base, old, now, new),
         _missing(new, now, old, base),
         _scenario_changes(base, new),
@@ -209,17 +167,17 @@ def _case(key: Key, base: dict[int, Entry], new: dict[int, Entry], kind: str) ->
     no_interval = _why_no_interval([base[seed].row for seed in seeds], [new[seed].row for seed in seeds], kind)
     changes, nulls = {}, {}
     for name in figures[0][0]:
-        pairs: dict[int, tuple[float, float]] = {}
+        values: tuple[dict[int, float], dict[int, float]] = ({}, {})
         alone: set[str] = set()
         for seed, (mine, theirs) in zip(seeds, figures, strict=True):
             before, after = mine[name], theirs[name]
             if before is not None and after is not None:
-                pairs[seed] = (before, after)
+                values[0][seed], values[1][seed] = before, after
             elif before is not None or after is not None:
                 alone.add("BASE" if before is None else "NEW")
-        if pairs:
-            changes[name] = _paired_change(pairs, has_interval=not no_interval)
-        if alone or not pairs:
+        if values[0]:
+            changes[name] = make_change(*values, has_interval=not no_interval)
+        if alone or not values[0]:
             nulls[name] = max(alone, default="both")
     return Case(
         *key, PAIRED, tuple(seeds), tuple(seeds), no_interval, changes, nulls, plans, len(seeds), other_requests
@@ -248,20 +206,6 @@ def _why_no_interval(base: Sequence[Row], new: Sequence[Row], kind: str) -> str:
     return ""
 
 
-def _paired_change(pairs: Mapping[int, tuple[float, float]], *, has_interval: bool) -> Change:
-    by_seed = {seed: after - before for seed, (before, after) in pairs.items()}
-    base = fmean(before for before, _ in pairs.values())
-    new = fmean(after for _, after in pairs.values())
-    width = half_width(list(by_seed.values())) if has_interval and len(pairs) > 1 else None
-    return _change(base, new, fmean(by_seed.values()), width, by_seed)
-
-
-def _change(base: float, new: float, difference: float, width: float | None, by_seed: Mapping[int, float]) -> Change:
-    relative = difference / abs(base) if base != 0 else (0.0 if difference == 0 else None)
-    relative_width = width / abs(base) if base != 0 and width is not None else None
-    return Change(base, new, difference, width, relative, relative_width, by_seed)
-
-
 def _unpaired(key: Key, base: dict[int, Entry], new: dict[int, Entry]) -> Case:
     """Two samples: the difference of their means, with Welch's interval."""
     seeds = (tuple(base), tuple(new))
@@ -271,19 +215,21 @@ def _unpaired(key: Key, base: dict[int, Entry], new: dict[int, Entry]) -> Case:
     if len(base) < 2 or len(new) < 2:
         return Case(*key, NOT_COMPARED, *seeds, why_not="no seed in common, and fewer than two on a side")
     changes, nulls = {}, {}
-    figures = ([entry.figures for entry in base.values()], [entry.figures for entry in new.values()])
-    for name in figures[0][0]:
-        mine = [value for one in figures[0] if (value := one[name]) is not None]
-        theirs = [value for one in figures[1] if (value := one[name]) is not None]
+    for name in next(iter(base.values())).figures:
+        mine, theirs = _values(base, name), _values(new, name)
         if len(mine) > 1 and len(theirs) > 1:
-            means = (fmean(mine), fmean(theirs))
-            changes[name] = _change(*means, means[1] - means[0], welch_half_width(mine, theirs), {})
+            changes[name] = make_change(mine, theirs, has_interval=True)
         null_shares = (1 - len(mine) / len(base), 1 - len(theirs) / len(new))
         if null_shares[0] != null_shares[1]:
             nulls[name] = "BASE" if null_shares[0] > null_shares[1] else "NEW"
         elif name not in changes:
             nulls[name] = "both"
     return Case(*key, UNPAIRED, *seeds, changes=changes, nulls=nulls)
+
+
+def _values(entries: Mapping[int, Entry], name: str) -> dict[int, float]:
+    """A figure by seed, where it is not null."""
+    return {seed: value for seed, entry in entries.items() if (value := entry.figures[name]) is not None}
 
 
 def _other_workload(base: Sequence[Entry], new: Sequence[Entry]) -> str:
@@ -298,41 +244,10 @@ def _other_workload(base: Sequence[Entry], new: Sequence[Entry]) -> str:
     return ", ".join(name for name in names if fields[0].get(name) != fields[1].get(name))
 
 
-def _over_all(cases: Sequence[Case]) -> dict[str, Change]:
+def _over_all(cases: Sequence[Case], figures: Mapping[str, Figure]) -> dict[str, Change]:
     names = dict.fromkeys(name for case in cases for name in case.changes)
-    return {name: _mean_change([case.changes[name] for case in cases if name in case.changes]) for name in names}
-
-
-def _mean_change(changes: Sequence[Change]) -> Change:
-    """The mean over cases. Those of one seed go together, so that the interval is over means by seed.
-
-    There is none where cases have different seeds, or no interval of their own.
-    """
-    if len(changes) == 1:
-        return changes[0]
-    seeds = list(changes[0].by_seed)
-    is_balanced = all(list(change.by_seed) == seeds for change in changes)
-    by_seed, width, relative_width = {}, None, None
-    if is_balanced:
-        by_seed = {seed: fmean(change.by_seed[seed] for change in changes) for seed in seeds}
-    has_interval = is_balanced and len(seeds) > 1 and any(change.half_width is not None for change in changes)
-    relatives = [change.relative for change in changes if change.relative is not None]
-    relative = fmean(relatives) if len(relatives) == len(changes) else None
-    if has_interval:
-        width = half_width(list(by_seed.values()))
-    if has_interval and all(change.base != 0 for change in changes):
-        relative_width = half_width(
-            [fmean(change.by_seed[seed] / abs(change.base) for change in changes) for seed in seeds]
-        )
-    return Change(
-        base=fmean(change.base for change in changes),
-        new=fmean(change.new for change in changes),
-        difference=fmean(change.difference for change in changes),
-        half_width=width,
-        relative=relative,
-        relative_half_width=relative_width,
-        by_seed=by_seed,
-    )
+    changes = {name: [case.changes[name] for case in cases if name in case.changes] for name in names}
+    return {name: mean_change(of, is_share=figures[name].unit == "share") for name, of in changes.items()}
 
 
 def _missing(

@@ -12,7 +12,8 @@ from typing import Any
 from scenarios.errors import Problem, RunError
 from scenarios.file.messages import shortened
 from scenarios.file.yaml_lines import parse
-from scenarios.study.diff import NOT_COMPARED, Case, Change, Diff
+from scenarios.study.change import Change
+from scenarios.study.diff import NOT_COMPARED, Case, Diff
 from scenarios.study.sides import Figure
 from traces import nearest
 
