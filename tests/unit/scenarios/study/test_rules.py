@@ -43,7 +43,7 @@ def test_what_a_rule_says(text: str, name: str, op: str, limit: float, unit: str
         ("slo_attainment < 0.5pt", "with < the value must be below 0 or 0"),
         ("usd_per_h > -1%", "with > the value must be above 0 or 0"),
         ("usd_per_h > 1pt", "the unit 'pt' does not fit usd_per_h: known: $/h, %, or none"),
-        ("e2e_s_p99 > 5 ms", "the unit 'ms' does not fit e2e_s_p99: known: %, s"),
+        ("e2e_s_p99 > 5 ms", "the unit 'ms' does not fit e2e_s_p99: did you mean 's'? known: %, s, or none for s"),
         ("slo_attainment < -1 shares", "did you mean 'share'? known: %, pt, share"),
         ("", "is no rule: write METRIC < VALUE"),
         ("< 1", "is no rule: write METRIC < VALUE"),
