@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli.printing import print_json, print_tables
+from scenarios.cli.printing import print_json, print_lines, print_tables
 from scenarios.report import diff as report
 from scenarios.study import diff as study
 from scenarios.study.rules import Verdict, judge, read_rules
@@ -67,5 +67,4 @@ def _print(found: study.Diff, verdict: Verdict, *, is_all: bool) -> None:
     if verdict.breaks:
         tables.append(report.gate_table(verdict))
     print_tables(*tables)
-    click.echo("".join(f"{line}\n" for line in report.remarks(found, verdict, names)), nl=False)
-    click.echo(report.summary_line(found, verdict))
+    print_lines([*report.remarks(found, verdict, names), report.summary_line(found, verdict)])

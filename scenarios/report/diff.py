@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rich.table import Table
 
@@ -291,7 +292,8 @@ def _worst(cases: Sequence[Case], name: str, figure: Figure) -> str:
     worst = max(cases, key=badness, default=None)
     if worst is None or badness(worst) <= 0:
         return NOTHING
-    return f"{_of(worst)}: {change_of(worst.changes[name], figure)}"
+    alone = replace(worst.changes[name], half_width=None, relative_half_width=None)
+    return f"{_of(worst)}: {change_of(alone, figure)}"
 
 
 def change_of(change: Change, figure: Figure) -> str:
