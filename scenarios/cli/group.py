@@ -1,6 +1,7 @@
 """The command `hetserve`. Data go to stdout, progress and errors to stderr.
 
-Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 5 some runs of a batch failed, 130 interrupted.
+Exit codes: 0 done, 1 a bug, 2 wrong usage or input, 3 no feasible plan, 4 the gate of `diff` is
+broken, 5 some runs of a batch failed, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ COMMANDS = {
         "Compare planners: run a scenario with all of them, or read finished runs from directories.",
     ),
     "demo": ("scenarios.cli.run:demo", "Compare four planners on one question: which GPUs for Llama-3-70B at 30 $/h?"),
+    "diff": ("scenarios.cli.diff:diff", "Say what changed from BASE to NEW, and fail if it is too much."),
     "doctor": (
         "scenarios.cli.doctor:doctor",
         "Check the installation: versions, the solver, and packages of other distributions that stand in the way.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,20 @@ def print_tables(*tables: Table) -> None:
             console.print(part)
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    """Print sentences to standard output: broken between words as wide as tables are told to be, else as they are."""
+    console = _console()
+    for line in lines:
+        console.print(Text(line), soft_wrap=not _is_width_told())
+
+
+def _is_width_told() -> bool:
+    return sys.stdout.isatty() or "COLUMNS" in os.environ
+
+
 def _console() -> Console:
     """As wide as the terminal or COLUMNS says; 160 in a pipe. What users call things is no markup."""
-    is_told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if is_told else 160, markup=False, emoji=False, highlight=False)
+    return Console(width=None if _is_width_told() else 160, markup=False, emoji=False, highlight=False)
 
 
 def print_json(data: Any) -> None:

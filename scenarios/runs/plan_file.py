@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from scenarios.errors import RunError
 from scenarios.file.messages import shortened
-from scenarios.runs.plan_schema import PLANS, PlanEntry, ReplicaEntry, RoutingEntry, StepEntry
+from scenarios.runs.plan_schema import PLANS, PRINTED_PLAN, PlanEntry, ReplicaEntry, RoutingEntry, StepEntry
 from sim import Deployment, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
 from sim.errors import SimError
 from traces import WorkloadGrid, WorkloadMix, nearest
 
 _MOST_SAID = 10
+
+Entry = TypeVar("Entry")
 
 
 def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
@@ -80,18 +82,45 @@ def read_plan(
     return deployment, entry.plan.model_dump()
 
 
+def read_plans(path: Path) -> list[tuple[float, dict[str, Any]]]:
+    """The plans in a file, each with the time in s from which on it holds.
+
+    Args:
+        path: A `plans.json` that a run wrote, or what `hetserve plan --json` prints.
+
+    Raises:
+        RunError: The file is missing, or neither of the two: which field, and what is allowed.
+    """
+    if isinstance(_read_json(path), dict):
+        return [(0.0, _validated(PRINTED_PLAN, path).model_dump())]
+    return [(step.t_s, step.plan.model_dump()) for step in _read(path)]
+
+
 def _read(path: Path) -> list[StepEntry]:
     """What the file says, if it says what a plans.json does."""
+    return _validated(PLANS, path)
+
+
+def _read_json(path: Path) -> Any:
     try:
-        return PLANS.validate_python(json.loads(path.read_text()))
+        return json.loads(path.read_text())
     except OSError as error:
         msg = f"{path} cannot be read: {error}"
         raise RunError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path} is not a plans.json that a run wrote: {error}"
+        raise RunError(msg) from error
+
+
+def _validated(schema: TypeAdapter[Entry], path: Path) -> Entry:
+    data = _read_json(path)
+    try:
+        return schema.validate_python(data)
     except ValidationError as error:
         found = [f"{path} {'.'.join(map(str, detail['loc']))}: {_in_words(detail)}" for detail in error.errors()]
         more = f"\n... and {len(found) - _MOST_SAID} more" if len(found) > _MOST_SAID else ""
         raise RunError("\n".join(found[:_MOST_SAID]) + more) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
         msg = f"{path} is not a plans.json that a run wrote: {error}"
         raise RunError(msg) from error
 

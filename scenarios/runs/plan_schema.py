@@ -139,6 +139,13 @@ class PlanEntry(Part):
     diagnostics: list[str] = []
 
 
+class PrintedPlan(PlanEntry):
+    """A plan as `plan --json` prints it: with what there was to choose from."""
+
+    n_candidates: Annotated[int, Field(ge=0)] = 0
+    left_out: dict[str, int] = {}
+
+
 class StepEntry(Part):
     """What was to run from a time on."""
 
@@ -149,3 +156,6 @@ class StepEntry(Part):
 
 PLANS: TypeAdapter[list[StepEntry]] = TypeAdapter(Annotated[list[StepEntry], Field(min_length=1)])
 """The whole file."""
+
+PRINTED_PLAN: TypeAdapter[PrintedPlan] = TypeAdapter(PrintedPlan)
+"""What `plan --json` prints."""

@@ -66,13 +66,7 @@ def standings(comparison: Comparison) -> list[Standing]:
     Raises:
         RunError: A planner has two runs of one scenario with one seed.
     """
-    first: dict[tuple[str, str, int], Row] = {}
-    for row in comparison.rows:
-        other = first.setdefault(row.key, row)
-        if other is not row:
-            scenario, planner, seed = row.key
-            msg = f"{scenario}, {planner}, seed {seed} is there twice: in {other.directory} and in {row.directory}"
-            raise RunError(msg)
+    check_unique(comparison.rows)
     frame = pl.DataFrame(
         [
             {
@@ -118,6 +112,21 @@ def standings(comparison: Comparison) -> list[Standing]:
     return found
 
 
+def check_unique(rows: Sequence[Row]) -> None:
+    """Make sure that there is one run of each scenario, planner and seed.
+
+    Raises:
+        RunError: There are two: where they are.
+    """
+    first: dict[tuple[str, str, int], Row] = {}
+    for row in rows:
+        other = first.setdefault(row.key, row)
+        if other is not row:
+            scenario, planner, seed = row.key
+            msg = f"{scenario}, {planner}, seed {seed} is there twice: in {other.directory} and in {row.directory}"
+            raise RunError(msg)
+
+
 def _mean(frame: pl.DataFrame, value: pl.Expr) -> float | None:
     mean: float | None = frame.select(value.mean()).item()
     return mean
@@ -147,7 +156,10 @@ def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
     by_scenario = gains.group_by("scenario").agg(pl.col("gain").mean())["gain"]
     by_seed = gains.group_by("seed", maintain_order=True).agg(pl.col("gain").mean())["gain"]
     mean, largest, smallest = (gains.select(pl.col("gain").mean()).item(), by_scenario.max(), by_scenario.min())
-    width = None
-    if len(by_seed) > 1 and not _are_copies(gains):
-        width = half_width(by_seed.to_list())
-    return Gain(mean, width, float(largest), float(smallest))  # type: ignore[arg-type]
+    has_interval = len(by_seed) > 1 and not _are_copies(gains)
+    return Gain(
+        mean,
+        half_width(by_seed.to_list()) if has_interval else None,
+        float(largest),  # type: ignore[arg-type]
+        float(smallest),  # type: ignore[arg-type]
+    )
