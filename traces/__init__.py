@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         markov_availability,
         scheduled_drops,
     )
+    from traces.bootstrap import block_bootstrap
     from traces.readers import (
         READERS,
         Reading,
@@ -78,6 +79,7 @@ _LAZY = {
     "WorkloadMix": "traces.workload",
     "WorkloadType": "traces.workload",
     "azure_conv_like": "traces.synth",
+    "block_bootstrap": "traces.bootstrap",
     "constant_availability": "traces.availability_synth",
     "correlated_drops": "traces.availability_synth",
     "detect": "traces.readers",
@@ -124,6 +126,7 @@ __all__ = [
     "WorkloadMix",
     "WorkloadType",
     "azure_conv_like",
+    "block_bootstrap",
     "constant_availability",
     "correlated_drops",
     "detect",

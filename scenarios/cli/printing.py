@@ -136,5 +136,6 @@ def report(
             click.echo(f"... and {len(refused) - _MOST_REASONS} more such lines: hetserve show")
         if seeds_are_copies(rows):
             click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
+            click.echo("Recorded traces are drawn anew for each seed with workload.NAME.resample.")
     if not any(row.status == "ok" for row in rows):
         raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])

@@ -110,6 +110,9 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
                 yield (*path, "reader"), f"unknown reader {stream.reader!r}: {nearest(stream.reader, readers)}"
             if not (folder / stream.path).is_file():
                 yield (*path, "path"), f"no such file: {folder / stream.path}"
+            if stream.resample is not None and stream.arrivals is not None:
+                message = "draws blocks of recorded times, but arrivals replaces them and is drawn anew for each seed"
+                yield (*path, "resample"), f"{message}; leave one of the two out"
         if isinstance(stream, Synthetic):
             yield from _check_synthetic(stream, path)
 

@@ -27,6 +27,7 @@ from traces import (
     TraceError,
     WorkloadGrid,
     azure_conv_like,
+    block_bootstrap,
     nearest,
     read,
     synthesize,
@@ -84,7 +85,17 @@ def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int, segm
             trace = read(folder / stream.path, stream.reader, **(options | stream.options))
             if stream.model is not None:
                 trace = replace(trace, requests=trace.requests.with_columns(model=pl.lit(stream.model)))
+            trace = trace if stream.resample is None else _resample(name, trace, stream.resample, seed)
             return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
+
+
+def _resample(name: str, trace: Trace, resample: schema.BlockBootstrap, seed: int) -> Trace:
+    """Before the rate is scaled: blocks are as long as they were recorded, and the same at each rate."""
+    try:
+        return block_bootstrap(trace, resample.block_s, seed)
+    except TraceError as error:
+        msg = f"workload.{name}.resample: {error}"
+        raise TraceError(msg) from None
 
 
 def _arrivals(arrivals: schema.Arrivals) -> ArrivalProcess:

@@ -67,6 +67,11 @@ def test_copies_are_no_samples(hetserve: Hetserve, small: Path) -> None:
     result = hetserve("compare", small, "--set", chat, "--set", "seeds=[0, 1, 2]", "--out", "runs")
     assert result.exit_code == 0
     assert "All seeds gave the same runs" in result.output
+    assert "workload.NAME.resample" in result.output
+    blocks = ("--set", "workload.chat.resample={kind: block_bootstrap, block_s: 1}")
+    resampled = hetserve("compare", small, "--set", chat, *blocks, "--set", "seeds=[0, 1, 2]", "--out", "resampled")
+    assert resampled.exit_code == 0
+    assert "All seeds gave the same runs" not in resampled.output
     drawn = hetserve("compare", small, "--set", "seeds=[0, 1]", "--out", "drawn")
     assert "All seeds gave the same runs" not in drawn.output
 

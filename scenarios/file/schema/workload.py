@@ -115,6 +115,14 @@ class Synthetic(Part):
     lengths: Lengths
 
 
+class BlockBootstrap(Part):
+    """Blocks of the recorded time, drawn with replacement by the seed of the run and set one after the other."""
+
+    kind: Literal["block_bootstrap"]
+    block_s: PositiveFloat
+    """Length of a block, in seconds as recorded; at most that of the trace."""
+
+
 class TraceFile(Part):
     """Requests from a file."""
 
@@ -131,6 +139,8 @@ class TraceFile(Part):
     """Arrivals instead of the file's, or for lengths without times."""
     head: PositiveInt | None = None
     """Only the first so many rows of the file that are not left out."""
+    resample: BlockBootstrap | None = None
+    """A trace like the file's for each seed; by default all seeds have the file's own."""
     rate_factor: PositiveFloat = 1.0
     """Arrivals so many times as fast as in the file."""
 

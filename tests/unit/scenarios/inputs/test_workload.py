@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from planners import Previous
+from scenarios.errors import ScenarioError
 from scenarios.file.load import load
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.job import Job
-from traces import TraceError
+from traces import Trace, TraceError, block_bootstrap, read_csv
 
 
 def test_planners_see_other_requests_than_those_to_be_served() -> None:
@@ -65,6 +66,56 @@ def test_a_file_that_asks_for_an_unknown_model_is_named(tmp_path: Path, options:
     if "columns" not in options:
         expected = "workload.chat.model is not given, and .* asks for 'Lama-3.1-8B': did you mean 'Llama-3.1-8B'"
         assert raised.match(expected)
+
+
+def resampled(tmp_path: Path, resample: str, seed: int = 0) -> Trace:
+    rows = "".join(f"{arrival_s},{prompt},50\n" for prompt, arrival_s in enumerate(range(20), start=100))
+    (tmp_path / "trace.csv").write_text("arrival_s,prompt_tokens,output_tokens\n" + rows)
+    stream = f"{{kind: trace, model: Llama-3-8B, path: {tmp_path / 'trace.csv'}, reader: csv, {resample}}}"
+    return make_trace(load("quickstart", None, [f"workload.chat={stream}"]), seed)
+
+
+def test_seeds_draw_blocks_of_a_recorded_trace(tmp_path: Path) -> None:
+    """Blocks are cut before the rate is scaled: at each rate they are the same."""
+    columns = ["arrival_s", "prompt_tokens"]
+    blocks = "resample: {kind: block_bootstrap, block_s: 4}"
+    first, again, other = (resampled(tmp_path, blocks, seed).requests[columns] for seed in (1, 1, 2))
+    recorded = read_csv(tmp_path / "trace.csv")
+    assert first.equals(again)
+    assert not first.equals(other)
+    assert first.equals(block_bootstrap(recorded, 4.0, 1).requests[columns])
+    faster = resampled(tmp_path, f"{blocks}, rate_factor: 2", 1).requests[columns]
+    assert faster["prompt_tokens"].equals(first["prompt_tokens"])
+    assert (faster["arrival_s"] * 2).equals(first["arrival_s"])
+    head = resampled(tmp_path, f"{blocks}, head: 10", 1).requests[columns]
+    assert head.equals(block_bootstrap(recorded.head(10), 4.0, 1).requests[columns])
+
+
+@pytest.mark.parametrize(
+    ("resample", "problem"),
+    [
+        ("resample: {kind: block_bootstrap, block_s: 0}", "workload.chat.resample.block_s: .*greater than 0"),
+        ("resample: {kind: block_bootstrap}", "workload.chat.resample.block_s: "),
+        ("resample: {kind: bootstrap, block_s: 4}", "workload.chat.resample.kind: .*block_bootstrap"),
+        (
+            "resample: {kind: block_bootstrap, block_s: 4}, arrivals: {kind: all_at_once}",
+            "workload.chat.resample: draws blocks of recorded times, but arrivals replaces them",
+        ),
+        (
+            "resample: {kind: block_bootstrap, block_s: 40}",
+            r"workload.chat.resample: .*trace.csv: block_s is 40.0; allowed: above 0, up to 19.0",
+        ),
+    ],
+)
+def test_blocks_that_cannot_be_drawn_are_refused(tmp_path: Path, resample: str, problem: str) -> None:
+    with pytest.raises((ScenarioError, TraceError), match=problem):
+        resampled(tmp_path, resample)
+
+
+def test_only_recorded_requests_are_resampled() -> None:
+    blocks = "workload.chat.resample={kind: block_bootstrap, block_s: 4}"
+    with pytest.raises(ScenarioError, match=r"workload.chat.resample: unknown key"):
+        load("quickstart", None, [blocks])
 
 
 def test_penalties_reach_the_problem() -> None:
