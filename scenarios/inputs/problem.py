@@ -231,8 +231,17 @@ def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:
 
 
 def _make_sample(loaded: LoadedScenario, trace: Trace, seed: int) -> Trace:
-    """What planners may know of the requests: the same streams with another seed. Files have no other requests."""
+    """What planners may know of the requests: the same streams with another seed.
+
+    Files have no other requests, unless these are drawn from them.
+    """
     streams = loaded.scenario.workload.values()
-    if all(isinstance(stream, schema.TraceFile) and stream.arrivals is None for stream in streams):
+    if not any(_is_drawn(stream) for stream in streams):
         return trace
     return make_trace(loaded, stream_seed(seed, SAMPLE_STREAM))
+
+
+def _is_drawn(stream: schema.Stream) -> bool:
+    if isinstance(stream, schema.TraceFile):
+        return stream.arrivals is not None or stream.resample is not None
+    return True

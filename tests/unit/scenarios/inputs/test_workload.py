@@ -38,6 +38,17 @@ def test_planners_see_the_lengths_of_files(tmp_path: Path) -> None:
     assert job.problem.trial.requests == job.trace
 
 
+def test_planners_see_another_draw_of_a_file_than_the_one_to_be_served(tmp_path: Path) -> None:
+    rows = "".join(f"{arrival_s},{300 + arrival_s},50\n" for arrival_s in range(20))
+    (tmp_path / "trace.csv").write_text("arrival_s,prompt_tokens,output_tokens\n" + rows)
+    blocks = "resample: {kind: block_bootstrap, block_s: 4}"
+    stream = f"{{kind: trace, model: Llama-3-8B, path: {tmp_path / 'trace.csv'}, reader: csv, {blocks}}}"
+    job = Job.prepare(load("quickstart", None, [f"workload.chat={stream}"]), 0)
+    assert job.problem.trial is not None
+    assert job.trace is not None
+    assert not job.problem.trial.requests.requests["prompt_tokens"].equals(job.trace.requests["prompt_tokens"])
+
+
 TWO_MODELS = "arrival_s,prompt_tokens,output_tokens,model\n0,900,200,Llama-3-8B\n1,300,50,Llama-3.1-8B\n"
 
 
