@@ -13,6 +13,8 @@ from sim.results.result import MANIFEST
 RESOLVED = "scenario.resolved.yaml"
 """File in a run's directory: the scenario, with all defaults and overrides."""
 
+PLANS = "plans.json"
+"""File in a run's directory: all that was to run in its course."""
 
 FORMAT = 2
 """Version of the result directories; a change that old readers would misread raises it."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
-from sim.replica.step_log import STEP, StepLog, pack_step
+import numpy as np
+
+from sim.replica.step_log import STEP, StepLog, Steps, pack_step
 from sim.timing.service_time import Chunk
 
 
@@ -15,18 +17,20 @@ class KeptLog(StepLog):
     A step is known by its number: how many of the batch came before it. An iteration that is cut off is a step of none.
 
     Attributes:
-        kept: All steps, as `pack_step` packs them.
+        kept: All steps but those that were cut off, as `pack_step` packs them.
+        cuts: Those that were cut off, in the same form; `end` is their number.
         begun: Numbers of steps whose start is known; each of the others starts where the one before it ends.
         start_s: Their starts.
         work_s: GPU time of each step, averaged over the GPUs, where steps overlap; else empty.
         prompts: Three numbers for each step that computes prompts: its own, how many prompts, and of how many tokens.
     """
 
-    __slots__ = ("begun", "kept", "prompts", "start_s", "work_s")
+    __slots__ = ("begun", "cuts", "kept", "prompts", "start_s", "work_s")
 
     def __init__(self) -> None:
         super().__init__()
         self.kept = bytearray()
+        self.cuts = bytearray()
         self.begun = array("q")
         self.start_s = array("d")
         self.work_s = array("d")
@@ -35,7 +39,7 @@ class KeptLog(StepLog):
     @property
     def n_steps(self) -> int:
         """Steps so far: the number of the next one."""
-        return (len(self.kept) + len(self.packed)) // STEP.itemsize
+        return (len(self.kept) + len(self.cuts) + len(self.packed)) // STEP.itemsize
 
     def sum_up(self) -> None:
         """Sum up the steps noted so far, and keep them."""
@@ -54,8 +58,14 @@ class KeptLog(StepLog):
 
     def cut(self, elapsed_s: float, n_decode: int) -> None:
         """The next step is cut off after some time."""
+        self.cuts += pack_step(self.n_steps, elapsed_s, 0.0, 0, 0, n_decode, 0)
+
+    def steps(self) -> Steps:
+        """All steps, by number."""
         self.sum_up()
-        self.kept += pack_step(0, elapsed_s, 0.0, 0, 0, n_decode, 0)
+        cuts = np.frombuffer(self.cuts, STEP)
+        places = cuts["end"] - np.arange(len(cuts))  # among those that were not cut off
+        return np.insert(np.frombuffer(self.kept, STEP), places, cuts)
 
 
 class Notes:

@@ -11,13 +11,13 @@ import polars as pl
 
 from sim.observe.notes import KeptLog, Notes
 from sim.observe.replicas import ObservedPipeline, ObservedSingleStage
-from sim.replica.step_log import STEP
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.records import RequestLog
     from sim.replica.prefix_cache import Prefixes
     from sim.replica.replica import Replica
+    from sim.replica.step_log import Steps
     from sim.timing.service_time import ServiceTimeModel
 
 STEP_SCHEMA = pl.Schema(
@@ -138,8 +138,7 @@ class _Counter(NamedTuple):
 
 def _steps_of(log: KeptLog) -> pl.DataFrame:
     """The steps of a batch."""
-    log.sum_up()
-    steps = np.frombuffer(log.kept, STEP)
+    steps = log.steps()
     start_s, end_s = _times(steps, log)
     number, n_prompts, tokens = np.asarray(log.prompts, dtype=np.int64).reshape(-1, 3).T
     prompts = np.zeros((2, len(steps)), dtype=np.int64)
@@ -159,7 +158,7 @@ def _steps_of(log: KeptLog) -> pl.DataFrame:
     )
 
 
-def _times(steps: npt.NDArray[np.void], log: KeptLog) -> tuple[Floats, Floats]:
+def _times(steps: Steps, log: KeptLog) -> tuple[Floats, Floats]:
     """Starts and ends of steps: those of a steady run are reckoned from its beginning, as the replica does."""
     known_s = dict(zip(log.begun, log.start_s, strict=True))
     fields = [steps[name].tolist() for name in ("first_s", "growth_s", "start", "n_iterations")]
