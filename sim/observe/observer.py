@@ -81,6 +81,10 @@ class Observer:
         self._notes[replica_id] = replica.notes
         return replica
 
+    def n_batches(self, replica_id: int) -> int:
+        """How many batches a replica has: as many as pipeline stages."""
+        return len(self._notes[replica_id].logs)
+
     def steps(self) -> pl.DataFrame:
         """All iterations and macro-steps, by replica, batch and time.
 

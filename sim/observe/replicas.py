@@ -72,6 +72,7 @@ class Observed(Replica):
         n_waiting = len(self._waiting)
         computed = super().withdraw(seq, now_s)
         self.notes.count(now_s, len(self._waiting) - n_waiting, 0)
+        self._note_blocks(now_s)
         return computed
 
     def empty(self, now_s: float) -> list[tuple[Sequence, int]]:
@@ -87,10 +88,8 @@ class Observed(Replica):
         return evicted
 
     def _evict(self, seq: Sequence, now_s: float) -> tuple[int, int]:
-        self._note_blocks(now_s)
         evicted = super()._evict(seq, now_s)
         self.notes.count(now_s, 0, -1)
-        self._note_blocks(now_s)
         return evicted
 
     # Steps ------------------------------------------------------------------------------------------------
@@ -129,11 +128,18 @@ class ObservedSingleStage(Observed, SingleStageReplica):
             self._logs[batch].begin(now_s)
         return chunks
 
+    def _take_blocks_or_preempt(self, batch: Batch, now_s: float) -> None:
+        self._note_blocks(now_s)  # decodes have taken them since
+        super()._take_blocks_or_preempt(batch, now_s)
+
+    def _settle(self, now_s: float, *, is_next_begun: bool) -> None:
+        super()._settle(now_s, is_next_begun=is_next_begun)
+        self._note_blocks(now_s)
+
     def _cut(self, now_s: float) -> None:
         batch = self._batch
         if batch.n_iterations:
             self._logs[batch].cut(now_s - batch.start_s, batch.n_decode)
-        self._note_blocks(now_s)
         super()._cut(now_s)
 
 
@@ -151,11 +157,14 @@ class ObservedPipeline(Observed, PipelineReplica):
         self._last_log = self._logs[batch]
         self._note_blocks(batch.end_s)
 
+    def _settle(self, now_s: float, *, is_next_begun: bool) -> None:
+        super()._settle(now_s, is_next_begun=is_next_begun)
+        self._note_blocks(now_s)
+
     def _cut(self, now_s: float) -> None:
         for batch in self._under_way:
             elapsed_s = now_s - batch.start_s
             log = self._logs[batch]
             log.cut(elapsed_s, batch.n_decode)
             log.work_s[-1] *= elapsed_s / (batch.end_s - batch.start_s)
-        self._note_blocks(now_s)
         super()._cut(now_s)
