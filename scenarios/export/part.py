@@ -30,10 +30,11 @@ def seconds_of(text: str, start: datetime | None) -> float:
     try:
         return _MOMENT.validate_python(text, context={"start": start})
     except ValidationError as error:
-        if not text.replace(".", "", 1).isdecimal() and error.errors()[0]["type"] != "value_error":
-            msg = f"{text} is no time; allowed: seconds since the start of the run, such as 90 or 12.5, or a clock time"
-            raise ValueError(msg) from None
-        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        detail = error.errors()[0]
+        if detail["type"] == "value_error":  # of a clock time
+            raise ValueError(detail["msg"].removeprefix("Value error, ")) from None
+        msg = f"{text} is no time of a run; allowed: seconds since its start, such as 90 or 12.5, or a clock time"
+        raise ValueError(msg) from None
 
 
 @dataclass(frozen=True, slots=True)

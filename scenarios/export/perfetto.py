@@ -198,8 +198,10 @@ def _write_market(trace: TraceFile, root: int, seen: Seen, part: Part) -> None:
 def _plans(seen: Seen) -> Iterator[tuple[float, str, Args]]:
     first, *later = seen.plans
     yield 0.0, "plan", {"fleet": _fleet(first.deployment)}
-    replans = seen.result.manifest["replans"]
-    for replan in replans:
+    manifest = seen.result.manifest
+    for replan in manifest["replans"]:
+        if replan["applied_s"] > manifest["end_s"]:
+            return  # the clock ran on
         plan = next(plan for plan in later if plan.t_s == replan["t_s"])
         later.remove(plan)
         moves = {name: replan[name] for name in ("cause_s", "t_s", "kept", "started", "drained")}
