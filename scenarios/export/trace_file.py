@@ -93,7 +93,7 @@ class TraceFile:
     def close(self) -> None:
         """Write what is left."""
         self._file.write(self._trace.SerializeToString())
-        self._trace.Clear()
+        self._trace = self._protos.Trace()  # a message that is cleared keeps its memory
 
     def _packet(self) -> Any:
         if len(self._trace.packet) >= _PACKETS_AT_ONCE:
