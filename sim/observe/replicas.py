@@ -105,7 +105,9 @@ class Observed(Replica):
                 self.notes.visit(seq.index, log, log.n_steps)
         if chunks:
             log.compute(chunks)
-        self._note_blocks(now_s)
+        # Without either there is no step; a pipeline looks for one at arrivals that its decodes have gone past.
+        if chunks or batch.n_decode:
+            self._note_blocks(now_s)
         return chunks
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
