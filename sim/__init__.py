@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sim.failures import Failures
     from sim.kv_cache import kv_blocks, max_context_tokens
     from sim.market import Market
+    from sim.observe.observer import Observer
     from sim.records import Status
     from sim.results.metrics import METRICS, Metric, compute_metrics, itl_by_replica
     from sim.results.result import SimulationResult
@@ -48,6 +49,7 @@ _LAZY = {
     "Market": "sim.market",
     "Metric": "sim.results.metrics",
     "ModelSpec": "sim.catalog.models",
+    "Observer": "sim.observe.observer",
     "ROUTERS": "sim.routing.registry",
     "ReplicaLimits": "sim.deployment",
     "ReplicaSpec": "sim.deployment",
@@ -99,6 +101,7 @@ __all__ = [
     "Market",
     "Metric",
     "ModelSpec",
+    "Observer",
     "ProfileError",
     "ReplicaLimits",
     "ReplicaSpec",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
+    from sim.observe.observer import Observer
     from sim.protocols import Replanner
     from sim.replanning import Replan
     from sim.timing.service_time import ServiceTimeModel
@@ -55,6 +56,7 @@ def simulate(
     max_queued_requests: int | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
+    observer: Observer | None = None,
 ) -> SimulationResult:
     """Serve the requests of a trace on a deployment.
 
@@ -83,11 +85,13 @@ def simulate(
         n_jobs: Processes to split the run over, by replica, where replicas do not influence one another: the router
             does not look at the load, and there are no market, clients or queue limits. The records are the same. A
             script that uses it needs `if __name__ == "__main__":`.
+        observer: Notes what replicas do, step by step, in this process. The records are the same. None: only sums are
+            kept.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
         SettingsError: The horizon is not after the first arrival, a queue may hold nobody, the router cannot be
-            imported, or hashes of the trace stand for another number of tokens.
+            imported, hashes of the trace stand for another number of tokens, or there are several processes to observe.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -99,7 +103,7 @@ def simulate(
     >>> result.requests["finish_s"].to_list()
     [1.0, 4.0]
     """
-    # Long because its arguments are documented one by one; of its lines nineteen are code.
+    # Long because its arguments are documented one by one; of its lines twenty are code.
     setting = Setting(
         deployment,
         service_time,
@@ -112,8 +116,9 @@ def simulate(
         replanner=replanner,
         clients=clients,
         max_queued_requests=max_queued_requests,
+        observer=observer,
     )
-    _check(setting, first_arrival_s(trace))
+    _check(setting, first_arrival_s(trace), n_jobs)
     if horizon_s is not None:
         trace = trace.slice(0.0, horizon_s)
     if prefix_caching is not False:
@@ -136,12 +141,13 @@ def first_arrival_s(trace: Trace) -> float:
     return float(trace.requests["arrival_s"][0])
 
 
-def _check(setting: Setting, first_s: float) -> None:
+def _check(setting: Setting, first_s: float, n_jobs: int) -> None:
     """Make sure that names are known, and that settings go together.
 
     Args:
         setting: The settings.
         first_s: When the first request arrives.
+        n_jobs: Processes to split the run over.
     """
     horizon_s, market, max_queued = setting.horizon_s, setting.market, setting.max_queued_requests
     if horizon_s is not None and not first_s < horizon_s < inf:
@@ -158,6 +164,9 @@ def _check(setting: Setting, first_s: float) -> None:
         raise SettingsError(msg)
     if max_queued is not None and max_queued < 1:
         msg = f"max_queued_requests is {max_queued}; it must be 1 or more, as all requests queue"
+        raise SettingsError(msg)
+    if setting.observer is not None and n_jobs > 1:
+        msg = f"an observer sees one process, but n_jobs is {n_jobs}: observe with n_jobs=1"
         raise SettingsError(msg)
 
 

@@ -81,7 +81,7 @@ class Fleet:
     def add(self, spec: ReplicaSpec, entry: int) -> Replica:
         """Make one more replica, of an entry of the deployment."""
         setting = self._setting
-        make = SingleStageReplica if spec.pp == 1 else PipelineReplica
+        make = _maker(spec) if setting.observer is None else setting.observer.make
         replica = make(
             len(self.entries),
             spec,
@@ -144,6 +144,10 @@ class Fleet:
             records.n_steps += work.n_steps
         records.n_events += clock.n_events
         records.n_extrapolated = _n_extrapolated(self._service_time) - self._n_extrapolated_before
+
+
+def _maker(spec: ReplicaSpec) -> type[SingleStageReplica] | type[PipelineReplica]:
+    return SingleStageReplica if spec.pp == 1 else PipelineReplica
 
 
 def _n_extrapolated(service_time: ServiceTimeModel) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
+    from sim.observe.observer import Observer
     from sim.protocols import Replanner
     from sim.replica.prefix_cache import Prefixes
     from sim.timing.service_time import ServiceTimeModel
@@ -40,6 +41,7 @@ class Setting:
         replanner: Decides whether another deployment is to run; None: it stays the same.
         clients: How long clients wait; None: for ever.
         max_queued_requests: Most requests that may wait at a replica; None for any number.
+        observer: Notes what replicas do, step by step; None: only sums are kept.
     """
 
     deployment: Deployment
@@ -53,6 +55,7 @@ class Setting:
     replanner: Replanner | None = None
     clients: Clients | None = None
     max_queued_requests: int | None = None
+    observer: Observer | None = None
 
     @property
     def is_macro(self) -> bool:

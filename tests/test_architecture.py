@@ -19,6 +19,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
         ("highspy", {"planners/milp/"}),
         ("aiconfigurator_core", {"sim/timing/aiconfigurator.py"}),
         ("altair", {"scenarios/report/"}),
+        ("perfetto", {"scenarios/export/trace_file.py"}),
         ("click", {"scenarios/cli/"}),
         ("rich", {"scenarios/cli/printing.py", "scenarios/report/"}),
     ],

@@ -36,6 +36,10 @@ COMMANDS = {
         "scenarios.cli.explain:explain",
         "Say why a plan is as it is: what limits it, what more is worth, why not another configuration.",
     ),
+    "export": (
+        "scenarios.cli.export:export",
+        "Write the finished run in RUN as a trace that the viewer ui.perfetto.dev opens.",
+    ),
     "frontier": (
         "scenarios.cli.frontier:frontier",
         "Say what each planner gets for different budgets, without a simulation.",

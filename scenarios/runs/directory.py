@@ -15,6 +15,8 @@ from sim.results.storage import is_hidden
 RESOLVED = "scenario.resolved.yaml"
 """File in a run's directory: the scenario, with all defaults and overrides."""
 
+PLANS = "plans.json"
+"""File in a run's directory: all that was to run in its course."""
 
 FORMAT = 3
 """Version of the result directories; a change that old readers would misread raises it."""

@@ -20,10 +20,20 @@ from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import make_problem
 from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
-from scenarios.runs.directory import FORMAT, RESOLVED, run_directory
-from scenarios.runs.plan_file import deployment_to_dict, read_plan
+from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
+from scenarios.runs.plan_file import deployment_to_dict, read_plan, read_plans
 from scenarios.runs.watcher import Watcher
-from sim import SLO, Clients, Deployment, Market, ServiceTimeModel, SimulationResult, compute_timeline, simulate
+from sim import (
+    SLO,
+    Clients,
+    Deployment,
+    Market,
+    Observer,
+    ServiceTimeModel,
+    SimulationResult,
+    compute_timeline,
+    simulate,
+)
 from sim.protocols import Replanner
 from traces import Trace
 
@@ -112,6 +122,12 @@ class Job:
         scenario = self.loaded.scenario
         return read_plan(path, make_models(scenario), make_gpu_types(self.loaded))
 
+    def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
+        """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""
+        scenario = self.loaded.scenario
+        steps = read_plans(path, make_models(scenario), make_gpu_types(self.loaded))
+        return tuple(Scheduled(t_s, plan, deployment) for t_s, deployment, plan in steps)
+
     def directory(self, out: Path, planner: str) -> Path:
         """Where the run of a planner is kept."""
         return run_directory(out, self.loaded.label, planner, self.seed)
@@ -125,6 +141,7 @@ class Job:
         trace: Trace | None = None,
         n_jobs: int = 1,
         replanner: Replanner | None = None,
+        observer: Observer | None = None,
     ) -> SimulationResult:
         """Serve the trace; the manifest says how the run came about.
 
@@ -136,6 +153,7 @@ class Job:
             trace: Requests to serve instead of those that were planned for.
             n_jobs: Processes to split the run over.
             replanner: What changes the deployment during the run.
+            observer: Notes what replicas do, step by step.
         """
         scenario = self.loaded.scenario
         settings = scenario.sim
@@ -160,6 +178,7 @@ class Job:
             replanner=replanner,
             progress=progress,
             n_jobs=n_jobs,
+            observer=observer,
         )
         how = self._how_it_came_about(planner, plan, trace)
         return replace(result, manifest=result.manifest | how)
@@ -196,7 +215,7 @@ class Job:
             for step in served.steps
         ]
         files: dict[str, str | pl.DataFrame] = {
-            "plans.json": json.dumps(plans, indent=2) + "\n",
+            PLANS: json.dumps(plans, indent=2) + "\n",
             RESOLVED: self.loaded.resolved_yaml(),
             "timeline.parquet": compute_timeline(result),
         }

@@ -56,7 +56,7 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
 def read_plan(
     path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]
 ) -> tuple[Deployment, dict[str, Any]]:
-    """The deployment, and the plan that it comes from, in a `plans.json` that a run wrote.
+    """The first deployment, and the plan that it comes from, in a `plans.json` that a run wrote.
 
     Args:
         path: The file.
@@ -67,18 +67,33 @@ def read_plan(
         RunError: The file is missing or not such a file, names what there is not, or contradicts itself: which field,
             and what is allowed.
     """
-    entry = _read(path)[0]
+    return _deployment(_read(path)[0], models, gpus, f"{path} 0")
+
+
+def read_plans(
+    path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]
+) -> list[tuple[float, Deployment, dict[str, Any]]]:
+    """All that was to run in the course of a run: from when on, the deployment and its plan (see `read_plan`)."""
+    return [
+        (entry.t_s, *_deployment(entry, models, gpus, f"{path} {index}")) for index, entry in enumerate(_read(path))
+    ]
+
+
+def _deployment(
+    entry: StepEntry, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType], where: str
+) -> tuple[Deployment, dict[str, Any]]:
+    """The deployment of an entry, and its plan."""
     try:
         replicas = tuple(
-            (_replica(item, models, gpus, f"{path} 0.deployment.replicas.{index}"), item.count)
+            (_replica(item, models, gpus, f"{where}.deployment.replicas.{index}"), item.count)
             for index, item in enumerate(entry.deployment.replicas)
         )
         routing = tuple((model, _table(item)) for model, item in entry.deployment.routing.items())
         deployment = Deployment(replicas, routing)
     except (SimError, ValueError) as error:
-        msg = f"{path} 0.deployment: {error}"
+        msg = f"{where}.deployment: {error}"
         raise RunError(msg) from error
-    _check_agreement(entry.plan, deployment, path)
+    _check_agreement(entry.plan, deployment, where)
     return deployment, entry.plan.model_dump()
 
 
@@ -152,7 +167,7 @@ def _replica(
     return ReplicaSpec(models[entry.model], stages, ReplicaLimits(**entry.limits.model_dump()))
 
 
-def _check_agreement(plan: PlanEntry, deployment: Deployment, path: Path) -> None:
+def _check_agreement(plan: PlanEntry, deployment: Deployment, where: str) -> None:
     """Make sure that the plan and the deployment beside it are of one fleet."""
     runs: Counter[str] = Counter()
     for spec, count in deployment.replicas:
@@ -161,13 +176,13 @@ def _check_agreement(plan: PlanEntry, deployment: Deployment, path: Path) -> Non
     for index, row in enumerate(plan.fleet):
         name = next((name for name in runs if row.name in (name, f"{row.model} on {name}")), None)
         if name is None:
-            where = f"{path} 0.plan.fleet.{index}.name"
-            msg = f"{where}: the deployment has no replica {row.name!r}: {nearest(row.name, runs)}"
+            field, hint = f"{where}.plan.fleet.{index}.name", nearest(row.name, runs)
+            msg = f"{field}: the deployment has no replica {row.name!r}: {hint}"
             raise RunError(msg)
         wanted[name] += row.count
     if wanted != runs:
         fleets = (", ".join(f"{n} x {name}" for name, n in sorted(fleet.items())) for fleet in (wanted, runs))
-        msg = "{} 0: the plan's fleet is {}, the deployment beside it has {}; make them agree".format(path, *fleets)
+        msg = "{}: the plan's fleet is {}, the deployment beside it has {}; make them agree".format(where, *fleets)
         raise RunError(msg)
 
 

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.void]
 
 _EDGES = np.asarray(EDGES_S)
-_STEP = np.dtype(
+STEP = np.dtype(
     [
         ("end", np.int64),
         ("first_s", np.float64),
@@ -31,7 +31,9 @@ _STEP = np.dtype(
         ("held_tokens", np.int64),
     ]
 )
-_MANY_BYTES = 4096 * _STEP.itemsize
+"""What `pack_step` packs."""
+
+_MANY_BYTES = 4096 * STEP.itemsize
 
 pack_step = Struct("=qddqqqq").pack
 """The bytes of a step: the iteration that ended it; first_s, growth_s, start, n_iterations: its iterations took
@@ -118,7 +120,7 @@ class StepLog:
         """
         if not self.packed:
             return
-        steps = np.frombuffer(self.packed, _STEP)
+        steps = np.frombuffer(self.packed, STEP)
         self.packed = bytearray()
         self._add_work(steps)
         decodes = steps[steps["n_decode"] > 0]
