@@ -21,7 +21,7 @@ from scenarios.inputs.problem import make_problem
 from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
-from scenarios.runs.plan_file import deployment_to_dict, read_plan, read_plans
+from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
 from scenarios.runs.watcher import Watcher
 from sim import (
     SLO,
@@ -125,7 +125,7 @@ class Job:
     def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
         """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""
         scenario = self.loaded.scenario
-        steps = read_plans(path, make_models(scenario), make_gpu_types(self.loaded))
+        steps = read_deployments(path, make_models(scenario), make_gpu_types(self.loaded))
         return tuple(Scheduled(t_s, plan, deployment) for t_s, deployment, plan in steps)
 
     def directory(self, out: Path, planner: str) -> Path:

@@ -70,7 +70,7 @@ def read_plan(
     return _deployment(_read(path)[0], models, gpus, f"{path} 0")
 
 
-def read_plans(
+def read_deployments(
     path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]
 ) -> list[tuple[float, Deployment, dict[str, Any]]]:
     """All that was to run in the course of a run: from when on, the deployment and its plan (see `read_plan`)."""
