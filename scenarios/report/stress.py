@@ -92,11 +92,12 @@ def run_tables(row: StressRow) -> list[Table]:
         metric = STRESS_METRICS[key]
         shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
         table.add_row(key, shown, metric.unit, metric.description)
-    return [table, _drops_table(row)] if row.drops else [table]
+    return [table, drops_table(row)] if row.drops else [table]
 
 
-def _drops_table(row: StressRow) -> Table:
-    table = make_table("Drop by drop")
+def drops_table(row: StressRow, title: str = "Drop by drop") -> Table:
+    """What happened at each drop of one run."""
+    table = make_table(title)
     right = "right"
     make_columns(
         table,

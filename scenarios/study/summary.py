@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,6 +112,21 @@ def standings(comparison: Comparison) -> list[Standing]:
     return found
 
 
+def half_width(values: Sequence[float]) -> float | None:
+    """Of the 95 % interval of the mean of some values, by Student's t; None for fewer than two.
+
+    >>> round(half_width([1.0, 2.0, 3.0]), 3)
+    2.484
+    """
+    if len(values) < 2:
+        return None
+    from scipy.stats import t
+
+    spread = statistics.stdev(values)
+    quantile = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    return quantile * spread / math.sqrt(len(values))
+
+
 def _mean(frame: pl.DataFrame, value: pl.Expr) -> float | None:
     mean: float | None = frame.select(value.mean()).item()
     return mean
@@ -139,10 +156,5 @@ def _gain(frame: pl.DataFrame, value: pl.Expr) -> Gain | None:
     by_scenario = gains.group_by("scenario").agg(pl.col("gain").mean())["gain"]
     by_seed = gains.group_by("seed", maintain_order=True).agg(pl.col("gain").mean())["gain"]
     mean, largest, smallest = (gains.select(pl.col("gain").mean()).item(), by_scenario.max(), by_scenario.min())
-    half_width = None
-    if len(by_seed) > 1 and not _are_copies(gains):
-        from scipy.stats import t
-
-        spread = float(by_seed.std() or 0.0)  # type: ignore[arg-type]
-        half_width = float(t.ppf((1 + CONFIDENCE) / 2, len(by_seed) - 1)) * spread / len(by_seed) ** 0.5
-    return Gain(mean, half_width, float(largest), float(smallest))  # type: ignore[arg-type]
+    width = None if _are_copies(gains) else half_width([float(gain) for gain in by_seed])
+    return Gain(mean, width, float(largest), float(smallest))  # type: ignore[arg-type]
