@@ -47,7 +47,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
         cells = [
             f"  {row.run.planner}",
             _joined(number(s[f"attainment_{period}"], 1, 100) for period in ("before", "during", "after")),
-            _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
+            _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), recovery(row)]),
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
             number(s["tokens_recomputed"], 0),
             number(row.run.metrics["cost_usd"], 2),
@@ -73,7 +73,7 @@ def _case(row: StressRow) -> str:
     return f"{scenario}{seeds}: {n_drops} drop{'' if n_drops == 1 else 's'}"
 
 
-def _recovery(row: StressRow) -> str:
+def recovery(row: StressRow) -> str:
     """The longest time, or how many drops a run has not got over."""
     n_lost = sum(drop["time_to_recover_s"] is None and drop["attainment_before"] is not None for drop in row.drops)
     if n_lost:

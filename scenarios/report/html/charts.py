@@ -124,14 +124,36 @@ def cost_chart(question: Question, points: Sequence[Point], heading: str, limits
         )
         tips = [alt.Tooltip("planner:N"), alt.Tooltip("x:Q", title="$"), alt.Tooltip("y:Q", title="s")]
         layers.append(dot.encode(x, y, tooltip=tips))
-        if point in best:
-            text = alt.Chart(alt.InlineData(values=[values]), name=f"p{i}_name")
-            named = text.mark_text(align="left", baseline="bottom", dx=7, dy=-4, color=_INK, fontSize=12)
-            layers.append(named.encode(x, y, text="planner:N"))
+    layers += _names(best, points, x, y)
     spec = alt.LayerChart(layer=layers, width="container", height=_SQUARE_HEIGHT).to_dict()
     keys = [Key("limit of the SLO", "var(--bad)", (2, 2))] if limits else []
     keys.append(Key("frontier (filled)", _MUTED, DASHED))
     return Chart(heading, keys, _bare(spec, heading))
+
+
+def _names(best: Sequence[Point], points: Sequence[Point], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Who is on the frontier: names to the side where there is room, those of equals together."""
+    import altair as alt
+
+    costs = [point.cost for point in points]
+    middle = (min(costs) + max(costs)) / 2
+    names: dict[tuple[float, float], list[str]] = {}
+    for point in best:
+        names.setdefault((point.cost, point.latency), []).append(point.planner)
+    layers = []
+    for (cost, latency), planners in names.items():
+        data = alt.InlineData(values=[{"x": cost, "y": latency, "name": ", ".join(planners)}])
+        is_left = cost > middle
+        text = alt.Chart(data).mark_text(
+            align="right" if is_left else "left",
+            baseline="bottom",
+            dx=-8 if is_left else 8,
+            dy=-4,
+            color=_INK,
+            fontSize=12,
+        )
+        layers.append(text.encode(x, y, text="name:N"))
+    return layers
 
 
 def distribution_chart(
@@ -205,7 +227,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[float | None]]) -> alt.
 
 
 def _text(value: float | None) -> str:
-    return "" if value is None or not math.isfinite(value) else f"{value:.{_DIGITS}g}"
+    return "NaN" if value is None or not math.isfinite(value) else f"{value:.{_DIGITS}g}"
 
 
 def _round(value: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scenarios.report.html.figures import Question, non_dominated, points_of
 from scenarios.report.html.table import Cell, Row, Table, figure, from_rich, listed, over_seeds, texts
-from scenarios.report.stress import drops_table
+from scenarios.report.stress import drops_table, recovery
 from scenarios.report.tables import NOTHING, share
 from scenarios.runs import row as runs
 from scenarios.study.stress import regret
@@ -73,13 +73,22 @@ def _limits(slo: SLO) -> str:
 
 
 def _pairs(data: Mapping[str, Any]) -> str:
-    return listed(f"{name} {value}" for name, value in data.items() if value is not None and value != {})
+    return listed(f"{name} {_value(value)}" for name, value in data.items() if value is not None and value != {})
+
+
+def _value(value: object) -> str:
+    """Without the quotes and braces of data."""
+    if isinstance(value, Mapping):
+        return f"({_pairs(value)})"
+    if isinstance(value, list | tuple):
+        return f"[{listed(_value(one) for one in value)}]"
+    return str(value)
 
 
 def _market(scenario: Mapping[str, Any]) -> str:
     cluster = scenario.get("cluster", {})
     changes = cluster.get("availability")
-    over_time = "does not change" if not changes else f"changes over time ({changes['kind']}: {_pairs(changes)})"
+    over_time = "does not change" if not changes else f"changes over time: {_pairs(changes)}"
     return f"{str(cluster.get('market', '')).replace('_', ' ')}, {over_time}" if cluster else ""
 
 
@@ -238,30 +247,46 @@ def cost_table(question: Question) -> Table:
 
 
 def stress_table(question: Question) -> Table:
-    """What the drops of what can be rented did to each run."""
-    counts = ("requests_interrupted", "requests_retried", "requests_dropped", "tokens_recomputed")
-    times = ("time_to_detect_s", "time_to_replan_s", "time_to_recover_s")
-    usd = ("usd_idle", "usd_booting", "usd_lost")
+    """What the drops of what can be rented did to the requests of each run."""
+    counts = ("requests_interrupted", "requests_retried", "requests_dropped")
+    rows = []
+    for one in question.stress:
+        s = one.stress
+        cells = [
+            Cell(one.run.planner),
+            figure(s["n_drops"], 0, metric="n_drops"),
+            *(figure(s[f"attainment_{period}"], 1, 100, f"attainment_{period}") for period in _PERIODS),
+            *(figure(s[name], 0, metric=name) for name in ("time_to_detect_s", "time_to_replan_s")),
+            Cell(recovery(one), s["time_to_recover_s"], "time_to_recover_s"),
+            *(figure(s[name], 0, metric=name) for name in counts),
+        ]
+        rows.append(Row(cells, one.run.planner, str(one.run.seed)))
+    headers = (
+        "planner", "drops", *(f"within SLO {period}, %" for period in _PERIODS),
+        "s until seen", "s until planned", "s until recovered", "interrupted", "sent again", "dropped",
+    )  # fmt: skip
+    right = (False, *(True for _ in headers[1:]))  # "never" is no figure, but stands for one
+    return Table("Drops, and how the runs got over them", headers, rows, right)
+
+
+def losses_table(question: Question) -> Table:
+    """What the drops cost, and what each run lacks of one that knows what will come."""
     rows = []
     for one in question.stress:
         s, its = one.stress, regret(one, question.stress)
         cells = [
             Cell(one.run.planner),
-            figure(s["n_drops"], 0, metric="n_drops"),
-            *(figure(s[f"attainment_{period}"], 1, 100, f"attainment_{period}") for period in _PERIODS),
-            *(figure(s[name], 0, metric=name) for name in (*times, *counts)),
-            *(figure(s[name], 2, metric=name) for name in usd),
+            figure(s["tokens_recomputed"], 0, metric="tokens_recomputed"),
+            *(figure(s[name], 2, metric=name) for name in ("usd_idle", "usd_booting", "usd_lost")),
             figure(None if its is None else its.attainment, 1, 100),
             figure(None if its is None else its.usd_per_good_request, 1, 100),
         ]
         rows.append(Row(cells, one.run.planner, str(one.run.seed)))
     headers = (
-        "planner", "drops", *(f"within SLO {period}, %" for period in _PERIODS),
-        "s until seen", "s until planned", "s until recovered",
-        "interrupted", "sent again", "dropped", "tokens recomputed", "$ idle", "$ booting", "$ on lost work",
+        "planner", "tokens recomputed", "$ idle", "$ booting", "$ on lost work",
         "regret: points of SLO", "regret: $ per request within SLO, %",
     )  # fmt: skip
-    return Table("Drops, and how the runs got over them", headers, rows)
+    return Table("Work and money lost", headers, rows)
 
 
 def drop_tables(question: Question) -> list[Of]:
@@ -282,7 +307,7 @@ def plans_table(question: Question) -> Table:
     for row in question.rows:
         plan = row.plan
         cells = [
-            *texts(row.planner, plan.get("termination"), plan.get("objective_name")),
+            *texts(row.planner, str(plan.get("termination")).replace("_", " "), plan.get("objective_name")),
             _exact(plan.get("objective")),
             _exact(plan.get("bound")),
             figure(plan.get("gap"), 2, 100),

@@ -61,9 +61,9 @@ function show() {
     link.href = linkTo({ scenario: state.scenario, planner: link.dataset.choose });
   }
   for (const link of all("a[data-section]")) link.href = linkTo({ ...state, section: link.dataset.section });
-  const line = `p${own.planners.indexOf(state.planner)}_marks`;
+  const mine = `[class*=" p${own.planners.indexOf(state.planner)}_"]`;
   document.getElementById("focus").textContent = isChosen
-    ? `.several .chart g[class*=" p"]:not(.${line}) { opacity: 0.35; } .several .chart g.${line} { stroke-width: 3; }` : "";
+    ? `.several .chart g[class*=" p"]:not(${mine}) { opacity: 0.3; } .several .chart g${mine} path { stroke-width: 3; }` : "";
   drawVisible();
   if (state.section) all(`article:not([hidden]) [data-name="${state.section}"]`)[0].scrollIntoView();
 }

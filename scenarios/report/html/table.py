@@ -47,7 +47,7 @@ class Table:
 
     @property
     def is_right(self) -> tuple[bool, ...]:
-        """For each column, whether it is set to the right: as given, or if it holds figures, or nothing in their place."""
+        """For each column, whether it is set to the right: as given, or if it holds figures or nothing."""
         if self.right is not None:
             return self.right
         columns = zip(*(row.cells for row in self.rows), strict=True)
@@ -58,9 +58,15 @@ class Table:
         )
 
 
-def figure(value: float | None, digits: int, factor: float = 1.0, metric: str = "", unit: str = "") -> Cell:
+def figure(value: float | None, digits: int, factor: float = 1.0, metric: str = "") -> Cell:
     """A figure with so many digits."""
-    return Cell(number(value, digits, factor) + (unit if value is not None else ""), value, metric)
+    return Cell(_rounded(value, digits, factor), value, metric)
+
+
+def _rounded(value: float | None, digits: int, factor: float) -> str:
+    """A number with so many digits, without the sign of one that is rounded to 0."""
+    text = number(value, digits, factor)
+    return text if text == NOTHING or text.strip("-0.,") else text.removeprefix("-")
 
 
 def over_seeds(
@@ -73,7 +79,7 @@ def over_seeds(
     mean = sum(known) / len(known)
     width = None if are_copies else half_width(known)
     interval = "" if width is None else f" ± {number(width, digits, factor)}"
-    return Cell(number(mean, digits, factor) + interval, mean, metric)
+    return Cell(_rounded(mean, digits, factor) + interval, mean, metric)
 
 
 def from_rich(table: RichTable) -> Table:
