@@ -117,10 +117,10 @@ class SimulationResult:
         availability = directory / AVAILABILITY
         try:
             return cls(
-                requests=pl.read_parquet(directory / "requests.parquet"),
-                replicas=pl.read_parquet(directory / "replicas.parquet"),
+                requests=pl.read_parquet(directory / "requests.parquet", glob=False),
+                replicas=pl.read_parquet(directory / "replicas.parquet", glob=False),
                 manifest=json.loads((directory / MANIFEST).read_text()),
-                availability=pl.read_parquet(availability) if availability.is_file() else None,
+                availability=pl.read_parquet(availability, glob=False) if availability.is_file() else None,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             msg = f"{directory} cannot be read: {error}"

@@ -31,7 +31,7 @@ def label(policy: str) -> str:
     return "milp" if policy == "static" else f"milp-{policy}"
 
 
-def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
+def keep(policy: str, n_replicas: int, scenario: str = "drop", out: Path = Path("runs")) -> Path:
     """A run on a market with one drop, as `hetserve run` would keep it."""
     market = Market(scheduled_drops({"L40S": 3}, [(300.0, 400.0, {"L40S": 0.6})], end_s=900.0, boot_s=10.0))
     trace = Trace.from_columns([8.0 * i for i in range(100)], [16] * 100, [10] * 100, model=MODEL.name)
@@ -42,7 +42,7 @@ def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
         "slo": asdict(SLO(e2e_s=10.0)),
         "warmup_s": 0.0, "cooldown_s": 0.0, "offered_rps": 0.125, "plan": {"planner": "milp"},
     }  # fmt: skip
-    directory = run_directory(Path("runs"), scenario, label(policy), 0)
+    directory = run_directory(out, scenario, label(policy), 0)
     replace(result, manifest=manifest).save(directory)
     return directory
 

@@ -70,18 +70,19 @@ def _panel(
     x = alt.X("t:Q", scale=alt.Scale(domain=[0, _round(end_s / unit.seconds)], nice=False), axis=axis)
     scale = alt.Scale(domain=[panel.bottom, _round(panel.reach)], nice=False)
     y = alt.Y("v:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4, minExtent=Y_WIDTH, maxExtent=Y_WIDTH))
-    layers = draw_marks(marks, unit, x)
+    lines: list[alt.Chart] = []
     keys = []
     for i, line in enumerate(panel.lines):
         is_planner = i < len(planners) and line.label.startswith(planners[i])
         if line.label and not is_planner:
             keys.append(Key(line.label, css(line.colour), line.dash))
-        layers += _lines(line, unit.seconds, x, y, f"p{i}" if is_planner else f"line{i}")
+        lines += _lines(line, unit.seconds, f"p{i}" if is_planner else f"line{i}")
+    layers = [*draw_marks(marks, unit, x), _sharing(lines, x, y)]
     spec = alt.LayerChart(layer=layers, width="container", height=_LINE_HEIGHT).to_dict()
     return Chart(panel.heading, keys, _bare(spec, panel.heading))
 
 
-def _lines(line: Line, unit_s: float, x: alt.X, y: alt.Y, name: str) -> list[alt.Chart]:
+def _lines(line: Line, unit_s: float, name: str) -> list[alt.Chart]:
     import altair as alt
 
     data = _csv(("t", "v"), thinned([(t_s / unit_s, value) for t_s, value in line.points]))
@@ -89,11 +90,20 @@ def _lines(line: Line, unit_s: float, x: alt.X, y: alt.Y, name: str) -> list[alt
     layers = []
     if line.is_area:
         area = alt.Chart(data, name=f"{name}_area").mark_area(color=css(line.colour), opacity=0.3, **style)
-        layers.append(area.encode(x, y))
+        layers.append(area)
     if line.dash:
         style["strokeDash"] = list(line.dash)
     drawn = alt.Chart(data, name=name).mark_line(color=css(line.colour), strokeWidth=1.7, **style)
-    return [*layers, drawn.encode(x, y)]
+    return [*layers, drawn]
+
+
+def _sharing(layers: Sequence[alt.Chart], *axes: alt.X | alt.Y) -> alt.LayerChart:
+    """Layers on the same axes, which are written down once."""
+    import altair as alt
+
+    encoding = alt.Chart().encode(*axes).encoding
+    shared = {name: encoding[name] for name in ("x", "y") if encoding[name] is not alt.Undefined}
+    return alt.LayerChart(layer=list(layers), encoding=alt.SharedEncoding(**shared))
 
 
 def cost_chart(question: Question, points: Sequence[Point], heading: str, limits: Sequence[float]) -> Chart:
@@ -106,8 +116,8 @@ def cost_chart(question: Question, points: Sequence[Point], heading: str, limits
     y = alt.Y("y:Q", title="s", scale=scale, axis=alt.Axis(tickCount=5, minExtent=Y_WIDTH, maxExtent=Y_WIDTH))
     best = non_dominated(points)
     frontier = alt.Chart(_csv(("x", "y"), [(point.cost, point.latency) for point in best]), name="frontier")
-    layers = [frontier.mark_line(color=_MUTED, strokeDash=[4, 3], interpolate="step-after").encode(x, y)]
-    layers += [
+    layers = [frontier.mark_line(color=_MUTED, strokeDash=[4, 3], interpolate="step-after")]
+    rules = [
         alt.Chart(_csv(("y",), [(limit,)])).mark_rule(color="var(--bad)", strokeDash=[2, 2]).encode(y)
         for limit in limits
     ]
@@ -123,15 +133,16 @@ def cost_chart(question: Question, points: Sequence[Point], heading: str, limits
             opacity=1,
         )
         tips = [alt.Tooltip("planner:N"), alt.Tooltip("x:Q", title="$"), alt.Tooltip("y:Q", title="s")]
-        layers.append(dot.encode(x, y, tooltip=tips))
-    layers += _names(best, points, x, y)
-    spec = alt.LayerChart(layer=layers, width="container", height=_SQUARE_HEIGHT).to_dict()
+        layers.append(dot.encode(tooltip=tips))
+    layers += _names(best, points)
+    drawn = [*rules, _sharing(layers, x, y)]
+    spec = alt.LayerChart(layer=drawn, width="container", height=_SQUARE_HEIGHT).to_dict()
     keys = [Key("limit of the SLO", "var(--bad)", (2, 2))] if limits else []
     keys.append(Key("frontier (filled)", _MUTED, DASHED))
     return Chart(heading, keys, _bare(spec, heading))
 
 
-def _names(best: Sequence[Point], points: Sequence[Point], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _names(best: Sequence[Point], points: Sequence[Point]) -> list[alt.Chart]:
     """Who is on the frontier: names to the side where there is room, those of equals together."""
     import altair as alt
 
@@ -152,7 +163,7 @@ def _names(best: Sequence[Point], points: Sequence[Point], x: alt.X, y: alt.Y) -
             color=_INK,
             fontSize=12,
         )
-        layers.append(text.encode(x, y, text="name:N"))
+        layers.append(text.encode(text="name:N"))
     return layers
 
 
@@ -182,11 +193,11 @@ def distribution_chart(
             clip=True,
         )
         y = alt.Y(f"s{i}:Q", title="% of completed requests", scale=shares, axis=axis)
-        layers.append(line.encode(x, y))
+        layers.append(line.encode(y))
     for _, limit in limits:
         rule = alt.Chart(_csv(("x",), [(limit * factor,)])).mark_rule(color="var(--bad)", strokeDash=[2, 2], clip=True)
-        layers.append(rule.encode(x))
-    spec = alt.LayerChart(layer=layers, width="container", height=_SQUARE_HEIGHT).to_dict()
+        layers.append(rule)
+    spec = alt.LayerChart(layer=[_sharing(layers, x)], width="container", height=_SQUARE_HEIGHT).to_dict()
     keys = [
         Key(f"limit of {model or 'the SLO'}: {limit * factor:g} {name}", "var(--bad)", (2, 2))
         for model, limit in limits

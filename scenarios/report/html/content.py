@@ -216,7 +216,7 @@ def metrics_tables(question: Question) -> list[tuple[int, Table]]:
         for name, metric in METRICS.items():
             values = [row.metrics.get(name) for row in mine.values()]
             if any(value is not None for value in values):
-                cells = [Cell(NOTHING if value is None else f"{value:,.4g}", value, name) for value in values]
+                cells = [_exact(value) for value in values]
                 rows.append(Row([*texts(name, metric.unit), *cells, Cell(metric.description)], "", str(seed)))
         tables.append((seed, Table(f"All metrics, seed {seed}", ("metric", "unit", *mine, "meaning"), rows)))
     return tables

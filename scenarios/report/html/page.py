@@ -35,7 +35,7 @@ _DISTRIBUTIONS = (
 )
 _BUNDLED = "window.vegaEmbed = vegaEmbed;"
 _MOST_MARKS = 12  # that are listed above a chart
-_POINTS, _MOST_POINTS, _LEAST_POINTS = 2_000, 160, 50  # of a line: of all runs together, and of one
+_POINTS, _MOST_POINTS, _LEAST_POINTS = 1_400, 140, 50  # of a line: of all runs together, and of one
 
 
 class Happening(NamedTuple):
