@@ -21,6 +21,7 @@ _LINE_HEIGHT, _SQUARE_HEIGHT = 110, 260  # pixels
 _SHAPES = ("circle", "square", "diamond", "triangle-up")
 _LOG_FROM = 20.0  # an axis is logarithmic if its largest value is so many times its smallest
 _DIGITS = 5
+_NEAR = 0.2  # of the costs' range: names of such neighbours would run into one another
 
 _MUTED, _INK = "var(--muted)", "var(--ink)"
 
@@ -143,23 +144,26 @@ def cost_chart(question: Question, points: Sequence[Point], heading: str, limits
 
 
 def _names(best: Sequence[Point], points: Sequence[Point]) -> list[alt.Chart]:
-    """Who is on the frontier: names to the side where there is room, those of equals together."""
+    """Who is on the frontier: names to the side where there is room, those of equals together, of neighbours apart."""
     import altair as alt
 
     costs = [point.cost for point in points]
-    middle = (min(costs) + max(costs)) / 2
+    least, most = min(costs), max(costs)
     names: dict[tuple[float, float], list[str]] = {}
     for point in best:
         names.setdefault((point.cost, point.latency), []).append(point.planner)
     layers = []
+    last_cost, is_below = -math.inf, True
     for (cost, latency), planners in names.items():
+        is_near = cost - last_cost < _NEAR * (most - least)
+        last_cost, is_below = cost, is_near and not is_below
         data = alt.InlineData(values=[{"x": cost, "y": latency, "name": ", ".join(planners)}])
-        is_left = cost > middle
+        is_left = cost > (least + most) / 2
         text = alt.Chart(data).mark_text(
             align="right" if is_left else "left",
-            baseline="bottom",
+            baseline="top" if is_below else "bottom",
             dx=-8 if is_left else 8,
-            dy=-4,
+            dy=5 if is_below else -4,
             color=_INK,
             fontSize=12,
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from scenarios.report.html.figures import Question, non_dominated, points_of
 from scenarios.report.html.table import Cell, Row, Table, figure, from_rich, listed, over_seeds, texts
 from scenarios.report.stress import drops_table, recovery
-from scenarios.report.tables import NOTHING, share
+from scenarios.report.tables import NOTHING
 from scenarios.runs import row as runs
 from scenarios.study.stress import regret
 from sim import METRICS, SLO, Catalog
@@ -144,10 +144,10 @@ def who_serves_what(question: Question) -> list[Of]:
         for entry in assignment:
             shares = [entry["share_by_replica"].get(name) for name in names]
             shares += [entry["shed_share"]] if sheds else []
-            rows.append(Row([*texts(entry["model"], entry["type"]), *(Cell(share(one), one) for one in shares)]))
+            rows.append(Row([*texts(entry["model"], entry["type"]), *(figure(one, 1, 100) for one in shares)]))
         if rows:
             caption = f"Who serves what: {row.planner}, seed {row.seed}"
-            served = [*names, "shed"] if sheds else names
+            served = [f"{name}, %" for name in ([*names, "shed"] if sheds else names)]
             table = Table(caption, ("model", "workload type", *served), rows)
             tables.append(Of(row.planner, row.seed, table))
     return tables
@@ -230,7 +230,7 @@ def cost_table(question: Question) -> Table:
         marks.append({planner: "yes" if planner in on_it else "no" for planner in question.planners})
     shown = [
         (COST, "$ / M output tokens", 3, 1.0),
-        ("usd_per_good_request", "$ / request within SLO", 5, 1.0),
+        ("usd_per_good_request", "$ / 1,000 requests within SLO", 3, 1e3),
         ("ttft_s_p99", "TTFT p99, s", 2, 1.0),
         ("e2e_s_p90", "whole time p90, s", 2, 1.0),
     ]

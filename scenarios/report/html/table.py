@@ -13,7 +13,7 @@ from scenarios.study.summary import half_width
 
 
 class Cell(NamedTuple):
-    """What is shown, the figure that it is rounded from, and the metric that the figure is of."""
+    """What is shown, the figure that it is rounded from, in the unit of its column, and the metric that it is of."""
 
     text: str
     value: float | None = None
@@ -60,7 +60,7 @@ class Table:
 
 def figure(value: float | None, digits: int, factor: float = 1.0, metric: str = "") -> Cell:
     """A figure with so many digits."""
-    return Cell(_rounded(value, digits, factor), value, metric)
+    return Cell(_rounded(value, digits, factor), None if value is None else factor * value, metric)
 
 
 def _rounded(value: float | None, digits: int, factor: float) -> str:
@@ -79,7 +79,7 @@ def over_seeds(
     mean = sum(known) / len(known)
     width = None if are_copies else half_width(known)
     interval = "" if width is None else f" ± {number(width, digits, factor)}"
-    return Cell(_rounded(mean, digits, factor) + interval, mean, metric)
+    return Cell(_rounded(mean, digits, factor) + interval, factor * mean, metric)
 
 
 def from_rich(table: RichTable) -> Table:
