@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from scenarios.cli.options import check_can_write, replace_option, writing
-from scenarios.report.html.page import EXPLAIN_S, check_can_report, write_page
-from scenarios.report.html.table import size_in_words
+from scenarios.cli.options import check_can_write, progress_option, replace_option, writing
+from scenarios.report.html.page import EXPLAIN_S, check_can_report, make_page
+from scenarios.report.progress import ProgressBar
 
 
 @click.command()
@@ -18,15 +18,20 @@ from scenarios.report.html.table import size_in_words
 @click.option("--baseline", metavar="PLANNER",
               help="Whom to compare with, and whose plan to explain; by default the first.")  # fmt: skip
 @click.option("--explain", "explain_s", type=click.FloatRange(min=0), default=EXPLAIN_S, show_default=True,
-              metavar="SECONDS", help="How long to plan again, to explain the plan; 0: not at all.")  # fmt: skip
+              metavar="SECONDS", help="Time to explain a plan by planning again; 0: none is explained.")  # fmt: skip
 @replace_option
-def report(directory: Path, out: Path, baseline: str | None, explain_s: float, force: bool) -> None:
+@progress_option
+def report(
+    directory: Path, out: Path, baseline: str | None, explain_s: float, force: bool, progress: bool | None
+) -> None:
     """Write one HTML file about the finished runs in DIR: to be sent, opened without a network, and printed.
 
     Runs of several scenarios, planners and seeds go into one file. Needs the optional extra `report`.
     """
     check_can_report()
     check_can_write(out, force=force)
+    with ProgressBar(is_wanted=progress) as bar:
+        page = make_page(directory, baseline=baseline, explain_s=explain_s, watcher=bar).encode()
     with writing(out):
-        write_page(directory, out, baseline=baseline, explain_s=explain_s)
-    click.echo(f"Written: {out}, {size_in_words(out.stat().st_size)}")
+        out.write_bytes(page)
+    click.echo(f"Written: {out}, {len(page) / 1e6:.2f} MB")

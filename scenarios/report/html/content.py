@@ -327,26 +327,32 @@ def _exact(value: float | None) -> Cell:
 
 def provenance_table(question: Question) -> Table:
     """Where the service times of each GPU type come from."""
-    known = Catalog.default().gpus
     used = {gpu: None for row in question.rows for gpu in row.plan.get("gpus", {})}
     market = question.scenario.get("cluster", {}).get("gpus", {})
     rows = []
     for name in dict.fromkeys([*used, *market]):
-        coefficients = known[name].coefficients if name in known else None
         renters = {row.planner: None for row in question.rows if name in row.plan.get("gpus", {})}
-        cells = texts(name, listed(renters))
-        if coefficients is None:
-            rows.append(Row([*cells, *texts("nothing in the catalog", None, None)]))
-            continue
-        d = coefficients.domain
-        covered = None
-        if d is not None:
-            covered = (
-                f"{d.max_decodes:,} decodes, {d.max_new_tokens:,} new tokens, contexts to {d.max_context_tokens:,}"
-            )
-        rows.append(Row([*cells, *texts(coefficients.basis.replace("_", " "), covered, coefficients.source)]))
+        rows.append(Row(texts(name, listed(renters), *_provenance(question, name))))
     headers = ("GPU type", "rented by", "service times", "measurements cover", "source")
     return Table("Where service times come from", headers, rows)
+
+
+def _provenance(question: Question, gpu: str) -> tuple[str, str | None, str | None]:
+    """Of the service times of a GPU type: what they rest on, what that covers, and where it comes from."""
+    times = question.scenario.get("sim", {}).get("service_time", {"kind": "compact"})
+    if times["kind"] == "table":
+        return "measured: a table of the scenario", None, str(times["path"])
+    if times["kind"] == "aiconfigurator":
+        return "measured kernels, added up", None, _pairs(times)
+    known = Catalog.default().gpus.get(gpu)
+    if known is None or known.coefficients is None:
+        return "nothing in the catalog", None, None
+    coefficients, domain = known.coefficients, known.coefficients.domain
+    covered = None
+    if domain is not None:
+        decodes, new = f"{domain.max_decodes:,} decodes", f"{domain.max_new_tokens:,} new tokens"
+        covered = f"{decodes}, {new}, contexts to {domain.max_context_tokens:,}"
+    return coefficients.basis.replace("_", " "), covered, coefficients.source
 
 
 def extrapolation_table(question: Question) -> Table:

@@ -19,6 +19,7 @@ from scenarios.report.summary import standings_table
 from scenarios.report.timeline import comparison_panels, replans_of, run_panels
 from scenarios.runs.directory import run_directories
 from scenarios.runs.series import read_rows
+from scenarios.runs.watcher import Watcher
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import case_of, read_drops
 from scenarios.study.summary import standings
@@ -66,21 +67,6 @@ class Part(NamedTuple):
     why: Why
 
 
-def write_page(directory: Path, path: Path, *, baseline: str | None = None, explain_s: float = EXPLAIN_S) -> None:
-    """Write the report of all finished runs in a directory.
-
-    Args:
-        directory: Where the runs are.
-        path: The file.
-        baseline: Whom to compare with, and whose plan is explained; by default the first planner that has a run.
-        explain_s: Time that explaining one plan may take.
-
-    Raises:
-        RunError: There are no runs, a package is missing, or no run is of the baseline.
-    """
-    path.write_text(make_page(directory, baseline=baseline, explain_s=explain_s), encoding="utf-8", newline="\n")
-
-
 def check_can_report() -> None:
     """Make sure that the packages are there.
 
@@ -93,18 +79,32 @@ def check_can_report() -> None:
         raise RunError(msg)
 
 
-def make_page(directory: Path, *, baseline: str | None = None, explain_s: float = EXPLAIN_S) -> str:
-    """The report as HTML; the same bytes for the same runs, if explaining does not run out of time.
+def make_page(
+    directory: Path,
+    *,
+    baseline: str | None = None,
+    explain_s: float = EXPLAIN_S,
+    watcher: Watcher | None = None,
+) -> str:
+    """The report of all finished runs in a directory; the same for the same runs, if no explanation takes too long.
+
+    Args:
+        directory: Where the runs are.
+        baseline: Whom to compare with, and whose plan is explained; by default the first planner that has a run.
+        explain_s: Time that explaining one plan may take; there is one of each scenario.
+        watcher: Told how it goes.
 
     Raises:
-        RunError: See `write_page`.
+        RunError: There are no runs, a package is missing, or no run is of the baseline.
     """
     check_can_report()
+    watcher = Watcher() if watcher is None else watcher
+    watcher.stage("reading the runs")
     directories = run_directories(directory)
     rows = read_rows([directory])
     questions = questions_of(rows, directories, baseline)
     n_points = max(_LEAST_POINTS, min(_MOST_POINTS, _POINTS // len(rows)))
-    parts = [_part(question, n_points, explain_s) for question in questions]
+    parts = [_part(question, n_points, explain_s, watcher) for question in questions]
     return _render(
         parts=parts,
         standings=_standings(questions, baseline),
@@ -129,7 +129,8 @@ def _standings(questions: Sequence[Question], baseline: str | None) -> Table | N
     return from_rich(standings_table(standings(comparison), comparison.baseline, len(questions)))
 
 
-def _part(question: Question, n_points: int, explain_s: float) -> Part:
+def _part(question: Question, n_points: int, explain_s: float, watcher: Watcher) -> Part:
+    watcher.stage(f"{question.label}: figures and charts")
     slo = SLO.from_dict(question.manifest["slo"])
     costs = [
         cost_chart(question, points, heading, [limit for _, limit in limits_of(slo, latency.rpartition("_")[0])])
@@ -147,6 +148,7 @@ def _part(question: Question, n_points: int, explain_s: float) -> Part:
             comparisons.append(_compared(seed, lasting, drops[case_of(next(iter(lasting.values())))], n_points))
         runs += [_run(planner, seed, result, n_points) for planner, result in lasting.items()]
     colours = {one: (css(question.colour(one)), question.dash(one)) for one in question.planners}
+    watcher.stage(f"{question.label}: explaining the plan of {question.comparison.baseline}")
     return Part(question, colours, costs, distributions, comparisons, runs, why(question, explain_s))
 
 

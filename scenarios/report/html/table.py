@@ -60,7 +60,12 @@ class Table:
 
 def figure(value: float | None, digits: int, factor: float = 1.0, metric: str = "") -> Cell:
     """A figure with so many digits."""
-    return Cell(_rounded(value, digits, factor), None if value is None else factor * value, metric)
+    return Cell(_rounded(value, digits, factor), _scaled(value, factor), metric)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    """Counts stay whole."""
+    return value if value is None or factor == 1 else factor * value
 
 
 def _rounded(value: float | None, digits: int, factor: float) -> str:
@@ -79,7 +84,7 @@ def over_seeds(
     mean = sum(known) / len(known)
     width = None if are_copies else half_width(known)
     interval = "" if width is None else f" ± {number(width, digits, factor)}"
-    return Cell(_rounded(mean, digits, factor) + interval, factor * mean, metric)
+    return Cell(_rounded(mean, digits, factor) + interval, _scaled(mean, factor), metric)
 
 
 def from_rich(table: RichTable) -> Table:
@@ -98,12 +103,3 @@ def texts(*values: object) -> list[Cell]:
 def listed(values: Iterable[object]) -> str:
     """Values behind one another."""
     return ", ".join(str(value) for value in values) or NOTHING
-
-
-def size_in_words(n_bytes: int) -> str:
-    """The size of a file.
-
-    >>> size_in_words(1_234_567)
-    '1.23 MB'
-    """
-    return f"{n_bytes / 1e6:.2f} MB"
