@@ -266,11 +266,20 @@ def test_every_chart_is_drawn_in_a_browser(made: Made, tmp_path: Path) -> None:
     assert check_figures(root, made.runs) > 100
 
 
-def test_a_link_opens_what_it_names(made: Made) -> None:
+def test_a_link_opens_what_it_names(made: Made, tmp_path: Path) -> None:
+    """The section that it names is at the top, although charts above it take their places later."""
+    measure = """setTimeout(() => {
+      const section = document.querySelector('article:not([hidden]) [data-name=time]');
+      const top = Math.round(section.getBoundingClientRect().top);
+      document.body.append(Object.assign(document.createElement('pre'), { id: 'top', textContent: top }));
+    }, 5000);"""
+    page = tmp_path / "measured.html"
+    page.write_text(with_script(made.html, measure))
     state = {"scenario": "small", "planner": LABEL, "seed": "1", "section": "time"}
-    opened = open_page(made.page, urlencode(state))
+    opened = open_page(page, urlencode(state))
     assert opened.console == []
     root = read(opened.html)
+    assert root.all("pre", id="top")[0].text == "0"
     assert [article.attributes["data-show-scenario"] for article in root.all("article") if article.is_shown] == [
         "small"
     ]

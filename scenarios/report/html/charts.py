@@ -67,7 +67,7 @@ def _panel(
 
     unit = unit_of(end_s)
     labels = time_labels(unit, start) if is_last else {"labels": False, "title": None}
-    axis = alt.Axis(grid=False, labelFlush=True, **labels)
+    axis = alt.Axis(grid=False, labelFlush=True, labelBound=True, **labels)
     x = alt.X("t:Q", scale=alt.Scale(domain=[0, _round(end_s / unit.seconds)], nice=False), axis=axis)
     scale = alt.Scale(domain=[panel.bottom, _round(panel.reach)], nice=False)
     y = alt.Y("v:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4, minExtent=Y_WIDTH, maxExtent=Y_WIDTH))

@@ -64,20 +64,21 @@ function show() {
   const mine = `[class*=" p${own.planners.indexOf(state.planner)}_"]`;
   document.getElementById("focus").textContent = isChosen
     ? `.several .chart g[class*=" p"]:not(${mine}) { opacity: 0.3; } .several .chart g${mine} path { stroke-width: 3; }` : "";
-  drawVisible();
-  if (state.section) all(`article:not([hidden]) [data-name="${state.section}"]`)[0].scrollIntoView();
+  const scroll = () => all(`article:not([hidden]) [data-name="${state.section}"]`)[0]?.scrollIntoView();
+  scroll();
+  drawVisible().then(scroll); // charts above it take their places now
 }
 
 function drawVisible() {
-  for (const place of all(".chart:not([data-drawn])")) {
-    if (place.closest("[hidden]") || (place.closest("details") && !place.closest("details").open)) continue;
+  const isShown = (place) => !place.closest("[hidden]") && !place.closest("details:not([open])");
+  return Promise.all(all(".chart:not([data-drawn])").filter(isShown).map((place) => {
     place.dataset.drawn = "";
     const spec = JSON.parse(place.nextElementSibling.textContent);
-    vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, config }).catch((error) => {
+    return vegaEmbed(place, spec, { mode: "vega-lite", renderer: "svg", actions: false, config }).catch((error) => {
       place.textContent = `This chart cannot be drawn: ${error.message}`;
       console.error(error);
     });
-  }
+  }));
 }
 
 function sortBy(header) {

@@ -132,11 +132,13 @@ def _standings(questions: Sequence[Question], baseline: str | None) -> Table | N
 def _part(question: Question, n_points: int, explain_s: float, watcher: Watcher) -> Part:
     watcher.stage(f"{question.label}: figures and charts")
     slo = SLO.from_dict(question.manifest["slo"])
-    costs = [
-        cost_chart(question, points, heading, [limit for _, limit in limits_of(slo, latency.rpartition("_")[0])])
-        for latency, heading in content.COST_LATENCIES.items()
-        if (points := points_of(question, content.COST, latency))
-    ]
+    costs = []
+    for latency, heading in content.COST_LATENCIES.items():
+        points = points_of(question, content.COST, latency)
+        limits = limits_of(slo, latency.rpartition("_")[0])
+        of_all = [limit for model, limit in limits if not model]  # as the latency is
+        if points:
+            costs.append(cost_chart(question, points, heading, of_all))
     distributions, comparisons, runs = [], [], []
     for seed in question.seeds:
         results = question.results(seed)
