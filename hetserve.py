@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scenarios.errors import RunError, ScenarioError
     from scenarios.file.load import load
     from scenarios.file.loaded import LoadedScenario
+    from scenarios.report.timeline import plot
     from scenarios.runs.plan import plan
     from scenarios.study.compare import Comparison, compare
     from sim import (
@@ -64,6 +65,7 @@ _LAZY = {
     "model_spec": "sim",
     "plan": "scenarios.runs.plan",
     "planner_names": "planners",
+    "plot": "scenarios.report.timeline",
     "read": "traces",
     "simulate": "sim",
     "synthesize": "traces",
@@ -96,6 +98,7 @@ __all__ = [
     "model_spec",
     "plan",
     "planner_names",
+    "plot",
     "read",
     "simulate",
     "synthesize",

@@ -47,7 +47,7 @@ class FleetRow:
     usd_per_h: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
     """What a planner returns, always: a fleet with its assignment, or the reason why there is none.
 
@@ -72,7 +72,7 @@ class Plan:
             assignment with these.
     """
 
-    problem: PlanningProblem = field(repr=False, compare=False)
+    problem: PlanningProblem = field(compare=False)
     planner: str
     status: PlanStatus
     termination: Termination
@@ -86,6 +86,23 @@ class Plan:
     options: tuple[tuple[str, Any], ...] = ()
     diagnostics: tuple[str, ...] = ()
     capacities: Capacities | None = None
+
+    def __repr__(self) -> str:
+        return f"Plan({self.planner!r}, {self._in_words()})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what is rented, or why nothing is."""
+        from sim.notebook import html_table
+
+        rows = [(row.candidate.model, row.candidate.name, row.count, f"{row.usd_per_h:,.2f}") for row in self.fleet]
+        return html_table(f"{self.planner}: {self._in_words()}", ("model", "replica", "count", "$/h"), rows)
+
+    def _in_words(self) -> str:
+        if self.status is not PlanStatus.OK:
+            return f"{self.status}: {'; '.join(self.diagnostics) or 'no reason given'}"
+        fleet = " + ".join(f"{row.count} x {row.candidate.name}" for row in self.fleet) or "nothing"
+        promised_rps = math.fsum(self.promised_rps.values())
+        return f"{fleet} for {self.usd_per_h:,.2f} $/h, {promised_rps:,.2f} requests/s promised"
 
     @property
     def fleet(self) -> tuple[FleetRow, ...]:

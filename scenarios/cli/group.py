@@ -52,6 +52,10 @@ COMMANDS = {
         "Draw a run over time: GPUs, requests, SLO attainment and money, with the drops of what can be rented.",
     ),
     "profile": ("scenarios.cli.profile:profile", "Fit the service-time model to measured iterations."),
+    "report": (
+        "scenarios.cli.report:report",
+        "Write one HTML file about the finished runs in DIR: to be sent, opened without a network, and printed.",
+    ),
     "run": ("scenarios.cli.run:run", "Plan with one planner and simulate its fleet."),
     "schema": ("scenarios.cli.files:schema", "Print the JSON schema of scenario files, for editors."),
     "show": (

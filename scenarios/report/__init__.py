@@ -1,4 +1,4 @@
-"""Plans and comparisons for people: tables on the console and in Markdown."""
+"""Plans and comparisons for people: tables on the console and in Markdown, pictures, and a page to send."""
 
 from scenarios.report.tables import (
     fleet_table,

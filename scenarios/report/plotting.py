@@ -19,6 +19,9 @@ _PACKAGES = {"altair": "altair", "vl_convert": "vl-convert-python"}  # the extra
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Can be told apart by colour-blind people: Okabe and Ito, Color Universal Design, 2008."""
 
+DASHES = ((), (6, 3), (2, 2), (9, 3, 2, 3))
+"""Where there are more lines than colours: once more the colours, with other dashes."""
+
 FONT_SIZE = 12  # pixels
 _PNG_SCALE = 2
 
@@ -32,10 +35,29 @@ def check_can_plot(path: Path) -> None:
     if path.suffix not in PLOT_ENDINGS:
         msg = f"{path}: a plot is written as {' or '.join(PLOT_ENDINGS)}, by the ending of its name"
         raise RunError(msg)
+    check_can_draw()
+
+
+def check_can_draw() -> None:
+    """Make sure that the packages are there that draw.
+
+    Raises:
+        RunError: One is missing.
+    """
     missing = [package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None]
     if missing:
         msg = f"plots need the optional package {missing[0]}: pip install {' '.join(_PACKAGES.values())}"
         raise RunError(msg)
+
+
+def colour_of(i: int) -> str:
+    """The colour of the i-th of several lines."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def dash_of(i: int) -> tuple[int, ...]:
+    """The dashes of the i-th of several lines, which tell it from others of its colour."""
+    return DASHES[i // len(COLOURS) % len(DASHES)]
 
 
 def save(chart: alt.TopLevelMixin, path: Path) -> None:

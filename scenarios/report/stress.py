@@ -47,7 +47,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
         cells = [
             f"  {row.run.planner}",
             _joined(number(s[f"attainment_{period}"], 1, 100) for period in ("before", "during", "after")),
-            _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), _recovery(row)]),
+            _joined([number(s["time_to_detect_s"], 0), number(s["time_to_replan_s"], 0), recovery(row)]),
             _joined(number(s[f"requests_{what}"], 0) for what in ("interrupted", "retried", "dropped")),
             number(s["tokens_recomputed"], 0),
             number(row.run.metrics["cost_usd"], 2),
@@ -73,7 +73,7 @@ def _case(row: StressRow) -> str:
     return f"{scenario}{seeds}: {n_drops} drop{'' if n_drops == 1 else 's'}"
 
 
-def _recovery(row: StressRow) -> str:
+def recovery(row: StressRow) -> str:
     """The longest time, or how many drops a run has not got over."""
     n_lost = sum(drop["time_to_recover_s"] is None and drop["attainment_before"] is not None for drop in row.drops)
     if n_lost:
@@ -92,11 +92,12 @@ def run_tables(row: StressRow) -> list[Table]:
         metric = STRESS_METRICS[key]
         shown = NOTHING if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:,.4g}"
         table.add_row(key, shown, metric.unit, metric.description)
-    return [table, _drops_table(row)] if row.drops else [table]
+    return [table, drops_table(row)] if row.drops else [table]
 
 
-def _drops_table(row: StressRow) -> Table:
-    table = make_table("Drop by drop")
+def drops_table(row: StressRow, title: str = "Drop by drop") -> Table:
+    """What happened at each drop of one run."""
+    table = make_table(title)
     right = "right"
     make_columns(
         table,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from scenarios.errors import RunError
-from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
+from scenarios.report.panels import DASHED, GREY, Line, Panel, marks_of, stack
+from scenarios.report.plotting import COLOURS, DASHES, check_can_draw, colour_of, dash_of
 from scenarios.runs.directory import read_result
+from scenarios.study.compare import Comparison
 from scenarios.study.stress import case_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, compute_timeline
 from sim.results.stress import Drop, drops_of
@@ -19,46 +20,32 @@ from sim.results.stress import Drop, drops_of
 if TYPE_CHECKING:
     import altair as alt
 
-_WIDTH, _HEIGHT = 760, 90  # pixels of a panel
-_LINE_HEIGHT, _CHARACTER = 1.2, 0.6  # height and mean width of letters, in font sizes
-_N_INTERVALS = 380  # a picture of 760 pixels shows no more
-_RATES_STEP_S = 60.0  # shares and rates of less than a minute are noise
-_N_RATES = 150
-_LABEL_ROOM = 0.3  # of the height, where the uppermost panel has labels of new plans
+N_INTERVALS = 380
+"""Of a line; a picture of 760 pixels shows no more."""
 
-_BLUE, _RED, _GREEN, _GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8c8c8c"
-_DROP, _REPLAN = "#d9534f", COLOURS[3]
+_STEPS_S = (0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+_N_RATES = 60  # most steps of shares and rates
+_LEAST_ARRIVALS = 5  # mean number of a step: shares of fewer are noise
 
-
-class Unit(NamedTuple):
-    """Of the time axis."""
-
-    name: str
-    seconds: float
+_BLUE, _RED, _GREEN = COLOURS[0], COLOURS[1], COLOURS[2]
+_MOST_RUNS = len(COLOURS) * len(DASHES)
 
 
-_UNITS = (Unit("h", 3600.0), Unit("min", 60.0), Unit("s", 1.0))
+def plot(what: SimulationResult | Comparison) -> alt.VConcatChart:
+    """A run over time, or all runs of a comparison of one scenario and seed side by side.
 
-
-class Line(NamedTuple):
-    """A series: its label, its values over time in s, its colour, and how it is drawn."""
-
-    label: str
-    points: Sequence[tuple[float, float | None]]
-    colour: str
-    is_step: bool = False
-    is_area: bool = False
-    is_dashed: bool = False
-
-
-class Panel(NamedTuple):
-    """Some lines under a heading; the axis reaches from `bottom` to `top`, or as far as they do, and some more."""
-
-    heading: str
-    lines: Sequence[Line]
-    top: float | None = None
-    bottom: float = 0.0
-    headroom: float = 0.08
+    Raises:
+        RunError: The optional packages are missing, or there is nothing to draw, or too much.
+    """
+    check_can_draw()
+    if isinstance(what, SimulationResult):
+        _check_lasts(what, "the run")
+        return picture(what, title_of(what))
+    directories = [row.directory for row in what.rows if row.directory is not None]
+    if not directories:
+        msg = "the comparison has no run to draw"
+        raise RunError(msg)
+    return draw(Path(next(row.kept_in for row in what.rows if row.directory is not None)), directories)
 
 
 def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
@@ -69,28 +56,59 @@ def draw(directory: Path, directories: Sequence[Path]) -> alt.VConcatChart:
     """
     results = [read_result(one) for one in directories]
     for one, result in zip(directories, results, strict=True):
-        if not result.manifest["end_s"] > 0:
-            msg = f"{one} has nothing to draw: the run ends when it begins"
-            raise RunError(msg)
+        _check_lasts(result, str(one))
     cases = sorted({case_of(result) for result in results})
     if len(cases) > 1:
         listed = ", ".join(f"{scenario} with seed {seed}" for scenario, seed in cases)
         msg = f"{directory} holds runs of {listed}: one scenario and one seed can be drawn at a time"
         raise RunError(msg)
-    ((scenario, seed),) = cases
     if len(results) == 1:
-        return picture(results[0], f"{scenario}, {results[0].manifest['planner']}, seed {seed}")
+        return picture(results[0], title_of(results[0]))
+    ((scenario, seed),) = cases
     labelled = {str(result.manifest["planner"]): result for result in results}
-    if len(labelled) < len(results) or len(labelled) > len(COLOURS):
-        msg = f"{directory} holds {len(results)} runs; up to {len(COLOURS)} of different planners"
+    if len(labelled) < len(results) or len(labelled) > _MOST_RUNS:
+        msg = f"{directory} holds {len(results)} runs; up to {_MOST_RUNS} of different planners"
         raise RunError(msg)
     (drops,) = read_drops(directories).values()
     return comparison(labelled, drops, f"{scenario}, seed {seed}")
 
 
+def _check_lasts(result: SimulationResult, name: str) -> None:
+    if not result.manifest["end_s"] > 0:
+        msg = f"{name} has nothing to draw: the run ends when it begins"
+        raise RunError(msg)
+
+
+def title_of(result: SimulationResult) -> str:
+    """Scenario, planner and seed, as far as the run knows them."""
+    known = result.manifest
+    parts = [str(known[name]) for name in ("scenario", "planner") if name in known]
+    return ", ".join([*parts, *([f"seed {known['seed']}"] if "seed" in known else [])])
+
+
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
     """One run: GPUs of each type, requests, attainment and money, with the drops marked."""
-    fine, coarse = _series(result)
+    end_s = float(result.manifest["end_s"])
+    marks = marks_of(drops_of(result), replans_of(result), end_s)
+    return stack(run_panels(result), title, _summary(result), marks, end_s, result.manifest.get("start"))
+
+
+def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], title: str) -> alt.VConcatChart:
+    """Several runs on one market, a colour for each: attainment, requests that wait, and money."""
+    longest = _longest(results)
+    end_s = float(longest.manifest["end_s"])
+    panels = comparison_panels(results, drops)
+    return stack(panels, title, "", marks_of(drops, (), end_s), end_s, longest.manifest.get("start"))
+
+
+def replans_of(result: SimulationResult) -> list[float]:
+    """When new plans took effect, in s."""
+    return [float(replan["applied_s"]) for replan in result.manifest.get("replans") or ()]
+
+
+def run_panels(result: SimulationResult, n_intervals: int = N_INTERVALS) -> list[Panel]:
+    """What the picture of one run shows."""
+    fine, coarse = _series(result, n_intervals)
     run, rates = (frame.filter(pl.col("gpu_type").is_null()) for frame in (fine, coarse))
     panels = []
     for gpu in fine["gpu_type"].drop_nulls().unique(maintain_order=True):
@@ -98,56 +116,75 @@ def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
         if of_gpu["rented"].max():
             panels.append(_gpu_panel(gpu, of_gpu, _offered(result, gpu)))
     slo = SLO.from_dict(result.manifest.get("slo", {}))
-    panels += [
+    return [
+        *panels,
         Panel("requests in the system", [_line(run, "running", _BLUE), _line(run, "waiting", _RED, is_area=True)]),
         Panel(
             "requests/s",
             [
-                Line("arriving", _points(rates, pl.col("n_arrived") / pl.col("width_s")), _GREY, is_step=True),
+                Line("arriving", _points(rates, pl.col("n_arrived") / pl.col("width_s")), GREY, is_step=True),
                 _line(rates, "throughput_rps", _BLUE, "finishing", is_step=True),
             ],
         ),
-        _attainment_panel({"": rates}, [_BLUE], slo.attainment),
+        _attainment_panel({"": rates}, [Line("", (), _BLUE)], slo.attainment),
         Panel("price of what is rented, $/h", [_line(run, "usd_per_h", _BLUE, "", is_step=True)]),
         Panel("money so far, $", [_line(run, "usd", _BLUE, f"{run['usd'][-1] or 0.0:,.2f} $")]),
     ]
-    replans_s = [float(replan["applied_s"]) for replan in result.manifest.get("replans") or ()]
-    end_s, start = float(result.manifest["end_s"]), result.manifest.get("start")
-    return _stack(panels, title, _summary(result), drops_of(result), end_s, replans_s, start)
 
 
-def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], title: str) -> alt.VConcatChart:
-    """Several runs on one market, a colour for each: attainment, requests that wait, and money."""
-    series = {name: _series(result) for name, result in results.items()}
+def comparison_panels(
+    results: Mapping[str, SimulationResult], drops: Sequence[Drop], n_intervals: int = N_INTERVALS
+) -> list[Panel]:
+    """What the picture of several runs shows."""
+    series = {name: _series(result, n_intervals) for name, result in results.items()}
     runs = {name: fine.filter(pl.col("gpu_type").is_null()) for name, (fine, _) in series.items()}
     rates = {name: coarse.filter(pl.col("gpu_type").is_null()) for name, (_, coarse) in series.items()}
-    colours = [COLOURS[i % len(COLOURS)] for i in range(len(results))]
-    longest = max(results.values(), key=lambda result: float(result.manifest["end_s"]))
+    styles = [Line(name, (), colour_of(i), dash=dash_of(i)) for i, name in enumerate(results)]
+    longest = _longest(results)
     goal = SLO.from_dict(longest.manifest.get("slo", {})).attainment
 
-    def panel(heading: str, column: str, note: Callable[[pl.DataFrame], str] = lambda _: "", **style: bool) -> Panel:
-        named = zip(runs.items(), colours, strict=True)
-        return Panel(heading, [_line(run, column, colour, name + note(run), **style) for (name, run), colour in named])
+    def panel(
+        heading: str, column: str, note: Callable[[pl.DataFrame], str] = lambda _: "", *, is_step: bool = False
+    ) -> Panel:
+        lines = [
+            style._replace(points=_points(run, pl.col(column)), label=style.label + note(run), is_step=is_step)
+            for style, run in zip(styles, runs.values(), strict=True)
+        ]
+        return Panel(heading, lines)
 
-    greys = ("#555555", "#8c8c8c", "#b0b0b0")
+    greys = ("#555555", GREY, "#b0b0b0")
     falling = sorted({gpu for drop in drops for gpu in drop.gpu_types})
-    offered = [Line(gpu, _offered(longest, gpu), greys[i % len(greys)], is_step=True) for i, gpu in enumerate(falling)]
-    panels = [
+    offered = [
+        Line(gpu, _offered(longest, gpu), greys[i % len(greys)], is_step=True, dash=DASHES[i // len(greys)])
+        for i, gpu in enumerate(falling)
+    ]
+    return [
         *([Panel("GPUs that can be rented", offered)] if offered else []),
-        _attainment_panel(rates, colours, goal),
+        _attainment_panel(rates, styles, goal),
         panel("requests that wait", "waiting"),
         panel("price of what is rented, $/h", "usd_per_h", is_step=True),
         panel("money so far, $", "usd", lambda run: f": {run['usd'][-1]:,.2f}"),
     ]
-    return _stack(panels, title, "", drops, float(longest.manifest["end_s"]), start=longest.manifest.get("start"))
 
 
-def _series(result: SimulationResult) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The timeline as fine as a picture can show it, and one of minutes or more."""
-    end_s = float(result.manifest["end_s"])
-    return compute_timeline(result, n_intervals=_N_INTERVALS), compute_timeline(
-        result, step_s=max(_RATES_STEP_S, end_s / _N_RATES)
-    )
+def _longest(results: Mapping[str, SimulationResult]) -> SimulationResult:
+    return max(results.values(), key=lambda result: float(result.manifest["end_s"]))
+
+
+def _series(result: SimulationResult, n_intervals: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The timeline as fine as a picture can show it, and one of steps that hold enough requests for shares of them."""
+    step_s = rates_step_s(float(result.manifest["end_s"]), len(result.requests))
+    return compute_timeline(result, n_intervals=n_intervals), compute_timeline(result, step_s=step_s)
+
+
+def rates_step_s(end_s: float, n_requests: int) -> float:
+    """The shortest round step of which a run has not too many, and in which enough requests arrive.
+
+    >>> rates_step_s(660.0, 13_626), rates_step_s(900.0, 100), rates_step_s(86_400.0, 10**6)
+    (15, 60, 1800)
+    """
+    least_s = max(end_s / _N_RATES, _LEAST_ARRIVALS * end_s / max(1, n_requests))
+    return next((step_s for step_s in _STEPS_S if step_s >= least_s), least_s)
 
 
 def _summary(result: SimulationResult) -> str:
@@ -170,9 +207,11 @@ def _offered(result: SimulationResult, gpu: str) -> list[tuple[float, float | No
     """How many GPUs of a type there were, change by change; empty where there was no limit."""
     if result.availability is None:
         return []
+    end_s = float(result.manifest["end_s"])
     changes: list[tuple[float, float | None]]
-    changes = result.availability.filter(gpu_type=gpu).select("t_s", "count").rows()
-    return [*changes, (float(result.manifest["end_s"]), changes[-1][1])] if changes else []
+    in_time = (pl.col("gpu_type") == gpu) & (pl.col("t_s") <= end_s)
+    changes = result.availability.filter(in_time).select("t_s", "count").rows()
+    return [*changes, (end_s, changes[-1][1])] if changes else []
 
 
 def _gpu_panel(gpu: str, frame: pl.DataFrame, offered: Sequence[tuple[float, float | None]]) -> Panel:
@@ -186,24 +225,32 @@ def _gpu_panel(gpu: str, frame: pl.DataFrame, offered: Sequence[tuple[float, flo
         most = max(count or 0.0 for _, count in offered)
         top = most if most <= 3 * rented else 2 * rented
         label = "available" if most <= top else f"available, up to {most:,.0f}"
-        lines.append(Line(label, offered, _GREY, is_step=True, is_dashed=True))
+        lines.append(Line(label, offered, GREY, is_step=True, dash=DASHED))
     return Panel(f"{gpu} GPUs", lines, top)
 
 
-def _attainment_panel(rates: Mapping[str, pl.DataFrame], colours: Sequence[str], goal: float) -> Panel:
+def _attainment_panel(rates: Mapping[str, pl.DataFrame], styles: Sequence[Line], goal: float) -> Panel:
     lines = [
-        Line(name, _points(frame, 100 * pl.col("slo_attainment")), colour, is_step=True)
-        for (name, frame), colour in zip(rates.items(), colours, strict=True)
+        style._replace(points=_points(frame, 100 * pl.col("slo_attainment")), is_step=True)
+        for style, frame in zip(styles, rates.values(), strict=True)
     ]
     end_s = max(float(frame["t_s"][-1] + frame["width_s"][-1]) for frame in rates.values())
-    goal_line = Line(f"goal {100 * goal:g} %", [(0.0, 100 * goal), (end_s, 100 * goal)], _GREY, is_dashed=True)
+    goal_line = Line(f"goal {100 * goal:g} %", [(0.0, 100 * goal), (end_s, 100 * goal)], GREY, dash=DASHED)
     lowest = min((value for line in lines for _, value in line.points if value is not None), default=0.0)
     bottom = 10.0 * max(0.0, min(lowest, 100 * goal) // 10 - 1)
     return Panel("within the SLO, % of arrivals", [*lines, goal_line], 100.0, bottom)
 
 
-def _line(frame: pl.DataFrame, column: str, colour: str, label: str | None = None, **style: bool) -> Line:
-    return Line(column if label is None else label, _points(frame, pl.col(column)), colour, **style)
+def _line(
+    frame: pl.DataFrame,
+    column: str,
+    colour: str,
+    label: str | None = None,
+    *,
+    is_step: bool = False,
+    is_area: bool = False,
+) -> Line:
+    return Line(column if label is None else label, _points(frame, pl.col(column)), colour, is_step, is_area)
 
 
 def _points(frame: pl.DataFrame, value: pl.Expr) -> list[tuple[float, float | None]]:
@@ -215,152 +262,3 @@ def _points(frame: pl.DataFrame, value: pl.Expr) -> list[tuple[float, float | No
         if this is not None and following is None:
             points.append((end_s, this))
     return points
-
-
-# Drawing ----------------------------------------------------------------------------------------------------
-
-
-def _stack(
-    panels: Sequence[Panel],
-    title: str,
-    subtitle: str,
-    drops: Sequence[Drop],
-    end_s: float,
-    replans_s: Sequence[float] = (),
-    start: str | None = None,
-) -> alt.VConcatChart:
-    import altair as alt
-
-    unit = next(
-        u for u in (Unit("h", 3600.0), Unit("min", 60.0), Unit("s", 1.0)) if end_s >= 3 * u.seconds or u.name == "s"
-    )
-    axis = alt.Axis(grid=False, labels=False, ticks=False, title=None)
-    last_axis = alt.Axis(grid=False, labelFlush=False, **_labels(unit, start))
-    scale = alt.Scale(domain=[0, end_s / unit.seconds], nice=False)
-    charts = []
-    for i, panel in enumerate(panels):
-        x = alt.X("t:Q", scale=scale, axis=last_axis if i == len(panels) - 1 else axis)
-        marks = _mark_drops(drops, unit, end_s, x, is_labelled=i == 0)
-        marks += _mark_replans(replans_s, unit, end_s, x, is_labelled=i == 0)
-        roomy = panel._replace(headroom=_LABEL_ROOM) if i == 0 and replans_s else panel
-        charts.append(_draw(roomy, marks, unit, end_s, x))
-    heading = alt.TitleParams(
-        title, subtitle=subtitle, anchor="start", fontSize=15, subtitleFontSize=FONT_SIZE, offset=12
-    )
-    return alt.VConcatChart(vconcat=charts, spacing=8, title=heading, config=to_config())
-
-
-def _labels(unit: Unit, start: str | None) -> dict[str, Any]:
-    """How the time axis is labelled: in units since the start, or with what the clock shows if that is known."""
-    if start is None:
-        return {"title": f"time, {unit.name}"}
-    began = datetime.fromisoformat(start)
-    shown = began.replace(tzinfo=UTC)  # the zone's own clock, told as if it were UTC's
-    form = "%H:%M:%S" if unit.name == "s" else "%H:%M"
-    moment = f"{shown.timestamp() * 1000:.0f} + datum.value * {unit.seconds * 1000:.0f}"
-    label = f"utcFormat({moment}, '{form}')"
-    return {"title": f"clock time, {began:%Z}", "labelExpr": label, "labelOverlap": "greedy", "labelSeparation": 12}
-
-
-def _draw(panel: Panel, marks: Sequence[alt.Chart], unit: Unit, end_s: float, x: alt.X) -> alt.LayerChart:
-    import altair as alt
-
-    top = panel.top or max((value for line in panel.lines for _, value in line.points if value is not None), default=0)
-    top += panel.headroom * (top - panel.bottom) if top > panel.bottom else 1.0
-    scale = alt.Scale(domain=[panel.bottom, top], nice=False)
-    y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4))
-    layers = list(marks)
-    for line in panel.lines:
-        rows = ({"t": t / unit.seconds, "value": value} for t, value in line.points)
-        chart = alt.Chart(_data(rows))
-        style: dict[str, Any] = {"clip": True, "interpolate": "step-after" if line.is_step else "linear"}
-        if line.is_dashed:
-            style["strokeDash"] = [4, 3]
-        if line.is_area:
-            layers.append(chart.mark_area(color=line.colour, opacity=0.3, **style).encode(x, y))
-        layers.append(chart.mark_line(color=line.colour, strokeWidth=1.6, **style).encode(x, y))
-    height = max(_HEIGHT, _LINE_HEIGHT * FONT_SIZE * sum(bool(line.label) for line in panel.lines))  # room for labels
-    layers += _label_ends(panel, end_s / unit.seconds, top, height, x, y)
-    heading = alt.TitleParams(
-        panel.heading, anchor="start", frame="group", fontSize=FONT_SIZE, fontWeight="normal", offset=4
-    )
-    return alt.LayerChart(layer=layers, width=_WIDTH, height=height, title=heading)
-
-
-def _label_ends(panel: Panel, end: float, top: float, height: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    import altair as alt
-
-    labelled = [line for line in panel.lines if line.label]
-    ends = [next((value for _, value in reversed(line.points) if value is not None), 0.0) for line in labelled]
-    reach = top - panel.bottom
-    distance = _LINE_HEIGHT * FONT_SIZE / height * reach
-    places = spread({str(i): min(top, value) - panel.bottom for i, value in enumerate(ends)}, distance, reach)
-    return [
-        alt.Chart(_data([{"t": end, "value": panel.bottom + places[str(i)], "label": line.label}]))
-        .mark_text(align="left", dx=6, fontSize=FONT_SIZE, color=line.colour)
-        .encode(x, y, text="label:N")
-        for i, line in enumerate(labelled)
-    ]
-
-
-def _mark_drops(drops: Sequence[Drop], unit: Unit, end_s: float, x: alt.X, *, is_labelled: bool) -> list[alt.Chart]:
-    """A band from each drop until what can be rented is back."""
-    import altair as alt
-
-    if not drops:
-        return []
-    rows = [
-        {
-            "t": drop.drop_s / unit.seconds,
-            "back": min(drop.back_s, end_s) / unit.seconds,
-            "label": "+".join(drop.gpu_types) + (" fall" if len(drop.gpu_types) > 1 else " falls"),
-        }
-        for drop in drops
-        if drop.drop_s < end_s
-    ]
-    chart = alt.Chart(_data(rows))
-    marks = [
-        chart.mark_rect(color=_DROP, opacity=0.08).encode(x, x2="back:Q"),
-        chart.mark_rule(color=_DROP, strokeDash=[2, 2]).encode(x),
-    ]
-    if is_labelled:
-        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
-        text = chart.mark_text(align="left", baseline="bottom", dx=3, dy=-2, fontSize=FONT_SIZE, color=_DROP)
-        marks.append(text.encode(x, y=alt.value(0), text="label:N"))
-    return marks
-
-
-def _mark_replans(
-    replans_s: Sequence[float], unit: Unit, end_s: float, x: alt.X, *, is_labelled: bool
-) -> list[alt.Chart]:
-    """A line where a new plan took effect."""
-    import altair as alt
-
-    if not replans_s:
-        return []
-    rows = [{"t": t / unit.seconds, "label": "new plan"} for t in replans_s]
-    chart = alt.Chart(_data(rows))
-    marks = [chart.mark_rule(color=_REPLAN, strokeWidth=1).encode(x)]
-    if is_labelled:
-        chart = alt.Chart(_data(_with_room(rows, end_s / unit.seconds)))
-        text = chart.mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=FONT_SIZE, color=_REPLAN)
-        marks.append(text.encode(x, y=alt.value(0), text="label:N"))
-    return marks
-
-
-def _with_room(rows: Sequence[dict[str, Any]], end: float) -> list[dict[str, Any]]:
-    """The marks whose labels, written to their right, do not run into one another or out of the panel."""
-    kept: list[dict[str, Any]] = []
-    free = 0.0
-    for row in rows:
-        width = _CHARACTER * FONT_SIZE * len(row["label"]) / _WIDTH * end
-        if free <= row["t"] <= end - width:
-            kept.append(row)
-            free = row["t"] + width
-    return kept
-
-
-def _data(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
-    import altair as alt
-
-    return alt.InlineData(values=[dict(row) for row in rows])

@@ -15,6 +15,7 @@ from scenarios.runs.plan import loaded_of, planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
 from scenarios.study.intervals import half_width
+from sim.notebook import html_table
 from traces import nearest
 
 
@@ -75,7 +76,7 @@ class Group:
         return attainment is not None and self.goal is not None and attainment.mean < self.goal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """Rows, and the planner that the others are compared with."""
 
@@ -126,6 +127,34 @@ class Comparison:
                 old, new = other.metrics.get(metric), row.metrics.get(metric)
                 return None if not old or new is None else new / old - 1
         return None
+
+    def __repr__(self) -> str:
+        return f"Comparison({self._in_words()})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what each run promised and delivered, and what it cost."""
+        rows = [
+            (
+                row.scenario,
+                row.planner,
+                row.seed,
+                row.status,
+                *("-" if value is None else f"{value:,.2f}" for value in (
+                    row.plan.get("usd_per_h"), row.promised_rps, row.metrics.get("throughput_rps"),
+                    row.metrics.get("goodput_rps"), row.metrics.get("ttft_s_p99"), row.metrics.get("e2e_s_p99"),
+                )),
+            )
+            for row in self.rows
+        ]  # fmt: skip
+        headers = (
+            "scenario", "planner", "seed", "status", "$/h", "promised req/s", "throughput req/s", "goodput req/s",
+            "TTFT p99 s", "whole time p99 s",
+        )  # fmt: skip
+        return html_table(self._in_words(), headers, rows)
+
+    def _in_words(self) -> str:
+        scenarios = dict.fromkeys(row.scenario for row in self.rows)
+        return f"{len(self.rows)} runs of {', '.join(scenarios)}, compared with {self.baseline}"
 
     def to_dict(self) -> dict[str, Any]:
         """As `compare --format json` prints it."""

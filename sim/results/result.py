@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 
 from sim.errors import ResultError
+from sim.notebook import html_table
+from sim.records import Status
 from sim.results.storage import checksum, publish, unfinished
 
 MANIFEST = "manifest.json"
@@ -20,7 +22,7 @@ CHECKSUMS = "checksums"
 """Key of the manifest file: SHA-256 by name of each file, of the manifest without this key too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SimulationResult:
     """Facts of one run; `sim.results.metrics` derives figures from them.
 
@@ -38,6 +40,28 @@ class SimulationResult:
     replicas: pl.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
     availability: pl.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        return f"SimulationResult({self._name()!r}, {len(self.requests):,} requests, {len(self.replicas):,} replicas)"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the replicas of each kind, what they did and what they cost."""
+        kinds = self.replicas.group_by("model", "name", maintain_order=True).agg(
+            pl.len(), pl.col("decode_tokens").sum(), pl.col("usd").sum()
+        )
+        rows = [(model, name, n, f"{tokens:,}", f"{usd:,.2f}") for model, name, n, tokens, usd in kinds.rows()]
+        headers = ("model", "replica", "count", "tokens decoded", "$")
+        n_completed = int((self.requests["status"] == Status.COMPLETED.value).sum())
+        usd = float(self.replicas["usd"].sum())
+        caption = f"{self._name()}: {n_completed:,} of {len(self.requests):,} requests completed, {usd:,.2f} $"
+        return html_table(caption, headers, rows)
+
+    def _name(self) -> str:
+        """Scenario, planner and seed, as far as they are known; else where the requests come from."""
+        known = self.manifest
+        if "scenario" not in known:
+            return str(known.get("trace", "a run"))
+        return f"{known['scenario']}, {known.get('planner')}, seed {known.get('seed')}"
 
     def save(
         self, directory: Path, extra_files: Mapping[str, str | pl.DataFrame] | None = None, *, force: bool = False
@@ -88,10 +112,10 @@ class SimulationResult:
         availability = directory / AVAILABILITY
         try:
             return cls(
-                requests=pl.read_parquet(directory / "requests.parquet"),
-                replicas=pl.read_parquet(directory / "replicas.parquet"),
+                requests=pl.read_parquet(directory / "requests.parquet", glob=False),
+                replicas=pl.read_parquet(directory / "replicas.parquet", glob=False),
                 manifest=manifest,
-                availability=pl.read_parquet(availability) if availability.is_file() else None,
+                availability=pl.read_parquet(availability, glob=False) if availability.is_file() else None,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             msg = f"{directory} cannot be read: {error}"

@@ -10,6 +10,7 @@ import pytest
 
 from scenarios.runs.directory import read_result, run_directories
 from tests.cli.conftest import Hetserve
+from tests.cli.tampering import rewrite
 from tests.cli.test_policies import DROP
 from tests.perfetto_file import named, read, replicas, slices
 
@@ -135,7 +136,7 @@ def test_one_run_is_exported(hetserve: Hetserve, small: Path) -> None:
 
 def test_a_run_that_comes_out_differently_is_refused(hetserve: Hetserve, run: Path) -> None:
     resolved = run / "scenario.resolved.yaml"
-    resolved.write_text(resolved.read_text().replace("rate_rps: 5", "rate_rps: 6"))
+    rewrite(resolved, resolved.read_text().replace("rate_rps: 5", "rate_rps: 6"))
     refused = hetserve("export", run, "--to", "perfetto", "--out", OUT)
     said = " ".join(refused.stderr.split())
     assert (refused.exit_code, OUT.exists()) == (2, False)
@@ -145,12 +146,12 @@ def test_a_run_that_comes_out_differently_is_refused(hetserve: Hetserve, run: Pa
 
 def test_a_run_without_all_its_parts_is_refused(hetserve: Hetserve, falls: Path) -> None:
     plans = falls / "plans.json"
-    plans.write_text(json.dumps(json.loads(plans.read_text())[:1]))
+    rewrite(plans, json.dumps(json.loads(plans.read_text())[:1]))
     refused = hetserve("export", falls, "--to", "perfetto", "--out", OUT)
     assert (refused.exit_code, "lacks the plan that was made at 60.0 s" in refused.stderr) == (2, True)
     (falls / "scenario.resolved.yaml").unlink()
     refused = hetserve("export", falls, "--to", "perfetto", "--out", OUT)
-    assert (refused.exit_code, "no such file" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "scenario.resolved.yaml is missing" in refused.stderr) == (2, True)
 
 
 def test_the_package_is_asked_for(hetserve: Hetserve, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

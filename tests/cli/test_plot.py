@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from scenarios.report.panels import marks_of, place_labels
 from scenarios.report.stress import stress_table
 from scenarios.report.tables import to_markdown
-from scenarios.report.timeline import picture
+from scenarios.report.timeline import picture, run_panels
 from scenarios.runs.directory import FORMAT, read_result, run_directories, run_directory
+from scenarios.runs.series import read_rows
+from scenarios.study.compare import Comparison
 from scenarios.study.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
+from sim.results.stress import Drop
 from tests.cli.conftest import Hetserve
+from tests.cli.tampering import write_manifest
 from traces import Trace, scheduled_drops
 
 MODEL = model_spec("Llama-3-8B")
@@ -26,7 +32,7 @@ def label(policy: str) -> str:
     return "milp" if policy == "static" else f"milp-{policy}"
 
 
-def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
+def keep(policy: str, n_replicas: int, scenario: str = "drop", out: Path = Path("runs")) -> Path:
     """A run on a market with one drop, as `hetserve run` would keep it."""
     market = Market(scheduled_drops({"L40S": 3}, [(300.0, 400.0, {"L40S": 0.6})], end_s=900.0, boot_s=10.0))
     trace = Trace.from_columns([8.0 * i for i in range(100)], [16] * 100, [10] * 100, model=MODEL.name)
@@ -37,7 +43,7 @@ def keep(policy: str, n_replicas: int, scenario: str = "drop") -> Path:
         "slo": asdict(SLO(e2e_s=10.0)),
         "warmup_s": 0.0, "cooldown_s": 0.0, "offered_rps": 0.125, "plan": {"planner": "milp"},
     }  # fmt: skip
-    directory = run_directory(Path("runs"), scenario, label(policy), 0)
+    directory = run_directory(out, scenario, label(policy), 0)
     replace(result, manifest=manifest).save(directory)
     return directory
 
@@ -109,11 +115,47 @@ def test_what_cannot_be_drawn(hetserve: Hetserve, runs: dict[str, Path], monkeyp
     assert (missing.exit_code, "pip install altair vl-convert-python" in missing.stderr) == (2, True)
 
 
-def test_many_runs_cannot_be_told_apart(hetserve: Hetserve, in_tmp_path: Path) -> None:
+def test_more_runs_than_colours_are_told_apart_by_dashes(hetserve: Hetserve, in_tmp_path: Path) -> None:
     for i in range(8):
         keep(f"policy{i}", 1)
-    result = hetserve("plot", "runs")
-    assert (result.exit_code, "runs holds 8 runs; up to 7" in result.stderr) == (2, True)
+    assert hetserve("plot", "runs", "--out", "runs.svg").exit_code == 0
+    picture = Path("runs.svg").read_text()
+    assert ">milp-policy7<" in picture
+    assert 'stroke-dasharray="6,3"' in picture
+    for i in range(8, 29):
+        keep(f"policy{i}", 1)
+    result = hetserve("plot", "runs", "--out", "more.svg")
+    assert (result.exit_code, "runs holds 29 runs; up to 28" in result.stderr) == (2, True)
+
+
+def test_each_gpu_type_of_a_drop_has_a_label_of_its_own() -> None:
+    """Three types fall at once, near the end: the labels stand above one another, to the left of the time."""
+    drops = [Drop(0.0, 95.0, inf, inf, ("A40", "H100-SXM", "L40S")), Drop(0.0, 120.0, inf, inf, ("A40",))]
+    marks = marks_of(drops, [10.0, 130.0], end_s=100.0)
+    assert [mark.label for mark in marks] == ["new plan", "A40 falls", "H100-SXM falls", "L40S falls"]
+    assert {mark.until_s for mark in marks} == {None, 100.0}
+    labels = place_labels(marks, end_s=100.0)
+    assert [label.is_left for label in labels] == [False, True, True, True]
+    assert [label.level for label in labels] == [0, 0, 1, 2]
+
+
+def test_what_the_market_does_after_the_end_is_not_drawn(runs: dict[str, Path]) -> None:
+    result = read_result(runs["static"])
+    short = replace(result, manifest=result.manifest | {"end_s": 350.0})
+    panel = next(panel for panel in run_panels(short) if panel.heading == "L40S GPUs")
+    (available,) = (line for line in panel.lines if line.label == "available")
+    times_s = [t_s for t_s, _ in available.points]
+    assert times_s == sorted(times_s)
+    assert times_s[-1] == 350.0
+
+
+def test_results_and_comparisons_are_drawn_from_python(runs: dict[str, Path]) -> None:
+    import hetserve as hs
+
+    one = hs.plot(read_result(runs["static"])).to_dict()
+    assert one["title"]["text"] == "drop, milp, seed 0"
+    several = hs.plot(Comparison.of(read_rows([Path("runs")]))).to_dict()
+    assert several["title"]["text"] == "drop, seed 0"
 
 
 def test_a_run_without_a_market_is_drawn_too(hetserve: Hetserve, small: Path) -> None:
@@ -151,8 +193,8 @@ def test_nothing_is_said_of_runs_to_which_nothing_happened(hetserve: Hetserve, r
     """A fleet of one GPU, which stays: with a policy that is static there is nothing to tell, but in JSON."""
     robust = runs["robust"]
     assert "drops of what can be rented" in hetserve("show", robust).stdout
-    manifest = robust / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"robust"', '"static"'))
+    kept = (robust / "manifest.json").read_text()
+    write_manifest(robust, json.loads(kept.replace('"robust"', '"static"')))
     assert "drops of what can be rented" not in hetserve("show", robust).stdout
     assert "On a market that moves" not in hetserve("compare", robust).stdout
     assert len(json.loads(hetserve("show", robust, "--json").stdout)["stress"]) == 1
