@@ -10,6 +10,9 @@ class TraceError(ValueError):
     """An expected mistake in a trace or its description; the message says where, what and what is allowed."""
 
 
+_MOST_LISTED = 30  # names, in an error message
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say what `name` may have been meant to be.
 
@@ -31,7 +34,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     if not names:
         return ""
-    listed = f"known: {', '.join(names)}"
+    more = f", ... ({len(names)} in all)" if len(names) > _MOST_LISTED else ""
+    listed = f"known: {', '.join(names[:_MOST_LISTED])}{more}"
     lowered = {candidate.lower(): candidate for candidate in names}
     begun = [one for one in lowered if name and one.startswith(name.lower())]
     close = begun or difflib.get_close_matches(name.lower(), lowered, n=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from scenarios.cli.printing import print_scenario, report
-from scenarios.cli.work import Work, say_failures, say_failures_of, scenarios_option, sets_option, work_options
+from scenarios.cli.work import Work, say_failures, say_missing, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
 from scenarios.file.library import library_names, members, suite_minutes, suite_names
 from scenarios.file.load import load, matrix_names
@@ -23,7 +23,9 @@ from traces import nearest
 @scenarios_option
 @sets_option
 @click.option("--baseline", metavar="PLANNER", help="Whom to compare with; by default the first.")
-@click.option("--format", "style", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
+@click.option(
+    "--format", "style", type=click.Choice(["table", "md", "json", "csv"]), default="table", show_default=True
+)
 @work_options
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
@@ -50,7 +52,7 @@ def compare(
     rows = read_rows(folders)
     directories = [directory for folder in folders for directory in run_directories(folder)]
     for folder in folders:
-        say_failures_of(folder)
+        say_missing(folder)
     chosen = [
         (source, name)
         for source in sources

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -78,6 +79,24 @@ def _refused(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def to_csv(rows: Sequence[Row]) -> str:
+    """A line for each run: what it is, its plan's price and promise, and all metrics."""
+    lines = [
+        {
+            "scenario": row.scenario,
+            "planner": row.planner,
+            "seed": row.seed,
+            "status": row.status,
+            "plan_usd_per_h": row.plan.get("usd_per_h"),
+            "promised_rps": row.promised_rps,
+            "offered_rps": row.offered_rps,
+            **{name: row.metrics.get(name) for name in METRICS},
+        }
+        for row in rows
+    ]
+    return pl.DataFrame(lines, infer_schema_length=None).write_csv()
+
+
 def print_scenario(rows: Sequence[Row]) -> None:
     """Print what became of one scenario of several."""
     print_tables(*scenario_tables(Comparison.of(rows)))
@@ -97,7 +116,7 @@ def report(
     *,
     is_told: bool = False,
 ) -> None:
-    """Print rows side by side, as `table`, `md` or `json`; of several scenarios, what the baseline gains.
+    """Print rows side by side, as `table`, `md`, `json` or `csv`; of several scenarios, what the baseline gains.
 
     Args:
         rows: The rows.
@@ -111,7 +130,9 @@ def report(
     """
     comparison = Comparison.of(rows, baseline)
     stress = read_stress(directories)
-    if style == "json":
+    if style == "csv":
+        click.echo(to_csv(rows), nl=False)
+    elif style == "json":
         data = comparison.to_dict()
         print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
     else:

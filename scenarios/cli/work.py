@@ -19,7 +19,7 @@ from scenarios.report.progress import ProgressBar
 from scenarios.runs.attempts import Attempts, failure_file
 from scenarios.runs.batch import Task, run_batch
 from scenarios.runs.claims import Claims
-from scenarios.runs.directory import run_directory
+from scenarios.runs.directory import run_directories, run_directory
 from scenarios.runs.executors import check_executor, open_executor
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
@@ -170,8 +170,17 @@ def say_failures(rows: Sequence[Row]) -> None:
         raise click.exceptions.Exit(5)
 
 
-def say_failures_of(directory: Path) -> None:
-    """Say which runs in a directory failed, where their tracebacks are kept."""
+def say_missing(directory: Path) -> None:
+    """Say which runs in a directory failed, where their tracebacks are kept, and which planners lack seeds."""
+    seeds: dict[Path, dict[Path, set[str]]] = {}
+    for run in run_directories(directory):
+        seeds.setdefault(run.parent.parent, {}).setdefault(run.parent, set()).add(run.name)
+    for of_planners in seeds.values():
+        of_all = set[str]().union(*of_planners.values())
+        for planner, there in of_planners.items():
+            if there != of_all:
+                missing = ", ".join(sorted(of_all - there))
+                click.echo(f"{planner} lacks {missing}, which other planners have: --resume makes it", err=True)
     for path in sorted(directory.rglob(failure_file(Path("*")).name)):
         click.echo(f"There is no run where {path} says why it failed.", err=True)
 

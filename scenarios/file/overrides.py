@@ -60,7 +60,10 @@ def patches_of(document: Document, name: str | None) -> tuple[list[Patch], list[
         return [], []
     scenarios = scenario_paths(document)
     if name not in scenarios:
-        message = f"unknown scenario {name!r}: {nearest(name, scenarios) if scenarios else 'the file has none'}"
+        hint = nearest(name, scenarios) if scenarios else "the file has none"
+        if name in _mapping(document, "overrides"):
+            hint = f"that is an override; it is a scenario with scenarios: {{{name}: [{name}]}}"
+        message = f"unknown scenario {name!r}: {hint}"
         return [], [Problem(document.file, "scenarios", message)]
     overrides = _mapping(document, "overrides")
     patches: list[Patch] = []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 
-from scenarios.errors import RunError
-from scenarios.file.yaml_lines import parse_value
+from scenarios.errors import RunError, ScenarioError
+from scenarios.runs.asked import Planned, planned
 from sim import SimulationResult
 from sim.results.result import MANIFEST, read_manifest
 from sim.results.storage import is_hidden
@@ -67,15 +66,18 @@ def run_directories(directory: Path) -> list[Path]:
         msg = f"{directory} holds no finished run"
         raise RunError(msg)
     directories = [manifest.parent for manifest in manifests]
-    scenarios = [(one / RESOLVED).read_text() for one in directories if (one / RESOLVED).exists()]
-    order = max(map(_planners, scenarios), key=len, default=())
+    wanted = [one.planners for one in map(wanted_with, directories) if one is not None]
+    order = max(wanted, key=len, default=())
     places = {f"planner={label}": place for place, label in enumerate(order)}
     return sorted(directories, key=lambda one: places.get(one.parent.name, len(places)))
 
 
-@cache
-def _planners(resolved_yaml: str) -> tuple[str, ...]:
-    return tuple(choice["label"] for choice in parse_value(resolved_yaml)["planners"])
+def wanted_with(directory: Path) -> Planned | None:
+    """The runs that the scenario of a run wants; None if that cannot be read: whoever reads the run says why."""
+    try:
+        return planned((directory / RESOLVED).read_text())
+    except (OSError, ScenarioError, ValueError, LookupError, TypeError):
+        return None
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:

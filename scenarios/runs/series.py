@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
-from scenarios.file.yaml_lines import parse_value
+from scenarios.runs.asked import asked_fields, changed_fields
 from scenarios.runs.attempts import Attempts, Failure, attempt, failure_file, keep_failure
 from scenarios.runs.directory import RESOLVED, check_run, read_result, run_directories, run_directory
 from scenarios.runs.job import Job
@@ -140,18 +139,15 @@ def _finished(
         except ResultError as error:
             watcher.note(f"{error}; it is made again")
             continue
-        if _asked((directory / RESOLVED).read_text(), choice.label) != _asked(now, choice.label):
-            msg = f"{directory} was made from another version of the scenario; choose another --out, or use --force"
+        before = asked_fields((directory / RESOLVED).read_text(), choice.label)
+        changed = changed_fields(before, asked_fields(now, choice.label))
+        if changed:
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            what = f"another version of the scenario ({changed[0]}{more})"
+            msg = f"{directory} was made from {what}; choose another --out, or use --force"
             raise RunError(msg)
         finished[choice.label] = directory
     return finished
-
-
-def _asked(resolved: str, label: str) -> tuple[dict[str, Any], Any]:
-    """What a planner's run depends on: its options, and a scenario without other planners, seeds and words."""
-    data = parse_value(resolved)
-    choice = next((choice for choice in data["planners"] if choice["label"] == label), None)
-    return {key: part for key, part in data.items() if key not in {"planners", "seeds", "description"}}, choice
 
 
 def read_rows(directories: Iterable[Path]) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from scenarios.runs.asked import changed_fields
 from scenarios.runs.row import Row
 from scenarios.study.change import Change, make_change, mean_change
 from scenarios.study.plan_changes import PlanChange, plan_change
@@ -275,8 +276,7 @@ def _scenario_changes(base: Side, new: Side) -> dict[str, tuple[str, ...]]:
         after = fields[1].get(scenario)
         if not before or not after:
             continue
-        names = [*before, *(name for name in after if name not in before)]
-        differing = [name for name in names if before.get(name) != after.get(name)]
-        if differing:
-            changes[scenario] = tuple(f"{name}: {before.get(name)} -> {after.get(name)}" for name in differing)
+        changed = changed_fields(before, after)
+        if changed:
+            changes[scenario] = tuple(changed)
     return changes

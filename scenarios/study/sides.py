@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from scenarios.errors import RunError
 from scenarios.file.messages import shortened
-from scenarios.file.yaml_lines import parse_value
+from scenarios.runs.asked import asked_fields
 from scenarios.runs.directory import RESOLVED, read_result, run_directories
 from scenarios.runs.plan_file import read_plans
 from scenarios.runs.row import Row
@@ -20,8 +19,6 @@ from sim import METRICS, SimulationResult
 RUNS, PLANS = "runs", "plans"
 
 _IS_REQUEST = ("model", "arrival_s", "prompt_tokens", "output_tokens")
-_NOT_ASKED = frozenset({"planners", "seeds", "description"})
-"""Parts of a scenario that no single run depends on; the options of its planner are in its plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +97,7 @@ class Entry:
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of the scenario by their dotted paths, without planners, seeds and words."""
-        return dict(_fields(self.asked)) if self.asked else {}
-
-
-@cache
-def _fields(resolved_yaml: str) -> tuple[tuple[str, Any], ...]:
-    data = parse_value(resolved_yaml)
-    return tuple(_flat({key: part for key, part in data.items() if key not in _NOT_ASKED}, ""))
-
-
-def _flat(part: Any, path: str) -> list[tuple[str, Any]]:
-    if not isinstance(part, dict):
-        return [(path, part)]
-    return [item for key, value in part.items() for item in _flat(value, f"{path}.{key}" if path else str(key))]
+        return asked_fields(self.asked) if self.asked else {}
 
 
 @dataclass(frozen=True, slots=True)

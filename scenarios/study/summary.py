@@ -85,12 +85,23 @@ def standings(comparison: Comparison) -> list[Standing]:
     )
     baseline = frame.filter(pl.col("planner") == comparison.baseline)
     pairs = frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
+    of_baseline = (
+        baseline.drop_nulls("throughput_rps")
+        .group_by("scenario")
+        .agg(n_seeds_of_baseline=pl.col("throughput_rps").len())
+    )
     groups = comparison.groups()
     found = []
     for planner in frame["planner"].unique(maintain_order=True):
         mine = pairs.filter(pl.col("planner") == planner)
         ran = mine.drop_nulls(["throughput_rps", "throughput_rps_baseline"])
-        by_scenario = ran.group_by("scenario").agg(pl.col("throughput_rps", "throughput_rps_baseline").mean())
+        n_seeds = pl.col("throughput_rps").len()
+        by_scenario = (
+            ran.group_by("scenario")
+            .agg(pl.col("throughput_rps", "throughput_rps_baseline").mean(), n_seeds=n_seeds)
+            .join(of_baseline, on="scenario")
+            .filter(pl.col("n_seeds") == pl.col("n_seeds_of_baseline"))
+        )
         better = pl.col("throughput_rps") > 1.005 * pl.col("throughput_rps_baseline")
         found.append(
             Standing(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,15 @@ def test_scenarios_without_a_run_are_counted_too(hetserve: Hetserve, grid: Path)
     assert line.split()[1:4] == ["2", "of", "4"]
 
 
+def test_a_scenario_counts_where_a_planner_has_all_seeds(hetserve: Hetserve, grid: Path) -> None:
+    """Before, one of two seeds was enough."""
+    assert hetserve("batch", grid, "--out", "out").exit_code == 0
+    shutil.rmtree("out/scenario=small+rich-calm/planner=homogeneous/seed=1")
+    table = summary_of(hetserve("compare", "out", "--baseline", "milp").stdout)
+    line = next(line for line in table.splitlines() if line.strip().startswith("homogeneous"))
+    assert line.split()[1:4] == ["3", "of", "4"]
+
+
 def test_a_matrix_in_two_directories_is_refused(hetserve: Hetserve, grid: Path) -> None:
     for out in ("one", "two"):
         assert hetserve("compare", grid, "--set", "seeds=[0]", "--out", out).exit_code == 0
@@ -103,7 +113,7 @@ def test_resume_refuses_runs_of_another_version_of_the_scenario(hetserve: Hetser
     grid.write_text(grid.read_text().replace("ttft_s: 1", "ttft_s: 2"))
     result = hetserve("batch", grid, "--scenario", "poor-calm", "--out", "out", "--resume")
     assert result.exit_code == 2
-    assert "another version of the scenario" in result.stderr
+    assert "another version of the scenario (slo.ttft_s: 1.0 -> 2.0)" in result.stderr
 
 
 def test_resume_takes_in_new_planners_and_seeds_but_not_new_options(

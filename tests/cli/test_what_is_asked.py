@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+from io import StringIO
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.cli.conftest import Hetserve
@@ -149,3 +152,31 @@ def test_a_seed_may_be_repeated_where_several_runs_are_made(hetserve: Hetserve, 
         result = hetserve(command, small, "--seed", "0", "--seed", "3")
         assert result.exit_code == 2
         assert "one run is made here, not 2; for several seeds: hetserve compare" in result.output
+
+
+def test_metrics_can_be_had_as_a_table_of_commas(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("compare", small, "--seed", "0", "--seed", "1", "--format", "csv")
+    assert result.exit_code == 0
+    frame = pl.read_csv(StringIO(result.stdout))
+    assert frame["planner"].to_list() == ["homogeneous", "milp"] * 2
+    assert frame["seed"].to_list() == [0, 0, 1, 1]
+    rows = json.loads(hetserve("compare", "runs", "--format", "json").stdout)["rows"]
+    ttft_s = {(row["planner"], row["seed"]): row["metrics"]["ttft_s_p50"] for row in rows}
+    for line in frame.iter_rows(named=True):
+        assert line["ttft_s_p50"] == ttft_s[line["planner"], line["seed"]]
+        assert line["plan_usd_per_h"] > 0
+
+
+def test_an_override_is_no_scenario_but_says_how_it_becomes_one(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("validate", small)
+    assert result.exit_code == 0
+    result = hetserve("plan", small, "--scenario", "bursty")
+    assert result.exit_code == 2
+    assert "that is an override; it is a scenario with scenarios: {bursty: [bursty]}" in result.output
+
+
+def test_seeds_that_only_some_planners_have_are_told(hetserve: Hetserve, small: Path) -> None:
+    assert hetserve("compare", small, "--seed", "0", "--seed", "1").exit_code == 0
+    shutil.rmtree("runs/scenario=small/planner=milp/seed=1")
+    result = hetserve("compare", "runs")
+    assert "planner=milp lacks seed=1, which other planners have: --resume makes it" in result.stderr
