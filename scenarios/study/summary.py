@@ -67,22 +67,7 @@ def standings(comparison: Comparison) -> list[Standing]:
         RunError: A planner has two runs of one scenario with one seed.
     """
     check_unique(comparison.rows)
-    frame = pl.DataFrame(
-        [
-            {
-                "scenario": row.scenario,
-                "planner": row.planner,
-                "seed": row.seed,
-                "throughput_rps": row.metrics.get("throughput_rps"),
-                "promised_rps": row.promised_rps,
-                "kept": row.kept_promise,
-                "solve_s": row.plan.get("solve_s"),
-                **{name: row.metrics.get(name) for name in LATENCIES},
-            }
-            for row in comparison.rows
-        ],
-        infer_schema_length=None,
-    )
+    frame = _frame_of(comparison.rows)
     baseline = frame.filter(pl.col("planner") == comparison.baseline)
     pairs = frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
     of_baseline = (
@@ -121,6 +106,24 @@ def standings(comparison: Comparison) -> list[Standing]:
             )
         )
     return found
+
+
+def _frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """The figures of each run that a standing is made of."""
+    lines = [
+        {
+            "scenario": row.scenario,
+            "planner": row.planner,
+            "seed": row.seed,
+            "throughput_rps": row.metrics.get("throughput_rps"),
+            "promised_rps": row.promised_rps,
+            "kept": row.kept_promise,
+            "solve_s": row.plan.get("solve_s"),
+            **{name: row.metrics.get(name) for name in LATENCIES},
+        }
+        for row in rows
+    ]
+    return pl.DataFrame(lines, infer_schema_length=None)
 
 
 def check_unique(rows: Sequence[Row]) -> None:
