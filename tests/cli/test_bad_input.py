@@ -103,7 +103,7 @@ def test_two_overrides_of_one_field(hetserve: Hetserve, small: Path) -> None:
         (["--set", "sim.router=round_robbin"], "did you mean 'round_robin'"),
         (["--planner", "mlp"], "did you mean 'milp'"),
         (["--planner", "milp", "--planner", "greedy"], "one planner plans here, not milp, greedy"),
-        (["--reader", "csv"], "--reader and --columns say how --trace is read"),
+        (["--reader", "csv"], "--reader, --columns and --head say how --trace is read"),
         (["--trace", "x.csv", "--columns", "a"], "'a' is not OURS=THEIRS, as prompt_tokens=n_in"),
         (["--trace", "x.csv", "--reader", "csv"], "no such file"),
         (["--trace", "small.yaml", "--reader", "cvs"], "did you mean 'csv'"),
