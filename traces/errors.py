@@ -13,11 +13,14 @@ class Remedy:
 
     >>> str(Remedy("time_unit", "ms")), str(Remedy("columns", columns={"arrival_s": "sent"}))
     ('time_unit: ms', 'columns: {arrival_s: sent}')
+    >>> str(Remedy("column", columns={"arrival_s": "sent"}))
+    'arrival_s: sent'
 
     Attributes:
         option: Name of the option.
         value: Its value, as in YAML; empty for columns.
-        columns: For `columns`: our name of a column -> the file's, or `...` where it is not known.
+        columns: For `columns`: our name of a column -> the file's, or `...` where it is not known. Of an option
+            `column`, that one pair is all that is said.
     """
 
     option: str
@@ -26,6 +29,8 @@ class Remedy:
 
     def __str__(self) -> str:
         pairs = ", ".join(f"{ours}: {theirs}" for ours, theirs in self.columns.items())
+        if self.option == "column":
+            return pairs
         return f"{self.option}: {self.value or f'{{{pairs}}}'}"
 
 

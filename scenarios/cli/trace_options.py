@@ -108,8 +108,10 @@ def remedies_as_typed(
 
 def _typed(remedy: Remedy, stream: str, columns: str | None) -> str:
     """A remedy as options of the command line; columns are joined to those that are named there already."""
-    if remedy.option == "columns":
+    if remedy.option in ("column", "columns"):
         pairs = [f"{ours}={theirs}" for ours, theirs in remedy.columns.items()]
+        if remedy.option == "column":
+            return pairs[0]
         said = ",".join(pairs if columns is None else [columns, *pairs])
         return f"--columns '{said}'" if " " in said else f"--columns {said}"
     given = f"workload.{stream}.options.{remedy.option}={remedy.value}"

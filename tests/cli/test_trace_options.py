@@ -81,3 +81,63 @@ def test_how_a_trace_is_read_needs_a_trace(hetserve: Hetserve, small: Path, opti
         result = hetserve(command[0], small, *command[1:], *option)
         assert result.exit_code == 2
         assert "--reader, --columns and --head say how --trace is read" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "messages"),
+    [
+        (
+            "when,n_in,n_out\n0,1,2\n",
+            (),
+            ["): csv with --columns arrival_s=when,prompt_tokens=n_in,output_tokens=n_out"],
+        ),
+        (
+            "when,n_in,n_out\n0,1,2\n",
+            ("--columns", "prompt_tokens=n_in,output_tokens=n_out"),
+            ["name their column (--columns prompt_tokens=n_in,output_tokens=n_out,arrival_s=when; there are"],
+        ),
+        (
+            "when,prompt_tokens,output_tokens\n0,1,2\n",
+            ("--columns", "when=arrival_s"),
+            ["columns: there is no 'when': turn it round: arrival_s=when"],
+        ),
+        (
+            "arrival_s,prompt_tokens,n_out\n0,1,2\n",
+            ("--reader", "csv"),
+            ["output_tokens: column is missing", "name the file's columns: --columns output_tokens=n_out"],
+        ),
+        (
+            "arrival_s,prompt_tokens,output_tokens,status\n0,1,2,ok\n1,1,0,late\n",
+            (),
+            ["row 0 is line 2 of the file", "row 1: '0'", "can be left out: --columns error=status"],
+        ),
+        (
+            "arrival_s,prompt_tokens,output_tokens\n0,1,2\n1,1,0\n",
+            (),
+            ["row 1: '0'", "can be left out: --set workload.chat.options.drop_failed=true"],
+        ),
+        (
+            "arrival_s,prompt_tokens,output_tokens,status\n0,1,2,klaar\n",
+            ("--columns", "error=status"),
+            ["'status' says 'klaar' (1 row)", "as in --set 'workload.chat.options.ok_values=[\"klaar\"]'"],
+        ),
+    ],
+)
+def test_what_helps_is_said_as_it_is_typed(
+    hetserve: Hetserve, small: Path, text: str, arguments: tuple[str, ...], messages: list[str]
+) -> None:
+    Path("mine.csv").write_text(text)
+    result = hetserve("plan", small, "--trace", "mine.csv", *arguments)
+    assert result.exit_code == 2
+    for message in messages:
+        assert message in result.stderr
+
+
+def test_what_is_said_to_help_helps(hetserve: Hetserve, small: Path) -> None:
+    rows = "".join(f"{i},500,20,klaar\n" for i in range(20))
+    Path("mine.csv").write_text(f"arrival_s,prompt_tokens,output_tokens,status\n{rows}20,500,0,weg\n")
+    run = ("run", small, "--trace", "mine.csv")
+    assert hetserve(*run, "--set", "workload.chat.options.drop_failed=true", "--out", "a").exit_code == 0
+    words = ("--set", 'workload.chat.options.ok_values=["klaar"]')
+    result = hetserve(*run, "--columns", "error=status", *words, "--out", "b")
+    assert "Requests: 20 requests, 20 completed" in result.stdout
