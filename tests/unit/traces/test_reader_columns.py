@@ -145,9 +145,9 @@ def test_words_of_success_are_known(tmp_path: Path, word: str) -> None:
 
 def test_words_that_nobody_knows_are_asked_about(tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER},status\n0,1,2,klaar\n1,3,4,weg\n2,5,6,Klaar\n3,5,6,klaar\n4,1,1,failed\n")
-    said = r"'status' says 'klaar' \(2 rows\), 'Klaar' \(1 row\), 'weg' \(1 row\): .* not known; .* ok_values: \[\"klaar\"\]"
-    with pytest.raises(TraceError, match=said):
+    with pytest.raises(TraceError, match=r"'klaar' \(2 rows\), 'Klaar' \(1 row\), 'weg' \(1 row\): ") as said:
         read_csv(path, columns={"error": "status"})
+    assert 'name the words that mean success, as in ok_values: ["klaar"]' in str(said.value)
     assert lengths(read_csv(path, columns={"error": "status"}, ok_values=["klaar"])) == [(1, 2), (5, 6), (5, 6)]
     assert lengths(read_csv(path, columns={"error": "status"}, head=1, ok_values=["klaar"])) == [(1, 2)]
     assert len(read_csv(path, columns={"error": "status"}, drop_failed=False)) == 5
@@ -168,7 +168,5 @@ def test_columns_the_wrong_way_round(tmp_path: Path) -> None:
 
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, "arrival_s,n_in,generated\n0,1,2\n")
-    with pytest.raises(
-        TraceError, match=r"name the file's columns: columns: \{prompt_tokens: n_in, output_tokens: gen"
-    ):
+    with pytest.raises(TraceError, match=r"columns: \{prompt_tokens: n_in, output_tokens: generated\}"):
         read_csv(path)
