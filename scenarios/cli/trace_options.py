@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from scenarios.cli.options import Command
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
@@ -21,18 +22,27 @@ PERIODS = ("horizon_s", "warmup_s", "cooldown_s")
 """Fields of `sim` that were chosen for a scenario's own requests: those of a trace take other times."""
 
 
-def trace_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The four options; the command gets what they mean as changes in `sets`."""
-    options = (
-        click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-                     help="Serve these requests, all of them, instead of the scenario's: sim.horizon_s, warmup_s and "
-                     "cooldown_s are not kept, unless --set gives them."),
-        click.option("--reader", metavar="NAME",
-                     help="How to read --trace, by default found from the file; see: hetserve list readers."),
-        click.option("--columns", metavar="OURS=THEIRS,...",
-                     help="Columns of --trace, e.g. prompt_tokens=n_in; nothing behind = leaves one out."),
-        click.option("--head", type=click.IntRange(min=1), metavar="N", help="Only the first N requests of --trace."),
-    )  # fmt: skip
+_OPTIONS = (
+    click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+                 help="Serve these requests, all of them, instead of the scenario's: sim.horizon_s, warmup_s and "
+                 "cooldown_s are not kept, unless --set gives them."),
+    click.option("--reader", metavar="NAME",
+                 help="How to read --trace, by default found from the file; see: hetserve list readers."),
+    click.option("--columns", metavar="OURS=THEIRS,...",
+                 help="Columns of --trace, e.g. prompt_tokens=n_in; nothing behind = leaves one out."),
+    click.option("--head", type=click.IntRange(min=1), metavar="N", help="Only the first N requests of --trace."),
+)  # fmt: skip
+
+
+def trace_parameters(command: Command) -> Command:
+    """Add the four options: `trace`, `reader`, `columns` and `head`, as `sets_with_trace` takes them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def trace_options(command: Command) -> Command:
+    """Add the four options to a command about one scenario; it gets what they mean as changes in `sets`."""
 
     @functools.wraps(command)
     def with_trace(
@@ -43,10 +53,7 @@ def trace_options(command: Callable[..., None]) -> Callable[..., None]:
         with remedies_as_typed(file, scenario, sets, trace, columns):
             command(*args, file=file, scenario=scenario, sets=changes, **others)
 
-    wrapped: Callable[..., None] = with_trace
-    for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped
+    return trace_parameters(with_trace)
 
 
 def sets_with_trace(
@@ -114,7 +121,8 @@ def _typed(remedy: Remedy, stream: str, columns: str | None) -> str:
             return pairs[0]
         said = ",".join(pairs if columns is None else [columns, *pairs])
         return f"--columns '{said}'" if " " in said else f"--columns {said}"
-    given = f"workload.{stream}.options.{remedy.option}={remedy.value}"
+    place = "arrivals" if remedy.option == "arrivals" else f"options.{remedy.option}"
+    given = f"workload.{stream}.{place}={remedy.value}"
     return f"--set '{given}'" if set(given) & set(" []{}") else f"--set {given}"
 
 

@@ -97,6 +97,11 @@ def test_how_a_trace_is_read_needs_a_trace(hetserve: Hetserve, small: Path, opti
             ["name their column (--columns prompt_tokens=n_in,output_tokens=n_out,arrival_s=when; there are"],
         ),
         (
+            "num_prefill_tokens,num_decode_tokens\n7,2\n",
+            (),
+            [": no times of arrival: give", "as --set 'workload.chat.arrivals={kind: poisson, rate_rps: 5}'"],
+        ),
+        (
             "when,prompt_tokens,output_tokens\n0,1,2\n",
             ("--columns", "when=arrival_s"),
             ["columns: there is no 'when': turn it round: arrival_s=when"],

@@ -220,12 +220,12 @@ def _arrivals(
         drawn = reading.arrivals.sample(len(frame), generator(reading.seed, ARRIVALS_STREAM))
         return pl.Series("arrival_s", drawn), [f"arrivals are drawn: {reading.arrivals}"], None, ""
     if "arrival_s" not in frame.columns:
-        remedy = name_columns(["arrival_s"], table.names())
-        msg = (
-            f"{table.path}: no times of arrival: name their column ({remedy}; there are: "
-            f"{', '.join(table.names()[:20])}), or give an arrival process (arrivals)"
-        )
-        raise TraceError(msg, [remedy])
+        naming = name_columns(["arrival_s"], table.names())
+        drawing = Remedy("arrivals", "{kind: poisson, rate_rps: 5}")
+        there = ", ".join(table.names()[:20])
+        name_it = f"name their column ({naming}; there are: {there}), or " if layout.finds_ours else ""
+        msg = f"{table.path}: no times of arrival: {name_it}give an arrival process, as {drawing}"
+        raise TraceError(msg, [naming, drawing])
     clock = Clock(reading.time_unit, layout.time_unit or _named_unit(name), reading.time_zone)
     try:
         times = read_times(frame["arrival_s"], frame[ROW], clock)
