@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 GROUP = "hetserve.planners"
 
+_OF_ONES_OWN = (
+    f"one of your own is found once an installed package names it under the entry point group {GROUP!r}: "
+    "docs/howto/write-a-planner.md"
+)
+
 BUILT_IN: Mapping[str, str] = {
     "adaptive_greedy": "planners.rivals.adaptive_greedy:AdaptiveGreedyPlanner",
     "coral": "planners.rivals.coral:CoralPlanner",
@@ -78,7 +83,9 @@ def get_planner(name: str, options: Mapping[str, Any] | None = None) -> Planner:
     base, colon, argument = name.partition(":")
     names = planner_names()
     if base not in names:
-        msg = f"unknown planner {base!r}: {_nearest(base, names)}"
+        hint = _nearest(base, names)
+        own = "" if hint.startswith("did you mean") else f"; {_OF_ONES_OWN}"
+        msg = f"unknown planner {base!r}: {hint}{own}"
         raise UnknownPlannerError(msg)
     planner = _load(base)
     chosen = dict(options or {})

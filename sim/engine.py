@@ -119,12 +119,14 @@ def simulate(
         observer=observer,
     )
     _check(setting, first_arrival_s(trace), n_jobs)
+    n_in_trace = len(trace)
     if horizon_s is not None:
         trace = trace.slice(0.0, horizon_s)
     if prefix_caching is not False:
         prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
         setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
-    return _Simulation(setting, trace, progress).run(n_jobs)
+    result = _Simulation(setting, trace, progress).run(n_jobs)
+    return replace(result, manifest=result.manifest | {"n_trace_requests": n_in_trace})
 
 
 def _segment_tokens(trace: Trace, stated: int | None) -> int:

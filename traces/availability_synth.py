@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from traces.availability import AvailabilityTimeline
-from traces.errors import TraceError
+from traces.errors import TraceError, nearest
 from traces.synth import DAY_S, generator
 
 MARKOV_STREAM = 111  # numbers of the random streams; 100 to 199 are this package's
@@ -55,8 +55,11 @@ def scheduled_drops(
             raise TraceError(msg)
         reached_s = stop_s
         for gpu, share in shares.items():
-            if gpu not in counts or not 0 <= share <= 1:
-                msg = f"drop of {share} of {gpu!r}: the share must be from 0 to 1, of one of {', '.join(counts)}"
+            if gpu not in counts:
+                msg = f"drop from {start_s} to {stop_s} s: unknown GPU type {gpu!r}: {nearest(gpu, counts)}"
+                raise TraceError(msg)
+            if not 0 <= share <= 1:
+                msg = f"drop of {share} of {gpu!r}: the share must be from 0 to 1"
                 raise TraceError(msg)
             steps[gpu] += [(start_s, math.floor(counts[gpu] * (1 - share))), (stop_s, counts[gpu])]
     return _timeline(steps, "scheduled drops", end_s, options)

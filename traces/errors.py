@@ -3,11 +3,54 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """An option of a reader that would help.
+
+    >>> str(Remedy("time_unit", "ms")), str(Remedy("columns", columns={"arrival_s": "sent"}))
+    ('time_unit: ms', 'columns: {arrival_s: sent}')
+    >>> str(Remedy("column", columns={"arrival_s": "sent"}))
+    'arrival_s: sent'
+
+    Attributes:
+        option: Name of the option.
+        value: Its value, as in YAML; empty for columns.
+        columns: For `columns`: our name of a column -> the file's, or `...` where it is not known. Of an option
+            `column`, that one pair is all that is said.
+    """
+
+    option: str
+    value: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        pairs = ", ".join(f"{ours}: {theirs}" for ours, theirs in self.columns.items())
+        if self.option == "column":
+            return pairs
+        return f"{self.option}: {self.value or f'{{{pairs}}}'}"
 
 
 class TraceError(ValueError):
-    """An expected mistake in a trace or its description; the message says where, what and what is allowed."""
+    """An expected mistake in a trace or its description; the message says where, what and what is allowed.
+
+    Attributes:
+        remedies: Options that the message names, each in the words of `str(remedy)`.
+    """
+
+    def __init__(self, message: str = "", remedies: Iterable[Remedy] = ()) -> None:
+        super().__init__(message)
+        self.remedies = tuple(remedies)
+
+    def said(self, spell: Callable[[Remedy], str]) -> str:
+        """The message with its remedies in other words, such as those of a command line."""
+        message = str(self)
+        for remedy in self.remedies:
+            message = message.replace(str(remedy), spell(remedy))
+        return message
 
 
 _MOST_LISTED = 30  # names, in an error message

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from traces.errors import TraceError, nearest
+from traces.errors import Remedy, TraceError, nearest
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,9 @@ class Origin:
         others: Names of columns that the file has besides those of the frame.
         hints: Column -> what can be done about a problem with it.
         found: Problems that are known already.
+        advice: What can be done about missing columns.
+        remedies: Options that hints and problems name.
+        counting: How rows are counted.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +89,9 @@ class Origin:
     others: Collection[str] = ()
     hints: Mapping[str, str] = field(default_factory=dict)
     found: Sequence[str] = ()
+    advice: str = ""
+    remedies: Sequence[Remedy] = ()
+    counting: str = "rows are counted from 0, after any header"
 
     def locate(self, column: str, problem: str) -> str:
         """A problem with the names of its column, and what can be done about it."""
@@ -153,8 +159,9 @@ def validate_requests(
             problems.append(origin.locate(column.name, problem))
         columns.append(converted)
     if problems:
-        head = f"{where}: not a valid request table (rows are counted from 0, after any header)"
-        raise TraceError("\n  ".join([head, *problems]))
+        head = f"{where}: not a valid request table ({origin.counting})"
+        advice = [origin.advice] if origin.advice else []
+        raise TraceError("\n  ".join([head, *problems, *advice]), origin.remedies)
     return pl.DataFrame(columns).sort("arrival_s", "request_id")
 
 

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from planners.errors import PlannerError
 from planners.fleets.assignment import best_assignment, value_of
 from planners.fleets.check import broken_limits
 from planners.fleets.exact import cheapest_fleet
@@ -101,6 +102,9 @@ def fill(problem: PlanningProblem, rule: RentingRule) -> tuple[tuple[int, ...], 
     Returns:
         Replicas of each candidate, and what to tell the user; None if nothing is demanded, if no fleet can serve
         everything, or for `cost` if neither start leads to a fleet that carries the rates.
+
+    Raises:
+        PlannerError: The rule chose a candidate that does not fit.
     """
     if problem.is_empty:
         return None
@@ -118,6 +122,7 @@ def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -
     filling = Filling(problem, start)
     fleets = [tuple(start)]
     while (c := rule(filling)) is not None:
+        _check_fits(filling, c)
         filling.rent(c)
         fleets.append(tuple(filling.counts))
     if not _serves(problem, fleets[-1]):
@@ -125,6 +130,21 @@ def _filled(problem: PlanningProblem, rule: RentingRule, start: Sequence[int]) -
     if problem.objective is not Objective.COST:
         return fleets[-1]
     return fleets[bisect_left(fleets, True, key=lambda fleet: _serves(problem, fleet))]
+
+
+def _check_fits(filling: Filling, c: int) -> None:
+    """Make sure that a rule chose a candidate that fits: with one that does not, renting would never end."""
+    n_candidates = len(filling.counts)
+    if not 0 <= c < n_candidates:
+        msg = f"the renting rule chose candidate {c}; there are candidates 0 to {n_candidates - 1}"
+        raise PlannerError(msg)
+    if not filling.fits(c):
+        name = filling.problem.candidates[c].name
+        msg = (
+            f"the renting rule chose {name!r}, which does not fit beside what is rented: budget, GPUs or another limit "
+            "are used up; a rule returns only candidates for which filling.fits(c) is true, or None"
+        )
+        raise PlannerError(msg)
 
 
 def _serves(problem: PlanningProblem, counts: Sequence[int]) -> bool:

@@ -13,6 +13,7 @@ from planners.questions.explanation import Explanation
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import json_option, planner_option, progress_option, seed_option
 from scenarios.cli.printing import print_json, print_tables
+from scenarios.cli.trace_options import trace_options
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.report import explain as report
@@ -26,6 +27,7 @@ from scenarios.study.explain import plan_as_printed, plan_of, prepare_wide, read
 @click.argument("file", metavar="PLAN|FILE")
 @click.option("--scenario", metavar="NAME", help="One of the file's scenarios (lists of overrides).")
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
+@trace_options
 @planner_option
 @seed_option
 @click.option("--configuration", "names", metavar="NAME", multiple=True,
@@ -64,6 +66,7 @@ def explain(
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = prepare_wide(loaded, seed)
+        job.say_notes(bar)
         if kept is None:
             plan = plan_as_printed(loaded, seed, choice, job.problem)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,15 +27,21 @@ from traces import nearest
 @click.option("--template", default="quickstart", show_default=True, help="A scenario of the library.")
 @force_option
 def new(directory: Path, template: str, force: bool) -> None:
-    """Write a scenario to DIR, ready to run and to be changed."""
+    """Write a scenario to DIR, ready to run and to be changed, named after its folder."""
     if template not in library_names():
         msg = f"unknown template {template!r}: {nearest(template, library_names())}"
         raise RunError(msg)
     path = directory / "scenario.yaml"
     check_can_write(path, force=force)
     with writing(path):
-        path.write_text(library_text(template))
+        path.write_text(_named(library_text(template), directory))
     click.echo(f"{path}\nNext: hetserve compare {path}")
+
+
+def _named(text: str, directory: Path) -> str:
+    """A scenario file with the name of its folder, as far as that can be a name."""
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", directory.resolve().name).lstrip(".+-")
+    return re.sub(r"^name: .*$", f"name: {name}", text, count=1, flags=re.MULTILINE) if name else text
 
 
 @click.command()

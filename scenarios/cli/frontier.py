@@ -21,6 +21,7 @@ from scenarios.cli.options import (
     writing,
 )
 from scenarios.cli.printing import print_json, print_tables
+from scenarios.cli.trace_options import trace_options
 from scenarios.file.load import load
 from scenarios.report import frontier as report
 from scenarios.report.plotting import check_can_plot
@@ -63,6 +64,7 @@ def _budgets(ctx: click.Context, param: click.Parameter, text: str) -> tuple[flo
 
 @click.command()
 @scenario_options
+@trace_options
 @click.option("--budget", "budgets", metavar="START:STOP:STEP", required=True, callback=_budgets,
               help="Budgets in $/h, as in 10:100:10.")  # fmt: skip
 @click.option("--planner", "names", metavar="NAME", multiple=True,
@@ -96,6 +98,7 @@ def frontier(
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = prepare_for_budget(loaded, loaded.scenario.seeds[0] if seed is None else seed, budgets[-1])
+        job.say_notes(bar)
         planners = {choice.label: get_planner(choice.name, choice.options) for choice in choices}
         points = plan_frontier(job.problem, planners, budgets, lambda what: bar.stage(f"planning: {what}"))
     _report_frontier(points, job, csv_file, plot_file, as_json=as_json)

@@ -45,7 +45,10 @@ COMMANDS = {
         "Say what each planner gets for different budgets, without a simulation.",
     ),
     "list": ("scenarios.cli.files:list_", "List what can be named in a scenario."),
-    "new": ("scenarios.cli.files:new", "Write a scenario to DIR, ready to run and to be changed."),
+    "new": (
+        "scenarios.cli.files:new",
+        "Write a scenario to DIR, ready to run and to be changed, named after its folder.",
+    ),
     "plan": ("scenarios.cli.run:plan", "Say what to rent and which requests to send where, without a simulation."),
     "plot": (
         "scenarios.cli.plot:plot",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,12 +26,14 @@ from scenarios.cli.options import (
     writing,
 )
 from scenarios.cli.printing import print_json, print_tables, reasons_of, report
-from scenarios.errors import RunError
+from scenarios.cli.trace_options import trace_options
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.report.progress import ProgressBar
+from scenarios.report.served import events_of, requests_line
 from scenarios.report.tables import plan_tables
+from scenarios.runs.directory import read_result
 from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
@@ -74,6 +75,7 @@ def _unused(directory: Path) -> Path:
 
 @click.command()
 @scenario_options
+@trace_options
 @planner_option
 @seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -126,15 +128,10 @@ def plan(
 
 @click.command()
 @scenario_options
+@trace_options
 @planner_option
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Serve these requests instead of the scenario's.")  # fmt: skip
-@click.option("--reader", metavar="NAME",
-              help="How to read --trace, by default found from the file; see: hetserve list readers.")  # fmt: skip
-@click.option("--columns", metavar="OURS=THEIRS,...",
-              help="Columns of --trace, e.g. prompt_tokens=n_in; nothing behind = leaves one out.")  # fmt: skip
 @seed_option
 @out_option
 @force_option
@@ -143,40 +140,40 @@ def plan(
 @progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
-    trace: Path | None, reader: str | None, columns: str | None, seed: int | None, out: Path, jobs: int,
-    force: bool, as_json: bool, progress: bool | None,
+    seed: int | None, out: Path, jobs: int, force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
-    if trace is None and (reader is not None or columns is not None):
-        msg = "--reader and --columns say how --trace is read"
-        raise click.UsageError(msg)
     if planner is not None and plan_file is not None:
         msg = "--planner and --plan exclude each other"
         raise click.UsageError(msg)
-    if trace is not None:
-        others = [change for change in sets if not change.startswith("workload.")]
-        sets = [*_stream_from(load(file, scenario, others), trace, reader or "auto", columns), *sets]
     loaded = load(file, scenario, sets)
     if plan_file is not None:
         rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
     else:
         rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
-    report(rows, None, "json" if as_json else "table")
+    report(rows, None, "json" if as_json else "table", _directories(rows))
     if not as_json:
         for row in rows:
-            counts = {name[2:]: value for name, value in row.metrics.items() if name in _STATUS_COUNTS and value}
-            said = [f"{n:,} {'request' if (name, n) == ('requests', 1) else name}" for name, n in counts.items()]
-            nobody = "none arrived between sim.warmup_s after the first arrival and sim.cooldown_s before the last"
-            click.echo(f"Requests: {', '.join(said) or nobody}")
-            for reason in reasons_of(row):
-                click.echo(f"          {reason}")
+            _say_what_was_served(row)
         click.echo(f"Results:  {out}")
 
 
-_STATUS_COUNTS = ("n_requests", "n_completed", "n_rejected", "n_dropped", "n_unfinished")
+def _directories(rows: Sequence[Row]) -> list[Path]:
+    return [row.directory for row in rows if row.directory is not None]
+
+
+def _say_what_was_served(row: Row) -> None:
+    if row.directory is None:
+        return
+    result = read_result(row.directory)
+    click.echo(f"Requests: {requests_line(row, result)}")
+    for line in reasons_of(row):
+        click.echo(f"          {line}")
+    for line in events_of(result):
+        click.echo(f"Market:   {line}")
 
 
 def _run(
@@ -212,30 +209,5 @@ def _replay(
         deployment, plan_data = job.read_plan(plan_file)
         bar.stage("simulating the given fleet", job.n_requests)
         result = job.simulate(choice.label, deployment, plan_data, bar.progress, n_jobs=jobs)
-        job.save(Served(result, (Scheduled(0.0, plan_data, deployment),)), out, force=force)
-    return Row.from_result(result)
-
-
-def _stream_from(loaded: LoadedScenario, trace: Path, reader: str, columns: str | None) -> list[str]:
-    """Replace the only stream of a scenario by a trace."""
-    streams = loaded.scenario.workload
-    if len(streams) != 1:
-        msg = f"--trace replaces the only stream of a scenario; {loaded.label} has {len(streams)}: use --set"
-        raise RunError(msg)
-    ((name, stream),) = streams.items()
-    value: dict[str, object] = {"kind": "trace", "model": stream.model, "path": str(trace.resolve()), "reader": reader}
-    if columns is not None:
-        value["options"] = {"columns": _columns(columns)}
-    return [f"workload.{name}={json.dumps(value)}"]
-
-
-def _columns(text: str) -> dict[str, str | None]:
-    """Our name of a column -> the file's, or None to leave it out."""
-    columns: dict[str, str | None] = {}
-    for part in text.split(","):
-        ours, is_given, theirs = part.partition("=")
-        if not is_given or not ours.strip():
-            msg = f"{part!r} is not OURS=THEIRS, as prompt_tokens=n_in"
-            raise click.BadParameter(msg, param_hint="--columns")
-        columns[ours.strip()] = theirs.strip() or None
-    return columns
+        directory = job.save(Served(result, (Scheduled(0.0, plan_data, deployment),)), out, force=force)
+    return Row.from_result(result, directory)

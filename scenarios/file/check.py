@@ -10,6 +10,7 @@ from scenarios.file.catalog import make_catalog
 from scenarios.file.schema import (
     AiconfiguratorTimes,
     CompactTimes,
+    DropsTimeline,
     FileTimeline,
     GivenCapacity,
     Grid,
@@ -19,6 +20,7 @@ from scenarios.file.schema import (
     StepsTimeline,
     Synthetic,
     TableTimes,
+    Timeline,
     TraceFile,
     TypeLengths,
 )
@@ -77,13 +79,12 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     if isinstance(given, FileTimeline) and not (folder / given.path).is_file():
         yield (*path, "path"), f"no such file: {folder / given.path}"
         return
-    for index, step in enumerate(given.changes if isinstance(given, StepsTimeline) else ()):
-        for field in ("gpus", "usd_per_h"):
-            for gpu in getattr(step, field):
-                if gpu not in scenario.cluster.gpus:
-                    hint = nearest(gpu, scenario.cluster.gpus)
-                    yield (*path, "changes", index, field, gpu), f"unknown GPU type {gpu!r}: {hint}"
-                    return
+    named = _gpus_named(given)
+    unknown = [(field, gpu) for field, gpu in named if gpu not in scenario.cluster.gpus]
+    for field, gpu in unknown:
+        yield (*path, *field, gpu), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+    if unknown:
+        return
     try:
         make_timeline(scenario, folder)
     except TraceError as error:
@@ -93,6 +94,21 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
             if choice.policy != "static":
                 message = f"{choice.policy!r} needs cluster.availability, perhaps of the kind 'constant'"
                 yield ("planners", index, "policy"), message
+
+
+def _gpus_named(given: Timeline | None) -> list[Finding]:
+    """The GPU types that a timeline names step by step or drop by drop, each after the field below it."""
+    match given:
+        case StepsTimeline():
+            return [
+                (("changes", index, field), gpu)
+                for index, step in enumerate(given.changes)
+                for field, named in (("gpus", step.gpus), ("usd_per_h", step.usd_per_h))
+                for gpu in named
+            ]
+        case DropsTimeline():
+            return [(("drops", i, "share"), gpu) for i, drop in enumerate(given.drops) for gpu in drop.share]
+    return []
 
 
 def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:

@@ -14,8 +14,9 @@ from scenarios.errors import Problem, ScenarioError
 from scenarios.file.check import check_references
 from scenarios.file.library import library_names, library_text, suite_names
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.messages import by_line, dotted, is_below, located, mend
+from scenarios.file.messages import by_line, dotted, is_below, located, mend, without_start
 from scenarios.file.overrides import (
+    OF_FILES,
     Patch,
     apply_patch,
     field_path,
@@ -69,6 +70,8 @@ def load(source: str, scenario: str | None = None, sets: Sequence[str] = ()) -> 
     document, folder = read_document(source)
     patches, problems = patches_of(document, scenario)
     set_patches, set_problems = parse_sets(sets, document.data)
+    if any(problem.field in OF_FILES for problem in set_problems):
+        problems = [problem for problem in problems if problem.field != "scenarios"]  # one that --set was to add
     return _load(document, folder, scenario, [*patches, *set_patches], [*problems, *set_problems])
 
 
@@ -133,7 +136,7 @@ def _checked(
         details = error.errors()
         # A list whose items are wrong has too few of them for pydantic.
         short = [d for d in details if d["type"] == "too_short" and any(is_below(o["loc"], d["loc"]) for o in details)]
-        found = [located(detail, data, where) for detail in details if detail not in short]
+        found = [located(detail, data, where) for detail in details if detail not in [*short, *without_start(details)]]
         problems += [*found, *_problems_of_the_rest(data, details, folder, where)]
         raise ScenarioError(by_line(problems)) from None
     problems += [Problem(where(path), dotted(path), message) for path, message in check_references(scenario, folder)]
@@ -160,7 +163,9 @@ def _problems_of_the_rest(
             Problem(where(path), dotted(path), message)
             for path, message in found
             # What is said of what was taken out is our own doing.
-            if not any(repr(lost[-1]) in message or lost[: len(path)] == path for lost in gone)
+            if not any(
+                repr(lost[-1]) in message or dotted(lost) in message or lost[: len(path)] == path for lost in gone
+            )
         ]
     return []
 

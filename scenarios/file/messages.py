@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from scenarios.errors import Problem
 from scenarios.file.schema import Scenario
+from scenarios.file.schema.moment import NO_START
 from scenarios.file.yaml_lines import FieldPath
 from traces.errors import nearest
 
@@ -113,6 +114,14 @@ def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
         elif isinstance(data, list) and isinstance(key, int) and key < len(data):
             data = data[key]
     return tuple(path), siblings
+
+
+def without_start(details: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of pydantic's problems, clock times that only lack a `start` because the one that is there is wrong itself."""
+    details = list(details)
+    if not any(detail["loc"] == ("start",) for detail in details):
+        return []
+    return [detail for detail in details if NO_START in detail["msg"]]
 
 
 def is_below(location: FieldPath, other: FieldPath) -> bool:

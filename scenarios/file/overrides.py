@@ -137,6 +137,15 @@ def overlap(a: FieldPath, b: FieldPath) -> bool:
     return a[:n] == b[:n]
 
 
+OF_FILES = ("matrix", "scenarios")
+"""Keys that say which scenarios a file has: they are read before `--set` changes one of them."""
+
+_ONLY_IN_FILES = (
+    "which scenarios there are is read from the file, --set then changes each of them: write it there "
+    "(hetserve new DIR copies one of the library), or run once for each with the fields of its overrides as --set"
+)
+
+
 def parse_sets(sets: Sequence[str], data: Any) -> tuple[list[Patch], list[Problem]]:
     """The patches of `path=value` for some data, and what cannot be read as that."""
     patches, problems = [], []
@@ -151,7 +160,11 @@ def parse_sets(sets: Sequence[str], data: Any) -> tuple[list[Patch], list[Proble
                 Problem(f"--set {text}", "", "write path=value, the value in YAML: --set sim.horizon_s=600")
             )
             continue
-        patches.append(Patch(field_path(path, data), parsed, f"--set {text}"))
+        patch = Patch(field_path(path, data), parsed, f"--set {text}")
+        if patch.path[0] in OF_FILES:
+            problems.append(Problem(patch.where, str(patch.path[0]), _ONLY_IN_FILES))
+        else:
+            patches.append(patch)
     return patches, problems
 
 

@@ -103,7 +103,7 @@ def test_two_overrides_of_one_field(hetserve: Hetserve, small: Path) -> None:
         (["--set", "sim.router=round_robbin"], "did you mean 'round_robin'"),
         (["--planner", "mlp"], "did you mean 'milp'"),
         (["--planner", "milp", "--planner", "greedy"], "one planner plans here, not milp, greedy"),
-        (["--reader", "csv"], "--reader and --columns say how --trace is read"),
+        (["--reader", "csv"], "--reader, --columns and --head say how --trace is read"),
         (["--trace", "x.csv", "--columns", "a"], "'a' is not OURS=THEIRS, as prompt_tokens=n_in"),
         (["--trace", "x.csv", "--reader", "csv"], "no such file"),
         (["--trace", "small.yaml", "--reader", "cvs"], "did you mean 'csv'"),
@@ -115,6 +115,42 @@ def test_mistakes_on_the_command_line(hetserve: Hetserve, small: Path, arguments
     assert result.exit_code == 2
     assert message in result.stderr
     assert not Path("runs").exists()
+
+
+DROPS = (
+    "{{kind: scheduled_drops, notice_s: 1, boot_s: 1, drops: [{{start_s: {start}, stop_s: {stop}, share: {share}}}]}}"
+)
+
+
+@pytest.mark.parametrize("key", ["matrix={m: [poor, bursty]}", "matrix.m=[poor, bursty]", "scenarios.x=[poor]"])
+def test_which_scenarios_there_are_is_not_set(hetserve: Hetserve, small: Path, key: str) -> None:
+    for command in ("compare", "run", "batch"):
+        scenario = ("--scenario", "x") if key.startswith("scenarios") else ()
+        result = hetserve(command, small, "--set", key, *scenario)
+        assert result.exit_code == 2
+        assert "which scenarios there are is read from the file" in result.stderr
+        assert "unknown scenario" not in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_a_drop_of_an_unknown_gpu_is_not_blamed_on_its_share(hetserve: Hetserve, small: Path) -> None:
+    drops = DROPS.format(start=1, stop=2, share="{H100: 1.0}")
+    result = hetserve("plan", small, "--set", f"cluster.availability={drops}")
+    assert result.exit_code == 2
+    said = "cluster.availability.drops.0.share.H100: unknown GPU type 'H100': did you mean 'H100-SXM'?"
+    assert said in result.stderr
+    assert "must be from 0 to 1" not in result.stderr
+
+
+def test_clock_times_without_a_start_are_all_that_is_wrong(hetserve: Hetserve, small: Path) -> None:
+    drops = DROPS.format(start="'14:00'", stop="'15:00'", share="{H100-SXM: 1}")
+    planners = "planners=[milp, {name: milp, policy: replan}, {name: milp, policy: oracle}]"
+    sets = ("--set", f"cluster.availability={drops}", "--set", planners)
+    lines = hetserve("plan", small, *sets).stderr.splitlines()
+    assert [("start_s: 14:00 is a clock time" in lines[0]), ("stop_s: 15:00 is a clock time" in lines[1])] == [True] * 2
+    assert len(lines) == 2
+    (only,) = hetserve("plan", small, *sets, "--set", "start='2026-03-01T09:00'").stderr.splitlines()
+    assert "start: must name its zone" in only
 
 
 def test_unknown_file_names_the_nearest_of_the_library(hetserve: Hetserve) -> None:

@@ -245,3 +245,12 @@ def test_runs_of_another_format_say_so(hetserve: Hetserve, small: Path) -> None:
         result = hetserve(*command)
         assert result.exit_code == 2
         assert f"was kept in format 1 by hetserve 0.0.1; this one reads format {kept['format']}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("buyer", "buyer"), ("deep/our fleet", "our_fleet"), ("...", "quickstart")]
+)
+def test_a_new_scenario_is_called_as_its_folder(hetserve: Hetserve, folder: str, name: str) -> None:
+    assert hetserve("new", folder).exit_code == 0
+    assert f"\nname: {name}\n" in Path(folder, "scenario.yaml").read_text()
+    assert hetserve("validate", f"{folder}/scenario.yaml").exit_code == 0

@@ -133,7 +133,7 @@ def test_tables_in_a_pipe_are_as_wide_as_columns_says(
     [
         (("plan", "--force"), "--force replaces the FILE of --write-lp, which is not given"),
         (("frontier", "--budget", "3:4:1", "--force"), "--force replaces files of --csv and --plot"),
-        (("run", "--columns", "a=b"), "--reader and --columns say how --trace is read"),
+        (("run", "--columns", "a=b"), "--reader, --columns and --head say how --trace is read"),
     ],
 )
 def test_options_that_need_others_are_refused_without_them(

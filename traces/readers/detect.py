@@ -10,6 +10,7 @@ from typing import Any
 from traces.errors import TraceError
 from traces.readers.files import SEPARATORS as CSV_SEPARATORS
 from traces.readers.files import PathLike, beginning, open_parquet, read_json, split_line
+from traces.readers.naming import name_columns
 from traces.readers.times import ZONE
 
 PARQUET = "PAR1"
@@ -82,11 +83,10 @@ def detect(path: PathLike) -> str:
         likely = ["guidellm_replay (seconds)", "mooncake (milliseconds)"]
     plain = {"csv": "csv", "json": "jsonl or json", "parquet": "parquet"}[kind]
     guess = f"likely: {', '.join(likely)}; or " if likely else ""
-    msg = (
-        f"{path}: the reader cannot be told from its columns ({', '.join(list(names)[:12])}): {guess}{plain} with "
-        "columns: {arrival_s: ..., prompt_tokens: ..., output_tokens: ...}"
-    )
-    raise TraceError(msg)
+    remedy = name_columns(("arrival_s", "prompt_tokens", "output_tokens"), list(names))
+    shown = ", ".join(list(names)[:12])
+    msg = f"{path}: the reader cannot be told from its columns ({shown}): {guess}{plain} with {remedy}"
+    raise TraceError(msg, [remedy])
 
 
 def plain_reader(path: PathLike) -> str:

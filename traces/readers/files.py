@@ -43,7 +43,7 @@ class Table:
     scan: pl.LazyFrame
     schema: Mapping[str, pl.DataType]
     has_decimal_commas: bool = False
-    kind: Literal["CSV", "JSON lines", "Parquet"] = "CSV"
+    kind: Literal["CSV", "JSON", "JSON lines", "Parquet"] = "CSV"
 
     @classmethod
     def from_records(cls, path: PathLike, records: Sequence[Mapping[str, Any]]) -> Table:
@@ -64,7 +64,7 @@ class Table:
                 msg = f"{path}: {name!r} holds values that are no column: {str(error).splitlines()[0]}"
                 raise TraceError(msg) from None
         frame = pl.DataFrame(columns)
-        return cls(path, frame.lazy(), frame.schema)
+        return cls(path, frame.lazy(), frame.schema, kind="JSON")
 
     def column(self, name: str) -> pl.Expr | None:
         """A column by its name or path, as `usage.completion_tokens` or `choices.0.tokens`; None if there is none."""

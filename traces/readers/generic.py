@@ -7,6 +7,7 @@ from typing import Any
 
 from traces.errors import TraceError, nearest
 from traces.readers.files import PathLike, Table, open_csv, open_jsonl, open_parquet, read_json
+from traces.readers.outcomes import holds_messages
 from traces.readers.reading import Layout, Reading
 from traces.readers.table import make_trace
 from traces.trace import Trace
@@ -23,8 +24,9 @@ def read_csv(path: PathLike, *, columns: Columns | None = None, **options: Any) 
     Args:
         path: The file.
         columns: Our name of a column -> its name in the file, or null to leave it out. Columns that are not named here
-            are found under our own names; see `REQUEST_SCHEMA`. Besides these, `error`: where it is not empty (nor
-            0, false, ok, success or 200) the request failed, and is left out and counted.
+            are found under our own names; see `REQUEST_SCHEMA`. Besides these, `error`, for a status or an error
+            message: where it says neither nothing nor success (`traces.readers.outcomes`) the request failed, and is
+            left out and counted. A status that is not known is an error; see `ok_values`.
         options: See `Reading`.
 
     Returns:
@@ -102,5 +104,12 @@ def _read(reader: str, table: Table, columns: object, options: Mapping[str, Any]
         msg = f"{table.path}: columns: {columns!r} is not {needed}"
         raise TraceError(msg)
     named = columns or {}
-    layout = Layout(reader, named, finds_ours=True, drops_failed=named.get("error") is not None)
+    outcome = named.get("error")
+    layout = Layout(
+        reader,
+        named,
+        finds_ours=True,
+        drops_failed=outcome is not None,
+        asks_words=outcome is not None and not holds_messages(str(outcome)),
+    )
     return make_trace(table, layout, Reading.of(table.path, options))

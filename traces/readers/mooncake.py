@@ -11,7 +11,7 @@ import polars as pl
 from traces.errors import TraceError
 from traces.readers.files import PathLike, Table, open_csv, open_jsonl
 from traces.readers.reading import Layout, Reading
-from traces.readers.table import make_trace
+from traces.readers.table import UNITS, make_trace
 from traces.trace import Trace
 
 MOONCAKE_TICK_S = 3.0  # 1,174 of the conversation trace's 1,179 distances between times are within 1 ms of it
@@ -125,7 +125,7 @@ def _require_whole(table: Table, name: str) -> None:
             f"{table.path}: {name}: row {row}: {times[row]} is not whole, and Mooncake's times are whole milliseconds: "
             "say time_unit: s or ms (the reader guidellm_replay takes seconds)"
         )
-        raise TraceError(msg)
+        raise TraceError(msg, UNITS)
 
 
 def _spread(trace: Trace) -> Trace:

@@ -35,6 +35,8 @@ class Reading(BaseModel):
     """Mean rate above which the unit of the times is doubted; by default 10,000 requests/s."""
     drop_failed: bool | None = None
     """Leave out requests without an answer, or with an error; by default as the format has it, else an error."""
+    ok_values: tuple[str | float | bool, ...] | None = None
+    """Words that mean success in the column mapped to `error`, besides the known ones; all others mean failure."""
     max_prompt_tokens: PositiveInt | None = None
     """Leave out requests with longer prompts."""
     max_output_tokens: PositiveInt | None = None
@@ -89,6 +91,7 @@ class Layout:
         time_unit: Unit of the times, if the format says it.
         segment_tokens: Tokens of a prefix hash, if the format says it.
         drops_failed: Whether failed requests are left out unless something else is asked for.
+        asks_words: Whether words in `error` that are not known are asked about, instead of taken for errors.
         is_request: Whether a row of the file is a request; None: all are.
         others: What the other rows are, for the note that counts them.
         notes: What is to be said of the file.
@@ -100,6 +103,7 @@ class Layout:
     time_unit: TimeUnit | None = None
     segment_tokens: int | None = None
     drops_failed: bool = False
+    asks_words: bool = False
     is_request: pl.Expr | None = None
     others: str = "rows that are no requests"
     notes: tuple[str, ...] = ()

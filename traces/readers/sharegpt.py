@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from traces.errors import TraceError
+from traces.errors import Remedy, TraceError
 from traces.readers.files import PathLike, Table, read_json
 from traces.readers.reading import Layout, Reading
 from traces.readers.table import make_trace
@@ -33,11 +33,12 @@ def read_sharegpt(path: PathLike, *, chars_per_token: float | None = None, **opt
     reading = Reading.of(path, options)
     conversations = read_json(path)
     if chars_per_token is None or not 0 < chars_per_token < math.inf:
+        remedy = Remedy("chars_per_token", "4")
         msg = (
-            f"{path}: holds texts, not token counts: say chars_per_token (about 4 in English) for an estimate, "
-            f"not {chars_per_token!r}"
+            f"{path}: holds texts, not token counts: for an estimate say how long a token is, in English about "
+            f"{remedy}; not {chars_per_token!r}"
         )
-        raise TraceError(msg)
+        raise TraceError(msg, [remedy])
     if not isinstance(conversations, list):
         msg = f"{path}: holds {type(conversations).__name__}, must hold an array of conversations"
         raise TraceError(msg)

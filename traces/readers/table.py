@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from traces.errors import TraceError, nearest
+from traces.errors import Remedy, TraceError, nearest
 from traces.readers.files import Table
+from traces.readers.naming import name_columns
+from traces.readers.outcomes import check_words, find_outcomes, is_failure
 from traces.readers.prefixes import check_segments, number_ids
 from traces.readers.reading import Layout, Reading
-from traces.readers.times import NAMED_UNITS, Clock, Times, TimeUnit, read_times
+from traces.readers.times import NAMED_UNITS, TIME_UNITS, Clock, Times, TimeUnit, read_times
 from traces.schema import REQUEST_SCHEMA, Origin, validate_requests, with_defaults
 from traces.synth import ARRIVALS_STREAM, generator
 from traces.trace import Trace, divide_arrivals
@@ -20,10 +23,14 @@ from traces.trace import Trace, divide_arrivals
 ROW = "row of the file"
 FAILED, TOO_LONG = "failed requests (an error, or no answer)", "requests longer than asked for"
 LENGTHS = ("prompt_tokens", "output_tokens")
-NO_ERROR = ("", "null", "none", "false", "0", "{}", "success", "ok", "200")
+UNITS = tuple(Remedy("time_unit", unit) for unit in TIME_UNITS)
 NEVER = pl.lit(value=False)
 OURS = (*(column.name for column in REQUEST_SCHEMA), "error")
 RATE_CHECKED_FROM = 10  # requests; fewer may well come at once
+LINES = {
+    "CSV": "rows are counted from 0, after the header: row 0 is line 2 of the file",
+    "JSON lines": "rows are counted from 0: row 0 is line 1 of the file",
+}
 UNLIKELY_RATE_RPS = 10_000.0
 UNLIKELY_GAP_S = 3600.0  # a request an hour, where the unit was taken for granted
 
@@ -49,8 +56,7 @@ def make_trace(table: Table, layout: Layout, reading: Reading) -> Trace:
     frame, found = _renumber(frame, notes)
     arrival, clock_notes, start, problem = _arrivals(frame, table, layout, reading, names.get("arrival_s"))
     notes += clock_notes
-    hints = _hints(frame, layout, reading)
-    origin = Origin(names, rows, table.names(), hints, found)
+    origin = _origin(frame, table, layout, reading, Origin(names, rows, table.names(), found=found))
     if problem:
         found.append(origin.locate("arrival_s", problem))
     filled = with_defaults(frame.drop(ROW).with_columns(arrival), reading.model, reading.slo_class)
@@ -77,12 +83,17 @@ def make_trace(table: Table, layout: Layout, reading: Reading) -> Trace:
 def _columns(table: Table, layout: Layout) -> dict[str, str]:
     """Our name -> the file's, for all columns that are read."""
     problems = []
+    remedies: list[Remedy] = []
     columns: dict[str, str] = {}
     if layout.finds_ours:
         columns = {name: name for name in OURS if name in table.schema and name != "error"}
     for ours, theirs in layout.columns.items():
         if ours not in OURS:
-            problems.append(f"columns: there is no {ours!r}: {nearest(str(ours), OURS)}")
+            turned = Remedy("column", columns={str(theirs): str(ours)})
+            is_turned = theirs in OURS and table.column(str(ours)) is not None
+            remedies += [turned] if is_turned else []
+            hint = f"turn it round: {turned}" if is_turned else nearest(str(ours), OURS)
+            problems.append(f"columns: there is no {ours!r}: {hint}")
         elif theirs is None:
             columns.pop(ours, None)
         elif not isinstance(theirs, str) or table.column(theirs) is None:
@@ -90,7 +101,7 @@ def _columns(table: Table, layout: Layout) -> dict[str, str]:
         else:
             columns[ours] = theirs
     if problems:
-        raise TraceError("\n  ".join([f"{table.path}: columns do not match", *problems]))
+        raise TraceError("\n  ".join([f"{table.path}: columns do not match", *problems]), remedies)
     return columns
 
 
@@ -110,20 +121,27 @@ def _select(
     table: Table, columns: Mapping[str, str], layout: Layout, reading: Reading
 ) -> tuple[pl.DataFrame, list[str]]:
     """Read the rows that are wanted; say how many are not."""
+    if reading.ok_values is not None and "error" not in columns:
+        remedy = Remedy("columns", columns={"error": find_outcomes(table.names()) or "..."})
+        msg = f"{table.path}: ok_values are words of the column that says whether a request failed: name it, {remedy}"
+        raise TraceError(msg, [remedy])
     expressions = _expressions(table, columns, reading)
     drops_failed = layout.drops_failed if reading.drop_failed is None else reading.drop_failed
     is_other = NEVER if layout.is_request is None else ~layout.is_request.fill_null(value=False)
-    is_failed = _failed(expressions) if drops_failed else NEVER
+    is_failed = _failed(expressions, reading) if drops_failed else NEVER
     is_long = _too_long(expressions, reading)
     marks = [layout.others, FAILED, TOO_LONG]
     numbered = table.scan.with_row_index(ROW).select(ROW, is_other.alias(layout.others), **expressions)
     marked = numbered.with_columns(is_failed.alias(FAILED), is_long.alias(TOO_LONG))
     kept = marked.filter(~pl.any_horizontal(marks)).drop(*marks, "error", strict=False)
     frame = table.collect(kept if reading.head is None else kept.head(reading.head))
+    is_all = reading.head is None or len(frame) < reading.head
+    looked_at = marked if is_all else marked.head(frame[ROW][-1] + 1)
+    if layout.asks_words and drops_failed and reading.ok_values is None:
+        check_words(table, looked_at, "error", columns["error"])
     notes = []
     if any(mark is not NEVER for mark in (is_other, is_failed, is_long)):
-        is_all = reading.head is None or len(frame) < reading.head
-        notes = _count(table, marked if is_all else marked.head(frame[ROW][-1] + 1), marks)
+        notes = _count(table, looked_at, marks)
     if frame.is_empty():
         is_bare = table.kind == "CSV" and not notes
         told = "has only a header" if is_bare else "; ".join(["has no requests", *notes])
@@ -148,15 +166,14 @@ def _number(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
 
 
-def _failed(columns: Mapping[str, pl.Expr]) -> pl.Expr:
+def _failed(columns: Mapping[str, pl.Expr], reading: Reading) -> pl.Expr:
     """Whether a request has no answer, or an error."""
     marks = []
     if "output_tokens" in columns:
         has_answer = pl.col("output_tokens").is_not_null() & (_number("output_tokens") != 0).fill_null(value=True)
         marks.append(~has_answer)
     if "error" in columns:
-        text = pl.col("error").cast(pl.String).str.strip_chars().str.to_lowercase().fill_null("")
-        marks.append(~text.is_in(NO_ERROR))
+        marks.append(is_failure(pl.col("error"), reading.ok_values))
     return pl.any_horizontal(marks) if marks else NEVER
 
 
@@ -203,17 +220,18 @@ def _arrivals(
         drawn = reading.arrivals.sample(len(frame), generator(reading.seed, ARRIVALS_STREAM))
         return pl.Series("arrival_s", drawn), [f"arrivals are drawn: {reading.arrivals}"], None, ""
     if "arrival_s" not in frame.columns:
-        msg = (
-            f"{table.path}: no times of arrival: name their column (columns: {{arrival_s: ...}}; there are: "
-            f"{', '.join(table.names()[:20])}), or give an arrival process (arrivals)"
-        )
-        raise TraceError(msg)
+        naming = name_columns(["arrival_s"], table.names())
+        drawing = Remedy("arrivals", "{kind: poisson, rate_rps: 5}")
+        there = ", ".join(table.names()[:20])
+        name_it = f"name their column ({naming}; there are: {there}), or " if layout.finds_ours else ""
+        msg = f"{table.path}: no times of arrival: {name_it}give an arrival process, as {drawing}"
+        raise TraceError(msg, [naming, drawing])
     clock = Clock(reading.time_unit, layout.time_unit or _named_unit(name), reading.time_zone)
     try:
         times = read_times(frame["arrival_s"], frame[ROW], clock)
     except TraceError as error:
         msg = f"{table.path}: times of arrival ({name!r}): {error}"
-        raise TraceError(msg) from None
+        raise TraceError(msg, UNITS) from None
     if times.problem:
         return pl.Series("arrival_s", [0.0]).new_from_index(0, len(frame)), [], None, times.problem
     return _in_seconds(times, frame[ROW], reading)
@@ -247,11 +265,24 @@ def _named_unit(name: str | None) -> TimeUnit | None:
     return None
 
 
-def _hints(frame: pl.DataFrame, layout: Layout, reading: Reading) -> dict[str, str]:
+def _origin(frame: pl.DataFrame, table: Table, layout: Layout, reading: Reading, origin: Origin) -> Origin:
+    """What is known of the file, and what can be done about what is wrong with it."""
+    missing = [name for name in LENGTHS if name not in frame.columns] if layout.finds_ours else []
+    others = [name for name in table.names() if name not in origin.columns.values()]
+    remedies = [*UNITS]
+    advice, hints = "", {}
+    if missing:
+        naming = name_columns(missing, others)
+        remedies.append(naming)
+        advice = f"name the file's columns: {naming}"
     drops_failed = layout.drops_failed if reading.drop_failed is None else reading.drop_failed
-    if drops_failed or "output_tokens" not in frame.columns:
-        return {}
-    return {"output_tokens": "requests without an answer can be left out: drop_failed: true"}
+    if not drops_failed and "output_tokens" in frame.columns:
+        outcomes = find_outcomes(others) if layout.finds_ours and reading.drop_failed is None else None
+        leaving_out = Remedy("columns", columns={"error": outcomes}) if outcomes else Remedy("drop_failed", "true")
+        remedies.append(leaving_out)
+        hints["output_tokens"] = f"requests without an answer can be left out: {leaving_out}"
+    counting = LINES.get(table.kind, origin.counting)
+    return replace(origin, hints=hints, advice=advice, remedies=remedies, counting=counting)
 
 
 def _map_models(requests: pl.DataFrame, reading: Reading) -> list[str]:
@@ -271,11 +302,11 @@ def _doubt_rate(trace: Trace, reading: Reading, layout: Layout) -> None:
             f"{where}: {len(trace)} requests in {trace.duration_s:g} s are {trace.rate_rps:,.0f} requests/s: is their "
             f"time_unit right? If so, say max_rate_rps: {math.ceil(trace.rate_rps)}"
         )
-        raise TraceError(msg)
+        raise TraceError(msg, [Remedy("max_rate_rps", str(math.ceil(trace.rate_rps)))])
     is_sure = reading.time_unit is not None or layout.time_unit is not None or trace.start is not None
     if not is_sure and trace.duration_s / (len(trace) - 1) > UNLIKELY_GAP_S:
         msg = (
             f"{where}: {trace.duration_s / (len(trace) - 1):,.0f} s from a request to the next, on average: say "
             "time_unit: s if the times are seconds, or ms, us or ns"
         )
-        raise TraceError(msg)
+        raise TraceError(msg, UNITS)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationInfo
 
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
+NO_START = "state `start: 2026-03-01T09:00+01:00` in the scenario to write times like that"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -48,8 +49,7 @@ def _to_seconds(value: Any, info: ValidationInfo) -> Any:
         return value
     start = (info.context or {}).get("start")
     if start is None:
-        msg = f"{value} is a clock time: state `start: 2026-03-01T09:00+01:00` in the scenario to write times like that"
-        msg += ", or write seconds since the start"
+        msg = f"{value} is a clock time: {NO_START}, or write seconds since the start"
         raise ValueError(msg)
     return seconds_since(start, value)
 

@@ -57,6 +57,8 @@ def test_unknown_planner_names_the_nearest() -> None:
         get_planner("homogenous")
     with pytest.raises(PlannerError, match="unknown planner 'xyz': known: adaptive_greedy"):
         get_planner("xyz:1")
+    with pytest.raises(PlannerError, match=r"entry point group 'hetserve\.planners': docs/howto/write-a-planner\.md"):
+        get_planner("cheapest")
 
 
 def test_argument_after_the_colon() -> None:

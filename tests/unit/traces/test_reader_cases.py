@@ -130,7 +130,8 @@ def test_mooncake_hashes_of_64_bits_without_sign() -> None:
 
 def test_sharegpt_needs_a_rule_for_lengths_and_times() -> None:
     assert refusal("ShareGPT_V3_sample.json") == (
-        "FILE: holds texts, not token counts: say chars_per_token (about 4 in English) for an estimate, not None"
+        "FILE: holds texts, not token counts: for an estimate say how long a token is, in English about "
+        "chars_per_token: 4; not None"
     )
     assert "FILE: no times of arrival" in refusal("ShareGPT_V3_sample.json", chars_per_token=4)
     trace = read(FOLDER / "ShareGPT_V3_sample.json", chars_per_token=4, arrivals=AllAtOnce())

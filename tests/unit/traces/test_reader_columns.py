@@ -53,7 +53,7 @@ def test_failed_requests_are_left_out_and_counted_when_asked(tmp_path: Path) -> 
     assert lengths(trace) == [(1, 2), (7, 8)]
     assert trace.requests["request_id"].to_list() == [0, 4]
     assert trace.notes == ("left out: 3 failed requests (an error, or no answer)",)
-    with pytest.raises(TraceError, match=r"row 1: '0' is not .* can be left out: drop_failed: true"):
+    with pytest.raises(TraceError, match=r"row 1: '0' is not .* can be left out: columns: {error: status}"):
         read_csv(path)
 
 
@@ -133,3 +133,40 @@ def test_wrong_options_are_described(tmp_path: Path, options: dict[str, object],
     with pytest.raises(TraceError) as raised:
         read_csv(path, **options)
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("word", ["Completed", "complete", "succeeded", "FINISHED", "stop", "length", "done", "204"])
+def test_words_of_success_are_known(tmp_path: Path, word: str) -> None:
+    path = write(tmp_path, f"{HEADER},status\n0,1,2,{word}\n1,3,4,error\n2,5,6, {word} \n")
+    trace = read_csv(path, columns={"error": "status"})
+    assert lengths(trace) == [(1, 2), (5, 6)]
+    assert trace.notes == ("left out: 1 failed requests (an error, or no answer)",)
+
+
+def test_words_that_nobody_knows_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER},status\n0,1,2,klaar\n1,3,4,weg\n2,5,6,Klaar\n3,5,6,klaar\n4,1,1,failed\n")
+    with pytest.raises(TraceError, match=r"'klaar' \(2 rows\), 'Klaar' \(1 row\), 'weg' \(1 row\): ") as said:
+        read_csv(path, columns={"error": "status"})
+    assert 'name the words that mean success, as in ok_values: ["klaar"]' in str(said.value)
+    assert lengths(read_csv(path, columns={"error": "status"}, ok_values=["klaar"])) == [(1, 2), (5, 6), (5, 6)]
+    assert lengths(read_csv(path, columns={"error": "status"}, head=1, ok_values=["klaar"])) == [(1, 2)]
+    assert len(read_csv(path, columns={"error": "status"}, drop_failed=False)) == 5
+    with pytest.raises(TraceError, match=r"name it, columns: \{error: status\}"):
+        read_csv(path, ok_values=["klaar"])
+
+
+def test_what_stands_in_a_column_of_errors_is_one(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER},error_message\n0,1,2,\n1,3,4,connection reset by peer\n")
+    assert lengths(read_csv(path, columns={"error": "error_message"})) == [(1, 2)]
+
+
+def test_columns_the_wrong_way_round(tmp_path: Path) -> None:
+    path = write(tmp_path, "when,prompt_tokens,output_tokens\n0,1,2\n")
+    with pytest.raises(TraceError, match="there is no 'when': turn it round: arrival_s: when"):
+        read_csv(path, columns={"when": "arrival_s"})
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "arrival_s,n_in,generated\n0,1,2\n")
+    with pytest.raises(TraceError, match=r"columns: \{prompt_tokens: n_in, output_tokens: generated\}"):
+        read_csv(path)

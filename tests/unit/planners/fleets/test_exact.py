@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from planners import Termination, best_fleet, cheapest_fleet
+from planners import PlannerError, Termination, best_fleet, cheapest_fleet
 from planners.fleets.exact import termination_at
 from planners.fleets.renting import STARTED_FROM_CHEAPEST, Filling, by_value, fill
 from tests.planning import hard_problem, two_models, worked_example
@@ -88,3 +88,11 @@ def test_filling_starts_from_the_cheapest_fleet_if_the_rule_forgets_somebody() -
     problem = two_models(budget_usd_per_h=5.0)
     filled = fill(problem, by_value)
     assert filled == ((0, 0, 1, 0, 1), (STARTED_FROM_CHEAPEST,))
+
+
+def test_a_rule_that_chooses_what_does_not_fit_is_refused() -> None:
+    problem = two_models()
+    with pytest.raises(PlannerError, match=r"the renting rule chose '.*', which does not fit .* filling\.fits\(c\)"):
+        fill(problem, lambda filling: 0)
+    with pytest.raises(PlannerError, match="the renting rule chose candidate 7; there are candidates 0 to 4"):
+        fill(problem, lambda filling: 7)

@@ -1,0 +1,72 @@
+"""What a run served, in words: of all requests of the trace, which count and how they ended; what came between."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import inf
+
+import polars as pl
+
+from scenarios.file.schema.moment import clock_time
+from scenarios.runs.row import Row
+from sim import SimulationResult, stress_by_drop
+
+ENDINGS = ("completed", "rejected", "dropped", "unfinished")
+
+
+def requests_line(row: Row, result: SimulationResult) -> str:
+    """How many requests the trace has, arrived before the horizon and count; only where these differ."""
+    manifest = result.manifest
+    n_counted = int(row.metrics["n_requests"] or 0)
+    n_arrived = int(manifest["n_requests"])
+    n_in_trace = int(manifest.get("n_trace_requests", n_arrived))
+    if not n_counted:
+        return "none arrived between sim.warmup_s after the first arrival and sim.cooldown_s before the last"
+    parts = []
+    if n_in_trace != n_counted:
+        parts.append(f"{n_in_trace:,} in the trace")
+    if n_arrived != n_in_trace:
+        parts.append(f"{n_arrived:,} arrive before sim.horizon_s ({manifest['horizon_s']:g} s)")
+    if n_counted != n_arrived:
+        parts.append(f"{n_counted:,} count, between warm-up and cool-down")
+    counts = {ending: int(row.metrics[f"n_{ending}"] or 0) for ending in ENDINGS}
+    endings = ", ".join(f"{n:,} {ending}" for ending, n in counts.items() if n)
+    if parts:
+        return f"{'; '.join(parts)}: {endings}"
+    return f"{n_counted:,} {'request' if n_counted == 1 else 'requests'}, {endings}"
+
+
+def events_of(result: SimulationResult) -> list[str]:
+    """What is to be said of a run's failures and drops: nothing where there were none."""
+    return [*_failures(result), *_drops_without_end(result)]
+
+
+def _failures(result: SimulationResult) -> list[str]:
+    outages = result.replicas.select("replica_id", "failed_s", "back_s").explode("failed_s", "back_s").drop_nulls()
+    if outages.is_empty():
+        return []
+    n_replicas = outages["replica_id"].n_unique()
+    away_s = (outages["back_s"] - outages["failed_s"]).sum()
+    n_hit = result.requests.filter(pl.col("n_interrupted") > 0).height
+    times = f"{outages.height} times" if outages.height > 1 else "once"
+    who = f"{n_replicas} of {result.replicas.height} replicas failed {times} in all, and were away for {away_s:,.0f} s"
+    return [f"{who}; {n_hit:,} requests were interrupted in the run"]
+
+
+def _drops_without_end(result: SimulationResult) -> list[str]:
+    """Drops after which nobody recovers because the requests end before them."""
+    if result.availability is None:
+        return []
+    last_s = float(result.requests["arrival_s"].max())  # type: ignore[arg-type]
+    said = result.manifest.get("start")
+    start = None if said is None else datetime.fromisoformat(said)
+
+    def at(t_s: float) -> str:
+        return f"{t_s:,.0f} s" if start is None else clock_time(start, t_s)
+
+    lines = []
+    for drop in stress_by_drop(result).iter_rows(named=True):
+        if drop["time_to_recover_s"] is None and last_s < drop["back_s"] < inf:
+            what = f"the drop of {drop['gpu_types']} at {at(drop['drop_s'])}"
+            lines.append(f"the requests end at {at(last_s)}, before {what} ends ({at(drop['back_s'])})")
+    return lines
