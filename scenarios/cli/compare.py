@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from scenarios.cli.printing import print_scenario, report
+from scenarios.cli.trace_options import remedies_as_typed, sets_with_trace, trace_parameters
 from scenarios.cli.work import Work, say_failures, say_missing, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
 from scenarios.file.library import library_names, members, suite_minutes, suite_names
@@ -24,12 +25,14 @@ from traces import nearest
 @sets_option
 @click.option("--baseline", metavar="PLANNER", help="Whom to compare with; by default the first.")
 @click.option(
-    "--format", "style", type=click.Choice(["table", "md", "json", "csv"]), default="table", show_default=True
-)
+    "--format", "style", type=click.Choice(["table", "md", "json", "csv"]), default="table", show_default=True,
+    help="How to print; csv has a line for each run with all metrics.",
+)  # fmt: skip
+@trace_parameters
 @work_options
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    work: Work,
+    trace: Path | None, reader: str | None, columns: str | None, head: int | None, work: Work,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories.
 
@@ -37,15 +40,16 @@ def compare(
     all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
     _check_sources(sources)
-    for source in sources:
-        minutes = suite_minutes(source)
-        if minutes is not None and work.progress is not False:
-            jobs = "" if work.jobs > 1 else ", less with --jobs"
-            click.echo(f"{source}: {len(members(source))} scenarios, about {minutes:g} minutes of work{jobs}", err=True)
+    _say_how_long(sources, work)
     sources = [member for given in sources for member in members(given)]
     _check_sources(sources)
     if all(Path(source).is_dir() for source in sources):
         _check_unused(click.get_current_context())
+    chosen = _chosen(sources, scenarios)
+    asked = list(sets)
+    if trace is not None or reader is not None or columns is not None or head is not None:
+        source, name = _only_one(chosen, sources)
+        sets = sets_with_trace(source, name, asked, trace, reader, columns, head)
     if baseline is not None and not any(Path(source).is_dir() for source in sources):
         _check_baseline(baseline, sources, scenarios, sets)
     folders = [Path(source) for source in sources if Path(source).is_dir()]
@@ -53,20 +57,46 @@ def compare(
     directories = [directory for folder in folders for directory in run_directories(folder)]
     for folder in folders:
         say_missing(folder)
-    chosen = [
-        (source, name)
-        for source in sources
-        if not Path(source).is_dir()
-        for name in scenarios or matrix_names(source) or (None,)
-    ]
     is_told = style == "table" and len(chosen) > 1 and not folders
     if chosen:
-        made = _made(work, chosen, sets, is_told=is_told)
+        with remedies_as_typed(*chosen[0], asked, trace, columns):
+            made = _made(work, chosen, sets, is_told=is_told)
         directories += [run_directory(work.out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
         rows += made
     _check_runs(directories)
     report(rows, baseline, style, directories, is_told=is_told)
     say_failures(rows)
+
+
+def _say_how_long(sources: Sequence[str], work: Work) -> None:
+    """Say of suites how long they take."""
+    for source in sources:
+        minutes = suite_minutes(source)
+        if minutes is not None and work.progress is not False:
+            jobs = "" if work.jobs > 1 else ", less with --jobs"
+            click.echo(f"{source}: {len(members(source))} scenarios, about {minutes:g} minutes of work{jobs}", err=True)
+
+
+def _chosen(sources: Sequence[str], scenarios: Sequence[str]) -> list[tuple[str, str | None]]:
+    """The scenarios to run, by file and name."""
+    return [
+        (source, name)
+        for source in sources
+        if not Path(source).is_dir()
+        for name in scenarios or matrix_names(source) or (None,)
+    ]
+
+
+def _only_one(chosen: Sequence[tuple[str, str | None]], sources: Sequence[str]) -> tuple[str, str | None]:
+    """The scenario whose requests a trace replaces.
+
+    Raises:
+        UsageError: There are several, or none.
+    """
+    if len(chosen) != 1 or len(sources) != 1:
+        msg = f"--trace replaces the requests of one scenario, not of {len(chosen)}: name one, perhaps with --scenario"
+        raise click.UsageError(msg)
+    return chosen[0]
 
 
 def _made(work: Work, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str], *, is_told: bool) -> list[Row]:

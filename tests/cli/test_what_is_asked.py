@@ -180,3 +180,17 @@ def test_seeds_that_only_some_planners_have_are_told(hetserve: Hetserve, small: 
     shutil.rmtree("runs/scenario=small/planner=milp/seed=1")
     result = hetserve("compare", "runs")
     assert "planner=milp lacks seed=1, which other planners have: --resume makes it" in result.stderr
+
+
+def test_planners_can_be_compared_on_a_trace_of_ones_own(hetserve: Hetserve, small: Path) -> None:
+    Path("trace.csv").write_text(TRACE.replace("prompt_tokens", "n_in"))
+    asked = ("compare", small, "--trace", "trace.csv", "--columns", "prompt_tokens=n_in")
+    result = hetserve(*asked, "--head", "3", "--format", "json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["metrics"]["n_requests"] for row in rows] == [3, 3]
+    assert "prompt_tokens=n_in,output_tokens" in hetserve("compare", small, "--trace", "trace.csv", "--out", "b").output
+    several = hetserve("compare", small, "quickstart", "--trace", "trace.csv")
+    assert several.exit_code == 2
+    assert "--trace replaces the requests of one scenario, not of 2" in several.output
+    assert hetserve("compare", small, "--head", "3", "--out", "c").exit_code == 2
