@@ -20,7 +20,7 @@ from scenarios.runs.attempts import Attempts, failure_file
 from scenarios.runs.batch import Task, run_batch
 from scenarios.runs.claims import Claims
 from scenarios.runs.directory import run_directories, run_directory
-from scenarios.runs.executors import check_executor, open_executor
+from scenarios.runs.executors import check_can_time_out, check_executor, open_executor
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
 
@@ -81,6 +81,8 @@ class Work:
             RunError: A run is there already; nothing has been run then.
         """
         check_executor(self.executor)
+        if self.attempts.timeout_s is not None:
+            check_can_time_out(self.executor)
         loaded = [load(source, name, sets) for source, name in chosen]
         self._check_is_new(loaded)
         check_can_write(self.out)

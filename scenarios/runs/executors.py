@@ -6,6 +6,7 @@ Each is a `concurrent.futures.Executor`; nothing else of the batch knows which o
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, contextmanager
@@ -33,6 +34,17 @@ def check_executor(name: str) -> None:
     package = _PACKAGES.get(kind)
     if package is not None and importlib.util.find_spec(package) is None:
         msg = f"--executor {kind} needs the optional package {package}: pip install 'hetserve[{kind}]'"
+        raise RunError(msg)
+
+
+def check_can_time_out(name: str) -> None:
+    """Make sure that the workers of an executor can be interrupted.
+
+    Raises:
+        RunError: They cannot.
+    """
+    if name.startswith("dask") or not hasattr(signal, "setitimer"):
+        msg = "--timeout interrupts a process: workers of dask are threads, and Windows has no alarms"
         raise RunError(msg)
 
 
@@ -92,9 +104,14 @@ def _ray(address: str, n_workers: int) -> Iterator[Executor]:
 class RayExecutor(Executor):
     """Ray's tasks as futures."""
 
+    def __init__(self) -> None:
+        self._remote: dict[Callable[..., Any], Any] = {}  # a function is sent to the workers once
+
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Have a worker call a function."""
         import ray
 
-        future: Future[Any] = ray.remote(fn).remote(*args, **kwargs).future()
+        if fn not in self._remote:
+            self._remote[fn] = ray.remote(fn)
+        future: Future[Any] = self._remote[fn].remote(*args, **kwargs).future()
         return future

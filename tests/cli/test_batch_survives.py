@@ -215,6 +215,12 @@ def test_an_unknown_executor_is_refused(hetserve: Hetserve, small: Path, name: s
     assert message in result.output
 
 
+def test_what_cannot_be_interrupted_gets_no_timeout(hetserve: Hetserve, small: Path) -> None:
+    result = hetserve("batch", small, "--executor", "dask", "--timeout", "5")
+    assert result.exit_code == 2
+    assert "--timeout interrupts a process" in result.output
+
+
 @pytest.mark.parametrize("executor", ["dask", "ray"])
 def test_clusters_make_the_same_runs(grid: Path, plain: dict[str, object], executor: str) -> None:
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[executor])
