@@ -108,7 +108,7 @@ class Work:
         )  # fmt: skip
 
     def _task(self, source: str, loaded: LoadedScenario, seed: int, sets: Sequence[str]) -> Task:
-        resume = self.resume or self.share is not None
+        resume = not self.force  # nothing is there yet, but a task whose worker dies is begun again by another one
         source = str(Path(source).resolve()) if Path(source).is_file() else source
         return Task(source, loaded.name, seed, tuple(sets), self.out.absolute(), self.force, resume, self.attempts)
 

@@ -15,7 +15,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.runs.attempts import Attempts, Failure
 from scenarios.runs.claims import Claims
 from scenarios.runs.row import Row
-from scenarios.runs.series import failed_row, run_rows
+from scenarios.runs.series import failed_row, kept_row, run_rows
 from scenarios.runs.watcher import Watcher
 
 OpenExecutor = Callable[[int], AbstractContextManager[Executor]]
@@ -150,8 +150,13 @@ def _rows(task: Task, loaded: LoadedScenario, watcher: Watcher | None) -> list[R
 
 
 def _failed_rows(task: Task, failure: Failure) -> list[Row]:
+    """Rows that say so; of those runs that were published before, if they are not older than the task, their own."""
     loaded = task.load()
-    return [failed_row(loaded, choice.label, task.seed, task.out, failure) for choice in loaded.scenario.planners]
+    rows = []
+    for choice in loaded.scenario.planners:
+        kept = None if task.force else kept_row(loaded, choice.label, task.seed, task.out)
+        rows.append(kept or failed_row(loaded, choice.label, task.seed, task.out, failure))
+    return rows
 
 
 class _Count:

@@ -112,6 +112,12 @@ def failed_row(loaded: LoadedScenario, planner: str, seed: int, out: Path, failu
     return Row(loaded.label, planner, seed, "failed", {"planner": planner, "diagnostics": [failure.reason]})
 
 
+def kept_row(loaded: LoadedScenario, planner: str, seed: int, out: Path) -> Row | None:
+    """The row of a run that is there and whole; None if it is not."""
+    directory = run_directory(out, loaded.label, planner, seed)
+    return Row.from_result(read_result(directory), directory) if _is_whole(directory) else None
+
+
 def _is_whole(directory: Path) -> bool:
     try:
         check_run(directory)

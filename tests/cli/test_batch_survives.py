@@ -109,10 +109,10 @@ def test_a_run_that_takes_too_long_has_failed(small: Path, tmp_path: Path) -> No
 
 def test_a_worker_that_dies_takes_only_its_own_runs_along(grid: Path, tmp_path: Path) -> None:
     path = install(tmp_path)
-    grid.write_text(grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{planners: [dies]}"))
+    grid.write_text(grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{planners: [homogeneous, dies]}"))
     code, said = call("batch", grid, "--out", "out", "--jobs", "2", path=path)
     assert code == 5
-    assert "4 failed, 8 ok: out" in said
+    assert "4 failed, 12 ok: out" in said
     assert "small+poor-calm, dies, seed 0: the process that made it died" in said
 
 
