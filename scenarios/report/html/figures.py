@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from scenarios.errors import RunError
 from scenarios.file.yaml_lines import parse_value
 from scenarios.report.plotting import colour_of, dash_of
 from scenarios.runs.directory import RESOLVED, read_result
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import StressRow, read_stress
-from scenarios.study.summary import seeds_are_copies
+from scenarios.study.summary import check_unique, seeds_are_copies
 from sim import SLO, SimulationResult
 from sim.results.result import MANIFEST
 from sim.results.window import Window
@@ -137,7 +136,7 @@ def questions_of(rows: Sequence[Row], directories: Sequence[Path], baseline: str
     Raises:
         RunError: No run is of the baseline, or a planner has two runs of one scenario with one seed.
     """
-    _check_unique(rows)
+    check_unique(rows)
     named = None if baseline is None else Comparison.of(rows, baseline).baseline
     questions = []
     for scenario in dict.fromkeys(row.scenario for row in rows):
@@ -146,16 +145,6 @@ def questions_of(rows: Sequence[Row], directories: Sequence[Path], baseline: str
         known = named if any(row.planner == named for row in own) else None
         questions.append(Question(Comparison.of(own, known), tuple(one for _, one in mine)))
     return questions
-
-
-def _check_unique(rows: Sequence[Row]) -> None:
-    first: dict[tuple[str, str, int], Row] = {}
-    for row in rows:
-        other = first.setdefault(row.key, row)
-        if other is not row:
-            scenario, planner, seed = row.key
-            msg = f"{scenario}, {planner}, seed {seed} is there twice: in {other.directory} and in {row.directory}"
-            raise RunError(msg)
 
 
 class Point(NamedTuple):
