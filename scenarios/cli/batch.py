@@ -53,11 +53,14 @@ def batch(
     if share is not None and work.force:
         msg = "--shard keeps the runs that are there, --force replaces them"
         raise click.UsageError(msg)
+    if share is not None and work.store is not None:
+        msg = f"--shard: {work.place} is an object store, which does not keep two from creating a file: name a folder"
+        raise click.UsageError(msg)
     if share is not None:
         work = replace(work, share=share, lease_s=60.0 if lease_s is None else lease_s)
     chosen = [(member, name) for member in members(file) for name in scenarios or all_names(member)]
     rows = work.rows(chosen, sets)
     statuses = [row.status for row in rows]
     counts = [f"{statuses.count(status):,} {status}" for status in sorted(set(statuses))]
-    click.echo(f"{', '.join(counts) or 'nothing was left to do'}: {work.out}")
+    click.echo(f"{', '.join(counts) or 'nothing was left to do'}: {work.place}")
     say_failures(rows)

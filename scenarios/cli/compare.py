@@ -16,6 +16,7 @@ from scenarios.file.load import load, matrix_names
 from scenarios.runs.directory import run_directories, run_directory
 from scenarios.runs.row import Row
 from scenarios.runs.series import read_rows
+from scenarios.runs.store import copy_of, is_address
 from traces import nearest
 
 
@@ -39,12 +40,14 @@ def compare(
     A file with a `matrix` is run with all its combinations; then the table says what the baseline gains. `stress` runs
     all scenarios of the library whose market or requests change; a table says what became of service and money.
     """
+    context = click.get_current_context()
+    sources = [str(context.with_resource(copy_of(one))) if is_address(one) else one for one in sources]
     _check_sources(sources)
     _say_how_long(sources, work)
     sources = [member for given in sources for member in members(given)]
     _check_sources(sources)
     if all(Path(source).is_dir() for source in sources):
-        _check_unused(click.get_current_context())
+        _check_unused(context)
     chosen = _chosen(sources, scenarios)
     asked = list(sets)
     if trace is not None or reader is not None or columns is not None or head is not None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import click
 
-from scenarios.cli.options import check_can_write, force_option, out_option, progress_option
+from scenarios.cli.options import check_can_write, force_option, progress_option
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
@@ -23,6 +25,7 @@ from scenarios.runs.directory import run_directories, run_directory
 from scenarios.runs.executors import check_can_time_out, check_executor, open_executor
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
+from scenarios.runs.store import Store, is_address
 
 sets_option = click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
 
@@ -55,6 +58,7 @@ class Work:
         progress: Whether to say how far it is; None: on a terminal.
         share: Which of the workers that share the folder this is; None: nobody shares it.
         lease_s: When a worker that gives no sign is taken for gone.
+        store: The object store that keeps the runs, if `out` is but a copy of it.
     """
 
     out: Path
@@ -67,6 +71,12 @@ class Work:
     progress: bool | None
     share: Share | None = None
     lease_s: float = 60.0
+    store: Store | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the runs are kept, for those who are told."""
+        return str(self.out) if self.store is None else self.store.address
 
     def rows(self, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str]) -> list[Row]:
         """Run some scenarios, given by file and name; their rows in this order."""
@@ -84,9 +94,11 @@ class Work:
         if self.attempts.timeout_s is not None:
             check_can_time_out(self.executor)
         loaded = [load(source, name, sets) for source, name in chosen]
+        if self.store is not None and not self.force:
+            self.store.fetch(self.out)
         self._check_is_new(loaded)
         check_can_write(self.out)
-        is_one = len(loaded) == 1 and self.share is None and self.executor == "processes"
+        is_one = len(loaded) == 1 and self.share is None and self.store is None and self.executor == "processes"
         with ProgressBar(is_wanted=self.progress) as bar:
             if is_one and (self.jobs == 1 or len(self._seeds(loaded[0])) == 1):
                 yield loaded[0].label, self._rows_of(loaded[0], bar)
@@ -110,7 +122,10 @@ class Work:
     def _task(self, source: str, loaded: LoadedScenario, seed: int, sets: Sequence[str]) -> Task:
         resume = not self.force  # nothing is there yet, but a task whose worker dies is begun again by another one
         source = str(Path(source).resolve()) if Path(source).is_file() else source
-        return Task(source, loaded.name, seed, tuple(sets), self.out.absolute(), self.force, resume, self.attempts)
+        return Task(
+            source, loaded.name, seed, tuple(sets), self.out.absolute(), self.force, resume, self.attempts,
+            store=self.store,
+        )  # fmt: skip
 
     def _in_order(self, tasks: Sequence[tuple[str, Task]], bar: ProgressBar) -> Iterator[tuple[str, list[Row]]]:
         """Run tasks, and give the rows of each scenario once those before it are there too."""
@@ -141,7 +156,8 @@ class Work:
                 for seed in self._seeds(one):
                     directory = run_directory(self.out, one.label, choice.label, seed)
                     if directory.exists():
-                        msg = f"{directory} exists already; choose another directory with --out, or use --resume or "
+                        where = str(directory).replace(str(self.out), self.place, 1)
+                        msg = f"{where} exists already; choose another directory with --out, or use --resume or "
                         msg += "--force"
                         raise RunError(msg)
 
@@ -187,12 +203,27 @@ def say_missing(directory: Path) -> None:
         click.echo(f"There is no run where {path} says why it failed.", err=True)
 
 
+@contextmanager
+def _folder(out: str) -> Iterator[tuple[Path, Store | None]]:
+    """The folder of results; of an object store a copy that is gone afterwards."""
+    if not is_address(out):
+        if Path(out).is_file():
+            msg = f"{out} is a file"
+            raise click.BadParameter(msg, param_hint="--out")
+        yield Path(out), None
+        return
+    store = Store(out)
+    with TemporaryDirectory(prefix="hetserve-") as folder:
+        yield Path(folder), store
+
+
 def work_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `Work`, as one argument."""
     options = (
         click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True,
                      help="Instead of the file's seeds; may be repeated."),
-        out_option,
+        click.option("--out", default="runs", show_default=True, metavar="DIR",
+                     help="Where results are kept: a folder, or an object store such as s3://bucket/runs."),
         force_option,
         click.option(
             "--resume", is_flag=True, help="Keep the runs that are there and make the others, and those damaged."
@@ -210,12 +241,15 @@ def work_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_work(
-        *args: Any, seeds: tuple[int, ...], out: Path, force: bool, resume: bool, jobs: int, executor: str,
+        *args: Any, seeds: tuple[int, ...], out: str, force: bool, resume: bool, jobs: int, executor: str,
         n_retries: int, timeout_s: float | None, progress: bool | None, **others: Any,
     ) -> None:  # fmt: skip
         attempts = Attempts(n_retries, timeout_s)
-        work = Work(out, tuple(dict.fromkeys(seeds)), force, resume, jobs, executor, attempts, progress)
-        command(*args, work=work, **others)
+        with _folder(out) as (folder, store):
+            work = Work(
+                folder, tuple(dict.fromkeys(seeds)), force, resume, jobs, executor, attempts, progress, store=store
+            )
+            command(*args, work=work, **others)
 
     wrapped: Callable[..., None] = with_work
     for option in reversed(options):

@@ -12,10 +12,12 @@ from pathlib import Path
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
-from scenarios.runs.attempts import Attempts, Failure
+from scenarios.runs.attempts import Attempts, Failure, failure_file
 from scenarios.runs.claims import Claims
+from scenarios.runs.directory import run_directory
 from scenarios.runs.row import Row
 from scenarios.runs.series import failed_row, kept_row, run_rows
+from scenarios.runs.store import Store
 from scenarios.runs.watcher import Watcher
 
 OpenExecutor = Callable[[int], AbstractContextManager[Executor]]
@@ -36,6 +38,7 @@ class Task:
         resume: Read runs that are there, instead of making them.
         attempts: How often each run is tried, and for how long.
         claims: Claims of other workers that share the folder; None: there are none.
+        store: Where finished runs are put, too; None: nowhere.
         is_taken_over: Whether it belongs to another worker's share: it is left alone if anybody has finished it.
     """
 
@@ -48,6 +51,7 @@ class Task:
     resume: bool
     attempts: Attempts = field(default_factory=Attempts)
     claims: Claims | None = None
+    store: Store | None = None
     is_taken_over: bool = False
 
     @property
@@ -125,6 +129,8 @@ def run_task(task: Task, watcher: Watcher | None = None) -> list[Row]:
     """Make the runs of a task; none if another worker has claimed it."""
     loaded = task.load()
     make = partial(_rows, task, loaded, watcher)
+    if task.store is not None:
+        return _stored(task, task.store, loaded, make)
     if task.claims is None:
         return make()
     name = f"{loaded.label},seed={task.seed}"
@@ -132,6 +138,25 @@ def run_task(task: Task, watcher: Watcher | None = None) -> list[Row]:
         return []
     with task.claims.hold(name) as is_mine:
         return make() if is_mine else []
+
+
+def _stored(task: Task, store: Store, loaded: LoadedScenario, make: Callable[[], list[Row]]) -> list[Row]:
+    """Make runs that are not in a store yet, and put them there, and why others failed."""
+    try:
+        if task.resume:
+            store.fetch(task.out, f"scenario={loaded.label}")
+        rows = make()
+        for row in rows:
+            directory = run_directory(task.out, *row.key)
+            if row.status == "ok":
+                store.push(directory, task.out)
+            elif failure_file(directory).exists():
+                store.put(failure_file(directory), task.out)
+    except RunError as error:
+        return [
+            failed_row(loaded, choice.label, task.seed, task.out, Failure(error)) for choice in loaded.scenario.planners
+        ]
+    return rows
 
 
 def _rows(task: Task, loaded: LoadedScenario, watcher: Watcher | None) -> list[Row]:

@@ -196,7 +196,7 @@ def test_shards_that_cannot_be_are_refused(grid: Path, hetserve: Hetserve, monke
         assert hetserve("batch", grid, "--shard", wrong).exit_code == 2
     assert "--force replaces them" in hetserve("batch", grid, "--shard", "1/2", "--force").output
     assert "which is not given" in hetserve("batch", grid, "--lease-s", "5").output
-    assert "of an object store" in hetserve("batch", grid, "--shard", "1/2", "--out", "s3://bucket/runs").output
+    assert "is an object store" in hetserve("batch", grid, "--shard", "1/2", "--out", "s3://bucket/runs").output
     monkeypatch.setattr("scenarios.runs.claims._create", lambda *_: True)
     assert "lets two create the same file" in hetserve("batch", grid, "--shard", "1/2").output
 
