@@ -56,6 +56,15 @@ def test_tables_of_spreadsheets(name: str) -> None:
     assert trace.requests["arrival_s"][2] == pytest.approx(0.575)
 
 
+def test_a_plain_table_of_lengths_and_times() -> None:
+    """The first arrival is the origin; nothing else is changed, and nothing is to be said."""
+    trace = read(FOLDER / "code_lengths_poisson_shuffled.csv")
+    assert trace.source.startswith("csv:")
+    assert (len(trace), lengths(trace)) == (40, [(16, 12), (679, 14), (2045, 10)])
+    assert (trace.requests["prompt_tokens"].sum(), trace.requests["output_tokens"].sum()) == (69012, 939)
+    assert trace.duration_s == pytest.approx(19.970310703253883)
+
+
 def test_a_gateways_log_in_milliseconds() -> None:
     columns = {"output_tokens": "completion_tokens", "arrival_s": "created_at_ms"}
     path = FOLDER / "gateway_epoch_ms.csv"
