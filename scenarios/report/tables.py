@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NOTHING = "-"
+_MOST_IN_PER_CENT = 10.0  # times
 _LABEL_SHARE = 3  # first columns up to a third of the width are not wrapped
 
 
@@ -274,10 +275,13 @@ def seeds_of(groups: Sequence[Group]) -> str:
 
 def _mean_change(comparison: Comparison, group: Group, metric: str) -> str:
     value = comparison.mean_change(group, metric)
-    if value is None or value.half_width is None:
+    if value is None or value.half_width is None or value.mean > _MOST_IN_PER_CENT:
         return _change(None if value is None else value.mean)
     return f"{100 * value.mean:+.1f} ± {100 * value.half_width:.1f} %"
 
 
 def _change(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:+.1f} %"
+    """In per cent; what is more than ten times as much is told as that."""
+    if value is None:
+        return NOTHING
+    return f"{1 + value:,.0f} times" if value > _MOST_IN_PER_CENT else f"{100 * value:+.1f} %"
