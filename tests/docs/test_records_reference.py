@@ -45,7 +45,7 @@ def test_pandas_reads_all_runs(result: SimulationResult, tmp_path: Path, monkeyp
     for seed in (0, 1):
         result.save(Path(f"runs/scenario=s/planner=p/seed={seed}"))
     names: dict[str, object] = {}
-    exec(re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)[0], names)
+    exec(re.findall(r"```python\n(from pathlib.*?pandas.*?)```", PAGE, re.DOTALL)[0], names)
     requests = names["requests"]
     assert list(requests["seed"]) == ["0", "0", "1", "1"]  # type: ignore[index]
     assert set(requests.columns) == {*result.requests.columns, "scenario", "planner", "seed"}  # type: ignore[attr-defined]
