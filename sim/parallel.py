@@ -17,7 +17,7 @@ from sim.progress import Meter
 from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures import Executor, Future, ProcessPoolExecutor
     from types import TracebackType
 
 _LOTS_PER_PROCESS = 32  # so that nobody waits long for the last lot, where processors are not equally fast
@@ -65,7 +65,7 @@ class Processes:
     def __init__(self, n_processes: int) -> None:
         self._n = n_processes
         self._context: AbstractContextManager[ProcessPoolExecutor] | None = None
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Executor | None = None
 
     def __enter__(self) -> Self:
         """Start the helpers."""
@@ -108,7 +108,7 @@ class Processes:
 
 
 def _submit(
-    pool: ProcessPoolExecutor, setting: Setting, requests: Requests, lot: dict[int, Rows], meter: Meter
+    pool: Executor, setting: Setting, requests: Requests, lot: dict[int, Rows], meter: Meter
 ) -> tuple[Rows, Future[Records]]:
     """Have a helper serve some replicas; returns the rows of their requests, too."""
     part = np.concatenate(list(lot.values()))
