@@ -63,4 +63,6 @@ def batch(
     statuses = [row.status for row in rows]
     counts = [f"{statuses.count(status):,} {status}" for status in sorted(set(statuses))]
     click.echo(f"{', '.join(counts) or 'nothing was left to do'}: {work.place}")
+    if work.claims is not None and (n_held := work.claims.n_held()):
+        click.echo(f"Claimed by other workers, or by some that are gone: {n_held} of the scenarios and seeds", err=True)
     say_failures(rows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +79,11 @@ class Work:
         """Where the runs are kept, for those who are told."""
         return str(self.out) if self.store is None else self.store.address
 
+    @property
+    def claims(self) -> Claims | None:
+        """Claims of those that share the folder; None if nobody does."""
+        return None if self.share is None else Claims(self.out.absolute(), self.lease_s)
+
     def rows(self, chosen: Sequence[tuple[str, str | None]], sets: Sequence[str]) -> list[Row]:
         """Run some scenarios, given by file and name; their rows in this order."""
         return [row for _, rows in self.by_scenario(chosen, sets) for row in rows]
@@ -94,6 +100,7 @@ class Work:
         if self.attempts.timeout_s is not None:
             check_can_time_out(self.executor)
         loaded = [load(source, name, sets) for source, name in chosen]
+        _check_labels(one.label for one in loaded)
         if self.store is not None and not self.force:
             self.store.fetch(self.out)
         self._check_is_new(loaded)
@@ -130,8 +137,8 @@ class Work:
     def _in_order(self, tasks: Sequence[tuple[str, Task]], bar: ProgressBar) -> Iterator[tuple[str, list[Row]]]:
         """Run tasks, and give the rows of each scenario once those before it are there too."""
         to_run = [task for _, task in tasks]
-        if self.share is not None:
-            to_run = shared_out(to_run, self.share, Claims(self.out.absolute(), self.lease_s))
+        if self.share is not None and self.claims is not None:
+            to_run = shared_out(to_run, self.share, self.claims)
         done: dict[tuple[str, str | None, int], list[Row]] = {}
         waiting = [(label, [task for other, task in tasks if other == label]) for label in dict.fromkeys(dict(tasks))]
         opener = None
@@ -160,6 +167,18 @@ class Work:
                         msg = f"{where} exists already; choose another directory with --out, or use --resume or "
                         msg += "--force"
                         raise RunError(msg)
+
+
+def _check_labels(labels: Iterable[str]) -> None:
+    """Make sure that no two scenarios are kept in the same place.
+
+    Raises:
+        RunError: Two have one name.
+    """
+    for label, n in Counter(labels).items():
+        if n > 1:
+            msg = f"{n} of the scenarios are called {label}: their runs would be kept in the same place"
+            raise RunError(msg)
 
 
 def shared_out(tasks: Sequence[Task], share: Share, claims: Claims) -> list[Task]:

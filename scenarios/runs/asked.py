@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from scenarios.file.messages import shortened
 from scenarios.file.yaml_lines import parse_value
@@ -12,18 +12,10 @@ _NOT_ASKED = frozenset({"planners", "seeds", "description"})
 """Parts of a scenario that no single run depends on, but for the options of its planner."""
 
 
-class Planned(NamedTuple):
-    """The runs that a scenario wants: all planners with all seeds."""
-
-    planners: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-
 @cache
-def planned(resolved_yaml: str) -> Planned:
-    """Planners and seeds of a scenario, in its order."""
-    data = parse_value(resolved_yaml)
-    return Planned(tuple(choice["label"] for choice in data["planners"]), tuple(data["seeds"]))
+def planners_of(resolved_yaml: str) -> tuple[str, ...]:
+    """Labels of a scenario's planners, in its order."""
+    return tuple(choice["label"] for choice in parse_value(resolved_yaml)["planners"])
 
 
 def asked_fields(resolved_yaml: str, planner: str | None = None) -> dict[str, Any]:

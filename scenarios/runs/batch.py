@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -103,7 +103,10 @@ def _until_a_worker_dies(
     tasks: Sequence[Task], open_executor: OpenExecutor, n_workers: int
 ) -> Iterator[tuple[Task, list[Row]]]:
     with open_executor(min(n_workers, len(tasks))) as executor:
-        futures: dict[Future[list[Row]], Task] = {executor.submit(run_task, task): task for task in tasks}
+        futures: dict[Future[list[Row]], Task] = {}
+        with suppress(BrokenExecutor):  # a worker has died already: what was not submitted is left
+            for task in tasks:
+                futures[executor.submit(run_task, task)] = task
         for future in as_completed(futures):
             error = future.exception()
             if not isinstance(error, BrokenExecutor):

@@ -59,6 +59,10 @@ class Claims:
         """Whether a worker has finished a piece of work, with runs or without."""
         return self._done(name).exists()
 
+    def n_held(self) -> int:
+        """How many pieces of work are claimed."""
+        return len(list(self._folder().glob("*.json")))
+
     @contextmanager
     def hold(self, name: str) -> Iterator[bool]:
         """Claim a piece of work, and hold it until the end, which is noted if it is a good one.

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from scenarios.errors import RunError, ScenarioError
-from scenarios.runs.asked import Planned, planned
-from sim import SimulationResult
+from scenarios.runs.asked import planners_of
+from sim import ResultError, SimulationResult
 from sim.results.result import MANIFEST, read_manifest
 from sim.results.storage import is_hidden
 
@@ -42,6 +42,15 @@ def check_run(directory: Path) -> None:
     read_manifest(directory)
 
 
+def is_whole(directory: Path) -> bool:
+    """Whether a run is there, and is what was written."""
+    try:
+        check_run(directory)
+    except (ResultError, RunError):
+        return False
+    return True
+
+
 def _check_format(directory: Path) -> None:
     try:
         manifest = json.loads((directory / MANIFEST).read_text())
@@ -66,18 +75,17 @@ def run_directories(directory: Path) -> list[Path]:
         msg = f"{directory} holds no finished run"
         raise RunError(msg)
     directories = [manifest.parent for manifest in manifests]
-    wanted = [one.planners for one in map(wanted_with, directories) if one is not None]
-    order = max(wanted, key=len, default=())
+    order = max(map(_planners, directories), key=len, default=())
     places = {f"planner={label}": place for place, label in enumerate(order)}
     return sorted(directories, key=lambda one: places.get(one.parent.name, len(places)))
 
 
-def wanted_with(directory: Path) -> Planned | None:
-    """The runs that the scenario of a run wants; None if that cannot be read: whoever reads the run says why."""
+def _planners(directory: Path) -> tuple[str, ...]:
+    """The planners of a run's scenario; none if that cannot be read: whoever reads the run says why."""
     try:
-        return planned((directory / RESOLVED).read_text())
+        return planners_of((directory / RESOLVED).read_text())
     except (OSError, ScenarioError, ValueError, LookupError, TypeError):
-        return None
+        return ()
 
 
 def run_directory(out: Path, scenario: str, planner: str, seed: int) -> Path:

@@ -11,7 +11,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.runs.asked import asked_fields, changed_fields
 from scenarios.runs.attempts import Attempts, Failure, attempt, failure_file, keep_failure
-from scenarios.runs.directory import RESOLVED, check_run, read_result, run_directories, run_directory
+from scenarios.runs.directory import RESOLVED, check_run, is_whole, read_result, run_directories, run_directory
 from scenarios.runs.job import Job
 from scenarios.runs.policies import serve
 from scenarios.runs.row import Row
@@ -90,9 +90,9 @@ def _make(
     watcher.stage(f"{about}: simulating the fleet of {choice.label}", job.n_requests)
     served = serve(job, choice, plan, deployment, watcher.progress, n_jobs=n_jobs)
     try:
-        job.save(served, out, force=force or (resume and not _is_whole(directory)))
+        job.save(served, out, force=force or (resume and not is_whole(directory)))
     except ResultError:
-        if not resume or not _is_whole(directory):
+        if not resume or not is_whole(directory):
             raise
         return Row.from_result(read_result(directory), directory)  # another process was the first to publish it
     return Row.from_result(served.result, directory)
@@ -115,15 +115,7 @@ def failed_row(loaded: LoadedScenario, planner: str, seed: int, out: Path, failu
 def kept_row(loaded: LoadedScenario, planner: str, seed: int, out: Path) -> Row | None:
     """The row of a run that is there and whole; None if it is not."""
     directory = run_directory(out, loaded.label, planner, seed)
-    return Row.from_result(read_result(directory), directory) if _is_whole(directory) else None
-
-
-def _is_whole(directory: Path) -> bool:
-    try:
-        check_run(directory)
-    except (ResultError, RunError):
-        return False
-    return True
+    return Row.from_result(read_result(directory), directory) if is_whole(directory) else None
 
 
 def _finished(

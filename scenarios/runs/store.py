@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from scenarios.errors import RunError
-from scenarios.runs.directory import check_run
-from sim import ResultError
+from scenarios.runs.directory import is_whole
 from sim.results.result import MANIFEST
 
 
@@ -60,7 +59,7 @@ class Store:
             for manifest in sorted(name for name in names if name.endswith(f"/{MANIFEST}")):
                 theirs = manifest.removesuffix(f"/{MANIFEST}")
                 mine = out / theirs.removeprefix(root).strip("/")
-                if not _is_whole(mine):
+                if not is_whole(mine):
                     mine.mkdir(parents=True, exist_ok=True)
                     for name in sorted(name for name in names if name.startswith(f"{theirs}/")):
                         files.get_file(name, str(mine / name.removeprefix(f"{theirs}/")))
@@ -117,11 +116,3 @@ def copy_of(address: str) -> Iterator[Path]:
     with TemporaryDirectory(prefix="hetserve-") as folder:
         store.fetch(Path(folder))
         yield Path(folder)
-
-
-def _is_whole(directory: Path) -> bool:
-    try:
-        check_run(directory)
-    except (ResultError, RunError):
-        return False
-    return True

@@ -183,6 +183,8 @@ def test_a_worker_takes_over_from_those_that_are_gone(grid: Path, plain: dict[st
         time.sleep(0.05)
     doomed.kill()
     doomed.communicate()
+    early = call("batch", grid, "--out", "shared", "--shard", "2/2", "--lease-s", "600")
+    assert "Claimed by other workers, or by some that are gone: 1 of the scenarios and seeds" in early[1]
     time.sleep(1.5)
     code, _ = call("batch", grid, "--out", "shared", "--shard", "2/2", "--lease-s", "1")
     assert code == 0

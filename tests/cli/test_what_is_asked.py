@@ -194,3 +194,12 @@ def test_planners_can_be_compared_on_a_trace_of_ones_own(hetserve: Hetserve, sma
     assert several.exit_code == 2
     assert "--trace replaces the requests of one scenario, not of 2" in several.output
     assert hetserve("compare", small, "--head", "3", "--out", "c").exit_code == 2
+
+
+def test_two_scenarios_of_one_name_are_not_kept_in_one_place(hetserve: Hetserve, small: Path) -> None:
+    twin = small.with_name("twin.yaml")
+    twin.write_text(small.read_text().replace("rate_rps: 5", "rate_rps: 6"))
+    result = hetserve("compare", small, twin)
+    assert result.exit_code == 2
+    assert "2 of the scenarios are called small: their runs would be kept in the same place" in result.output
+    assert not Path("runs").exists()
