@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from sim.routing.router import Router
     from sim.slo import SLO
     from sim.timing.aiconfigurator import AiconfiguratorServiceTime
-    from sim.timing.service_time import Chunk, CompactServiceTime, ConstantServiceTime, ServiceTimeModel, StageTime
+    from sim.timing.compact import CompactServiceTime
+    from sim.timing.service_time import Chunk, ConstantServiceTime, ServiceTimeModel, StageTime
     from sim.timing.table import TableServiceTime
 
 _LAZY = {
@@ -39,7 +40,7 @@ _LAZY = {
     "Catalog": "sim.catalog.read",
     "Chunk": "sim.timing.service_time",
     "Clients": "sim.clients",
-    "CompactServiceTime": "sim.timing.service_time",
+    "CompactServiceTime": "sim.timing.compact",
     "ConstantServiceTime": "sim.timing.service_time",
     "Deployment": "sim.deployment",
     "Failures": "sim.failures",

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
+from sim.catalog.precision import BF16
 from sim.errors import DeploymentError
 from sim.units import GIB
 from traces.workload import WorkloadGrid, WorkloadMix
@@ -62,11 +63,51 @@ class ReplicaLimits:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One pipeline stage: `tp` GPUs of one type that hold `n_layers` layers."""
+    """One pipeline stage: GPUs of one type that hold some layers.
+
+    Attributes:
+        gpu_type: Their type.
+        tp: Tensor parallelism: over how many GPUs each matrix of the attention is split.
+        n_layers: Layers.
+        dp: Data parallelism of the attention: so many groups of `tp` GPUs, each with requests and a KV cache of its
+            own, which split the experts among all of them. Requests are taken to be spread evenly.
+        expert_parallel: Whether experts are dealt out whole to the `tp` x `dp` GPUs, instead of each being split.
+    """
 
     gpu_type: GpuType
     tp: int
     n_layers: int
+    dp: int = 1
+    expert_parallel: bool = False
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs."""
+        return self.tp * self.dp
+
+    @property
+    def name(self) -> str:
+        """GPU type and parallelism within the stage."""
+        dp = f" dp{self.dp}" if self.dp > 1 else ""
+        return f"{self.gpu_type.name} tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
+
+    def why_not(self, model: ModelSpec) -> str | None:
+        """The rule by which a serving engine would refuse to run a model so; None if there is none."""
+        return (
+            self.gpu_type.why_not_precision(model.precision)
+            or model.why_not_tp(self.tp)
+            or self._why_not_experts(model)
+            or model.why_not_blocks(self.tp, 1 if self.expert_parallel else self.n_gpus)
+        )
+
+    def _why_not_experts(self, model: ModelSpec) -> str | None:
+        if model.moe is None:
+            if self.dp > 1 or self.expert_parallel:
+                return f"{model.name} has no experts: expert and data parallelism are for mixtures of experts"
+            return None
+        if self.expert_parallel and model.moe.n_experts % self.n_gpus:
+            return f"ep {self.n_gpus} does not divide the {model.moe.n_experts} experts of {model.name}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +124,17 @@ class ReplicaSpec:
 
     def __post_init__(self) -> None:
         for stage in self.stages:
-            if stage.n_layers < 1 or stage.tp < 1:
-                msg = f"{self.name}: a stage has {stage.n_layers} layers and tp {stage.tp}; both must be at least 1"
+            if min(stage.n_layers, stage.tp, stage.dp) < 1:
+                msg = f"{self.name}: a stage has {stage.n_layers} layers, tp {stage.tp}, dp {stage.dp}"
+                msg += "; all must be at least 1"
                 raise DeploymentError(msg)
-            if not self.model.allows_tp(stage.tp):
-                heads = f"{self.model.n_heads} query heads and {self.model.n_kv_heads} KV heads"
-                msg = f"{self.name}: tp {stage.tp} does not divide the heads of {self.model.name}, {heads}"
+            reason = stage.why_not(self.model)
+            if reason is not None:
+                msg = f"{self.name}: {reason}"
                 raise DeploymentError(msg)
+        if len({stage.dp for stage in self.stages}) > 1:
+            msg = f"{self.name}: all stages of a replica have the same data parallelism"
+            raise DeploymentError(msg)
         n_layers = sum(stage.n_layers for stage in self.stages)
         if n_layers != self.model.n_layers:
             msg = f"{self.name}: the stages hold {n_layers} layers, {self.model.name} has {self.model.n_layers}"
@@ -124,46 +169,59 @@ class ReplicaSpec:
         return len(self.stages)
 
     @property
+    def dp(self) -> int:
+        """Data parallelism of the attention."""
+        return self.stages[0].dp
+
+    def first_layer(self, index: int) -> int:
+        """Layers on the stages before one."""
+        return sum(stage.n_layers for stage in self.stages[:index])
+
+    @property
     def n_gpus(self) -> int:
         """GPUs of all stages."""
-        return sum(stage.tp for stage in self.stages)
+        return sum(stage.n_gpus for stage in self.stages)
 
     @property
     def gpus(self) -> dict[str, int]:
         """GPUs by type name, sorted."""
         counts: Counter[str] = Counter()
         for stage in self.stages:
-            counts[stage.gpu_type.name] += stage.tp
+            counts[stage.gpu_type.name] += stage.n_gpus
         return dict(sorted(counts.items()))
 
     @property
     def usd_per_h(self) -> float:
         """Price of all GPUs."""
-        return sum(stage.tp * stage.gpu_type.usd_per_h for stage in self.stages)
+        return sum(stage.n_gpus * stage.gpu_type.usd_per_h for stage in self.stages)
 
     @property
     def name(self) -> str:
-        """Short name: GPU type, tp and pp; a pipeline of several parts lists them with their layers."""
-        parts = [list(part) for _, part in groupby(self.stages, lambda stage: (stage.gpu_type.name, stage.tp))]
-        names = [f"{part[0].gpu_type.name} tp{part[0].tp}" + f" pp{len(part)}" * (len(part) > 1) for part in parts]
+        """Short name: GPU type, parallelism, and a precision that is not bf16; several parts with their layers."""
+        parts = [list(part) for _, part in groupby(self.stages, lambda stage: stage.name)]
+        names = [part[0].name + f" pp{len(part)}" * (len(part) > 1) for part in parts]
+        precision = self.model.precision.name
+        suffix = "" if precision == BF16.name else f" {precision}"
         if len(parts) == 1:
-            return names[0]
+            return names[0] + suffix
         n_layers = (sum(stage.n_layers for stage in part) for part in parts)
-        return " + ".join(f"{name} ({n} layers)" for name, n in zip(names, n_layers, strict=True))
+        return " + ".join(f"{name} ({n} layers)" for name, n in zip(names, n_layers, strict=True)) + suffix
 
     @property
     def max_batched_tokens(self) -> int:
-        """Token budget of one iteration; by default vLLM's for the stage with the least memory."""
+        """Token budget of one iteration, of all data-parallel groups; by default vLLM's for the weakest stage."""
         limit = self.limits.max_batched_tokens
-        return limit if limit is not None else min(stage.gpu_type.max_batched_tokens for stage in self.stages)
+        if limit is None:
+            limit = min(stage.gpu_type.max_batched_tokens for stage in self.stages)
+        return limit * self.dp
 
     @property
     def max_seqs(self) -> int:
-        """Most requests running at once; by default vLLM's for the weakest stage, and no more than the budget."""
+        """Most requests running at once in all groups; by default vLLM's for the weakest stage, within the budget."""
         limit = self.limits.max_seqs
         if limit is not None:
-            return limit
-        return min(self.max_batched_tokens, *(stage.gpu_type.max_seqs for stage in self.stages))
+            return limit * self.dp
+        return min(self.max_batched_tokens, *(stage.gpu_type.max_seqs * self.dp for stage in self.stages))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from math import ceil
+from typing import NamedTuple
+
+from sim.catalog.models import Weights
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
+
+MANY_TOKENS = 2**62
+"""Any number of tokens: of a model all of whose layers have a window."""
 
 
 def blocks_for(tokens: int, block_tokens: int) -> int:
@@ -15,24 +22,103 @@ def blocks_for(tokens: int, block_tokens: int) -> int:
     return -(-tokens // block_tokens)
 
 
+class BlockRule(NamedTuple):
+    """How many KV blocks a sequence holds.
+
+    A block holds the keys and values of some tokens in one group of layers. Layers that attend to all tokens are in
+    groups of their own, and those with a sliding window in others, all groups alike in size, so that any group can use
+    any block. What a window has passed is free as soon as the next block is taken.
+
+    Source: vLLM's hybrid KV cache manager (docs/design/hybrid_kv_cache_manager.md). It frees a block behind the window
+    one iteration after it was last read; up to then it holds one more.
+
+    Attributes:
+        block_tokens: Tokens of a block.
+        full_groups: Groups of layers that attend to all tokens.
+        window_groups: Groups of layers with a window.
+        window_blocks: Most blocks of a window group that a sequence holds.
+    """
+
+    block_tokens: int
+    full_groups: int = 1
+    window_groups: int = 0
+    window_blocks: int = 0
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of layers."""
+        return self.full_groups + self.window_groups
+
+    def blocks(self, tokens: int) -> int:
+        """Blocks that hold so many tokens of a sequence.
+
+        >>> BlockRule(16, full_groups=1, window_groups=1, window_blocks=9).blocks(16 * 20)
+        29
+        """
+        n_blocks = blocks_for(tokens, self.block_tokens)
+        return self.full_groups * n_blocks + self.window_groups * min(n_blocks, self.window_blocks)
+
+    def tokens_within(self, n_blocks: int) -> int:
+        """Longest sequence that so many blocks hold.
+
+        >>> BlockRule(16, full_groups=1, window_groups=1, window_blocks=9).tokens_within(29)
+        320
+        """
+        within_window = n_blocks // self.n_groups
+        if self.window_groups == 0 or within_window < self.window_blocks:
+            return within_window * self.block_tokens
+        if self.full_groups == 0:
+            return MANY_TOKENS
+        return (n_blocks - self.window_groups * self.window_blocks) // self.full_groups * self.block_tokens
+
+
+def block_rule(spec: ReplicaSpec, *, frees_window: bool = True) -> BlockRule:
+    """How many KV blocks a sequence holds on a replica.
+
+    Args:
+        spec: The replica.
+        frees_window: Whether blocks behind a sliding window are freed; False: kept, as with prefix caching.
+    """
+    window, block_tokens = spec.model.window, spec.limits.block_tokens
+    if window is None:
+        return BlockRule(block_tokens)
+    n_full = spec.model.n_full_layers
+    n_window = spec.model.n_layers - n_full
+    size = min(n for n in (n_full, n_window) if n)
+    full_groups, window_groups = -(-n_full // size), -(-n_window // size)
+    if not frees_window:
+        return BlockRule(block_tokens, full_groups + window_groups)
+    most = (window.tokens - 2) // block_tokens + 2  # a window that begins with the last token of a block
+    return BlockRule(block_tokens, full_groups, window_groups, most)
+
+
 def stage_weight_bytes(spec: ReplicaSpec, index: int) -> int:
-    """Bytes of weights on each GPU of one stage: its layers, the embedding (first), the head (last)."""
-    stage = spec.stages[index]
-    params = stage.n_layers * spec.model.layer_params
-    params += spec.model.embedding_params * ((index == 0) + (index == spec.pp - 1))
-    return -(-spec.model.weight_bytes_of(params) // stage.tp)
+    """Bytes of weights on each GPU of one stage: its layers, the embedding (first), the head (last).
+
+    Attention, dense feed-forward layers and shared experts are split over `tp` GPUs; routed experts over all GPUs of
+    the stage, each of them or whole ones. One copy of a tied embedding serves as the head, too, if both are on one
+    stage.
+    """
+    stage, model = spec.stages[index], spec.model
+    weights = model.weights_of(spec.first_layer(index), stage.n_layers)
+    n_embeddings = (index == 0) + (index == spec.pp - 1)
+    if spec.pp == 1 and model.tie_word_embeddings:
+        n_embeddings = 1
+    experts = model.bytes_of(Weights(0, 0, 0, weights.experts))
+    rest = ceil(model.bytes_of(weights._replace(experts=0))) + n_embeddings * model.embedding_bytes
+    return -(-rest // stage.tp) + ceil(experts / stage.n_gpus)
 
 
 def stage_kv_bytes_per_token(spec: ReplicaSpec, stage: Stage) -> int:
-    """Bytes of one token's keys and values on each GPU of a stage; KV heads are copied where tp exceeds them."""
-    heads = max(1, -(-spec.model.n_kv_heads // stage.tp))
-    return stage.n_layers * spec.model.kv_bytes_per_token_per_layer * heads // spec.model.n_kv_heads
+    """Bytes of one token's keys and values in all layers of a stage, on each GPU that holds them."""
+    return stage.n_layers * spec.model.kv_bytes_of_rank(stage.tp)
 
 
 def kv_blocks(spec: ReplicaSpec) -> int:
     """KV blocks of a replica; the scarcest stage decides, and 0 means that the weights do not fit.
 
-    Per stage: floor((utilisation x memory - weights - reserve) / bytes of a block).
+    Per stage: floor((utilisation x memory - weights - reserve) / bytes of a block), times the data parallelism. A block
+    is one of a group of layers (`BlockRule`): of all, unless some have a sliding window.
 
     >>> from sim.catalog.read import gpu_type, model_spec
     >>> kv_blocks(ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090")))
@@ -40,22 +126,24 @@ def kv_blocks(spec: ReplicaSpec) -> int:
     """
     limits = spec.limits
     if limits.kv_blocks is not None:
-        return limits.kv_blocks
+        return limits.kv_blocks * spec.dp
+    n_groups = block_rule(spec).n_groups
     scarcest: int | None = None
     for index, stage in enumerate(spec.stages):
         usable_bytes = int(limits.gpu_memory_utilization * stage.gpu_type.memory_bytes) - limits.reserve_bytes
         free_bytes = usable_bytes - stage_weight_bytes(spec, index)
-        block_bytes = limits.block_tokens * stage_kv_bytes_per_token(spec, stage)
+        layers_of_group = -(-stage.n_layers // n_groups)
+        block_bytes = limits.block_tokens * layers_of_group * spec.model.kv_bytes_of_rank(stage.tp)
         blocks = max(0, free_bytes // block_bytes)
         scarcest = blocks if scarcest is None else min(scarcest, blocks)
     if scarcest is None:
         msg = "a replica needs at least one stage"
         raise DeploymentError(msg)
-    return scarcest
+    return scarcest * spec.dp
 
 
 def max_context_tokens(spec: ReplicaSpec) -> int:
     """Longest prompt plus output that the replica can serve: the model's limit, the user's, or the KV cache's."""
     limit = spec.limits.max_context_tokens
     context = spec.model.max_context_tokens if limit is None else limit
-    return min(context, kv_blocks(spec) * spec.limits.block_tokens)
+    return min(context, block_rule(spec).tokens_within(kv_blocks(spec) // spec.dp))

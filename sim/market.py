@@ -101,6 +101,6 @@ class Prices:
             while at_s < end_s:
                 next_s = min(end_s, times[index + 1] if index + 1 < len(times) else inf)
                 price = prices[index]
-                total += stage.tp * (stage.gpu_type.usd_per_h if price is None else price) * (next_s - at_s)
+                total += stage.n_gpus * (stage.gpu_type.usd_per_h if price is None else price) * (next_s - at_s)
                 at_s, index = next_s, index + 1
         return total / HOUR_S

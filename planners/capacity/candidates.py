@@ -272,6 +272,6 @@ def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_token
 def _usable_bytes(spec: ReplicaSpec) -> float:
     limits = spec.limits
     return sum(
-        stage.tp * (limits.gpu_memory_utilization * stage.gpu_type.memory_bytes - limits.reserve_bytes)
+        stage.n_gpus * (limits.gpu_memory_utilization * stage.gpu_type.memory_bytes - limits.reserve_bytes)
         for stage in spec.stages
     )

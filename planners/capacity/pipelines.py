@@ -50,7 +50,7 @@ def uniform_replicas(
 
 
 def _tps(model: ModelSpec, gpu: GpuType) -> list[int]:
-    return [tp for tp in TP if tp <= gpu.gpus_per_node and model.allows_tp(tp)]
+    return [tp for tp in TP if tp <= gpu.gpus_per_node and Stage(gpu, tp, 1).why_not(model) is None]
 
 
 class _Part(NamedTuple):
@@ -91,7 +91,7 @@ class MixedPipeline(NamedTuple):
     def by_memory(self) -> ReplicaSpec:
         """The split that leaves each stage as much memory per layer for KV: the one that holds most of it."""
         # The embedding is on the first stage, the head, which is as large, on the last.
-        embedding_bytes = self.model.weight_bytes_of(self.model.embedding_params)
+        embedding_bytes = self.model.embedding_bytes
         first, last = (part.usable_bytes(self.limits) - embedding_bytes for part in (self.first, self.last))
         return self.split(_share_of(self.model.n_layers, first, last))
 

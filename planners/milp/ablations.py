@@ -146,4 +146,4 @@ def _by_configuration(problem: PlanningProblem) -> Iterator[list[int]]:
 
 
 def _configuration(candidate: Candidate) -> tuple[int, ...]:
-    return (candidate.n_gpus,) if candidate.spec is None else tuple(stage.tp for stage in candidate.spec.stages)
+    return (candidate.n_gpus,) if candidate.spec is None else tuple(stage.n_gpus for stage in candidate.spec.stages)

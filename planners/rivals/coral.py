@@ -84,6 +84,6 @@ class CoralPlanner:
         spec = candidate.spec
         if spec is None:
             return True
-        memory_bytes = sum(stage.tp * stage.gpu_type.memory_bytes for stage in spec.stages)
+        memory_bytes = sum(stage.n_gpus * stage.gpu_type.memory_bytes for stage in spec.stages)
         max_bytes = self.options.max_memory_ratio * spec.model.weight_bytes
         return len(spec.stages) <= self.options.max_nodes and memory_bytes <= max_bytes

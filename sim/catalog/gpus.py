@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sim.catalog.precision import Precision
-from sim.errors import DeploymentError
-from traces.errors import nearest
+from sim.catalog.precision import NumberFormat, Operations, Precision
 
 Basis = Literal["fitted", "partly_estimated", "extrapolated"]
 
@@ -37,7 +35,7 @@ class Domain:
 
 @dataclass(frozen=True, slots=True)
 class GpuCoefficients:
-    """Coefficients of the compact service-time model for one GPU type (see `sim.timing.service_time`).
+    """Coefficients of the compact service-time model for one GPU type (see `sim.timing.compact`).
 
     Attributes:
         basis: Whether they are fitted to measurements of this GPU, partly estimated, or extrapolated.
@@ -71,8 +69,14 @@ class GpuCoefficients:
 class GpuType:
     """A kind of GPU that can be rented.
 
-    `coefficients` is None for a GPU known by price and memory only. `peak_flops_per_s` is that of dense matrix products
-    in bf16. `max_batched_tokens` and `max_seqs` are the defaults of vLLM's API server on it.
+    `coefficients` is None for a GPU known by price and memory only. `max_batched_tokens` and `max_seqs` are the
+    defaults of vLLM's API server on it.
+
+    Attributes:
+        peak_flops_per_s: Of dense matrix products in bf16.
+        peak_fp8_flops_per_s: The same in FP8; 0 if it does not compute in FP8.
+        peak_fp4_flops_per_s: The same in FP4; 0 if it does not compute in FP4.
+        formats: Number formats of weights for which the serving engine has kernels on it, by name.
     """
 
     name: str
@@ -87,16 +91,33 @@ class GpuType:
     coefficients: GpuCoefficients | None = None
     description: str = ""
     source: str = ""
+    peak_fp8_flops_per_s: float = 0.0
+    peak_fp4_flops_per_s: float = 0.0
+    formats: tuple[str, ...] = ("bf16",)
 
-    def peak_flops_of(self, precision: Precision) -> float:
-        """Peak FLOP/s of dense matrix products in a precision.
+    def peak_flops_of(self, operations: Operations) -> float:
+        """Peak FLOP/s of dense matrix products; 0 if it does not compute in these numbers."""
+        return {
+            "bf16": self.peak_flops_per_s,
+            "fp8": self.peak_fp8_flops_per_s,
+            "fp4": self.peak_fp4_flops_per_s,
+        }[operations]
 
-        Raises:
-            DeploymentError: It is not known.
+    def operations_of(self, number_format: NumberFormat) -> Operations:
+        """In which numbers it computes with weights of a format: natively, or in bf16 if it only stores them.
+
+        >>> from sim.catalog.precision import FORMATS
+        >>> from sim.catalog.read import gpu_type
+        >>> gpu_type("H100-SXM").operations_of(FORMATS["fp8"]), gpu_type("H100-SXM").operations_of(FORMATS["nvfp4"])
+        ('fp8', 'bf16')
         """
-        known = {"bf16": self.peak_flops_per_s}
-        if precision.operations not in known:
-            rates = nearest(precision.operations, known)
-            msg = f"GPU type {self.name!r} has no peak rate of operations in {precision.operations!r}: {rates}"
-            raise DeploymentError(msg)
-        return known[precision.operations]
+        native = number_format.native
+        is_native = native is not None and self.peak_flops_of(native) > 0
+        return number_format.operations if is_native else "bf16"
+
+    def why_not_precision(self, precision: Precision) -> str | None:
+        """Why it cannot hold a model in a precision; None if it can."""
+        missing = [number_format.name for number_format in precision.formats if number_format.name not in self.formats]
+        if not missing:
+            return None
+        return f"GPU type {self.name!r} has no kernels for {', '.join(missing)}; it has {', '.join(self.formats)}"

@@ -39,7 +39,7 @@ class PipelineReplica(Replica):
         prefixes: Prefixes | None = None,
     ) -> None:
         super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
-        self._gpu_shares = [stage.tp / spec.n_gpus for stage in spec.stages]
+        self._gpu_shares = [stage.n_gpus / spec.n_gpus for stage in spec.stages]
         self._stage_free_s = [0.0] * spec.pp
         self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
         self._under_way: deque[Batch] = deque()

@@ -13,10 +13,12 @@ import numpy as np
 
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
+from sim.catalog.precision import ACTIVATION_BYTES
 from sim.deployment import ReplicaSpec
 from sim.errors import DeploymentError, SettingsError
+from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
 from sim.timing.monotone import DecodeLines, level, line, segment
-from sim.timing.service_time import NETWORK_BANDWIDTH_BYTES_PER_S, Chunk, StageTime, link_bandwidth
+from sim.timing.service_time import Chunk, StageTime
 from traces.errors import nearest
 
 if TYPE_CHECKING:
@@ -312,7 +314,7 @@ class _StageTime:
         self._send_per_token_s = 0.0
         if not self._is_last:
             bandwidth = link_bandwidth(spec, index, owner.network_bandwidth_bytes_per_s)
-            self._send_per_token_s = spec.model.precision.activation_bytes * spec.model.hidden_size / bandwidth
+            self._send_per_token_s = ACTIVATION_BYTES * spec.model.hidden_size / bandwidth
         is_measured = spec.model.n_kv_heads <= MAX_KV_HEADS * stage.tp
         self._max_decodes = MAX_DECODES if is_measured else 0
         self._max_new_tokens = MAX_NEW_TOKENS if is_measured else 0

@@ -18,8 +18,7 @@ from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.read import gpu_names, gpu_type, model_names, model_spec
 from sim.deployment import ReplicaSpec
 from sim.errors import ProfileError
-from sim.kv_cache import stage_kv_bytes_per_token
-from sim.timing.service_time import StageWork
+from sim.timing.work import StageWork
 from sim.units import GIGA, MICRO
 
 Floats = NDArray[np.float64]
@@ -93,11 +92,9 @@ class Terms:
             key = names[row["model"].lower()], row["tp"]
             if key not in works:
                 spec = ReplicaSpec.uniform(model_spec(key[0]), gpu, tp=key[1])
-                kv_bytes = stage_kv_bytes_per_token(spec, spec.stages[0])
-                work = StageWork.of(spec.model, spec.stages[0], kv_bytes_per_token=kv_bytes, has_head=True)
-                flops = gpu.peak_flops_of(spec.model.precision)
-                works[key] = spec.model.n_layers, flops, work
+                works[key] = spec.model.n_layers, gpu.peak_flops_per_s, StageWork.of(spec, 0)
             n_layers, flops, work = works[key]
+            (linear,) = work.linear
             batch, new, context = row["batch"], row["new_tokens"], row["context_tokens"]
             n_decode, n_chunks, past = {
                 "decode": (batch, 0, 0),
@@ -113,8 +110,8 @@ class Terms:
                 "time_s": row["time_ms"] / 1e3,
                 "tp": row["tp"],
                 "n_layers": n_layers,
-                "weights": work.weight_bytes_read(n_tokens) / read,
-                "linear": work.linear_flops_per_token * n_tokens / flops,
+                "weights": linear.weight_bytes / read,
+                "linear": linear.flops_per_token * n_tokens / flops,
                 "head_weights": work.head_bytes / read,
                 "head": work.head_flops_per_seq * (n_decode + n_chunks) / flops,
                 "kv": work.kv_bytes_per_token * n_chunks * past / read + (0.0 if is_mixed else decode_kv),

@@ -163,10 +163,10 @@ def test_routing_tables_are_found_by_model() -> None:
     ("n_heads", "n_kv_heads", "allowed"), [(32, 8, {1, 2, 4, 8, 16, 32}), (40, 10, {1, 2, 5, 10, 20, 40})]
 )
 def test_tp_divides_the_heads_as_servers_ask_for(n_heads: int, n_kv_heads: int, allowed: set[int]) -> None:
-    model = replace(model_spec("Llama-3-8B"), name="odd", n_heads=n_heads, n_kv_heads=n_kv_heads)
+    model = replace(model_spec("Llama-3-8B"), name="odd", n_heads=n_heads, n_kv_heads=n_kv_heads, ffn_size=7 * 320)
     for tp in range(1, n_heads + 1):
         if tp in allowed:
             assert ReplicaSpec.uniform(model, gpu_type("A40"), tp=tp).n_gpus == tp
         else:
-            with pytest.raises(DeploymentError, match=f"tp {tp} does not divide the heads of odd"):
+            with pytest.raises(DeploymentError, match=f"tp {tp} (neither divides|does not divide) the .* heads of odd"):
                 ReplicaSpec.uniform(model, gpu_type("A40"), tp=tp)

@@ -7,24 +7,22 @@ from dataclasses import replace
 import pytest
 
 from sim import CompactServiceTime, DeploymentError, ReplicaSpec, gpu_type, kv_blocks, model_spec
-from sim.catalog.precision import BF16
+from sim.catalog.precision import FORMATS, PRECISIONS
 
 LLAMA = model_spec("Llama-3-8B")
-H100 = gpu_type("H100-SXM")
-HALF_WEIGHTS = replace(BF16, name="w8", weight_bytes=1)
-HALF_KV = replace(BF16, name="kv8", kv_bytes=1)
+H100 = replace(gpu_type("H100-SXM"), formats=("bf16", "fp8", "nvfp4"), peak_fp8_flops_per_s=1978.9e12)
+FP8 = replace(LLAMA, precision=PRECISIONS["fp8"])
 
 
 def test_models_are_in_bf16_unless_they_say_otherwise() -> None:
-    assert LLAMA.precision == BF16
+    assert LLAMA.precision == PRECISIONS["bf16"]
     assert LLAMA.weight_bytes == 2 * LLAMA.n_params
 
 
 def test_lighter_weights_leave_room_and_are_read_faster() -> None:
-    light = replace(LLAMA, precision=HALF_WEIGHTS)
-    assert light.weight_bytes == LLAMA.n_params
-    assert light.kv_bytes_per_token == LLAMA.kv_bytes_per_token
-    spec, light_spec = ReplicaSpec.uniform(LLAMA, H100), ReplicaSpec.uniform(light, H100)
+    assert FP8.weight_bytes == LLAMA.weight_bytes - LLAMA.weights_of(0, 32).attention - LLAMA.weights_of(0, 32).ffn
+    assert FP8.kv_bytes_per_token == LLAMA.kv_bytes_per_token
+    spec, light_spec = ReplicaSpec.uniform(LLAMA, H100), ReplicaSpec.uniform(FP8, H100)
     assert kv_blocks(light_spec) > kv_blocks(spec)
     (stage,), (light_stage,) = map(CompactServiceTime().stage_times, (spec, light_spec))
     assert light_stage.decode(1)[0] < stage.decode(1)[0]
@@ -32,7 +30,7 @@ def test_lighter_weights_leave_room_and_are_read_faster() -> None:
 
 
 def test_lighter_kv_entries_leave_room_and_are_read_faster() -> None:
-    light = replace(LLAMA, precision=HALF_KV)
+    light = replace(LLAMA, precision=PRECISIONS["bf16"].with_kv("fp8"))
     assert light.kv_bytes_per_token == LLAMA.kv_bytes_per_token // 2
     spec, light_spec = ReplicaSpec.uniform(LLAMA, H100), ReplicaSpec.uniform(light, H100)
     assert kv_blocks(light_spec) in (2 * kv_blocks(spec), 2 * kv_blocks(spec) + 1)
@@ -40,11 +38,21 @@ def test_lighter_kv_entries_leave_room_and_are_read_faster() -> None:
     assert light_stage.decode(1) == (stage.decode(1)[0], stage.decode(1)[1] / 2)
 
 
-def test_bytes_of_part_of_a_byte_are_rounded_up() -> None:
-    assert replace(LLAMA, precision=replace(BF16, weight_bytes=0.5)).weight_bytes_of(3) == 2
+def test_the_name_of_a_replica_says_a_precision_that_is_not_bf16() -> None:
+    assert ReplicaSpec.uniform(LLAMA, H100).name == "H100-SXM tp1"
+    assert ReplicaSpec.uniform(FP8, H100).name == "H100-SXM tp1 fp8"
 
 
-def test_a_peak_rate_that_is_not_known_is_an_error() -> None:
-    eight = replace(LLAMA, precision=replace(BF16, name="fp8", operations="fp8"))
-    with pytest.raises(DeploymentError, match="GPU type 'H100-SXM' has no peak rate of operations in 'fp8'"):
-        CompactServiceTime().stage_times(ReplicaSpec.uniform(eight, H100))
+def test_a_gpu_computes_natively_or_in_bf16() -> None:
+    assert H100.operations_of(FORMATS["fp8"]) == "fp8"
+    assert H100.operations_of(FORMATS["nvfp4"]) == "bf16"
+    assert H100.operations_of(FORMATS["int4"]) == "bf16"
+    blackwell = replace(H100, peak_fp4_flops_per_s=1e16)
+    assert blackwell.operations_of(FORMATS["nvfp4"]) == "fp4"
+    assert blackwell.operations_of(FORMATS["mxfp4"]) == "fp8"
+
+
+def test_a_gpu_without_the_kernels_is_refused() -> None:
+    eight = replace(LLAMA, precision=PRECISIONS["int4"])
+    with pytest.raises(DeploymentError, match="GPU type 'H100-SXM' has no kernels for int4; it has bf16, fp8, nvfp4"):
+        ReplicaSpec.uniform(eight, H100)

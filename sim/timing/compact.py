@@ -1,0 +1,216 @@
+"""The compact service-time model: physics with a few coefficients for each GPU type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, sqrt
+from typing import NamedTuple
+
+from sim.catalog.gpus import AllReduce, GpuCoefficients, GpuType
+from sim.catalog.precision import ACTIVATION_BYTES, NumberFormat
+from sim.deployment import ReplicaSpec, Stage
+from sim.errors import DeploymentError
+from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
+from sim.timing.service_time import Chunk, StageTime
+from sim.timing.work import StageWork, window_pairs
+
+
+class CompactServiceTime:
+    """A physical model with a few coefficients per GPU type, taken from the catalog.
+
+    For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
+
+        t = L c0 + smax(W / (BW e_bw), F / (PF e_fl)) + head + KV / (BW e_kv) + AF / (PF e_af) + EW / (BW e_ew)
+            + [tp > 1] 2 L (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
+            + [not the last stage] 2 T hidden / BW_link + [last stage] step overhead + S x sequence overhead
+
+    smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights; F: FLOPs of the linear layers; head: the same maximum for
+    the output head, on the last stage; KV: bytes of context read by decodes and by chunks with a past; AF: FLOPs
+    of prefill attention, 4 x heads x head_dim x (new x past + new^2 / 2); EW: bytes of norms, residuals, rotary
+    embedding and activation. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of
+    decodes at a lower efficiency.
+
+    Args:
+        step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
+            vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
+        sequence_overhead_s: The part of that which grows with each sequence in the batch.
+        network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one.
+
+    Attributes:
+        n_extrapolated: Times outside of what a GPU type's coefficients were fitted on (`GpuCoefficients.domain`):
+            numbers of decodes met on each replica, and iterations with chunks; 0 where nothing was fitted.
+
+    >>> from sim.catalog.read import gpu_type, model_spec
+    >>> spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("H100-SXM"))
+    >>> (stage,) = CompactServiceTime().stage_times(spec)
+    >>> base, slope = stage.decode(32)
+    >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
+    8.05
+    """
+
+    def __init__(
+        self,
+        step_overhead_s: float = 0.0,
+        sequence_overhead_s: float = 0.0,
+        network_bandwidth_bytes_per_s: float = NETWORK_BANDWIDTH_BYTES_PER_S,
+    ) -> None:
+        self.step_overhead_s = step_overhead_s
+        self.sequence_overhead_s = sequence_overhead_s
+        self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
+        self.n_extrapolated = 0
+
+    def stage_times(self, spec: ReplicaSpec) -> tuple[StageTime, ...]:
+        """One `StageTime` for each pipeline stage.
+
+        Raises:
+            DeploymentError: A stage's GPU type has no coefficients, or none for its `tp`.
+        """
+        return tuple(self._stage_time(spec, index) for index in range(spec.pp))
+
+    def _stage_time(self, spec: ReplicaSpec, index: int) -> _CompactStageTime:
+        is_last = index == spec.pp - 1
+        bandwidth = None if is_last else link_bandwidth(spec, index, self.network_bandwidth_bytes_per_s)
+        return _CompactStageTime(
+            self,
+            spec,
+            index,
+            link_bandwidth=bandwidth,
+            step_overhead_s=self.step_overhead_s if is_last else 0.0,
+            sequence_overhead_s=self.sequence_overhead_s if is_last else 0.0,
+        )
+
+
+class _Rates(NamedTuple):
+    """Bytes/s and FLOP/s that weights of a format reach on a GPU type."""
+
+    bytes_per_s: float
+    flops_per_s: float
+
+    @classmethod
+    def of(cls, gpu: GpuType, c: GpuCoefficients, number_format: NumberFormat) -> _Rates:
+        peak = gpu.peak_flops_of(gpu.operations_of(number_format))
+        return cls(
+            gpu.memory_bandwidth_bytes_per_s * c.weight_read_efficiency,
+            peak * c.linear_flops_efficiency,
+        )
+
+
+class _CompactStageTime:
+    """The compact model with everything but the batch multiplied out."""
+
+    def __init__(
+        self,
+        owner: CompactServiceTime,
+        spec: ReplicaSpec,
+        index: int,
+        *,
+        link_bandwidth: float | None,
+        step_overhead_s: float,
+        sequence_overhead_s: float,
+    ) -> None:
+        model, stage = spec.model, spec.stages[index]
+        gpu = stage.gpu_type
+        c = gpu.coefficients
+        if c is None:
+            msg = f"GPU type {gpu.name!r} has no service-time coefficients"
+            raise DeploymentError(msg)
+        read = gpu.memory_bandwidth_bytes_per_s
+        flops = gpu.peak_flops_per_s
+        work = StageWork.of(spec, index)
+        kv_bytes_per_token = work.kv_bytes_per_token
+
+        self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
+        self._dp = stage.dp
+        self._linear: list[tuple[float, float]] = []  # seconds: of the weights, and of a token
+        for linear in work.linear:
+            rates = _Rates.of(gpu, c, linear.number_format)
+            self._linear.append((linear.weight_bytes / rates.bytes_per_s, linear.flops_per_token / rates.flops_per_s))
+        self._experts = work.experts
+        if work.experts is not None:
+            self._expert_rates = _Rates.of(gpu, c, work.experts.number_format)
+        self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
+        self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
+        self._per_seq = sequence_overhead_s
+        self._kv_per_token = kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
+        self._mixed_kv_per_token = self._kv_per_token
+        if c.mixed_kv_read_efficiency is not None:
+            mixed_efficiency = c.mixed_kv_read_efficiency * work.mixed_kv_factor
+            efficiency = min(c.kv_read_efficiency, mixed_efficiency)
+            self._mixed_kv_per_token = kv_bytes_per_token / (read * efficiency) / stage.dp
+        self._attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency) / stage.dp
+        self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
+        if stage.tp > 1:
+            allreduce = _allreduce(stage)
+            self._fixed += work.n_allreduces * allreduce.latency_s
+            self._per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
+        if link_bandwidth is not None:
+            self._per_token += ACTIVATION_BYTES * model.hidden_size / link_bandwidth
+        self._decode_cache: dict[int, tuple[float, float]] = {}
+        self._owner = owner
+        self._window = model.window
+        self._full_share = model.n_full_layers / model.n_layers
+        # The first stage counts for the replica.
+        domain = c.domain if index == 0 else None
+        self._max_decodes = domain.max_decodes if domain else inf
+        self._max_new_tokens = domain.max_new_tokens if domain else inf
+        self._max_context_tokens = domain.max_context_tokens if domain else inf
+
+    def decode(self, n_decode: int) -> tuple[float, float]:
+        """(base, slope) of `n_decode` decodes in their total context."""
+        affine = self._decode_cache.get(n_decode)
+        if affine is None:
+            affine = (self._batch_time(n_decode, n_decode), self._kv_per_token)
+            self._decode_cache[n_decode] = affine
+            self._owner.n_extrapolated += n_decode > self._max_decodes
+        return affine
+
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
+        """Time of an iteration with prompt chunks."""
+        n_tokens = n_decode
+        past_tokens = 0.0
+        pairs = 0.0
+        for chunk in chunks:
+            new, past = chunk
+            n_tokens += new
+            if self._window is None:
+                past_tokens += past
+                pairs += new * (past + 0.5 * new)
+            else:
+                share = self._full_share
+                past_tokens += share * past + (1 - share) * min(past, self._window.tokens)
+                pairs += share * new * (past + 0.5 * new) + (1 - share) * window_pairs(chunk, self._window.tokens)
+        if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
+            self._owner.n_extrapolated += 1
+        time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
+        return time_s + self._kv_per_token * past_tokens + self._attention_per_pair * pairs
+
+    def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
+        """All but attention."""
+        own_tokens, own_seqs = n_tokens, n_seqs
+        if self._dp > 1:  # as many as the group with the most
+            own_tokens, own_seqs = -(-n_tokens // self._dp), -(-n_seqs // self._dp)
+        head = self._head_per_seq * own_seqs
+        time_s = self._fixed
+        for weights, per_token in self._linear:
+            linear = per_token * own_tokens
+            time_s += sqrt(weights * weights + linear * linear)
+        if self._experts is not None:
+            weights = self._experts.bytes_read(n_tokens) / self._expert_rates.bytes_per_s
+            linear = self._experts.flops_per_token * n_tokens / self._expert_rates.flops_per_s
+            time_s += sqrt(weights * weights + linear * linear)
+        return (
+            time_s
+            + sqrt(self._head_weights * self._head_weights + head * head)
+            + self._per_token * own_tokens
+            + self._per_seq * n_seqs
+        )
+
+
+def _allreduce(stage: Stage) -> AllReduce:
+    c = stage.gpu_type.coefficients
+    by_tp = dict(c.allreduce) if c is not None else {}
+    if stage.tp not in by_tp:
+        known = ", ".join(str(tp) for tp in [1, *by_tp])
+        msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time for tp {stage.tp}; known: {known}"
+        raise DeploymentError(msg)
+    return by_tp[stage.tp]
