@@ -31,7 +31,7 @@ def accuracy_tables(errors: pl.DataFrame) -> list[Table]:
 
 def _errors_table(errors: pl.DataFrame, metric: str) -> Table:
     table = make_table(_TITLES[metric])
-    headers = ["rows"]
+    headers = ["measured\nrows"]
     for estimator in (HETSERVE, PACKAGE):
         headers += [f"{estimator}\nrows", f"{estimator}\nmean abs", f"{estimator}\nbias"]
     headers += ["both\nrows", *(f"both, {estimator}\nmean abs" for estimator in (HETSERVE, PACKAGE))]

@@ -1,20 +1,22 @@
 """Measured points of vLLM that `aiconfigurator-core` ships, and how each of its rows is read.
 
-`systems/silicon_sample.csv` of the package holds mean TTFT and TPOT at a closed-loop concurrency. Of it the aggregated
-vLLM rows are read. Most are runs of SemiAnalysis' InferenceX; NVIDIA's own of Qwen3 and Llama-3.1-8B have a path of a
-machine as their source. Nothing is fitted to them, and each row counts, also where one run is listed twice. The rules:
+`systems/silicon_sample.csv` of the package holds mean TTFT and TPOT at a closed-loop concurrency. Of it the
+aggregated vLLM rows are read. Most are runs of SemiAnalysis' InferenceX; NVIDIA's own of Qwen3 and Llama-3.1-8B have
+a path of a machine as their source. Nothing is fitted to them, and each row counts, also where one run is listed
+twice. The rules:
 
-- **Concurrency** is `silicon_concurrency` in `silicon_data_source`. `batch_size` is it divided by `attention_dp_size`.
-  A row without one is not scored.
+- **Concurrency** is `silicon_concurrency` in `silicon_data_source`. `batch_size` is it divided by
+  `attention_dp_size`. A row without one is not scored.
 - **Checkpoint.** `CHECKPOINTS` says which one `model_path` and `precision` mean. gpt-oss is labelled fp4 and nvfp4
-  everywhere, also on Hopper, which has no such operations: it is the MXFP4 that its checkpoint is kept in. Rows without
-  a label are of the checkpoint as it is published: Qwen3-32B in bf16. Models labelled fp8 whose checkpoint is in blocks
-  of FP8 are called fp8_block here; int4 is Kimi's checkpoint, which has only its experts in it.
-- **GPUs.** InferenceX calls the number of GPUs tp, and its scripts start vLLM with `--tensor-parallel-size` of it and,
-  for `ep` above 1, `--enable-expert-parallel`. Rows with `attention_dp_size` above 1 (61 with tp 4, dp 4, ep 16, which
-  would be 16 GPUs; 36 with 2, 2, 4) are such runs on `tp_size` GPUs: some are in the file again as tp 4, dp 1, ep 4 with
-  the same times, and no node of H100 has 16 GPUs. They are read as tp, dp 1, ep tp. Where `attention_dp_size` is empty
-  it is what makes attention as wide as the experts: `moe_tp_size` x `moe_ep_size` / `tp_size`.
+  everywhere, also on Hopper, which has no such operations: it is the MXFP4 that its checkpoint is kept in. Rows
+  without a label are of the checkpoint as it is published: Qwen3-32B in bf16. Models labelled fp8 whose checkpoint is
+  in blocks of FP8 are called fp8_block here; int4 is Kimi's checkpoint, which has only its experts in it.
+- **GPUs.** InferenceX calls the number of GPUs tp, and its scripts start vLLM with `--tensor-parallel-size` of it
+  and, for `ep` above 1, `--enable-expert-parallel`. Rows with `attention_dp_size` above 1 (61 with tp 4, dp 4, ep 16,
+  which would be 16 GPUs; 36 with 2, 2, 4) are such runs on `tp_size` GPUs: some are in the file again as tp 4, dp 1,
+  ep 4 with the same times, and no node of H100 has 16 GPUs. They are read as tp, dp 1, ep tp. Where
+  `attention_dp_size` is empty it is what makes attention as wide as the experts: `moe_tp_size` x `moe_ep_size` /
+  `tp_size`.
 - **Lengths.** InferenceX draws prompts and outputs evenly from 80 to 100 % of `isl` and `osl` (`--random-range-ratio
   0.8`). Of the other rows all requests are as long as the file says.
 - **Version.** Many are empty or nightly. All are scored with the same service times, and none is told apart.

@@ -1,15 +1,16 @@
 """What hetserve and `aiconfigurator-core` expect of a measured point.
 
 **hetserve** does what the benchmark of InferenceX does: all clients start at once, ten requests each are sent in a
-closed loop, and TTFT and TPOT are means over all of them, with the first wave. That is an assumption of TTFT: a tenth of the
-requests waits for the prompts of all others. Limits of the replica are vLLM's defaults in the catalog, and service times
-are the compact model's, with the coefficients of the catalog.
+closed loop, and TTFT and TPOT are means over all of them, with the first wave. That is an assumption of TTFT: a tenth
+of the requests waits for the prompts of all others. Limits of the replica are vLLM's defaults in the catalog, and
+service times are the compact model's, with the coefficients of the catalog.
 
-**aiconfigurator** is `run_agg` of the package's vLLM backend: one mixed and one decode iteration, weighted. Its batch is
-the clients of one copy of attention, rounded up. Its `ctx_tokens`, prompt tokens of a mixed iteration, is `isl`, as the
-command line of aiconfigurator has it. It gets the lengths of the file, for it knows of no others. Its tables are those
-of the version that it calls `current`, measured kernels only. Numbers are those that the file says, `gemm_quant_mode`
-and `moe_quant_mode`; where it says none, or the tables have none of them for this GPU and layout, the checkpoint's.
+**aiconfigurator** is `run_agg` of the package's vLLM backend: one mixed and one decode iteration, weighted. Its batch
+is the clients of one copy of attention, rounded up. Its `ctx_tokens`, prompt tokens of a mixed iteration, is `isl`,
+as the command line of aiconfigurator has it. It gets the lengths of the file, for it knows of no others. Its tables
+are those of the version that it calls `current`, measured kernels only. Numbers are those that the file says,
+`gemm_quant_mode` and `moe_quant_mode`; where it says none, or the tables have none of them for this GPU and layout,
+the checkpoint's.
 """
 
 from __future__ import annotations
