@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from scenarios.runs.watcher import Watcher
-from scenarios.study.silicon import ENGINE, SET, Case, SiliconRow
-from scenarios.study.silicon_estimates import Answer, answers
+from scenarios.study.silicon import ENGINE, SET, Answer, Case, SiliconRow
+from scenarios.study.silicon_estimates import answers
 from sim.parallel import process_pool
 
 HETSERVE, PACKAGE = "hetserve", "aiconfigurator"

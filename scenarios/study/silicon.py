@@ -118,6 +118,18 @@ class SiliconRow:
     tpot_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Mean times of requests."""
+
+    ttft_s: float
+    tpot_s: float
+
+
+Answer = Estimate | str
+"""An estimate, or why there is none."""
+
+
 def sample_path() -> Path:
     """Where the file is.
 

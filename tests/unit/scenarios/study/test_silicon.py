@@ -12,8 +12,8 @@ import pytest
 from scenarios.errors import RunError
 from scenarios.study import silicon
 from scenarios.study.accuracy import errors_of, not_scored, summarise, to_dicts
-from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow, read_silicon, sample_path
-from scenarios.study.silicon_estimates import NO_CONCURRENCY, Answer, Estimate, answers
+from scenarios.study.silicon import CHECKPOINTS, Answer, Case, Estimate, SiliconRow, read_silicon, sample_path
+from scenarios.study.silicon_estimates import NO_CONCURRENCY, answers
 from sim.timing.aiconfigurator import is_installed
 
 with_package = pytest.mark.skipif(not is_installed(), reason="not run: aiconfigurator-core is not installed")
