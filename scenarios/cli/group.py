@@ -14,6 +14,7 @@ import click
 from scenarios.cli.errors import Interrupted, InvalidInput, is_expected
 
 COMMANDS = {
+    "accuracy": ("scenarios.cli.accuracy:accuracy", "Say how far the simulator is from what others have measured."),
     "batch": (
         "scenarios.cli.batch:batch",
         "Run all scenarios of a file with all planners and seeds, and say what became of them.",

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from scenarios.report.accuracy import accuracy_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table
 from scenarios.runs.row import Row
+from scenarios.study.accuracy import errors_of
 from scenarios.study.compare import Comparison
+from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
+from scenarios.study.silicon_estimates import answers
 from scenarios.study.stress import StressRow
 from sim import METRICS, STRESS_METRICS
 
@@ -50,6 +54,13 @@ def on_a_market() -> list[Table]:
     return [stress_table([mine, oracle]), run_tables(replace(mine, stress={}))[-1]]
 
 
+def of_accuracy() -> list[Table]:
+    """The tables of a measured row that nobody has an estimate of."""
+    checkpoint = next(iter(CHECKPOINTS.values()))
+    case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, 1.0, None)
+    return accuracy_tables(errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)}))
+
+
 def printed_columns() -> set[str]:
     """Headers of the tables of runs, in all their forms."""
     found: set[str] = set()
@@ -66,6 +77,7 @@ def printed_columns() -> set[str]:
             *scenario_tables(comparison),
             standings_table([], "BASELINE", 1),
             *on_a_market(),
+            *of_accuracy(),
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
     return {re.sub(r" goal .*", "", header).strip() for header in found}

@@ -1,0 +1,91 @@
+"""Clients in a closed loop: each sends its next request when the last one is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from scenarios.errors import RunError
+from sim import Deployment, ReplicaSpec, ServiceTimeModel, simulate
+from traces import Trace
+
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedLoop:
+    """Times of each request, in the order in which they were sent.
+
+    Attributes:
+        sent_s: It was sent.
+        first_token_s: It got its first output token.
+        finish_s: It got its last one.
+        output_tokens: Length of its output.
+    """
+
+    sent_s: npt.NDArray[np.float64]
+    first_token_s: npt.NDArray[np.float64]
+    finish_s: npt.NDArray[np.float64]
+    output_tokens: npt.NDArray[np.int64]
+
+    @property
+    def mean_ttft_s(self) -> float:
+        """Mean time to the first token."""
+        return float(np.mean(self.first_token_s - self.sent_s))
+
+    @property
+    def mean_tpot_s(self) -> float:
+        """Mean over requests of the time per output token after the first; of requests with one token there is none."""
+        is_long = self.output_tokens > 1
+        decode_s = (self.finish_s - self.first_token_s)[is_long]
+        return float(np.mean(decode_s / (self.output_tokens[is_long] - 1)))
+
+
+def draw_lengths(longest: int, shortest_share: float, n: int, stream: int) -> npt.NDArray[np.int64]:
+    """So many lengths, drawn evenly from a share of the longest up to it."""
+    rng = np.random.default_rng((_SEED, stream))
+    return rng.integers(int(longest * shortest_share), longest + 1, n)
+
+
+def serve_closed_loop(
+    spec: ReplicaSpec,
+    prompt_tokens: npt.NDArray[np.int64],
+    output_tokens: npt.NDArray[np.int64],
+    concurrency: int,
+    service_time: ServiceTimeModel,
+) -> ClosedLoop:
+    """Serve requests on one replica; all clients start at once, and no time passes between an answer and what follows.
+
+    The replica is first come, first served. So it does the same when all requests wait from the start and as many as
+    there are clients may run at once: request k would be sent when k - `concurrency` + 1 have ended, which is when it
+    can be admitted at the earliest.
+
+    Args:
+        spec: The replica.
+        prompt_tokens: Of each request.
+        output_tokens: Of each request.
+        concurrency: Clients.
+        service_time: How long iterations take.
+
+    Raises:
+        DeploymentError: The replica does not fit in memory, or the model of service times does not know it.
+        RunError: A request does not fit in the replica.
+    """
+    n = len(prompt_tokens)
+    limits = replace(spec.limits, max_seqs=min(concurrency, spec.max_seqs))
+    limited = replace(spec, limits=limits)
+    at_once = Trace.from_columns(
+        [0.0] * n, prompt_tokens.tolist(), output_tokens.tolist(), model=spec.model.name, source="a closed loop"
+    )
+    result = simulate(Deployment(((limited, 1),)), at_once, service_time=service_time, router="round_robin")
+    requests = result.requests
+    if not (requests["status"] == "completed").all():
+        msg = (
+            f"{spec.name} of {spec.model.name} does not hold requests of {prompt_tokens.max()} tokens and their output"
+        )
+        raise RunError(msg)
+    finish_s = requests["finish_s"].to_numpy()
+    sent_s = np.concatenate([np.zeros(min(n, concurrency)), np.sort(finish_s)[: max(0, n - concurrency)]])
+    return ClosedLoop(sent_s, requests["first_token_s"].to_numpy(), finish_s, output_tokens)

@@ -1,0 +1,63 @@
+"""`hetserve accuracy silicon`, on some of its rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scenarios.study import silicon
+from sim.timing.aiconfigurator import is_installed
+from tests.cli.conftest import Hetserve
+
+with_package = pytest.mark.skipif(not is_installed(), reason="not run: aiconfigurator-core is not installed")
+FIELDS = ("set", "estimator", "model", "gpu", "precision", "engine", "tp", "metric", "n", "mean_abs_error", "bias")
+
+
+@pytest.fixture
+def some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Every 50th row instead of all, and those without a concurrency; returns how many."""
+    table = pl.read_csv(silicon.sample_path(), infer_schema_length=None)
+    table = table.filter(pl.col("backend") == "vllm", pl.col("mode") == "agg")
+    has_none = ~pl.col("silicon_data_source").str.contains("silicon_concurrency")
+    some = pl.concat([table.gather_every(50), table.filter(has_none)])
+    path = tmp_path / "sample.csv"
+    some.write_csv(path)
+    monkeypatch.setattr("scenarios.cli.accuracy.sample_path", lambda: path)
+    return len(some)
+
+
+@with_package
+def test_errors_of_both_estimators(hetserve: Hetserve, some_rows: int) -> None:
+    rows = json.loads(hetserve("accuracy", "silicon", "--jobs", "1", "--json").stdout)
+    assert all(tuple(row)[: len(FIELDS)] == FIELDS for row in rows)
+    for estimator in ("hetserve", "aiconfigurator"):
+        for metric in ("tpot", "ttft"):
+            cells = [row for row in rows if (row["estimator"], row["metric"]) == (estimator, metric)]
+            assert sum(row["n"] + row["n_not_scored"] for row in cells) == some_rows
+            assert sum(row["n"] for row in cells) > 0
+            assert all(sum(row["reasons"].values()) == row["n_not_scored"] for row in cells)
+            assert all((row["mean_abs_error"] is None) == (row["n"] == 0) for row in cells)
+
+
+@with_package
+def test_tables(hetserve: Hetserve, some_rows: int) -> None:
+    printed = hetserve("accuracy", "silicon", "--jobs", "1").stdout
+    lines = [line.split() for line in printed.splitlines()]
+    assert [line[:2] for line in lines if line[:1] == ["all"]] == [["all", str(some_rows)]] * 2
+    assert "the file states no concurrency" in printed
+
+
+@with_package
+def test_the_same_in_several_processes(hetserve: Hetserve, some_rows: int) -> None:
+    alone = hetserve("accuracy", "silicon", "--jobs", "1", "--json").stdout
+    assert hetserve("accuracy", "silicon", "--jobs", "2", "--json").stdout == alone
+
+
+def test_without_the_package(hetserve: Hetserve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silicon, "find_spec", lambda _: None)
+    result = hetserve("accuracy", "silicon")
+    assert result.exit_code == 2
+    assert "pip install 'hetserve[aiconfigurator]'" in result.stderr
