@@ -37,12 +37,21 @@ class BlockRule(NamedTuple):
         full_groups: Groups of layers that attend to all tokens.
         window_groups: Groups of layers with a window.
         window_blocks: Most blocks of a window group that a sequence holds.
+        window_tokens: Tokens that layers with a window attend to.
+        full_share: Share of the layers that attend to all tokens.
     """
 
     block_tokens: int
     full_groups: int = 1
     window_groups: int = 0
     window_blocks: int = 0
+    window_tokens: int = 0
+    full_share: float = 1.0
+
+    @property
+    def has_window(self) -> bool:
+        """Whether some layers have a window."""
+        return self.full_share < 1
 
     @property
     def n_groups(self) -> int:
@@ -58,6 +67,14 @@ class BlockRule(NamedTuple):
         n_blocks = blocks_for(tokens, self.block_tokens)
         return self.full_groups * n_blocks + self.window_groups * min(n_blocks, self.window_blocks)
 
+    def kept_tokens(self, tokens: int) -> int:
+        """Tokens of a sequence that have keys and values, over all groups of layers.
+
+        >>> BlockRule(16, 1, 2, window_blocks=9, window_tokens=128).kept_tokens(200)
+        456
+        """
+        return self.full_groups * tokens + self.window_groups * min(tokens, self.window_tokens)
+
     def tokens_within(self, n_blocks: int) -> int:
         """Longest sequence that so many blocks hold.
 
@@ -72,24 +89,34 @@ class BlockRule(NamedTuple):
         return (n_blocks - self.window_groups * self.window_blocks) // self.full_groups * self.block_tokens
 
 
-def block_rule(spec: ReplicaSpec, *, frees_window: bool = True) -> BlockRule:
+def block_rule(spec: ReplicaSpec) -> BlockRule:
     """How many KV blocks a sequence holds on a replica.
 
-    Args:
-        spec: The replica.
-        frees_window: Whether blocks behind a sliding window are freed; False: kept, as with prefix caching.
+    >>> from sim.catalog.models import SlidingWindow
+    >>> from sim.catalog.read import gpu_type, model_spec
+    >>> from dataclasses import replace
+    >>> model = replace(model_spec("Llama-3-8B"), window=SlidingWindow(128, full_every=4))
+    >>> rule = block_rule(ReplicaSpec.uniform(model, gpu_type("RTX4090")))
+    >>> rule.full_groups, rule.window_groups, rule.window_blocks
+    (1, 3, 9)
     """
-    window, block_tokens = spec.model.window, spec.limits.block_tokens
-    if window is None:
+    model, block_tokens = spec.model, spec.limits.block_tokens
+    if model.window is None:
         return BlockRule(block_tokens)
-    n_full = spec.model.n_full_layers
-    n_window = spec.model.n_layers - n_full
+    n_full = model.n_full_layers
+    n_window = model.n_layers - n_full
     size = min(n for n in (n_full, n_window) if n)
-    full_groups, window_groups = -(-n_full // size), -(-n_window // size)
-    if not frees_window:
-        return BlockRule(block_tokens, full_groups + window_groups)
-    most = (window.tokens - 2) // block_tokens + 2  # a window that begins with the last token of a block
-    return BlockRule(block_tokens, full_groups, window_groups, most)
+    window_tokens = model.window.tokens
+    # As many as a window touches that begins with the last token of a block.
+    window_blocks = max(window_tokens - 2, 0) // block_tokens + 2
+    return BlockRule(
+        block_tokens,
+        -(-n_full // size),
+        -(-n_window // size),
+        window_blocks,
+        window_tokens,
+        n_full / model.n_layers,
+    )
 
 
 def stage_weight_bytes(spec: ReplicaSpec, index: int) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -51,17 +52,59 @@ class Served:
     cached_tokens: int = 0
 
 
+def groups_of(spec: ReplicaSpec) -> tuple[int, int]:
+    """Groups of layers with full attention and with a sliding window, as large as the smaller kind has layers."""
+    window, n_layers = spec.model.window, spec.model.n_layers
+    if window is None:
+        return 1, 0
+    n_full = sum(1 for layer in range(n_layers) if window.full_every and (layer + 1) % window.full_every == 0)
+    size = min(n for n in (n_full, n_layers - n_full) if n > 0)
+    return (n_full + size - 1) // size, (n_layers - n_full + size - 1) // size
+
+
+def n_blocks_of(spec: ReplicaSpec, tokens: int) -> int:
+    """Blocks of a sequence: each window group has those that its window touches at the worst place of its beginning."""
+    size, (full, windowed) = spec.limits.block_tokens, groups_of(spec)
+    n_blocks = (tokens + size - 1) // size
+    if spec.model.window is None:
+        return n_blocks
+    span = spec.model.window.tokens
+    touched = max(1, *((offset + span + size - 1) // size for offset in range(size))) if span > 1 else 2
+    return full * n_blocks + windowed * min(n_blocks, max(touched, 2))
+
+
+def kept_of(spec: ReplicaSpec, tokens: int) -> int:
+    """Tokens of a sequence with keys and values, over all groups."""
+    full, windowed = groups_of(spec)
+    return tokens if spec.model.window is None else full * tokens + windowed * min(tokens, spec.model.window.tokens)
+
+
+def read_of(spec: ReplicaSpec, tokens: int) -> float:
+    """Tokens that an average layer reads of a sequence."""
+    if spec.model.window is None:
+        return tokens
+    share = spec.model.n_full_layers / spec.model.n_layers
+    return share * tokens + (1 - share) * min(tokens, spec.model.window.tokens)
+
+
 def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segment_tokens: int = 512) -> Served:
     """Serve a trace on one replica of so many KV blocks, with prefix caching if it has hashes."""
     (stage,) = service_time.stage_times(spec)
-    kv_blocks, block_tokens = spec.limits.kv_blocks, spec.limits.block_tokens
-    assert kv_blocks is not None
+    assert spec.limits.kv_blocks is not None
+    kv_blocks, block_tokens = spec.limits.kv_blocks * spec.dp, spec.limits.block_tokens
     rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
     requests = [Request(*row) for row in rows]
     if "prefix_hashes" in trace.requests.columns:
         for request, hashes in zip(requests, trace.requests["prefix_hashes"].to_list(), strict=True):
             request.keys = block_keys(hashes or [], request.prompt, block_tokens, segment_tokens)
             request.is_hashed = bool(hashes)
+    if any(request.is_hashed for request in requests) and spec.model.window is not None:
+        # Blocks behind a window are kept, so that all groups are one.
+        kv_blocks //= sum(groups_of(spec))
+        as_one = replace(spec, model=replace(spec.model, window=None))
+        blocks_of, kept = partial(n_blocks_of, as_one), partial(kept_of, as_one)
+    else:
+        blocks_of, kept = partial(n_blocks_of, spec), partial(kept_of, spec)
     pool = NaivePool(kv_blocks)
     served = Served(requests)
     to_come, waiting, running = list(requests), [], []
@@ -76,7 +119,7 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
             request = running[position]
             new = min(request.prompt + request.generated - request.computed, budget)
             while True:
-                extra = -(-(request.computed + new) // block_tokens) - len(request.blocks)
+                extra = blocks_of(request.computed + new) - len(request.blocks)
                 if extra <= len(pool.free):
                     break
                 victim = running.pop()
@@ -104,7 +147,7 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
             new = min(whole - len(hit) * block_tokens, budget)
             is_whole = spec.limits.reserve_whole_prompt or request.is_hashed
             reserved = whole if is_whole else len(hit) * block_tokens + new
-            if -(-reserved // block_tokens) - pool.n_held(hit) > len(pool.free):
+            if blocks_of(reserved) - pool.n_held(hit) > len(pool.free):
                 break
             waiting.pop(0)
             pool.touch(hit)
@@ -114,7 +157,7 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
                 request.first_scheduled_s = now
                 request.n_cached = request.computed
             request.target = whole
-            request.blocks = hit + pool.take(-(-(request.computed + new) // block_tokens) - len(hit))
+            request.blocks = hit + pool.take(blocks_of(request.computed + new) - len(hit))
             pool.cache(request.blocks, request.keys[: (request.computed + new) // block_tokens])
             running.append(request)
             scheduled.append((request, new))
@@ -125,14 +168,14 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
             continue
         decodes = [r for r, _ in scheduled if r.computed >= r.target]
         chunks = [Chunk(new, r.computed) for r, new in scheduled if r not in decodes]
-        context = sum(r.prompt + r.generated for r in decodes)
+        context = sum(read_of(spec, r.prompt + r.generated) for r in decodes)
         if chunks:
             took_s = stage.mixed(len(decodes), context, chunks)
         else:
             base, slope = stage.decode(len(decodes))
             took_s = base + slope * context
         now += took_s
-        held = sum(r.computed + new for r, new in scheduled)
+        held = sum(kept(r.computed + new) for r, new in scheduled)
         held -= block_tokens * sum(n - 1 for n in pool.n_holders.values() if n > 1)
         served.n_iterations += 1
         served.busy_s += took_s

@@ -27,7 +27,8 @@ from sim import (
     model_names,
     model_spec,
 )
-from sim.catalog.models import ModelSpec
+from sim.catalog.models import MLA, ModelSpec, MoE, SlidingWindow
+from sim.kv_cache import block_rule
 from sim.setting import Stepping
 from tests.strategies import traces
 from traces import Trace, WorkloadGrid, WorkloadMix
@@ -97,9 +98,30 @@ def stages(draw: st.DrawFn, n_layers: int, pp: int) -> tuple[Stage, ...]:
 
 
 @st.composite
+def kinds(draw: st.DrawFn, model: ModelSpec) -> ModelSpec:
+    """A model of this name, perhaps with sliding windows, experts, latent attention, or FP8 keys and values."""
+    window = draw(
+        st.none() | st.builds(SlidingWindow, st.sampled_from([1, 5, 40, 128, 1000]), st.sampled_from([0, 2, 5]))
+    )
+    moe = draw(st.none() | st.sampled_from([MoE(8, 2, 1024), MoE(64, 6, 256, shared_ffn_size=512, n_dense_layers=3)]))
+    mla = draw(st.none() | st.just(MLA(512, 64, 128, 128, q_lora_rank=1536)))
+    kv = draw(st.sampled_from(["bf16", "fp8"]))
+    n_kv_heads = model.n_heads if mla else model.n_kv_heads
+    precision = model.precision.with_kv(kv)
+    return replace(model, window=window, moe=moe, mla=mla, precision=precision, n_kv_heads=n_kv_heads)
+
+
+@st.composite
 def replica_specs(draw: st.DrawFn, model: ModelSpec = MODEL, pps: tuple[int, ...] = (1, 1, 2, 4)) -> ReplicaSpec:
     """Replicas of any kind."""
-    return ReplicaSpec(model, draw(stages(model.n_layers, draw(st.sampled_from(pps)))), draw(limits()))
+    kind = draw(st.just(model) | kinds(model))
+    of_one_group = draw(limits())
+    parts = draw(stages(kind.n_layers, draw(st.sampled_from(pps))))
+    if kind.moe is not None and draw(st.booleans()):
+        parts = tuple(replace(part, dp=2, expert_parallel=True) for part in parts)
+    spec = ReplicaSpec(kind, parts, of_one_group)
+    # As many tokens in blocks of all groups of layers.
+    return with_kv_blocks(spec, (of_one_group.kv_blocks or 1) * block_rule(spec).n_groups)
 
 
 @st.composite

@@ -58,7 +58,7 @@ class KeptLog(StepLog):
 
     def cut(self, elapsed_s: float, n_decode: int) -> None:
         """The next step is cut off after some time."""
-        self.cuts += pack_step(self.n_steps, elapsed_s, 0.0, 0, 0, n_decode, 0)
+        self.cuts += pack_step(self.n_steps, elapsed_s, 0.0, 0, 0, n_decode, 0, 0)
 
     def steps(self) -> Steps:
         """All steps, by number."""

@@ -3,13 +3,17 @@
 The work per iteration does not grow with the batch: finish iterations wait in a heap, contexts are one running
 sum, and block growth is counted by the iteration, modulo the block size, at which each request crosses into a
 new block.
+
+Where layers have a sliding window, a request turns twice before it finishes: when the window no longer reaches its
+first token, from when on these layers read no more than the window; and when they hold as many blocks as they ever
+will. These turns wait in the heap, too.
 """
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from sim.kv_cache import blocks_for
+from sim.kv_cache import BlockRule, blocks_for
 from sim.replica.step_log import StepLog
 
 NEVER = -1
@@ -36,6 +40,7 @@ class Sequence:
         is_decoding: Whether it decodes.
         last_token_s: When it got its last token, if it was preempted after that.
         finish_iteration: Iteration count of its batch at which its last token is there.
+        turn_iteration: The next one at which something changes for it: it finishes, or a sliding window passes it by.
     """
 
     __slots__ = (
@@ -50,6 +55,7 @@ class Sequence:
         "output_tokens",
         "prompt_tokens",
         "target_tokens",
+        "turn_iteration",
     )
 
     def __init__(self, index: int, prompt_tokens: int, output_tokens: int) -> None:
@@ -63,6 +69,7 @@ class Sequence:
         self.batch: Batch | None = None
         self.is_decoding = False
         self.finish_iteration = -1
+        self.turn_iteration = -1
         self.last_token_s = 0.0
 
 
@@ -72,44 +79,54 @@ class Batch:
     A replica with one stage has one batch; a pipeline has as many as stages, so that each stage has work.
 
     Attributes:
+        rule: How many blocks a request holds.
         iteration: Iterations completed.
         n_decode: Requests that decode.
-        context_tokens: Tokens whose keys and values the next iteration's decodes read, in all.
-        crossings: `crossings[i % block_tokens]` requests need a new block in iteration i. Twice over, so that any
+        context_tokens: Tokens of context of the next iteration's decodes, in all.
+        n_inside: Those of them that a sliding window has not passed.
+        window_tokens: Tokens that layers with a window read of them all.
+        crossings: `crossings[i % block_tokens]` blocks are needed by decodes in iteration i. Twice over, so that any
             `block_tokens` consecutive iterations are one slice.
-        finishes: Heap of (finish iteration, admission, request) of the decoding requests.
+        cycle_blocks: Blocks that decodes need in `block_tokens` iterations.
+        turns: Heap of (turn iteration, admission, request) of the decoding requests.
         log: Its steps, and who decoded when.
         prefilled: Requests whose last prompt chunk is in the iteration under way.
         n_iterations: Iterations under way: more than 1 in a macro-step.
         start_s: Start of the first of them.
         end_s: End of the last of them.
         work_s: GPU time of the iteration under way, averaged over the replica's GPUs.
-        held_tokens: Tokens that have keys and values in the iteration under way.
+        held_tokens: Tokens that have keys and values in the iteration under way (`BlockRule.kept_tokens`).
     """
 
     __slots__ = (
-        "block_tokens",
         "context_tokens",
         "crossings",
+        "cycle_blocks",
         "end_s",
-        "finishes",
         "held_tokens",
         "iteration",
         "log",
         "n_decode",
+        "n_inside",
         "n_iterations",
         "prefilled",
+        "rule",
         "start_s",
+        "turns",
+        "window_tokens",
         "work_s",
     )
 
-    def __init__(self, block_tokens: int) -> None:
-        self.block_tokens = block_tokens
-        self.crossings = [0] * (2 * block_tokens)
-        self.finishes: list[tuple[int, int, Sequence]] = []
+    def __init__(self, rule: BlockRule) -> None:
+        self.rule = rule
+        self.crossings = [0] * (2 * rule.block_tokens)
+        self.cycle_blocks = 0
+        self.turns: list[tuple[int, int, Sequence]] = []
         self.iteration = 0
         self.n_decode = 0
         self.context_tokens = 0
+        self.n_inside = 0
+        self.window_tokens = 0
         self.log = StepLog()
         self.prefilled: list[Sequence] = []
         self.n_iterations = 0
@@ -124,15 +141,25 @@ class Batch:
         context = seq.prompt_tokens + generated
         seq.batch = self
         seq.is_decoding = True
-        seq.finish_iteration = self.iteration + seq.output_tokens - generated
-        heappush(self.finishes, (seq.finish_iteration, seq.admission, seq))
+        seq.finish_iteration = seq.turn_iteration = self.iteration + seq.output_tokens - generated
         self.n_decode += 1
         self.context_tokens += context
+        if self.rule.has_window:
+            self.window_tokens += min(context, self.rule.window_tokens)
+            self.n_inside += context <= self.rule.window_tokens
+            seq.turn_iteration = self._next_turn(seq, context)
+        heappush(self.turns, (seq.turn_iteration, seq.admission, seq))
+        self._cross(context, self._blocks_at_crossing(context))
+
+    def _cross(self, context: int, n_blocks: int) -> None:
+        """Count the blocks that a request with so much context needs whenever it crosses into a new one."""
         # With c - 1 tokens in the cache at iteration k, it needs a block in iteration i if c - 1 + i - k is a
         # multiple of the block size.
-        phase = (self.iteration - context + 1) % self.block_tokens
-        self.crossings[phase] += 1
-        self.crossings[phase + self.block_tokens] += 1
+        block_tokens = self.rule.block_tokens
+        phase = (self.iteration - context + 1) % block_tokens
+        self.crossings[phase] += n_blocks
+        self.crossings[phase + block_tokens] += n_blocks
+        self.cycle_blocks += n_blocks
 
     def note_stay(self, seq: Sequence) -> None:
         """Note for how long a request has been decoding here."""
@@ -147,9 +174,10 @@ class Batch:
         context = seq.prompt_tokens + generated
         self.n_decode -= 1
         self.context_tokens -= context
-        phase = (iteration - context + 1) % self.block_tokens
-        self.crossings[phase] -= 1
-        self.crossings[phase + self.block_tokens] -= 1
+        if self.rule.has_window:
+            self._leave_window(seq, context)
+        else:
+            self._cross(context, -1)
         seq.batch = None
         seq.is_decoding = False
 
@@ -159,14 +187,14 @@ class Batch:
 
     def pop_finished(self) -> Sequence:
         """Let go the request that finishes first."""
-        _, _, seq = heappop(self.finishes)
+        _, _, seq = heappop(self.turns)
         self._leave(seq)
         return seq
 
     def remove(self, seq: Sequence) -> None:
         """Let go a request that is not finished. Work proportional to the batch."""
-        self.finishes.remove((seq.finish_iteration, seq.admission, seq))
-        heapify(self.finishes)
+        self.turns.remove((seq.turn_iteration, seq.admission, seq))
+        heapify(self.turns)
         self._leave(seq)
 
     def forget(self) -> None:
@@ -175,18 +203,94 @@ class Batch:
         self.end_s = 0.0
         self.prefilled.clear()
 
+    # Sliding windows ----------------------------------------------------------------------------------------
+
+    def _next_turn(self, seq: Sequence, context: int) -> int:
+        """The next iteration at which a request with so much context leaves a window, fills its blocks, or finishes."""
+        rule = self.rule
+        turns = (rule.window_tokens + 1, rule.window_blocks * rule.block_tokens + 1)
+        ahead = [turn - context for turn in turns if turn > context]
+        return min([self.iteration + n for n in ahead] + [seq.finish_iteration])
+
+    def pass_turn(self) -> bool:
+        """Let the request that turns first pass its turn, if it turns now and does not finish."""
+        iteration, admission, seq = self.turns[0]
+        if iteration != self.iteration or seq.finish_iteration == iteration:
+            return False
+        heappop(self.turns)
+        context = seq.prompt_tokens + self.generated_tokens(seq)
+        if context == self.rule.window_tokens + 1:
+            self.n_inside -= 1
+            self.window_tokens -= 1  # it has been counted as growing
+        if context == self.rule.window_blocks * self.rule.block_tokens + 1:
+            self._cross(context, -self.rule.window_groups)
+        seq.turn_iteration = self._next_turn(seq, context)
+        heappush(self.turns, (seq.turn_iteration, admission, seq))
+        return True
+
+    def _leave_window(self, seq: Sequence, context: int) -> None:
+        # A turn that is due has not been passed if the request finishes, or is taken out at that very moment.
+        is_due = seq.turn_iteration == self.iteration
+        before = context - 1 if is_due else context
+        is_inside = before <= self.rule.window_tokens
+        self.n_inside -= is_inside
+        self.window_tokens -= context if is_inside else self.rule.window_tokens
+        self._cross(context, -self._blocks_at_crossing(before))
+
+    def _blocks_at_crossing(self, context: int) -> int:
+        rule = self.rule
+        is_filling = context <= rule.window_blocks * rule.block_tokens
+        return rule.full_groups + (rule.window_groups if is_filling else 0)
+
+    def blocks_at_crossing(self, seq: Sequence) -> int:
+        """Blocks that a decoding request takes when it crosses into a new one."""
+        if not self.rule.has_window:
+            return 1
+        return self._blocks_at_crossing(seq.prompt_tokens + self.generated_tokens(seq))
+
+    @property
+    def kept_tokens(self) -> int:
+        """Tokens of its decodes that have keys and values, over all groups of layers."""
+        return self.rule.full_groups * self.context_tokens + self.rule.window_groups * self.window_tokens
+
+    @property
+    def kept_growth(self) -> int:
+        """How many more there are after each iteration."""
+        return self.rule.full_groups * self.n_decode + self.rule.window_groups * self.n_inside
+
+    @property
+    def read_tokens(self) -> float:
+        """Tokens of context of its decodes that an average layer reads."""
+        share = self.rule.full_share
+        return share * self.context_tokens + (1 - share) * self.window_tokens
+
+    @property
+    def read_growth(self) -> float:
+        """How many more they are in each further iteration."""
+        share = self.rule.full_share
+        return share * self.n_decode + (1 - share) * self.n_inside
+
+    def advance(self, n_iterations: int) -> None:
+        """Let iterations pass in which nobody turns."""
+        self.iteration += n_iterations
+        self.context_tokens += n_iterations * self.n_decode
+        self.window_tokens += n_iterations * self.n_inside
+
+    # Blocks -------------------------------------------------------------------------------------------------
+
     def blocks_needed(self, n_iterations: int, skip: int = 0) -> int:
         """New blocks that the decodes need in the next iterations, after the first `skip`."""
-        cycles, rest = divmod(n_iterations, self.block_tokens)
-        first = (self.iteration + skip) % self.block_tokens
-        return cycles * self.n_decode + sum(self.crossings[first : first + rest])
+        size = self.rule.block_tokens
+        cycles, rest = divmod(n_iterations, size)
+        first = (self.iteration + skip) % size
+        return cycles * self.cycle_blocks + sum(self.crossings[first : first + rest])
 
     def iterations_within(self, n_blocks: int, most: int, skip: int = 0) -> int:
         """Largest number of iterations, up to `most`, after the first `skip`, that need at most `n_blocks`."""
-        size = self.block_tokens
-        if self.n_decode * blocks_for(most, size) <= n_blocks:
+        size = self.rule.block_tokens
+        if self.cycle_blocks * blocks_for(most, size) <= n_blocks:
             return most
-        cycles, n_blocks = divmod(n_blocks, self.n_decode)
+        cycles, n_blocks = divmod(n_blocks, self.cycle_blocks)
         n_iterations = cycles * size
         first = (self.iteration + skip) % size
         for crossing in self.crossings[first : first + size]:

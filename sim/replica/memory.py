@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.errors import DeploymentError
-from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.kv_cache import block_rule, kv_blocks, max_context_tokens
 from sim.replica.batch import NEVER
 from sim.replica.prefix_cache import PrefixCache
 
@@ -35,10 +35,17 @@ class ReplicaMemory:
             msg = f"{spec.model.name} on {spec.name}: the weights leave no memory for the KV cache"
             raise DeploymentError(msg)
         self.max_context_tokens = max_context_tokens(spec)
+        self.rule = block_rule(spec)
+        if prefixes is not None and self.rule.has_window:
+            # Blocks behind a window are kept, for others to begin with: one of all groups together.
+            self.kv_blocks //= self.rule.n_groups
+            self.rule = self.rule._replace(full_groups=1, window_groups=0)
+            self.max_context_tokens = min(self.max_context_tokens, self.kv_blocks * spec.limits.block_tokens)
         self.cached_tokens = 0
 
         self._log = log
         self._block_tokens = spec.limits.block_tokens
+        self._has_window = self.rule.has_window
         self._reserves_whole_prompt = spec.limits.reserve_whole_prompt
         self._free_blocks = self.kv_blocks
         self._fewest_free_blocks = self.kv_blocks
@@ -70,7 +77,7 @@ class ReplicaMemory:
         cache = self._prefix_cache
         is_whole = self._reserves_whole_prompt or (cache is not None and cache.may_hit(seq))
         tokens = seq.target_tokens if is_whole else min(budget, seq.target_tokens)
-        n_blocks = -(-tokens // self._block_tokens)  # = blocks_for
+        n_blocks = self.rule.blocks(tokens) if self._has_window else -(-tokens // self._block_tokens)  # = blocks_for
         if n_blocks <= self._free_blocks:
             return True
         return cache is not None and n_blocks - cache.n_held_by_others(seq) <= self._free_blocks

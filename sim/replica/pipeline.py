@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from sim.records import RequestLog
     from sim.replica.prefix_cache import PrefixCache, Prefixes
-    from sim.timing.service_time import ServiceTimeModel
+    from sim.timing.service_time import Chunk, ServiceTimeModel
 
 
 class PipelineReplica(Replica):
@@ -41,7 +41,7 @@ class PipelineReplica(Replica):
         super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
         self._gpu_shares = [stage.n_gpus / spec.n_gpus for stage in spec.stages]
         self._stage_free_s = [0.0] * spec.pp
-        self._idle = [Batch(self._block_tokens) for _ in range(spec.pp)]
+        self._idle = [Batch(self.rule) for _ in range(spec.pp)]
         self._under_way: deque[Batch] = deque()
         self._held_tokens = 0
         self._held_since_s = 0.0
@@ -101,7 +101,7 @@ class PipelineReplica(Replica):
             self._take_blocks_or_preempt(batch, now_s)
         else:
             self._free_blocks -= n_blocks
-        n_decode, context = batch.n_decode, batch.context_tokens
+        n_decode, context = batch.n_decode, self._read_tokens(batch)
         chunks = self._choose_chunks(batch, now_s, is_short=is_short)
         if chunks:
             times = [stage.mixed(n_decode, context, chunks) for stage in self.stages]
@@ -109,7 +109,7 @@ class PipelineReplica(Replica):
             times = [base + slope * context for base, slope in (stage.decode(n_decode) for stage in self.stages)]
         else:
             return False
-        self._hold(n_decode + sum(chunk.new_tokens for chunk in chunks), now_s)
+        self._hold(batch.kept_growth + sum(self._kept_by(chunk) for chunk in chunks), now_s)
         batch.n_iterations = 1
         self._pass_stages(batch, times, now_s)
         return True
@@ -132,8 +132,10 @@ class PipelineReplica(Replica):
         """Account for an iteration that ends now, and let go whoever is finished."""
         self._account(batch)
         batch.n_iterations = 0
-        finishes = batch.finishes
-        while finishes and finishes[0][0] == batch.iteration:
+        turns = batch.turns
+        while turns and turns[0][0] == batch.iteration:
+            if self._has_window and batch.pass_turn():
+                continue
             self._finish(batch.pop_finished(), batch.end_s)
             batch.log.sum_up_if_many()
         if batch.prefilled:
@@ -141,11 +143,13 @@ class PipelineReplica(Replica):
 
     def _account(self, batch: Batch) -> None:
         self._busy_s += batch.work_s
-        batch.iteration += 1
-        batch.log.packed += pack_step(batch.iteration, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode, 0)
+        batch.advance(1)
+        batch.log.packed += pack_step(batch.iteration, batch.end_s - batch.start_s, 0.0, 0, 1, batch.n_decode, 0, 0)
         if self._free_blocks < self._fewest_free_blocks:
             self._fewest_free_blocks = self._free_blocks
-        batch.context_tokens += batch.n_decode
+
+    def _read_tokens(self, batch: Batch) -> float:
+        return batch.read_tokens if self._has_window else batch.context_tokens
 
     # Tokens in the cache ----------------------------------------------------------------------------------
 
@@ -155,17 +159,21 @@ class PipelineReplica(Replica):
         self._held_since_s = now_s
         self._held_tokens += n_tokens
 
+    def _kept_by(self, chunk: Chunk) -> int:
+        kept_tokens = self.rule.kept_tokens
+        return kept_tokens(chunk.past_tokens + chunk.new_tokens) - kept_tokens(chunk.past_tokens)
+
     def _hit(self, cache: PrefixCache, seq: Sequence, now_s: float) -> None:
         super()._hit(cache, seq, now_s)
         self._hold(seq.computed_tokens, now_s)
 
     def _finish(self, seq: Sequence, now_s: float) -> None:
-        self._hold(1 - seq.prompt_tokens - seq.output_tokens, now_s)
+        self._hold(-self.rule.kept_tokens(seq.prompt_tokens + seq.output_tokens - 1), now_s)
         super()._finish(seq, now_s)
 
     def _evict(self, seq: Sequence, now_s: float) -> tuple[int, int]:
         computed, held = super()._evict(seq, now_s)
-        self._hold(-held, now_s)
+        self._hold(-self.rule.kept_tokens(held), now_s)
         return computed, held
 
     # Macro-steps ------------------------------------------------------------------------------------------
@@ -191,12 +199,12 @@ class PipelineReplica(Replica):
             now_s = batch.end_s
             iteration = batch.iteration + 1
             n_blocks = batch.crossings[iteration % self._block_tokens]  # = blocks_needed(1) once it is accounted for
-            if now_s >= until_s or batch.finishes[0][0] == iteration or n_blocks > self._free_blocks:
+            if now_s >= until_s or batch.turns[0][0] == iteration or n_blocks > self._free_blocks:
                 return
             self._account(batch)
             self._free_blocks -= n_blocks
-            context = batch.context_tokens
-            self._hold(batch.n_decode, now_s)
+            context = self._read_tokens(batch)
+            self._hold(batch.kept_growth, now_s)
             times = []
             for stage in self.stages:
                 base, slope = stage.decode(batch.n_decode)

@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from sim.clock import Alarm, Clock, Order
-from sim.kv_cache import blocks_for
 from sim.replica.batch import NEVER, Batch, Sequence
 from sim.replica.memory import ReplicaMemory
 from sim.replica.step_log import Work
@@ -179,6 +178,7 @@ class Replica(ReplicaMemory, ABC):
             self._settle(now_s, is_next_begun=False)
             self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
             computed, held = self._evict(seq, now_s)
+            held = self.rule.kept_tokens(held)
         else:
             self._waiting.remove(seq)
         self._on_withdrawal(held, now_s)
@@ -246,6 +246,8 @@ class Replica(ReplicaMemory, ABC):
                 new = budget
             computed = past + new
             n_blocks = -past // block_tokens - -computed // block_tokens  # = blocks_for(computed) - blocks_for(past)
+            if self._has_window:
+                n_blocks = self.rule.blocks(computed) - self.rule.blocks(past)
             if n_blocks > self._free_blocks:  # of a part of a prompt: for the others there are enough
                 self._preempt_last(now_s)  # itself: it was the last to be admitted
                 return chunks
@@ -279,10 +281,11 @@ class Replica(ReplicaMemory, ABC):
                 continue
             if (seq.prompt_tokens + batch.generated_tokens(seq) - 1) % self._block_tokens:
                 continue
-            while self._free_blocks == 0:
+            n_blocks = batch.blocks_at_crossing(seq)
+            while self._free_blocks < n_blocks:
                 if self._preempt_last(now_s) is seq:
                     return
-            self._free_blocks -= 1
+            self._free_blocks -= n_blocks
 
     def _preempt_last(self, now_s: float) -> Sequence:
         """Preempt the last admitted request: free its blocks and put it at the head of the queue."""
@@ -323,7 +326,7 @@ class Replica(ReplicaMemory, ABC):
             seq.batch = None
         if self._partial is seq:
             self._partial = None
-        self._release(seq, blocks_for(held, self._block_tokens), now_s)
+        self._release(seq, self.rule.blocks(held), now_s)
         seq.target_tokens = seq.prompt_tokens + seq.generated_tokens
         seq.computed_tokens = 0
         return computed, held
@@ -352,6 +355,8 @@ class Replica(ReplicaMemory, ABC):
     def _finish(self, seq: Sequence, now_s: float) -> None:
         # Its last token was never read, so its keys and values are not in the cache.
         n_blocks = -(-(seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens)  # = blocks_for
+        if self._has_window:
+            n_blocks = self.rule.blocks(seq.prompt_tokens + seq.output_tokens - 1)
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:

@@ -5,7 +5,7 @@ if something else comes first: a replica that is alone on its clock, because its
 and its arrivals are known, makes hardly any. Without, each iteration is an event. Both compute the end of an
 iteration by one formula from one starting point, the start of the steady run, so that they agree to the last bit.
 
-`docs/explanation/engine.md` draws the states of the loop and the four ways out of a steady run: *finish*, *shortage*,
+`docs/explanation/engine.md` draws the states of the loop and the four ways out of a steady run: *turn*, *shortage*,
 *arrival*, *interruption*. The steady run is in local variables while the loop has it, and in `_steady` while others may
 cut it short. Lines marked `=` are the same expression as what they name, written out for speed; they must stay so to
 the last bit.
@@ -90,7 +90,7 @@ class SingleStageReplica(Replica):
         prefixes: Prefixes | None = None,
     ) -> None:
         super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
-        self._batch = Batch(self._block_tokens)
+        self._batch = Batch(self.rule)
         self._decode_times: dict[int, tuple[float, float]] = {}
         self._is_idle = False
         self._is_disturbed = False  # somebody was withdrawn who was running
@@ -103,9 +103,10 @@ class SingleStageReplica(Replica):
 
     def _run(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[None]:
         # Long because a call costs as much as the work of an iteration: what is inlined is marked with its twin.
-        batch, waiting, finishes, log = self._batch, self._waiting, self._batch.finishes, self._batch.log
+        batch, waiting, turns, log = self._batch, self._waiting, self._batch.turns, self._batch.log
         crossings, block_tokens = batch.crossings, self._block_tokens
         is_macro, stage, decode_times = self._is_macro, self.stages[0], self._decode_times
+        has_window = self._has_window
         no_chunks: list[Chunk] = []
         nobody = (inf, Sequence(-1, 1, 1))
         arrival_s, arrived = next(arrivals, nobody)
@@ -135,23 +136,28 @@ class SingleStageReplica(Replica):
 
             # When it ends.
             n_iterations = 1
-            held_tokens = batch.context_tokens
+            held_tokens, held_growth = batch.context_tokens, n_decode  # = batch.kept_tokens, kept_growth
+            if has_window:
+                held_tokens, held_growth = batch.kept_tokens, batch.kept_growth
             if chunks:
                 is_steady = False
-                end_s = now_s + stage.mixed(n_decode, held_tokens, chunks)
+                read_tokens = batch.read_tokens if has_window else held_tokens
+                end_s = now_s + stage.mixed(n_decode, read_tokens, chunks)
                 for new, past in chunks:
-                    held_tokens += new + past
+                    held_tokens += self.rule.kept_tokens(new + past) if has_window else new + past
             elif n_decode:
                 if not is_steady:
                     is_steady = True
                     base_s, slope_s = decode_times.get(n_decode) or self._decode_time(n_decode)
                     steady_iteration, steady_start_s = iteration, now_s
                     first_s, growth_s = base_s + slope_s * held_tokens, slope_s * n_decode
+                    if has_window:
+                        first_s, growth_s = base_s + slope_s * batch.read_tokens, slope_s * batch.read_growth
                 if is_macro and self.n_preemptions == n_preemptions:
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
-                    # The ways out: a finish, or a shortage of blocks.
-                    n_iterations = finishes[0][0] - iteration
-                    if n_iterations > 1 and n_decode * (n_iterations // block_tokens + 1) > self._free_blocks:
+                    # The ways out: a finish or another turn, or a shortage of blocks.
+                    n_iterations = turns[0][0] - iteration
+                    if n_iterations > 1 and batch.cycle_blocks * (n_iterations // block_tokens + 1) > self._free_blocks:
                         n_iterations = 1 + batch.iterations_within(self._free_blocks, n_iterations - 1, skip=1)
                 j = iteration + n_iterations - steady_iteration
                 end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
@@ -190,7 +196,7 @@ class SingleStageReplica(Replica):
                 if self._is_disturbed:
                     self._is_disturbed = is_steady = False
                     iteration, now_s = batch.iteration, batch.start_s
-                    n_decode, held_tokens = batch.n_decode, batch.held_tokens
+                    n_decode, held_tokens, held_growth = batch.n_decode, batch.held_tokens, batch.kept_growth
                     if not n_iterations:  # it was at the very end of an iteration
                         now_s, next_event_s = clock.now, clock.peek()
                         continue
@@ -199,9 +205,11 @@ class SingleStageReplica(Replica):
             start = iteration - steady_iteration
             iteration += n_iterations
             if is_steady:
-                log.packed += pack_step(iteration, first_s, growth_s, start, n_iterations, n_decode, held_tokens)
+                log.packed += pack_step(
+                    iteration, first_s, growth_s, start, n_iterations, n_decode, held_tokens, held_growth
+                )
             else:
-                log.packed += pack_step(iteration, end_s - now_s, 0.0, 0, 1, n_decode, held_tokens)
+                log.packed += pack_step(iteration, end_s - now_s, 0.0, 0, 1, n_decode, held_tokens, held_growth)
             now_s = end_s
             if n_iterations > 1:
                 self._free_blocks -= batch.blocks_needed(n_iterations - 1, skip=1)
@@ -209,8 +217,12 @@ class SingleStageReplica(Replica):
                 self._fewest_free_blocks = self._free_blocks
             batch.iteration = iteration
             batch.context_tokens += n_iterations * n_decode
-            while finishes and finishes[0][0] == iteration:
+            if has_window:
+                batch.window_tokens += n_iterations * batch.n_inside
+            while turns and turns[0][0] == iteration:
                 is_steady = False
+                if has_window and batch.pass_turn():
+                    continue
                 self._finish(batch.pop_finished(), now_s)
                 log.sum_up_if_many()
             if chunks:
@@ -272,12 +284,18 @@ class SingleStageReplica(Replica):
         if n_iterations > 0:
             start = batch.iteration - steady.iteration
             batch.log.packed += pack_step(
-                iteration, steady.first_s, steady.growth_s, start, n_iterations, batch.n_decode, batch.held_tokens
+                iteration,
+                steady.first_s,
+                steady.growth_s,
+                start,
+                n_iterations,
+                batch.n_decode,
+                batch.held_tokens,
+                batch.kept_growth,
             )
             self._free_blocks -= batch.blocks_needed(n_iterations - 1 + n_under_way, skip=1)
-            batch.iteration = iteration
-            batch.context_tokens += n_iterations * batch.n_decode
-            batch.start_s, batch.held_tokens = steady.end_s(iteration), batch.context_tokens
+            batch.advance(n_iterations)
+            batch.start_s, batch.held_tokens = steady.end_s(iteration), batch.kept_tokens
         batch.n_iterations, batch.end_s = n_under_way, steady.end_s(batch.iteration + n_under_way)
 
     def _cut(self, now_s: float) -> None:

@@ -29,16 +29,17 @@ STEP = np.dtype(
         ("n_iterations", np.int64),
         ("n_decode", np.int64),
         ("held_tokens", np.int64),
+        ("held_growth", np.int64),
     ]
 )
 """What `pack_step` packs."""
 
 _MANY_BYTES = 4096 * STEP.itemsize
 
-pack_step = Struct("=qddqqqq").pack
+pack_step = Struct("=qddqqqqq").pack
 """The bytes of a step: the iteration that ended it; first_s, growth_s, start, n_iterations: its iterations took
 first_s + growth_s i, for i from start to before start + n_iterations; how many requests decoded; how many tokens had
-keys and values in its first iteration, and each decode one more in each further one."""
+keys and values in its first iteration, and how many more in each further one."""
 
 
 class Work(NamedTuple):
@@ -106,10 +107,10 @@ class StepLog:
         """Sum up the steps noted so far.
 
         >>> log, one_by_one = StepLog(), StepLog()
-        >>> log.packed += pack_step(500, 0.01, 1e-4, 5, 495, 3, 100)  # 495 iterations, three requests, up to 60 ms
+        >>> log.packed += pack_step(500, 0.01, 1e-4, 5, 495, 3, 100, 3)  # 495 iterations, three requests, up to 60 ms
         >>> log.sum_up()
         >>> for i in range(5, 500):
-        ...     one_by_one.packed += pack_step(i + 1, 0.01, 1e-4, i, 1, 3, 100 + 3 * (i - 5))
+        ...     one_by_one.packed += pack_step(i + 1, 0.01, 1e-4, i, 1, 3, 100 + 3 * (i - 5), 3)
         >>> one_by_one.sum_up()
         >>> bool((log.counts == one_by_one.counts).all()), log.longest_s == one_by_one.longest_s
         (True, True)
@@ -128,15 +129,14 @@ class StepLog:
             self._count_gaps(decodes)
 
     def _add_work(self, steps: Steps) -> None:
-        n, n_decode, growth_s, tokens = (steps[k] for k in ("n_iterations", "n_decode", "growth_s", "held_tokens"))
+        n, n_decode, growth_s = (steps[k] for k in ("n_iterations", "n_decode", "growth_s"))
+        tokens, grown = steps["held_tokens"], steps["held_growth"]
         first_s = steps["first_s"] + growth_s * steps["start"]
-        # Sums over the iterations i of a step of (first + growth i) and (tokens + n_decode i) (first + growth i).
+        # Sums over the iterations i of a step of (first + growth i) and (tokens + grown i) (first + growth i).
         sum_i = n * (n - 1) / 2
         sum_ii = sum_i * (2 * n - 1) / 3
         busy_s = n * first_s + sum_i * growth_s
-        kv_token_s = (
-            n * tokens * first_s + sum_i * (n_decode * first_s + tokens * growth_s) + sum_ii * n_decode * growth_s
-        )
+        kv_token_s = n * tokens * first_s + sum_i * (grown * first_s + tokens * growth_s) + sum_ii * grown * growth_s
         n_iterations, decode_tokens = int(n.sum()), int((n * n_decode).sum())
         work = Work(len(steps), n_iterations, decode_tokens, float(busy_s.sum()), float(kv_token_s.sum()))
         self.work = self.work.plus(work)
@@ -166,7 +166,7 @@ class StepLog:
 
         >>> log = StepLog()
         >>> for end, gap_s in ((1, 0.5), (4, 0.2), (5, 0.3)):
-        ...     log.packed += pack_step(end, gap_s, 0, 0, 1, 2, 0)
+        ...     log.packed += pack_step(end, gap_s, 0, 0, 1, 2, 0, 0)
         >>> log.stays.extend((7, 0, 5))
         >>> log.stays.extend((8, 1, 4))
         >>> log.stays.extend((9, 5, 5))

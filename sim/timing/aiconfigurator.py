@@ -330,7 +330,7 @@ class _StageTime:
             self._owner.n_extrapolated += self._is_first and n_decode > self._max_decodes
         return affine
 
-    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         kernels = self._kernels
         n_tokens = n_decode
         longest = 0

@@ -25,15 +25,17 @@ class StageTime(Protocol):
     """Time of one iteration on one pipeline stage of a replica, in seconds."""
 
     def decode(self, n_decode: int) -> tuple[float, float]:
-        """(base, slope): `n_decode` decodes that hold `c` tokens in all take `base + slope * c`."""
+        """(base, slope): `n_decode` decodes that read `c` tokens in all take `base + slope * c` (see `mixed`)."""
         ...
 
-    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         """Time of an iteration with at least one prompt chunk, and perhaps decodes.
 
         Args:
             n_decode: Requests that decode one token each.
-            context_tokens: Tokens whose keys and values the decodes read, in all.
+            context_tokens: Tokens whose keys and values the decodes read, in all. Of a model some layers of which have
+                a sliding window, what an average layer reads: such a layer reads of each decode no more than the
+                window.
             chunks: Prompt chunks.
         """
         ...
@@ -98,7 +100,7 @@ class _ConstantStageTime:
         m, share = self._model, self._share
         return share * (m.iteration_s + m.per_decode_s * n_decode), share * m.per_context_token_s
 
-    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         m = self._model
         base, slope = self.decode(n_decode)
         prompt_tokens = sum(chunk.new_tokens for chunk in chunks)

@@ -201,7 +201,7 @@ class _TableStageTime:
             self._owner.n_extrapolated += not self._table.covers_decode(n_decode)
         return affine
 
-    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         table = self._table
         base, slope = self.decode(n_decode) if n_decode else (0.0, 0.0)
         decode_s = base + slope * context_tokens

@@ -108,7 +108,7 @@ class SlowerStage:
         base, slope = self.stage.decode(n_decode)
         return self.k * base, self.k * slope
 
-    def mixed(self, n_decode: int, context_tokens: int, chunks: Sequence[Chunk]) -> float:
+    def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         return self.k * self.stage.mixed(n_decode, context_tokens, chunks)
 
 

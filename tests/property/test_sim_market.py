@@ -128,7 +128,7 @@ def assert_bill_is_the_integral(result: SimulationResult, market: Market, deploy
             starts = steps["t_s"].to_list()
             for start_s, stop_s, usd in zip(starts, [*starts[1:], float("inf")], steps["usd_per_h"], strict=True):
                 held_s = max(0.0, min(gone_s, stop_s) - max(lease["rented_s"], start_s))
-                expected += stage.tp * (stage.gpu_type.usd_per_h if usd is None else usd) * held_s / HOUR_S
+                expected += stage.n_gpus * (stage.gpu_type.usd_per_h if usd is None else usd) * held_s / HOUR_S
         assert lease["usd"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sim import Chunk, Deployment, ReplicaLimits, ReplicaSpec, ServiceTimeModel, compute_metrics, gpu_type, simulate
 from sim import kv_blocks as blocks_of
-from sim.kv_cache import blocks_for
-from tests.naive_vllm import assert_same_gaps
+from tests.naive_vllm import assert_same_gaps, kept_of, n_blocks_of, read_of
 from tests.strategies_sim import (
     MODEL,
     FixedStageTimes,
@@ -73,7 +72,8 @@ class NaivePipeline:
                 to_come[0].arrival_s if to_come else float("inf"),
                 self.under_way[0][0] if self.under_way else float("inf"),
             )
-            self.kv_token_s += sum(request.computed for request in self.running) * (now_s - before_s)
+            kept_tokens = sum(kept_of(self.spec, request.computed) for request in self.running)
+            self.kv_token_s += kept_tokens * (now_s - before_s)
             if self.under_way and self.under_way[0][0] == now_s:
                 self.complete(now_s, self.under_way.popleft()[1])
             while to_come and to_come[0].arrival_s <= now_s:
@@ -102,7 +102,7 @@ class NaivePipeline:
             new = min(request.prompt + request.generated - request.computed, budget)
             if new == 0 or request not in self.running:
                 continue
-            extra = blocks_for(request.computed + new, self.spec.limits.block_tokens) - request.blocks
+            extra = n_blocks_of(self.spec, request.computed + new) - request.blocks
             while extra > self.free and request in self.running:
                 is_short = True
                 self.preempt()
@@ -114,12 +114,12 @@ class NaivePipeline:
             whole = request.prompt + request.generated
             new = min(whole, budget)
             reserved = whole if self.spec.limits.reserve_whole_prompt else new
-            if blocks_for(reserved, self.spec.limits.block_tokens) > self.free:
+            if n_blocks_of(self.spec, reserved) > self.free:
                 break
             if request.first_scheduled_s is None:
                 request.first_scheduled_s = now_s
             self.running.append(self.waiting.popleft())
-            self.take(request, new, blocks_for(new, self.spec.limits.block_tokens), batch)
+            self.take(request, new, n_blocks_of(self.spec, new), batch)
             budget -= new
         if not batch:
             return False
@@ -135,7 +135,7 @@ class NaivePipeline:
 
     def send(self, now_s: float, batch: list[tuple[Request, int]]) -> None:
         decodes = [request for request, _ in batch if request.is_decoding]
-        context = sum(request.prompt + request.generated for request in decodes)
+        context = sum(read_of(self.spec, request.prompt + request.generated) for request in decodes)
         chunks = [Chunk(new, request.computed - new) for request, new in batch if not request.is_decoding]
         self.prefill_tokens += sum(chunk.new_tokens for chunk in chunks)
         end_s = now_s
@@ -143,7 +143,7 @@ class NaivePipeline:
             base, slope = stage.decode(len(decodes))
             time_s = stage.mixed(len(decodes), context, chunks) if chunks else base + slope * context
             end_s = self.free_s[index] = max(end_s, self.free_s[index]) + time_s
-            self.busy_s += time_s * self.spec.stages[index].tp / self.spec.n_gpus
+            self.busy_s += time_s * self.spec.stages[index].n_gpus / self.spec.n_gpus
         complete = [
             (request, request.n_preempted)
             for request, _ in batch

@@ -104,7 +104,9 @@ def test_prompts_that_have_nothing_in_common_hit_nothing(
     )
     assert (with_cache.requests["cached_prompt_tokens"] == 0).all()
     assert (without.replicas["cached_tokens"] == 0).all()
-    if without.requests["n_preempted"].sum() == 0:
+    # With a cache, blocks behind a window are kept.
+    has_window = any(spec.model.window is not None for spec, _ in deployment.replicas)
+    if without.requests["n_preempted"].sum() == 0 and not has_window:
         assert_frame_equal(with_cache.requests, without.requests, check_exact=True)
         assert_frame_equal(with_cache.replicas, without.replicas, check_exact=True)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from sim.kv_cache import BlockRule
 from sim.replica.batch import Batch, Sequence
 
 
@@ -14,8 +15,7 @@ def decoding(batch: Batch, prompt: int, output: int, generated: int = 1, admissi
 
 
 def advance(batch: Batch, n_iterations: int) -> None:
-    batch.iteration += n_iterations
-    batch.context_tokens += n_iterations * batch.n_decode
+    batch.advance(n_iterations)
 
 
 def test_a_new_request_has_its_whole_prompt_to_compute() -> None:
@@ -37,14 +37,14 @@ def test_a_new_request_has_its_whole_prompt_to_compute() -> None:
     ],
 )
 def test_a_decode_needs_a_block_when_its_last_is_full(prompt: int, first_crossing: int) -> None:
-    batch = Batch(16)
+    batch = Batch(BlockRule(16))
     decoding(batch, prompt, 1_000)
     needed = [batch.blocks_needed(n) for n in range(40)]
     assert needed == [sum(i % 16 == first_crossing for i in range(n)) for n in range(40)]
 
 
 def test_iterations_within_blocks() -> None:
-    batch = Batch(16)
+    batch = Batch(BlockRule(16))
     decoding(batch, 16, 1_000, admission=0)  # needs blocks in iterations 0, 16, 32, ...
     decoding(batch, 14, 1_000, admission=1)  # in 2, 18, 34, ...
     assert [batch.iterations_within(n, 1_000) for n in range(6)] == [0, 2, 16, 18, 32, 34]
@@ -54,7 +54,7 @@ def test_iterations_within_blocks() -> None:
 
 
 def test_context_is_prompt_plus_generated() -> None:
-    batch = Batch(16)
+    batch = Batch(BlockRule(16))
     first = decoding(batch, 100, 10, admission=0)
     advance(batch, 3)
     decoding(batch, 50, 20, generated=5, admission=1)
@@ -64,25 +64,25 @@ def test_context_is_prompt_plus_generated() -> None:
 
 
 def test_requests_finish_by_iteration_then_admission() -> None:
-    batch = Batch(16)
+    batch = Batch(BlockRule(16))
     late = decoding(batch, 10, 9, admission=2)
     second = decoding(batch, 10, 5, admission=1)
     first = decoding(batch, 10, 5, admission=0)
     advance(batch, 4)
-    assert batch.finishes[0][0] == batch.iteration
+    assert batch.turns[0][0] == batch.iteration
     assert [batch.pop_finished(), batch.pop_finished()] == [first, second]
-    assert batch.finishes[0] == (8, 2, late)
+    assert batch.turns[0] == (8, 2, late)
     assert (first.generated_tokens, second.generated_tokens) == (5, 5)
     assert (batch.n_decode, batch.context_tokens) == (1, 15)
 
 
 def test_a_removed_request_keeps_what_it_generated_and_can_join_again() -> None:
-    batch = Batch(16)
+    batch = Batch(BlockRule(16))
     seq = decoding(batch, 16, 30)
     advance(batch, 7)
     batch.remove(seq)
     assert seq.generated_tokens == 8
-    assert (batch.n_decode, batch.context_tokens, batch.finishes, set(batch.crossings)) == (0, 0, [], {0})
+    assert (batch.n_decode, batch.context_tokens, batch.turns, set(batch.crossings)) == (0, 0, [], {0})
     advance(batch, 5)
     batch.join(seq)
     assert batch.context_tokens == 24
