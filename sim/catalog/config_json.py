@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class _Family:
     is_tied: bool = False
     has_mla: bool = False
     head_dim: int | None = None
-    modules: Modules = Modules()
+    modules: Modules = field(default_factory=Modules)
 
 
 def read_config(path: Path | str, name: str | None = None) -> ModelSpec:
@@ -110,9 +110,9 @@ def _architecture(keys: Keys) -> str:
     given = keys.take("architectures")
     known = (*_FAMILIES, *_NESTED)
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
-        raise keys.error("architectures", f"must be a list of one name, not {given!r}; known: {', '.join(known)}")
+        keys.refuse("architectures", f"must be a list of one name, not {given!r}; known: {', '.join(known)}")
     if given[0] not in known:
-        raise keys.error("architectures", f"unknown architecture {given[0]!r}: {nearest(str(given[0]), known)}")
+        keys.refuse("architectures", f"unknown architecture {given[0]!r}: {nearest(str(given[0]), known)}")
     return str(given[0])
 
 
@@ -120,7 +120,7 @@ def _sizes(keys: Keys, family: _Family, name: str, is_tied: bool | None) -> Mode
     n_layers, hidden, n_heads = map(keys.integer, ("num_hidden_layers", "hidden_size", "num_attention_heads"))
     n_kv_heads = keys.integer("num_key_value_heads", default=n_heads)
     if n_heads % n_kv_heads:
-        raise keys.error("num_key_value_heads", f"{n_kv_heads} do not divide the {n_heads} query heads")
+        keys.refuse("num_key_value_heads", f"{n_kv_heads} do not divide the {n_heads} query heads")
     mla = _mla(keys) if family.has_mla else None
     head_dim = mla.qk_nope_head_dim + mla.qk_rope_head_dim if mla else _head_dim(keys, family, hidden, n_heads)
     tie = keys.flag("tie_word_embeddings", default=family.is_tied if is_tied is None else is_tied)
@@ -145,7 +145,7 @@ def _sizes(keys: Keys, family: _Family, name: str, is_tied: bool | None) -> Mode
 def _head_dim(keys: Keys, family: _Family, hidden: int, n_heads: int) -> int:
     given = keys.take("head_dim", family.head_dim)
     if given is None and hidden % n_heads:
-        raise keys.error("head_dim", f"is missing, and {n_heads} heads do not divide hidden_size {hidden}")
+        keys.refuse("head_dim", f"is missing, and {n_heads} heads do not divide hidden_size {hidden}")
     return keys.integer("head_dim", default=family.head_dim or hidden // n_heads)
 
 
@@ -165,7 +165,7 @@ def _mla(keys: Keys) -> MLA:
 def _moe(keys: Keys, n_experts: int, size: str, *, shared_ffn_size: int = 0, n_dense_layers: int = 0) -> MoE:
     chosen = keys.integer("num_experts_per_tok")
     if chosen > n_experts:
-        raise keys.error("num_experts_per_tok", f"{chosen} are more than the {n_experts} experts")
+        keys.refuse("num_experts_per_tok", f"{chosen} are more than the {n_experts} experts")
     return MoE(n_experts, chosen, keys.integer(size), shared_ffn_size, n_dense_layers)
 
 
@@ -197,7 +197,7 @@ def _moe_of_deepseek(keys: Keys) -> MoE:
 def _moe_of_minimax(keys: Keys) -> MoE:
     kinds = keys.take("attn_type_list", [])
     if any(kind != 1 for kind in kinds):
-        raise keys.error("attn_type_list", "some layers have linear attention; only layers of kind 1 are understood")
+        keys.refuse("attn_type_list", "some layers have linear attention; only layers of kind 1 are understood")
     return _moe_of_local_experts(keys)
 
 
@@ -218,9 +218,7 @@ def _window_where_used(keys: Keys, n_layers: int) -> SlidingWindow | None:
     keys.take("layer_types")
     if not keys.flag("use_sliding_window", default=False) or tokens is None or first >= n_layers:
         return None
-    raise keys.error(
-        "use_sliding_window", f"true: only the layers from {first} on would slide; only false is understood"
-    )
+    keys.refuse("use_sliding_window", f"true: only the layers from {first} on would slide; only false is understood")
 
 
 def _window_by_layers(default: int) -> Callable[[Keys, int], SlidingWindow | None]:
@@ -242,14 +240,14 @@ def _window_by_layers(default: int) -> Callable[[Keys, int], SlidingWindow | Non
 def _full_every(keys: Keys, kinds: Any, n_layers: int) -> int:
     full, sliding = "full_attention", "sliding_attention"
     if not isinstance(kinds, Sequence) or len(kinds) != n_layers:
-        raise keys.error("layer_types", f"must name the kind of each of the {n_layers} layers")
+        keys.refuse("layer_types", f"must name the kind of each of the {n_layers} layers")
     for kind in kinds:
         if kind not in (full, sliding):
-            raise keys.error("layer_types", f"unknown kind {kind!r}: {nearest(str(kind), (full, sliding))}")
+            keys.refuse("layer_types", f"unknown kind {kind!r}: {nearest(str(kind), (full, sliding))}")
     full_every = kinds.index(full) + 1 if full in kinds else 0
     regular = [full if full_every and number % full_every == 0 else sliding for number in range(1, n_layers + 1)]
     if list(kinds) != regular:
-        raise keys.error("layer_types", "layers that see all tokens must come at regular distances, the last of each")
+        keys.refuse("layer_types", "layers that see all tokens must come at regular distances, the last of each")
     return full_every
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from sim.errors import ConfigError
 from traces.errors import nearest
@@ -18,7 +18,8 @@ _IGNORED_SUFFIXES = (
     "_token", "_version",
 )  # fmt: skip
 _IGNORED = frozenset({
-    "act", "add_cross_attention", "auto_map", "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward", "cross_attention_hidden_size",
+    "act", "add_cross_attention", "auto_map", "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
+    "cross_attention_hidden_size",
     "do_sample", "dtype", "early_stopping", "embd_pdrop", "ep_size", "finetuning_task", "id2label",
     "initial_context_length", "is_decoder", "is_encoder_decoder", "label2id", "max_length", "min_length",
     "mm_tokens_per_image", "model_type", "moe_router_activation_func", "n_group", "no_repeat_ngram_size",
@@ -44,9 +45,13 @@ class Keys:
         self.config, self.where, self.prefix = config, where, prefix
         self._taken: set[str] = set()
 
-    def error(self, key: str, problem: str) -> ConfigError:
-        """What to raise where a key is wrong."""
-        return ConfigError(self.where, self.prefix + key, problem)
+    def refuse(self, key: str, problem: str) -> NoReturn:
+        """Say what is wrong with a key.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(self.where, self.prefix + key, problem)
 
     def take(self, key: str, default: Any = None) -> Any:
         """The value of a key; the default where it is missing or null."""
@@ -62,9 +67,9 @@ class Keys:
         """
         value = self.take(key, default)
         if value is None:
-            raise self.error(key, "is missing")
+            self.refuse(key, "is missing")
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise self.error(key, f"must be a whole number of at least {least}, not {value!r}")
+            self.refuse(key, f"must be a whole number of at least {least}, not {value!r}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -75,7 +80,7 @@ class Keys:
         """
         value = self.take(key, default)
         if not isinstance(value, bool):
-            raise self.error(key, f"must be true or false, not {value!r}")
+            self.refuse(key, f"must be true or false, not {value!r}")
         return value
 
     def part(self, key: str) -> Keys:
@@ -86,7 +91,7 @@ class Keys:
         """
         value = self.take(key)
         if not isinstance(value, Mapping):
-            raise self.error(key, "is missing" if value is None else f"must be a mapping, not {value!r}")
+            self.refuse(key, "is missing" if value is None else f"must be a mapping, not {value!r}")
         return Keys(value, self.where, f"{self.prefix}{key}.")
 
     def only(self, key: str, allowed: Any, why: str) -> None:
@@ -97,7 +102,7 @@ class Keys:
         """
         value = self.take(key, allowed)
         if value != allowed:
-            raise self.error(key, f"{value!r}: {why}; only {allowed!r} is understood")
+            self.refuse(key, f"{value!r}: {why}; only {allowed!r} is understood")
 
     def check_rest(self) -> None:
         """Make sure that no key is left that might change sizes or costs.
@@ -108,7 +113,7 @@ class Keys:
         for key in self.config:
             if key not in self._taken and not _is_ignored(key):
                 hint = nearest(key, sorted(self._taken))
-                raise self.error(key, f"unknown key, which may change sizes or costs: {hint}")
+                self.refuse(key, f"unknown key, which may change sizes or costs: {hint}")
 
 
 def _is_ignored(key: str) -> bool:

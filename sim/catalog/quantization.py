@@ -93,7 +93,7 @@ def _scheme(keys: Keys) -> _Scheme:
     if method is None and keys.take("quant_algo") is not None:
         method = "modelopt"
     if str(method) not in _METHODS:
-        raise keys.error("quant_method", f"unknown way of quantisation {method!r}: {nearest(str(method), _METHODS)}")
+        keys.refuse("quant_method", f"unknown way of quantisation {method!r}: {nearest(str(method), _METHODS)}")
     return _METHODS[str(method)](keys)
 
 
@@ -106,7 +106,7 @@ def _fp8_format(keys: Keys, block: Any, key: str) -> NumberFormat:
     if block is None:
         return FORMATS["fp8"]
     if block != [_BLOCK, _BLOCK]:
-        raise keys.error(key, f"{block!r}: only [{_BLOCK}, {_BLOCK}] is known, or none for a scale per tensor")
+        keys.refuse(key, f"{block!r}: only [{_BLOCK}, {_BLOCK}] is known, or none for a scale per tensor")
     return FORMATS["fp8_block"]
 
 
@@ -140,11 +140,11 @@ def _compressed(keys: Keys) -> _Scheme:
 def _only_group(keys: Keys) -> Keys:
     groups = keys.part("config_groups")
     if len(groups.config) != 1:
-        raise keys.error("config_groups", f"{len(groups.config)} groups; one way of quantisation is understood")
+        keys.refuse("config_groups", f"{len(groups.config)} groups; one way of quantisation is understood")
     group = groups.part(next(iter(groups.config)))
     targets = group.take("targets", ["Linear"])
     if targets != ["Linear"]:
-        raise group.error("targets", f"{targets!r}; only ['Linear'] is understood, with all else in 'ignore'")
+        group.refuse("targets", f"{targets!r}; only ['Linear'] is understood, with all else in 'ignore'")
     return group
 
 
@@ -175,13 +175,13 @@ _METHODS = {
 
 def _expect(keys: Keys, key: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
-        raise keys.error(key, f"unknown {value!r}: {', '.join(map(str, allowed))} can be counted")
+        keys.refuse(key, f"unknown {value!r}: {', '.join(map(str, allowed))} can be counted")
 
 
 def _names(keys: Keys, key: str) -> tuple[str, ...]:
     given = keys.take(key, [])
     if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise keys.error(key, f"must be a list of names of modules, not {given!r}")
+        keys.refuse(key, f"must be a list of names of modules, not {given!r}")
     return tuple(given)
 
 
@@ -191,7 +191,7 @@ def _kv(keys: Keys, key: str) -> Literal["bf16", "fp8"]:
         return "bf16"
     if given == "FP8" or (isinstance(given, Mapping) and (given.get("num_bits"), given.get("type")) == (8, "float")):
         return "fp8"
-    raise keys.error(key, f"unknown format of the KV cache {given!r}: FP8, or null for bf16")
+    keys.refuse(key, f"unknown format of the KV cache {given!r}: FP8, or null for bf16")
 
 
 # Which parts are quantised -------------------------------------------------------------------------------------
