@@ -11,17 +11,17 @@ from traces.errors import nearest
 _IGNORED_PREFIXES = (
     "_", "attn_implementation", "audio_", "aux_loss", "beam_", "boa_", "boi_", "eoa_", "eoi_", "encoder_no_", "forced_",
     "image_", "initializer_", "media_", "mtp_", "num_mtp", "output_", "qk_norm", "rope_", "rotary_", "router_", "task_",
-    "tokenizer", "topk_", "use_cache", "use_qk_norm", "use_routing_bias", "use_unified_vision", "video_",
+    "tokenizer", "topk_", "use_cache", "use_mrope", "use_qk_norm", "use_routing_bias", "use_unified_vision", "video_",
 )  # fmt: skip
 _IGNORED_SUFFIXES = (
     "_act", "_activation", "_bias", "_dropout", "_eps", "_id", "_ids", "_index", "_penalty", "_pdrop", "_softcapping",
     "_token", "_version",
 )  # fmt: skip
 _IGNORED = frozenset({
-    "act", "add_cross_attention", "auto_map", "bad_words_ids", "begin_suppress_tokens", "chunk_size_feed_forward",
-    "cross_attention_hidden_size",
-    "do_sample", "dtype", "early_stopping", "embd_pdrop", "ep_size", "finetuning_task", "id2label",
-    "initial_context_length", "is_decoder", "is_encoder_decoder", "label2id", "max_length", "min_length",
+    "act", "add_cross_attention", "auto_map", "bad_words_ids", "begin_suppress_tokens", "cache_implementation",
+    "chunk_size_feed_forward", "cross_attention_hidden_size", "do_sample", "dtype", "early_stopping",
+    "ep_size", "finetuning_task", "id2label", "initial_context_length", "is_decoder", "is_encoder_decoder",
+    "label2id", "max_length", "min_length",
     "mm_tokens_per_image", "model_type", "moe_router_activation_func", "n_group", "no_repeat_ngram_size",
     "norm_topk_prob", "num_beam_groups", "num_beams", "num_return_sequences", "original_max_position_embeddings",
     "partial_rotary_factor", "prefix", "pretraining_tp", "problem_type", "pruned_heads", "qkv_bias",
