@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NoReturn
 
 from sim.errors import ConfigError
@@ -104,14 +104,17 @@ class Keys:
         if value != allowed:
             self.refuse(key, f"{value!r}: {why}; only {allowed!r} is understood")
 
-    def check_rest(self) -> None:
+    def check_rest(self, ignored: Collection[str] = ()) -> None:
         """Make sure that no key is left that might change sizes or costs.
+
+        Args:
+            ignored: Keys that do not, beside those that never do.
 
         Raises:
             ConfigError: There is one; the message names the nearest of those that are known.
         """
         for key in self.config:
-            if key not in self._taken and not _is_ignored(key):
+            if key not in self._taken and key not in ignored and not _is_ignored(key):
                 hint = nearest(key, sorted(self._taken))
                 self.refuse(key, f"unknown key, which may change sizes or costs: {hint}")
 

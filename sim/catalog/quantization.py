@@ -81,7 +81,9 @@ def read_precision(
     else:
         if not isinstance(given, Mapping):
             raise ConfigError(source, "quantization_config", f"must be a mapping, not {given!r}")
-        scheme = _scheme(Keys(given, source, "quantization_config."))
+        keys = Keys(given, source, "quantization_config.")
+        scheme = _scheme(keys)
+    keys.check_rest(_NOT_OF_SIZE)
     return _by_parts(model, modules, scheme, source)
 
 
@@ -133,6 +135,8 @@ def _compressed(keys: Keys) -> _Scheme:
         number_format = FORMATS["int4_g32" if group == 32 else "int4"]
     else:
         number_format = FORMATS["nvfp4"]
+    for key in ("sparsity_config", "transform_config"):
+        keys.only(key, {}, "weights would be sparse or rotated")
     kv = _kv(keys, "kv_cache_scheme")
     return _Scheme(number_format, _names(keys, "ignore"), "ignore", kv, quantizes_head=True)
 
@@ -171,6 +175,17 @@ _METHODS = {
     "modelopt": _modelopt,
     "mxfp4": _mxfp4,
 }
+
+
+_NOT_OF_SIZE = frozenset({
+    "activation_scheme", "fmt", "scale_fmt",
+    "backend", "do_fuse", "version", "zero_point",
+    "checkpoint_format", "damp_percent", "dataset", "desc_act", "exllama_config", "is_marlin_format",
+    "max_input_length", "meta", "model_seqlen", "pack_dtype", "static_groups", "sym", "true_sequential", "use_exllama",
+    "global_compression_ratio", "quantization_status",
+    "config_groups", "group_size", "producer", "quant_method",
+})  # fmt: skip
+"""Keys of a `quantization_config` that change no size beside those that were read: of fp8, AWQ, GPTQ, others."""
 
 
 def _expect(keys: Keys, key: str, value: Any, allowed: Sequence[Any]) -> None:

@@ -145,6 +145,12 @@ def test_ways_of_quantisation(quantization: dict[str, Any], name: str) -> None:
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "lm_head": True}, "lm_head", "output head"),
         ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "quant_algo", "FP8, NVFP4 can be counted"),
         ({"quant_method": "modelopt", "quant_algo": "FP8"}, "ignore", "does not name lm_head"),
+        (
+            {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"+:.*down.*": {"bits": 8}}},
+            "dynamic",
+            "unknown key, which may change sizes",
+        ),
+        (PACKED | {"config_groups": {"a": GROUP}, "sparsity_config": {"format": "x"}}, "sparsity_config", "sparse"),
         (PACKED | {"config_groups": {"a": GROUP, "b": GROUP}}, "config_groups", "2 groups"),
         (PACKED | {"config_groups": {"a": GROUP}, "format": "int-quantized"}, "format", "pack-quantized"),
         (
