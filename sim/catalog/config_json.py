@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sim.catalog.config_keys import Keys
+from sim.catalog.config_keys import Keys, shortened
 from sim.catalog.models import MLA, ModelSpec, MoE, SlidingWindow
 from sim.catalog.quantization import Modules, read_precision
 from sim.errors import ConfigError
 from traces.errors import nearest
+
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _load(file: Path) -> Mapping[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(str(file), "", f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(file), "", f"is not JSON: {error}") from None
     if not isinstance(config, Mapping):
         raise ConfigError(str(file), "", "must be a mapping of keys, as a config.json is")
@@ -110,14 +112,15 @@ def _architecture(keys: Keys) -> str:
     given = keys.take("architectures")
     known = (*_FAMILIES, *_NESTED)
     if not isinstance(given, Sequence) or isinstance(given, str) or len(given) != 1:
-        keys.refuse("architectures", f"must be a list of one name, not {given!r}; known: {', '.join(known)}")
+        keys.refuse("architectures", f"must be a list of one name, not {shortened(given)}; known: {', '.join(known)}")
     if given[0] not in known:
-        keys.refuse("architectures", f"unknown architecture {given[0]!r}: {nearest(str(given[0]), known)}")
+        keys.refuse("architectures", f"unknown architecture {shortened(given[0])}: {nearest(str(given[0]), known)}")
     return str(given[0])
 
 
 def _sizes(keys: Keys, family: _Family, name: str, is_tied: bool | None) -> ModelSpec:
-    n_layers, hidden, n_heads = map(keys.integer, ("num_hidden_layers", "hidden_size", "num_attention_heads"))
+    n_layers = keys.integer("num_hidden_layers", most=_MOST_LAYERS)
+    hidden, n_heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
     n_kv_heads = keys.integer("num_key_value_heads", default=n_heads)
     if n_heads % n_kv_heads:
         keys.refuse("num_key_value_heads", f"{n_kv_heads} do not divide the {n_heads} query heads")
@@ -243,7 +246,7 @@ def _full_every(keys: Keys, kinds: Any, n_layers: int) -> int:
         keys.refuse("layer_types", f"must name the kind of each of the {n_layers} layers")
     for kind in kinds:
         if kind not in (full, sliding):
-            keys.refuse("layer_types", f"unknown kind {kind!r}: {nearest(str(kind), (full, sliding))}")
+            keys.refuse("layer_types", f"unknown kind {shortened(kind)}: {nearest(str(kind), (full, sliding))}")
     full_every = kinds.index(full) + 1 if full in kinds else 0
     regular = [full if full_every and number % full_every == 0 else sliding for number in range(1, n_layers + 1)]
     if list(kinds) != regular:

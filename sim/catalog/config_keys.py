@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 from sim.errors import ConfigError
 from traces.errors import nearest
 
+_MOST_SHOWN = 60
+
 _IGNORED_PREFIXES = (
     "_", "attn_implementation", "audio_", "aux_loss", "beam_", "boa_", "boi_", "eoa_", "eoi_", "encoder_no_", "forced_",
     "image_", "initializer_", "media_", "mtp_", "num_mtp", "output_", "qk_norm", "rope_", "rotary_", "router_", "task_",
@@ -59,17 +61,17 @@ class Keys:
         value = self.config.get(key)
         return default if value is None else value
 
-    def integer(self, key: str, *, default: int | None = None, least: int = 1) -> int:
+    def integer(self, key: str, *, default: int | None = None, least: int = 1, most: int = 10**9) -> int:
         """A whole number.
 
         Raises:
-            ConfigError: It is missing without a default, or not a whole number of at least `least`.
+            ConfigError: It is missing without a default, or not a whole number from `least` to `most`.
         """
         value = self.take(key, default)
         if value is None:
             self.refuse(key, "is missing")
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            self.refuse(key, f"must be a whole number of at least {least}, not {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self.refuse(key, f"must be a whole number from {least} to {most:,}, not {shortened(value)}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -80,7 +82,7 @@ class Keys:
         """
         value = self.take(key, default)
         if not isinstance(value, bool):
-            self.refuse(key, f"must be true or false, not {value!r}")
+            self.refuse(key, f"must be true or false, not {shortened(value)}")
         return value
 
     def part(self, key: str) -> Keys:
@@ -91,7 +93,7 @@ class Keys:
         """
         value = self.take(key)
         if not isinstance(value, Mapping):
-            self.refuse(key, "is missing" if value is None else f"must be a mapping, not {value!r}")
+            self.refuse(key, "is missing" if value is None else f"must be a mapping, not {shortened(value)}")
         return Keys(value, self.where, f"{self.prefix}{key}.")
 
     def only(self, key: str, allowed: Any, why: str) -> None:
@@ -102,7 +104,7 @@ class Keys:
         """
         value = self.take(key, allowed)
         if value != allowed:
-            self.refuse(key, f"{value!r}: {why}; only {allowed!r} is understood")
+            self.refuse(key, f"{shortened(value)}: {why}; only {allowed!r} is understood")
 
     def check_rest(self, ignored: Collection[str] = ()) -> None:
         """Make sure that no key is left that might change sizes or costs.
@@ -117,6 +119,12 @@ class Keys:
             if key not in self._taken and key not in ignored and not _is_ignored(key):
                 hint = nearest(key, sorted(self._taken))
                 self.refuse(key, f"unknown key, which may change sizes or costs: {hint}")
+
+
+def shortened(value: Any) -> str:
+    """A value as it is written, or its beginning."""
+    shown = repr(value)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
 
 
 def _is_ignored(key: str) -> bool:

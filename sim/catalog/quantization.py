@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, Literal
 
-from sim.catalog.config_keys import Keys
+from sim.catalog.config_keys import Keys, shortened
 from sim.catalog.models import ModelSpec
 from sim.catalog.precision import BF16, FORMATS, PRECISIONS, NumberFormat, Precision
 from sim.errors import ConfigError
@@ -80,7 +80,7 @@ def read_precision(
         scheme = _modelopt(keys)
     else:
         if not isinstance(given, Mapping):
-            raise ConfigError(source, "quantization_config", f"must be a mapping, not {given!r}")
+            raise ConfigError(source, "quantization_config", f"must be a mapping, not {shortened(given)}")
         keys = Keys(given, source, "quantization_config.")
         scheme = _scheme(keys)
     keys.check_rest(_NOT_OF_SIZE)
@@ -95,7 +95,9 @@ def _scheme(keys: Keys) -> _Scheme:
     if method is None and keys.take("quant_algo") is not None:
         method = "modelopt"
     if str(method) not in _METHODS:
-        keys.refuse("quant_method", f"unknown way of quantisation {method!r}: {nearest(str(method), _METHODS)}")
+        keys.refuse(
+            "quant_method", f"unknown way of quantisation {shortened(method)}: {nearest(str(method), _METHODS)}"
+        )
     return _METHODS[str(method)](keys)
 
 
@@ -108,7 +110,7 @@ def _fp8_format(keys: Keys, block: Any, key: str) -> NumberFormat:
     if block is None:
         return FORMATS["fp8"]
     if block != [_BLOCK, _BLOCK]:
-        keys.refuse(key, f"{block!r}: only [{_BLOCK}, {_BLOCK}] is known, or none for a scale per tensor")
+        keys.refuse(key, f"{shortened(block)}: only [{_BLOCK}, {_BLOCK}] is known, or none for a scale per tensor")
     return FORMATS["fp8_block"]
 
 
@@ -148,7 +150,7 @@ def _only_group(keys: Keys) -> Keys:
     group = groups.part(next(iter(groups.config)))
     targets = group.take("targets", ["Linear"])
     if targets != ["Linear"]:
-        group.refuse("targets", f"{targets!r}; only ['Linear'] is understood, with all else in 'ignore'")
+        group.refuse("targets", f"{shortened(targets)}; only ['Linear'] is understood, with all else in 'ignore'")
     return group
 
 
@@ -190,13 +192,13 @@ _NOT_OF_SIZE = frozenset({
 
 def _expect(keys: Keys, key: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
-        keys.refuse(key, f"unknown {value!r}: {', '.join(map(str, allowed))} can be counted")
+        keys.refuse(key, f"unknown {shortened(value)}: {', '.join(map(str, allowed))} can be counted")
 
 
 def _names(keys: Keys, key: str) -> tuple[str, ...]:
     given = keys.take(key, [])
     if not isinstance(given, Sequence) or isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        keys.refuse(key, f"must be a list of names of modules, not {given!r}")
+        keys.refuse(key, f"must be a list of names of modules, not {shortened(given)}")
     return tuple(given)
 
 
@@ -206,7 +208,7 @@ def _kv(keys: Keys, key: str) -> Literal["bf16", "fp8"]:
         return "bf16"
     if given == "FP8" or (isinstance(given, Mapping) and (given.get("num_bits"), given.get("type")) == (8, "float")):
         return "fp8"
-    keys.refuse(key, f"unknown format of the KV cache {given!r}: FP8, or null for bf16")
+    keys.refuse(key, f"unknown format of the KV cache {shortened(given)}: FP8, or null for bf16")
 
 
 # Which parts are quantised -------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, PositiveInt, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from scenarios.file.schema.part import NonNegativeInt, Part
+from scenarios.file.schema.part import NonNegativeInt, Part, Size
 
 
 class InPrecisions(Part):
@@ -24,11 +24,11 @@ class InPrecisions(Part):
 class Experts(Part):
     """A mixture of experts instead of the feed-forward layer."""
 
-    n_experts: PositiveInt
+    n_experts: Size
     """Routed experts of a layer."""
-    experts_per_token: PositiveInt
+    experts_per_token: Size
     """Of which a router chooses so many for each token."""
-    expert_ffn_size: PositiveInt
+    expert_ffn_size: Size
     """Width of a routed expert."""
     shared_ffn_size: NonNegativeInt = 0
     """Width of all shared experts together."""
@@ -39,17 +39,17 @@ class Experts(Part):
 class LatentAttention(Part):
     """Attention whose KV cache holds one compressed vector for all heads."""
 
-    kv_lora_rank: PositiveInt
-    qk_rope_head_dim: PositiveInt
-    qk_nope_head_dim: PositiveInt
-    v_head_dim: PositiveInt
-    q_lora_rank: PositiveInt | None = None
+    kv_lora_rank: Size
+    qk_rope_head_dim: Size
+    qk_nope_head_dim: Size
+    v_head_dim: Size
+    q_lora_rank: Size | None = None
 
 
 class Window(Part):
     """Layers that attend to the last tokens only."""
 
-    tokens: PositiveInt
+    tokens: Size
     """How many."""
     full_every: NonNegativeInt
     """Layers whose number is a multiple of it attend to all tokens; 0 if none does."""
@@ -58,20 +58,20 @@ class Window(Part):
 class Model(InPrecisions):
     """Architecture of a model that the catalog does not have."""
 
-    n_layers: PositiveInt
-    hidden_size: PositiveInt
-    n_heads: PositiveInt
-    n_kv_heads: PositiveInt
-    head_dim: PositiveInt
-    ffn_size: PositiveInt
-    vocab_size: PositiveInt
-    max_context_tokens: PositiveInt
+    n_layers: Size
+    hidden_size: Size
+    n_heads: Size
+    n_kv_heads: Size
+    head_dim: Size
+    ffn_size: Size
+    vocab_size: Size
+    max_context_tokens: Size
     tie_word_embeddings: bool = False
     """Whether the output head is the embedding."""
     moe: Experts | None = None
     mla: LatentAttention | None = None
     window: Window | None = None
-    n_params: PositiveInt | None = None
+    n_params: Annotated[int, Field(gt=0, le=10**15)] | None = None
     """The published number of parameters, with which the sizes must agree."""
     source: str
     """Where these numbers come from."""
@@ -82,7 +82,7 @@ class ConfigModel(InPrecisions):
 
     config: str
     """The file, or the folder in which it is."""
-    n_params: PositiveInt | None = None
+    n_params: Annotated[int, Field(gt=0, le=10**15)] | None = None
     """The published number of parameters, with which the sizes must agree."""
 
 
@@ -92,7 +92,7 @@ class InlineModel(InPrecisions):
     model_config = ConfigDict(extra="allow")
 
     architectures: tuple[str, ...]
-    n_params: PositiveInt | None = None
+    n_params: Annotated[int, Field(gt=0, le=10**15)] | None = None
     """The published number of parameters, with which the sizes must agree."""
     source: str = "config.json"
     """Where these numbers come from."""

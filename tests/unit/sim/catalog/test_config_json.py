@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,12 @@ def test_kinds_of_layers() -> None:
         ),
         ("Mistral-7B", {"architectures": None}, "architectures", "must be a list of one name, not None; known: "),
         ("Mistral-7B", {"vocab_size": None}, "vocab_size", "is missing"),
-        ("Mistral-7B", {"vocab_size": "32k"}, "vocab_size", "must be a whole number of at least 1, not '32k'"),
+        (
+            "Mistral-7B",
+            {"vocab_size": "32k"},
+            "vocab_size",
+            "from 1 to 1,000,000,000, not '32k'",
+        ),
         ("Mistral-7B", {"num_key_value_heads": 5}, "num_key_value_heads", "5 do not divide the 32 query heads"),
         ("Mistral-7B", {"linear_num_key_heads": 8}, "linear_num_key_heads", "unknown key, which may change sizes"),
         ("Mistral-7B", {"index_topk": 2048}, "index_topk", "unknown key, which may change sizes"),
@@ -191,6 +197,29 @@ def test_a_file_is_read_with_the_one_beside_it_and_named_after_its_folder(tmp_pa
     model = read_config(folder)
     assert (model.name, model.precision.name) == ("Llama-FP8", "fp8+kv8")
     assert read_config(folder / "config.json", "mine").name == "mine"
+
+
+ODD: list[Any] = [None, True, -1, 0, 1.5, 10**400, "x" * 1000, [], [[1]], ["a"], {}, {"a": {}}, float("nan")]
+
+
+@pytest.mark.parametrize("name", ["Kimi-K2.5", "gpt-oss-20b", "Qwen3-32B-FP8-Static-PerTensor", "MiniMax-M2.5"])
+def test_whatever_a_key_says_the_file_is_read_or_refused_in_a_line(name: str) -> None:
+    def parts_of(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield config
+        for value in config.values():
+            if isinstance(value, dict):
+                yield from parts_of(value)
+
+    for depth, part in enumerate(parts_of(CONFIGS[name]["config"])):
+        for key in part:
+            for odd in ODD:
+                config = copy.deepcopy(CONFIGS[name]["config"])
+                list(parts_of(config))[depth][key] = odd
+                try:
+                    model_from_config(config, name, "config.json")
+                except ConfigError as error:
+                    said = str(error)
+                    assert len(said) < 1000, said
 
 
 # Of the model cards and papers, where a name does not say it.
