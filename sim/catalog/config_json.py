@@ -52,9 +52,13 @@ def read_config(path: Path | str, name: str | None = None) -> ModelSpec:
         ConfigError: The file cannot be read, or something that changes size or cost is not understood.
     """
     path = Path(path)
-    file = path / "config.json" if path.is_dir() else path
-    quantization = file.with_name(file.name.removesuffix("config.json") + "hf_quant_config.json")
-    beside = _load(quantization) if quantization != file and quantization.is_file() else None
+    try:
+        file = path / "config.json" if path.is_dir() else path
+        quantization = file.with_name(file.name.removesuffix("config.json") + "hf_quant_config.json")
+        has_quantization = quantization != file and quantization.is_file()
+    except (OSError, ValueError):
+        raise ConfigError(shortened(str(path)), "", "cannot be the name of a file") from None
+    beside = _load(quantization) if has_quantization else None
     own = file.name.removesuffix(".json").removesuffix("config").rstrip("_-.")
     called = name or (own or file.resolve().parent.name).rpartition("--")[2]
     return model_from_config(_load(file), called, str(file), quantization=beside)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from scenarios.file.schema.part import NonNegativeInt, Part, Size
+from scenarios.file.schema.part import NoSize, Part, Size
 
 
 class InPrecisions(Part):
@@ -30,9 +30,9 @@ class Experts(Part):
     """Of which a router chooses so many for each token."""
     expert_ffn_size: Size
     """Width of a routed expert."""
-    shared_ffn_size: NonNegativeInt = 0
+    shared_ffn_size: NoSize = 0
     """Width of all shared experts together."""
-    n_dense_layers: NonNegativeInt = 0
+    n_dense_layers: NoSize = 0
     """First layers that have a dense feed-forward layer, `ffn_size` wide."""
 
 
@@ -51,7 +51,7 @@ class Window(Part):
 
     tokens: Size
     """How many."""
-    full_every: NonNegativeInt
+    full_every: NoSize
     """Layers whose number is a multiple of it attend to all tokens; 0 if none does."""
 
 
