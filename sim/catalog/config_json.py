@@ -219,6 +219,13 @@ def _window_everywhere(keys: Keys) -> SlidingWindow | None:
     return SlidingWindow(tokens, full_every=0)
 
 
+def _window_stated(keys: Keys, n_layers: int) -> SlidingWindow | None:
+    """As before, of architectures that have one where the file does not say null."""
+    if "sliding_window" not in keys.config:
+        keys.refuse("sliding_window", "is missing; null if there is none")
+    return _window_everywhere(keys)
+
+
 def _window_where_used(keys: Keys, n_layers: int) -> SlidingWindow | None:
     """In Qwen's models the window is there, but not used, or only by the last layers."""
     tokens, first = keys.take("sliding_window"), keys.integer("max_window_layers", default=n_layers, least=0)
@@ -232,12 +239,14 @@ def _window_by_layers(default: int) -> Callable[[Keys, int], SlidingWindow | Non
     """A window in all layers but each n-th, which `layer_types` or `sliding_window_pattern` may say."""
 
     def read(keys: Keys, n_layers: int) -> SlidingWindow | None:
+        keys.only("use_bidirectional_attention", False, "attention would not be causal")
         full_every = keys.integer("sliding_window_pattern", default=default)
         kinds = keys.take("layer_types")
         if kinds is not None:
             full_every = _full_every(keys, kinds, n_layers)
-        tokens = keys.take("sliding_window")
-        if tokens is None or full_every == 1:
+        if "sliding_window" not in keys.config:
+            keys.refuse("sliding_window", "is missing; null if there is none")
+        if keys.take("sliding_window") is None or full_every == 1:
             return None
         return SlidingWindow(keys.integer("sliding_window"), full_every)
 
@@ -263,9 +272,10 @@ _DEEPSEEK = Modules(
 )
 _BLOCK_SPARSE = Modules(experts=tuple(f"block_sparse_moe.experts.0.w{number}" for number in (1, 2, 3)))
 
+# Defaults and names of modules: the configuration and modeling files of huggingface/transformers.
 _FAMILIES = {
     "LlamaForCausalLM": _Family(),
-    "MistralForCausalLM": _Family(),
+    "MistralForCausalLM": _Family(window=_window_stated),
     "Phi3ForCausalLM": _Family(modules=Modules(attention=("qkv_proj", "o_proj"), ffn=("gate_up_proj", "down_proj"))),
     "Qwen2ForCausalLM": _Family(window=_window_where_used),
     "Qwen3ForCausalLM": _Family(window=_window_where_used, head_dim=128),

@@ -28,7 +28,8 @@ _IGNORED = frozenset({
     "norm_topk_prob", "num_beam_groups", "num_beams", "num_return_sequences", "original_max_position_embeddings",
     "partial_rotary_factor", "prefix", "pretraining_tp", "problem_type", "pruned_heads", "qkv_bias",
     "query_pre_attn_scalar", "remove_invalid_values", "return_dict", "return_dict_in_generate", "rope_theta",
-    "routed_scaling_factor", "scoring_func", "seq_aux", "suppress_tokens", "swiglu_limit", "temperature",
+    "routed_scaling_factor", "scoring_func", "seq_aux", "suppress_tokens", "swiglu_alpha", "swiglu_limit",
+    "temperature",
     "tf_legacy_loss", "tie_encoder_decoder", "top_k", "top_p", "torch_dtype", "torchscript", "transformers.js_config",
     "typical_p", "unsloth_fixed", "unsloth_version", "use_bfloat16",
 })  # fmt: skip

@@ -88,6 +88,8 @@ def test_kinds_of_layers() -> None:
         ("Mistral-7B", {"num_key_value_heads": 5}, "num_key_value_heads", "5 do not divide the 32 query heads"),
         ("Mistral-7B", {"linear_num_key_heads": 8}, "linear_num_key_heads", "unknown key, which may change sizes"),
         ("Mistral-7B", {"index_topk": 2048}, "index_topk", "unknown key, which may change sizes"),
+        ("Mistral-7B", {"sliding_window": None}, "sliding_window", "is missing; null if there is none"),
+        ("Gemma-2-9B", {"sliding_window": None}, "sliding_window", "is missing; null if there is none"),
         ("Qwen2.5-7B", {"use_sliding_window": True, "max_window_layers": 9}, "use_sliding_window", "layers from 9 on"),
         ("Qwen3-30B-A3B", {"decoder_sparse_step": 2}, "decoder_sparse_step", "only some layers would have experts"),
         ("Qwen3-30B-A3B", {"mlp_only_layers": [3]}, "mlp_only_layers", "some layers would have no experts"),
