@@ -13,6 +13,23 @@ class UnknownNameError(SimError, ValueError):
     """A GPU type, model or router that nobody has registered; the message names the nearest one."""
 
 
+class ConfigError(SimError, ValueError):
+    """A config.json that is not understood.
+
+    Attributes:
+        where: The file or entry.
+        key: The key in it, dotted; empty if it is the whole.
+        problem: What is wrong with it, and what is allowed.
+    """
+
+    def __init__(self, where: str, key: str, problem: str) -> None:
+        super().__init__(where, key, problem)
+        self.where, self.key, self.problem = where, key, problem
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.problem) if part)
+
+
 class DeploymentError(SimError, ValueError):
     """A replica that cannot run: it does not fit in memory, or its stages do not add up to the model."""
 

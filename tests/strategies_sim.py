@@ -45,9 +45,10 @@ oblivious = st.sampled_from(["plan_weighted", "round_robin"])
 predictors = st.sampled_from(sorted(LENGTH_PREDICTORS))
 horizons = st.none() | st.floats(0.05, 8.0) | st.integers(1, 60).map(lambda tick: 0.1 * tick)
 
+DENSE_MODELS = [model for model in map(model_spec, model_names()) if model.moe is None]
 FITTING_REPLICAS = [
     spec
-    for model in map(model_spec, model_names())
+    for model in DENSE_MODELS
     for gpu in map(gpu_type, gpu_names())
     for tp in (1, 2, 4, 8)
     for pp in (1, 2, 4)

@@ -46,6 +46,10 @@ COMMANDS = {
         "Say what each planner gets for different budgets, without a simulation.",
     ),
     "list": ("scenarios.cli.files:list_", "List what can be named in a scenario."),
+    "model": (
+        "scenarios.cli.model:model",
+        "Say what is understood of a model: parameters, weights, KV cache, experts, parallelism.",
+    ),
     "new": (
         "scenarios.cli.files:new",
         "Write a scenario to DIR, ready to run and to be changed, named after its folder.",

@@ -2,14 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from scenarios.file import schema
+from scenarios.file.yaml_lines import FieldPath
 from sim import Catalog, ModelSpec
+from sim.catalog.config_json import model_from_config, read_config
+from sim.catalog.entries import contradictions, in_precisions, model_of_entry, precision_named
+from sim.errors import ConfigError, UnknownNameError
+
+_OWN = frozenset(schema.InlineModel.model_fields) - {"architectures"}
 
 
-def make_catalog(scenario: schema.Scenario) -> Catalog:
+def make_catalog(scenario: schema.Scenario, folder: Path) -> Catalog:
     """GPU types and models that the scenario can use, as the catalog knows them, and its own models.
 
     Prices and memory that the scenario gives are not in it (`make_gpu_types`).
+
+    Args:
+        scenario: The scenario.
+        folder: Where relative paths start.
+
+    Raises:
+        ConfigError: A config.json has become unreadable since the scenario was checked.
     """
-    own = {name: ModelSpec(name=name, **model.model_dump()) for name, model in scenario.models.items()}
+    own = {name: _model(name, entry, folder) for name, entry in scenario.models.items()}
     return Catalog.default().with_entries(models=own)
+
+
+def model_names(scenario: schema.Scenario) -> tuple[str, ...]:
+    """Names of the models that the scenario can use."""
+    return tuple(dict.fromkeys((*Catalog.default().models, *scenario.models)))
+
+
+def check_models(scenario: schema.Scenario, folder: Path) -> Iterator[tuple[FieldPath, str]]:
+    """What is wrong with the scenario's own models, as (field, message)."""
+    for name, entry in scenario.models.items():
+        path: FieldPath = ("models", name)
+        unknown = list(_unknown_precisions(entry))
+        yield from (((*path, *field), message) for field, message in unknown)
+        if unknown:
+            continue
+        try:
+            model = _model(name, entry, folder)
+        except ConfigError as error:
+            field = tuple(error.key.split(".")) if isinstance(entry, schema.InlineModel) else ("config",)
+            yield (*path, *field), error.problem if isinstance(entry, schema.InlineModel) else str(error)
+        except UnknownNameError as error:
+            yield path, f"{error}; one of your own needs its sizes, or config with the path of its config.json"
+        else:
+            if isinstance(entry, schema.CatalogModel):
+                continue
+            source = Path(entry.config).name if isinstance(entry, schema.ConfigModel) else None
+            for dotted, message in contradictions(model, entry.n_params, source):
+                yield (*path, *filter(None, dotted.split("."))), message
+
+
+def _unknown_precisions(entry: schema.InPrecisions) -> Iterator[tuple[FieldPath, str]]:
+    named: list[tuple[FieldPath, str]] = [(("variants", index), name) for index, name in enumerate(entry.variants)]
+    if entry.precision is not None:
+        named.append((("precision",), entry.precision))
+    for index, name in enumerate(entry.variants):
+        if name in entry.variants[:index]:
+            yield ("variants", index), f"{name!r} is named twice"
+    for field, name in named:
+        try:
+            precision_named(name)
+        except UnknownNameError as error:
+            yield field, str(error)
+
+
+def _model(name: str, entry: schema.AnyModel, folder: Path) -> ModelSpec:
+    given = entry.model_dump(exclude_none=True)
+    match entry:
+        case schema.CatalogModel():
+            return in_precisions(Catalog.default().model(name), given)
+        case schema.ConfigModel():
+            return in_precisions(read_config(folder / entry.config, name), given)
+        case schema.InlineModel():
+            keys = {key: value for key, value in given.items() if key not in _OWN}
+            return in_precisions(model_from_config(keys, name, entry.source), given)
+    return model_of_entry(name, given)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from planners import Feature, PlannerError, get_planner
-from scenarios.file.catalog import make_catalog
+from scenarios.file.catalog import check_models, model_names
 from scenarios.file.schema import (
     AiconfiguratorTimes,
     CompactTimes,
@@ -26,7 +26,7 @@ from scenarios.file.schema import (
 )
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import FieldPath
-from sim import LENGTH_PREDICTORS, router_names
+from sim import LENGTH_PREDICTORS, Catalog, router_names
 from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
 from traces import READERS, TraceError, WorkloadGrid, nearest
 
@@ -38,6 +38,7 @@ SHARE_TOLERANCE = 0.02  # the published mixes of arXiv:2502.00722 are rounded to
 def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     """All that is wrong, as (field, message)."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        lambda: check_models(scenario, folder),
         lambda: _check_gpus(scenario),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, folder),
@@ -53,7 +54,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
 
 
 def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
-    known = make_catalog(scenario).gpus
+    known = Catalog.default().gpus
     for name, gpu in scenario.cluster.gpus.items():
         if name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
             message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs memory_gib"
@@ -115,7 +116,7 @@ def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     is_given = isinstance(scenario.planning.capacity, GivenCapacity)
     if not scenario.workload and not is_given:
         yield ("workload",), "is missing: without requests there is nothing to plan for"
-    known = tuple(make_catalog(scenario).models)
+    known = model_names(scenario)
     for name, stream in scenario.workload.items():
         path: FieldPath = ("workload", name)
         if stream.model is not None and stream.model not in known:
@@ -155,7 +156,7 @@ def _why_no_grid(grid: Grid) -> str:
 
 def _check_slo(scenario: Scenario) -> Iterator[Finding]:
     named = {stream.model for stream in scenario.workload.values()}
-    served = sorted(make_catalog(scenario).models if None in named else {name for name in named if name})
+    served = sorted(model_names(scenario) if None in named else {name for name in named if name})
     for model in scenario.slo.by_model:
         if model not in served:
             allowed = nearest(model, served) or "the scenario has no workload"

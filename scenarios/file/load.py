@@ -152,7 +152,9 @@ def _problems_of_the_rest(
     rest = copy.deepcopy(data)
     gone: list[FieldPath] = []
     for _ in range(_MOST_ROUNDS):
-        gone += [path for detail in details if (path := mend(rest, detail, is_first=not gone))]
+        is_first = not gone
+        for detail in details:
+            gone += mend(rest, detail, gone, is_first=is_first)
         try:
             scenario = Scenario.model_validate(rest, context={"start": start_of(rest)})
         except ValidationError as error:

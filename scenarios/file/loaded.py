@@ -46,7 +46,7 @@ class LoadedScenario:
     @cached_property
     def catalog(self) -> Catalog:
         """GPU types and models that the scenario can name."""
-        return make_catalog(self.scenario)
+        return make_catalog(self.scenario, self.folder)
 
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
@@ -59,9 +59,12 @@ class LoadedScenario:
                 part["path"] = self._absolute(part["path"])
             if "capacity" in part.get("options", ()):
                 part["options"]["capacity"] = self._absolute(part["options"]["capacity"])
+        for model in data["models"].values():
+            if "config" in model:
+                model["config"] = self._absolute(model["config"])
         for override in overrides.values():
             for field, value in override.items():
-                if field.endswith(".path"):
+                if field.endswith((".path", ".config")):
                     override[field] = self._absolute(value)
         return dump(data)
 

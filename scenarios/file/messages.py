@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from scenarios.errors import Problem
 from scenarios.file.schema import Scenario
+from scenarios.file.schema.model import kind_of_model
 from scenarios.file.schema.moment import NO_START
 from scenarios.file.yaml_lines import FieldPath
 from traces.errors import nearest
@@ -54,16 +55,18 @@ def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], s
     return Problem(where(path), dotted(path), message)
 
 
-def mend(data: Any, detail: Mapping[str, Any], *, is_first: bool) -> FieldPath | None:
+def mend(data: Any, detail: Mapping[str, Any], gone: Iterable[FieldPath], *, is_first: bool) -> list[FieldPath]:
     """Take a field that is wrong out of some data, so that the rest can be looked at.
 
     At first a number gets another value instead, since the fields around it may need one. If the field is missing, what
     it is missing from goes. A list goes as a whole, so that its other items keep their places.
 
     Returns:
-        What was taken out; None if nothing was.
+        What was taken out; nothing if a number got another value, or what it stands in is among those that are gone.
     """
     path, _ = _resolve(tuple(detail["loc"]), data)
+    if any(is_below(path, lost) for lost in gone):
+        return []
     parents = [data]
     for key in path[:-1]:
         inner = parents[-1]
@@ -73,12 +76,12 @@ def mend(data: Any, detail: Mapping[str, Any], *, is_first: bool) -> FieldPath |
         parents.append(inner[key])
     if is_first and len(parents) == len(path) and detail["type"] in _NUMBERS:
         parents[-1][path[-1]] = _stand_in(detail.get("ctx", {}))
-        return None
+        return []
     for depth in range(min(len(parents), len(path)) - 1, -1, -1):
         if isinstance(parents[depth], dict) and path[depth] in parents[depth]:
             del parents[depth][path[depth]]
-            return path[: depth + 1]
-    return None
+            return [path[: depth + 1]]
+    return []
 
 
 _NUMBERS = frozenset(
@@ -105,7 +108,7 @@ def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
     for key in location:
         members = _members(annotation)
         if isinstance(data, dict) and key not in data and len(members) > 1 and key == _kind(data, members):
-            annotation = next(m for m in members if m.model_fields["kind"].annotation.__args__ == (key,))
+            annotation = next(m for m in members if _tag(m) == key)
             continue
         path.append(key)
         annotation, siblings = _child(members[0] if members else None, key)
@@ -131,8 +134,16 @@ def is_below(location: FieldPath, other: FieldPath) -> bool:
 
 def _kind(data: Mapping[str, Any], members: Iterable[Any]) -> Any:
     """Which of the alternatives stands there; one of them may be meant where `kind` is left out."""
-    optional = (m.model_fields["kind"].default for m in members if not m.model_fields["kind"].is_required())
-    return data.get("kind", next(optional, None))
+    kinds = [m.model_fields["kind"] for m in members if "kind" in m.model_fields]
+    if not kinds:
+        return kind_of_model(data)
+    return data.get("kind", next((kind.default for kind in kinds if not kind.is_required()), None))
+
+
+def _tag(member: Any) -> str:
+    """What pydantic calls one of the alternatives."""
+    kind = member.model_fields.get("kind")
+    return str(kind.annotation.__args__[0] if kind is not None else member.__name__)
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -38,12 +38,23 @@ def _gpus(table: Table) -> None:
 
 
 def _models(table: Table) -> None:
-    for header in ("model", "parameters / 10⁹", "weights GiB", "KV KiB / token", "longest context"):
-        table.add_column(header, justify="left" if header == "model" else "right")
+    headers = (
+        "model",
+        "parameters / 10⁹",
+        "active / 10⁹",
+        "precision",
+        "weights GiB",
+        "KV KiB / token",
+        "longest context",
+    )
+    for header in headers:
+        table.add_column(header, justify="left" if header in ("model", "precision") else "right")
     for name, model in Catalog.default().models.items():
         table.add_row(
             name,
             f"{model.n_params / GIGA:.1f}",
+            f"{model.n_active_params / GIGA:.1f}",
+            model.precision.name,
             f"{model.weight_bytes / GIB:.1f}",
             f"{model.kv_bytes_per_token / 1024:.0f}",
             f"{model.max_context_tokens:,}",

@@ -11,9 +11,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from sim.catalog.entries import model_of_entry
 from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.models import ModelSpec
-from sim.catalog.precision import PRECISIONS
 from sim.errors import check_name
 from sim.units import GIB, GIGA, MICRO, TERA
 
@@ -103,7 +103,7 @@ def model_spec(name: str) -> ModelSpec:
 def _default() -> Catalog:
     return Catalog(
         gpus={name: _gpu(name, entry) for name, entry in _read("gpus").items()},
-        models={name: _model(name, entry) for name, entry in _read("models").items()},
+        models={name: model_of_entry(name, entry) for name, entry in _read("models").items()},
     )
 
 
@@ -111,12 +111,6 @@ def _read(kind: str) -> dict[str, Any]:
     text = files("sim").joinpath(f"catalog/{kind}.yaml").read_text()
     entries: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     return entries
-
-
-def _model(name: str, entry: dict[str, Any]) -> ModelSpec:
-    precision = entry.get("precision", "bf16")
-    check_name("precision", precision, PRECISIONS)
-    return ModelSpec(name=name, **(entry | {"precision": PRECISIONS[precision]}))
 
 
 def _gpu(name: str, entry: dict[str, Any]) -> GpuType:

@@ -14,6 +14,17 @@ from scenarios.file.schema.market import (
     StepsTimeline,
     Timeline,
 )
+from scenarios.file.schema.model import (
+    AnyModel,
+    CatalogModel,
+    ConfigModel,
+    Experts,
+    InlineModel,
+    InPrecisions,
+    LatentAttention,
+    Model,
+    Window,
+)
 from scenarios.file.schema.planning import (
     Capacity,
     ClosedFormCapacity,
@@ -26,7 +37,6 @@ from scenarios.file.schema.planning import (
     SimulatedCapacity,
 )
 from scenarios.file.schema.scenario import (
-    Model,
     Scenario,
 )
 from scenarios.file.schema.sim import (
@@ -64,20 +74,24 @@ from scenarios.file.schema.workload import (
 __all__ = [
     "AiconfiguratorTimes",
     "AllAtOnce",
+    "AnyModel",
     "Arrivals",
     "AzureConvLike",
     "BlockBootstrap",
     "Capacity",
+    "CatalogModel",
     "Clients",
     "ClosedFormCapacity",
     "Cluster",
     "CompactTimes",
+    "ConfigModel",
     "ConstantTimeline",
     "CorrelatedDropsTimeline",
     "Diurnal",
     "DiurnalTimeline",
     "Drop",
     "DropsTimeline",
+    "Experts",
     "Failures",
     "FileTimeline",
     "Gamma",
@@ -86,8 +100,11 @@ __all__ = [
     "Gpu",
     "Grid",
     "HistogramLengths",
+    "InPrecisions",
+    "InlineModel",
     "Interruption",
     "LatencyLimits",
+    "LatentAttention",
     "Lengths",
     "Limits",
     "LogNormalLengths",
@@ -112,4 +129,5 @@ __all__ = [
     "Timeline",
     "TraceFile",
     "TypeLengths",
+    "Window",
 ]

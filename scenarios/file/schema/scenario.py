@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, PositiveInt
+from pydantic import AwareDatetime, Field
 
 from scenarios.file.schema.market import Cluster
+from scenarios.file.schema.model import AnyModel
 from scenarios.file.schema.part import NonNegativeInt, Part
 from scenarios.file.schema.planning import PlannerChoice, Planning
 from scenarios.file.schema.sim import Sim
 from scenarios.file.schema.workload import Slo, Stream
-
-
-class Model(Part):
-    """Architecture of a model that the catalog does not have."""
-
-    n_layers: PositiveInt
-    hidden_size: PositiveInt
-    n_heads: PositiveInt
-    n_kv_heads: PositiveInt
-    head_dim: PositiveInt
-    ffn_size: PositiveInt
-    vocab_size: PositiveInt
-    max_context_tokens: PositiveInt
-    source: str
-    """Where these numbers come from."""
 
 
 class Scenario(Part):
@@ -36,8 +22,8 @@ class Scenario(Part):
     description: str = ""
     start: AwareDatetime | None = None
     """What the clock shows at the start, with its zone; then times may be written as clock times."""
-    models: dict[str, Model] = {}
-    """Models that the catalog does not have, by name."""
+    models: dict[str, AnyModel] = {}
+    """Models that the catalog does not have, or not in these numbers, by name."""
     cluster: Cluster
     workload: dict[str, Stream] = {}
     """Streams of requests by name, served together. May be left out only where capacities are given."""

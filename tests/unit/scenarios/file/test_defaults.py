@@ -23,6 +23,7 @@ from sim import (
     compute_metrics,
     simulate,
 )
+from sim.catalog.models import MLA, MoE, SlidingWindow
 from sim.market import Interrupted, Victims
 from sim.setting import Stepping
 from sim.timing.aiconfigurator import BACKENDS
@@ -43,7 +44,10 @@ PAIRS: list[tuple[type[BaseModel], Callable[..., Any], Mapping[str, str], set[st
     (schema.CompactTimes, CompactServiceTime, GIGABYTES, {"kind"}),
     (schema.TableTimes, TableServiceTime, {}, {"kind"}),
     (schema.AiconfiguratorTimes, AiconfiguratorServiceTime, GIGABYTES, {"kind"}),
-    (schema.Model, ModelSpec, {}, {"source"}),
+    (schema.Model, ModelSpec, {}, {"source", "precision", "kv_cache", "n_params"}),
+    (schema.Experts, MoE, {}, set()),
+    (schema.LatentAttention, MLA, {}, set()),
+    (schema.Window, SlidingWindow, {}, set()),
     (schema.ConstantTimeline, AvailabilityTimeline, {}, {"kind", "notice_s", "boot_s"}),
     (schema.DiurnalTimeline, diurnal_availability, {}, {"kind", "notice_s", "boot_s", "outside"}),
 ]

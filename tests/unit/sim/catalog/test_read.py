@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from sim import Catalog, UnknownNameError, gpu_names, gpu_type, model_names, model_spec
+from sim.catalog.entries import contradictions
 from sim.timing.fit import catalog_entry, fit_all, summary, usable_rows
 from sim.timing.fit import errors as fit_errors
 from sim.timing.measured import read_profile
@@ -26,7 +27,36 @@ PUBLISHED_PARAMS = {
     "Qwen3-8B": (8_190_735_360, True),
     "Qwen3-32B": (32_762_123_264, True),
     "Mistral-7B": (7_241_732_096, False),
+    "Llama-3.3-70B": (70_553_706_496, False),
 }
+
+# Of those with biases, experts or other norms: parameters of the checkpoint (safetensors metadata) or of the paper.
+PUBLISHED_ABOUT = {
+    "Qwen2.5-72B": 72_706_203_648,
+    "Gemma-3-27B": 27_009_002_240,  # without its vision tower: gemma3_27b_text in keras-team/keras-hub
+    "Qwen3-30B-A3B": 30_532_122_624,
+    "Qwen3-235B-A22B": 235_093_634_560,
+    "Mixtral-8x7B": 46_702_792_704,
+    "gpt-oss-20b": 20_914_757_184,
+    "gpt-oss-120b": 116_829_156_672,
+    "DeepSeek-V3": 671e9,  # arXiv:2412.19437, abstract
+    "DeepSeek-R1": 671e9,  # arXiv:2501.12948, a DeepSeek-V3
+    "Kimi-K2": 1_026_408_232_448,
+    "MiniMax-M2.5": 229.9e9,  # of the M2 series
+}
+
+# Parameters that a token is computed with, as published: arXiv:2505.09388, arXiv:2401.04088, arXiv:2508.10925,
+# arXiv:2412.19437, arXiv:2507.20534.
+PUBLISHED_ACTIVE = {
+    "Mixtral-8x7B": 12.9e9,
+    "gpt-oss-20b": 3.61e9,
+    "gpt-oss-120b": 5.13e9,
+    "DeepSeek-V3": 37e9,
+    "Kimi-K2": 32e9,
+    "Qwen3-235B-A22B": 22e9,
+}
+
+KV_BYTES_PER_TOKEN = {"DeepSeek-V3": 70_272, "Llama-3-70B": 327_680, "gpt-oss-120b": 73_728, "Qwen3-30B-A3B": 98_304}
 
 
 def raw(kind: str) -> dict[str, Any]:
@@ -34,8 +64,18 @@ def raw(kind: str) -> dict[str, Any]:
     return entries
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_models_have_their_published_parameters(name: str) -> None:
+def test_each_model_has_its_published_parameters() -> None:
+    assert set(model_names()) == {*PUBLISHED_PARAMS, *PUBLISHED_ABOUT}
+    for name, published in PUBLISHED_ABOUT.items():
+        assert model_spec(name).n_params == pytest.approx(published, rel=0.01), name
+    for name, published in PUBLISHED_ACTIVE.items():
+        assert model_spec(name).n_active_params == pytest.approx(published, rel=0.025), name
+    for name, kv_bytes in KV_BYTES_PER_TOKEN.items():
+        assert model_spec(name).kv_bytes_per_token == kv_bytes, name
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PARAMS)
+def test_models_without_biases_have_them_to_the_last(name: str) -> None:
     model = model_spec(name)
     published, has_head_norms = PUBLISHED_PARAMS[name]
     norms = (2 * model.n_layers + 1) * model.hidden_size + has_head_norms * 2 * model.n_layers * model.head_dim
@@ -48,10 +88,11 @@ def test_models_have_their_published_parameters(name: str) -> None:
 def test_models_are_consistent(name: str) -> None:
     model = model_spec(name)
     assert model.name == name
-    assert model.n_heads % model.n_kv_heads == 0
-    assert model.kv_bytes_per_token == 4 * model.n_layers * model.n_kv_heads * model.head_dim
+    assert list(contradictions(model)) == []
+    if model.mla is None:
+        assert model.kv_bytes_per_token == 4 * model.n_layers * model.n_kv_heads * model.head_dim
     assert model.max_context_tokens >= 4096
-    assert model.source.endswith("config.json")
+    assert "config.json" in model.source
 
 
 @pytest.mark.parametrize("name", gpu_names())
@@ -112,7 +153,11 @@ def test_units_are_converted() -> None:
     [
         (gpu_type, "H100", "unknown GPU type 'H100': did you mean 'H100-SXM'? known: A100-SXM-80GB, A40"),
         (gpu_type, "MI300X", "unknown GPU type 'MI300X': known: A100-SXM-80GB, A40"),
-        (model_spec, "llama3-8b", "unknown model 'llama3-8b': did you mean 'Llama-3-8B'? known: Llama-2-70B"),
+        (
+            model_spec,
+            "llama3-8b",
+            "unknown model 'llama3-8b': did you mean 'Llama-3-8B'? known: DeepSeek-R1, DeepSeek-V3",
+        ),
     ],
 )
 def test_unknown_names_give_the_nearest(read: Any, name: str, said: str) -> None:
