@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 from planners import SimulatedCapacity
 from scenarios.file import schema
-from scenarios.file.catalog import make_catalog
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import offers_at
 from sim import (
@@ -23,9 +22,9 @@ from sim import (
 from sim.units import GIB, GIGA
 
 
-def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
+def make_models(loaded: LoadedScenario) -> dict[str, ModelSpec]:
     """The models that the scenario can use: its own, and the catalog's."""
-    return dict(make_catalog(scenario).models)
+    return dict(loaded.catalog.models)
 
 
 def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:

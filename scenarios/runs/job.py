@@ -119,13 +119,11 @@ class Job:
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
-        scenario = self.loaded.scenario
-        return read_plan(path, make_models(scenario), make_gpu_types(self.loaded))
+        return read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded))
 
     def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
         """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""
-        scenario = self.loaded.scenario
-        steps = read_deployments(path, make_models(scenario), make_gpu_types(self.loaded))
+        steps = read_deployments(path, make_models(self.loaded), make_gpu_types(self.loaded))
         return tuple(Scheduled(t_s, plan, deployment) for t_s, deployment, plan in steps)
 
     def directory(self, out: Path, planner: str) -> Path:

@@ -60,7 +60,7 @@ def extrapolate(gpu: GpuType, measured: Sequence[GpuType], known: Mapping[str, A
         latency_s = median(latencies_s or [TYPICAL_ALLREDUCE_LATENCY_S])
         allreduce.append((tp, AllReduce(latency_s, share * gpu.link_bandwidth_bytes_per_s)))
     found |= {"basis": "extrapolated", "allreduce": tuple(allreduce), "source": SOURCE}
-    return GpuCoefficients(**(found | known))
+    return GpuCoefficients(**{**found, **known})
 
 
 def fitted(gpus: Mapping[str, GpuType]) -> list[GpuType]:

@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from sim.catalog.datasheet import extrapolate, fitted
-from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, GpuCoefficients, GpuType
+from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, GpuType
 from sim.catalog.models import ModelSpec
 from sim.catalog.precision import PRECISIONS
 from sim.errors import check_name
@@ -139,7 +139,10 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
         measured: GPU types by name, from the fitted ones of which they are estimated.
     """
     hardware = entry["hardware"]
-    price, defaults = entry.get("price", {}), entry.get("vllm_defaults", {})
+    price = entry.get("price", {})
+    # As vLLM chooses them, but for the A100 (vllm/engine/arg_utils.py).
+    large = {"max_batched_tokens": 8192, "max_seqs": 1024} if hardware["memory_gib"] >= 70 else {}
+    defaults = entry.get("vllm_defaults", large)
     sources = [f"hardware: {hardware['source']}", *([f"price: {price['source']}"] if price else [])]
     gpu = GpuType(
         name=name,
@@ -157,10 +160,7 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
         **defaults,
     )
     given = read_coefficients(entry.get("coefficients", {}))
-    is_complete = "basis" in given
-    return replace(
-        gpu, coefficients=GpuCoefficients(**given) if is_complete else extrapolate(gpu, fitted(measured), given)
-    )
+    return replace(gpu, coefficients=extrapolate(gpu, fitted(measured), given))
 
 
 def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
