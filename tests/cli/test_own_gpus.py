@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -197,3 +198,23 @@ def test_a_catalog_that_is_not_there(hetserve: Hetserve, tmp_path: Path) -> None
     assert "own.yaml:10 catalog: no such directory" in hetserve("validate", path).stderr
     (tmp_path / "mine").mkdir()
     assert "has neither gpus.yaml nor models.yaml" in hetserve("validate", path).stderr
+
+
+def test_tables_say_what_service_times_rest_on(hetserve: Hetserve, tmp_path: Path) -> None:
+    """In the plan, the run, kept runs, the explanation and the report; fitted ones need no mark."""
+    path = write(tmp_path, "{available: 1, usd_per_h: 1, datasheet: SHEET}\n    L40S: {available: 1}")
+    words = "(* service times extrapolated from the datasheet)"
+    runs = tmp_path / "runs"
+    commands = (("plan", path), ("run", path, "--out", runs), ("compare", runs), ("explain", path))
+    for command in commands:
+        said = hetserve(*command).stdout
+        assert words in said, command
+        assert "X1*" in said, command
+        assert "L40S*" not in said, command
+    (kept,) = runs.rglob("manifest.json")
+    assert json.loads(kept.read_text())["basis"] == {"X1": "extrapolated", "L40S": "fitted"}
+    measured = "sim.service_time={kind: aiconfigurator}"
+    only = write(tmp_path, "{available: 1}")
+    only.write_text(only.read_text().replace("X1:", "L40:"))
+    assert "L40*" in hetserve("plan", only).stdout
+    assert "*" not in hetserve("plan", only, "--set", measured.replace("aiconfigurator", "table, path: t.csv")).stdout
