@@ -213,8 +213,10 @@ def test_tables_say_what_service_times_rest_on(hetserve: Hetserve, tmp_path: Pat
         assert "L40S*" not in said, command
     (kept,) = runs.rglob("manifest.json")
     assert json.loads(kept.read_text())["basis"] == {"X1": "extrapolated", "L40S": "fitted"}
-    measured = "sim.service_time={kind: aiconfigurator}"
     only = write(tmp_path, "{available: 1}")
     only.write_text(only.read_text().replace("X1:", "L40:"))
     assert "L40*" in hetserve("plan", only).stdout
-    assert "*" not in hetserve("plan", only, "--set", measured.replace("aiconfigurator", "table, path: t.csv")).stdout
+    made_rows(gpu_type("L40")).drop("row").write_csv(tmp_path / "times.csv")
+    measured = hetserve("plan", only, "--set", "sim.service_time={kind: table, path: times.csv}")
+    assert measured.exit_code == 0, measured.output
+    assert "L40*" not in measured.stdout
