@@ -1,86 +1,157 @@
-"""What a scenario can name: the catalog, with the scenario's own models."""
+"""What a scenario can name: the catalog, with GPU types and models of one's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from scenarios.errors import Problem, ScenarioError
 from scenarios.file import schema
-from scenarios.file.yaml_lines import FieldPath
-from sim import Catalog, ModelSpec
-from sim.catalog.config_json import model_from_config, read_config
-from sim.catalog.entries import contradictions, in_precisions, model_of_entry, precision_named
-from sim.errors import ConfigError, UnknownNameError
+from scenarios.file.entries import read_entries
+from scenarios.file.models import own_models
+from scenarios.file.schema.hardware import Fitted, GpuEntry
+from sim import Catalog, GpuType, ModelSpec
+from sim.catalog.datasheet import extrapolate, fitted
+from sim.catalog.entries import contradictions, model_of_entry
+from sim.catalog.gpus import NO_PRICE, GpuCoefficients
+from sim.catalog.read import read_coefficients, read_gpu
+from sim.errors import UnknownNameError
+from traces.errors import nearest
 
-_OWN = frozenset(schema.InlineModel.model_fields) - {"architectures"}
+DIRECTORY_VARIABLE = "HETSERVE_CATALOG"
+"""The environment variable that names the directory of a catalog, where a scenario does not."""
+
+_FILES = ("gpus.yaml", "models.yaml")
 
 
 def make_catalog(scenario: schema.Scenario, folder: Path) -> Catalog:
-    """GPU types and models that the scenario can use, as the catalog knows them, and its own models.
+    """GPU types and models that the scenario can use: the catalog's, those of a directory, and its own.
 
     Prices and memory that the scenario gives are not in it (`make_gpu_types`).
 
-    Args:
-        scenario: The scenario.
-        folder: Where relative paths start.
+    Raises:
+        ScenarioError: A file beside the scenario cannot be used.
+    """
+    catalog = make_base_catalog(scenario, folder)
+    return catalog.with_entries(models=own_models(scenario, folder, catalog))
+
+
+def make_base_catalog(scenario: schema.Scenario, folder: Path) -> Catalog:
+    """The same without the models that the scenario itself describes.
 
     Raises:
-        ConfigError: A config.json has become unreadable since the scenario was checked.
+        ScenarioError: See `make_catalog`.
     """
-    own = {name: _model(name, entry, folder) for name, entry in scenario.models.items()}
-    return Catalog.default().with_entries(models=own)
+    catalog = with_directory(Catalog.default(), catalog_directory(scenario, folder))
+    gpus = {
+        name: gpu
+        for name, offer in scenario.cluster.gpus.items()
+        if (gpu := _own_gpu(name, offer, catalog, folder)) is not None
+    }
+    return catalog.with_entries(gpus=gpus)
 
 
-def model_names(scenario: schema.Scenario) -> tuple[str, ...]:
-    """Names of the models that the scenario can use."""
-    return tuple(dict.fromkeys((*Catalog.default().models, *scenario.models)))
+def catalog_directory(scenario: schema.Scenario, folder: Path) -> Path | None:
+    """Where GPU types and models of one's own are; None if there are none."""
+    if scenario.catalog is not None:
+        return folder / scenario.catalog
+    return _directory_of_environment()
 
 
-def check_models(scenario: schema.Scenario, folder: Path) -> Iterator[tuple[FieldPath, str]]:
-    """What is wrong with the scenario's own models, as (field, message)."""
-    for name, entry in scenario.models.items():
-        path: FieldPath = ("models", name)
-        unknown = list(_unknown_precisions(entry))
-        yield from (((*path, *field), message) for field, message in unknown)
-        if unknown:
+def user_catalog() -> Catalog:
+    """The catalog, with the entries of the directory that the environment names.
+
+    Raises:
+        ScenarioError: See `with_directory`.
+    """
+    return with_directory(Catalog.default(), _directory_of_environment())
+
+
+def _directory_of_environment() -> Path | None:
+    named = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(named) if named else None
+
+
+def with_directory(catalog: Catalog, directory: Path | None) -> Catalog:
+    """A catalog with the entries of a directory's `gpus.yaml` and `models.yaml`, too.
+
+    Raises:
+        ScenarioError: Neither is there, or something in them is wrong.
+    """
+    if directory is None:
+        return catalog
+    there = [name for name in _FILES if (directory / name).is_file()]
+    if not there:
+        message = f"has neither {' nor '.join(_FILES)}: a catalog has one of them at least"
+        raise ScenarioError([Problem(str(directory), "", message)])
+    gpus: dict[str, GpuType] = {}
+    models: dict[str, ModelSpec] = {}
+    if "gpus.yaml" in there:
+        entries = read_entries(directory / "gpus.yaml", GpuEntry)
+        gpus = {name: read_gpu(name, entry.to_entry(), catalog.gpus) for name, entry in entries.items()}
+    if "models.yaml" in there:
+        models = _read_models(directory / "models.yaml")
+    return catalog.with_entries(gpus=gpus, models=models)
+
+
+def _read_models(path: Path) -> dict[str, ModelSpec]:
+    """The models of a file.
+
+    Raises:
+        ScenarioError: Something in it is wrong, or contradicts itself.
+    """
+    models: dict[str, ModelSpec] = {}
+    problems: list[Problem] = []
+    for name, entry in read_entries(path, schema.Model).items():
+        try:
+            models[name] = model_of_entry(name, entry.model_dump(exclude_none=True))
+        except UnknownNameError as error:
+            problems.append(Problem(str(path), name, str(error)))
             continue
-        try:
-            model = _model(name, entry, folder)
-        except ConfigError as error:
-            field = tuple(error.key.split(".")) if isinstance(entry, schema.InlineModel) else ("config",)
-            yield (*path, *field), error.problem if isinstance(entry, schema.InlineModel) else str(error)
-        except UnknownNameError as error:
-            yield path, f"{error}; one of your own needs its sizes, or config with the path of its config.json"
-        else:
-            if isinstance(entry, schema.CatalogModel):
-                continue
-            source = Path(entry.config).name if isinstance(entry, schema.ConfigModel) else None
-            for dotted, message in contradictions(model, entry.n_params, source):
-                yield (*path, *filter(None, dotted.split("."))), message
+        problems += [
+            Problem(str(path), ".".join(filter(None, (name, field))), message)
+            for field, message in contradictions(models[name], entry.n_params)
+        ]
+    if problems:
+        raise ScenarioError(problems)
+    return models
 
 
-def _unknown_precisions(entry: schema.InPrecisions) -> Iterator[tuple[FieldPath, str]]:
-    named: list[tuple[FieldPath, str]] = [(("variants", index), name) for index, name in enumerate(entry.variants)]
-    if entry.precision is not None:
-        named.append((("precision",), entry.precision))
-    for index, name in enumerate(entry.variants):
-        if name in entry.variants[:index]:
-            yield ("variants", index), f"{name!r} is named twice"
-    for field, name in named:
-        try:
-            precision_named(name)
-        except UnknownNameError as error:
-            yield field, str(error)
+def gpu_of_datasheet(name: str, datasheet: schema.Datasheet, catalog: Catalog) -> GpuType:
+    """A GPU type by its datasheet, without a price; its coefficients are estimated."""
+    return read_gpu(name, datasheet.to_entry(), catalog.gpus)
 
 
-def _model(name: str, entry: schema.AnyModel, folder: Path) -> ModelSpec:
-    given = entry.model_dump(exclude_none=True)
-    match entry:
-        case schema.CatalogModel():
-            return in_precisions(Catalog.default().model(name), given)
-        case schema.ConfigModel():
-            return in_precisions(read_config(folder / entry.config, name), given)
-        case schema.InlineModel():
-            keys = {key: value for key, value in given.items() if key not in _OWN}
-            return in_precisions(model_from_config(keys, name, entry.source), given)
-    return model_of_entry(name, given)
+def _own_gpu(name: str, offer: schema.Gpu, catalog: Catalog, folder: Path) -> GpuType | None:
+    """A GPU type of which the scenario says more than memory and price; None if it does not."""
+    gpu = catalog.gpus.get(name)
+    if offer.datasheet is not None:
+        price = NO_PRICE if gpu is None else gpu.usd_per_h
+        gpu = replace(gpu_of_datasheet(name, offer.datasheet, catalog), usd_per_h=price)
+    elif offer.coefficients is None:
+        return None
+    if offer.coefficients is not None and gpu is not None:
+        found = _coefficients(folder / offer.coefficients, name)
+        return replace(gpu, coefficients=complete(gpu, found, catalog))
+    return gpu
+
+
+def complete(gpu: GpuType, found: Mapping[str, Any], catalog: Catalog) -> GpuCoefficients:
+    """Coefficients of a GPU of which some were found; the others are estimated."""
+    return extrapolate(gpu, fitted(catalog.gpus), found)
+
+
+def _coefficients(path: Path, name: str) -> dict[str, Any]:
+    """What a file of coefficients says of a GPU type.
+
+    Raises:
+        ScenarioError: Something in the file is wrong, or it does not have the GPU type.
+    """
+    entries = read_entries(path, Fitted)
+    if name not in entries:
+        message = f"has no coefficients of GPU type {name!r}: {nearest(name, entries)}"
+        raise ScenarioError([Problem(str(path), "", message)])
+    return read_coefficients(entries[name].coefficients.to_entry())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from scenarios.file.catalog import make_catalog
+from scenarios.file.catalog import catalog_directory, make_catalog
 from scenarios.file.schema import Scenario
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import dump
@@ -62,6 +62,11 @@ class LoadedScenario:
         for model in data["models"].values():
             if "config" in model:
                 model["config"] = self._absolute(model["config"])
+        directory = catalog_directory(self.scenario, self.folder)
+        data["catalog"] = None if directory is None else str(directory.resolve())
+        for gpu in data["cluster"]["gpus"].values():
+            if gpu["coefficients"] is not None:
+                gpu["coefficients"] = self._absolute(gpu["coefficients"])
         for override in overrides.values():
             for field, value in override.items():
                 if field.endswith((".path", ".config")):

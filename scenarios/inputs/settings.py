@@ -46,6 +46,19 @@ def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
     return gpus
 
 
+def basis_of(loaded: LoadedScenario) -> dict[str, str]:
+    """What the service times of each GPU type of the market rest on, where they come from coefficients.
+
+    `fitted`, `partly_estimated` or `extrapolated`; nothing where capacities are given or times are measured ones.
+    """
+    scenario = loaded.scenario
+    is_given = isinstance(scenario.planning.capacity, schema.GivenCapacity)
+    if is_given or not isinstance(scenario.sim.service_time, schema.CompactTimes):
+        return {}
+    known = {name: loaded.catalog.gpus[name].coefficients for name in scenario.cluster.gpus}
+    return {name: c.basis for name, c in known.items() if c is not None}
+
+
 def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
     """The service-time model.
 

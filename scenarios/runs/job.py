@@ -18,7 +18,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import make_problem
-from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
+from scenarios.inputs.settings import basis_of, make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
@@ -197,6 +197,7 @@ class Job:
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
             "changes": list(self.loaded.changes),
+            "basis": basis_of(self.loaded),
             "plan": plan,
         }
 

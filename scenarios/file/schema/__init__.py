@@ -1,5 +1,6 @@
 """What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
 
+from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.market import (
     Cluster,
     ConstantTimeline,
@@ -87,6 +88,7 @@ __all__ = [
     "ConfigModel",
     "ConstantTimeline",
     "CorrelatedDropsTimeline",
+    "Datasheet",
     "Diurnal",
     "DiurnalTimeline",
     "Drop",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
@@ -22,6 +23,8 @@ class Scenario(Part):
     description: str = ""
     start: AwareDatetime | None = None
     """What the clock shows at the start, with its zone; then times may be written as clock times."""
+    catalog: Path | None = None
+    """A directory with GPU types and models of one's own, relative to the file: `gpus.yaml` and `models.yaml`."""
     models: dict[str, AnyModel] = {}
     """Models that the catalog does not have, or not in these numbers, by name."""
     cluster: Cluster
