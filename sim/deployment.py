@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
@@ -61,6 +62,19 @@ class ReplicaLimits:
                 raise DeploymentError(msg)
 
 
+class Refusal(NamedTuple):
+    """Why a serving engine would not run a model on some GPUs.
+
+    Attributes:
+        rule: `kernels` of a number format are missing, the `heads` or `experts` are not divided, or the `blocks` of
+            weights that share a scale are cut.
+        reason: The same in a sentence, with numbers.
+    """
+
+    rule: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One pipeline stage: GPUs of one type that hold some layers.
@@ -91,14 +105,15 @@ class Stage:
         dp = f" dp{self.dp}" if self.dp > 1 else ""
         return f"{self.gpu_type.name} tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
 
-    def why_not(self, model: ModelSpec) -> str | None:
+    def why_not(self, model: ModelSpec) -> Refusal | None:
         """The rule by which a serving engine would refuse to run a model so; None if there is none."""
-        return (
-            self.gpu_type.why_not_precision(model.precision)
-            or model.why_not_tp(self.tp)
-            or self._why_not_experts(model)
-            or model.why_not_blocks(self.tp, 1 if self.expert_parallel else self.n_gpus)
+        reasons = (
+            ("kernels", self.gpu_type.why_not_precision(model.precision)),
+            ("heads", model.why_not_tp(self.tp)),
+            ("experts", self._why_not_experts(model)),
+            ("blocks", model.why_not_blocks(self.tp, 1 if self.expert_parallel else self.n_gpus)),
         )
+        return next((Refusal(rule, reason) for rule, reason in reasons if reason is not None), None)
 
     def _why_not_experts(self, model: ModelSpec) -> str | None:
         if model.moe is None:
@@ -128,9 +143,9 @@ class ReplicaSpec:
                 msg = f"{self.name}: a stage has {stage.n_layers} layers, tp {stage.tp}, dp {stage.dp}"
                 msg += "; all must be at least 1"
                 raise DeploymentError(msg)
-            reason = stage.why_not(self.model)
-            if reason is not None:
-                msg = f"{self.name}: {reason}"
+            refusal = stage.why_not(self.model)
+            if refusal is not None:
+                msg = f"{self.name}: {refusal.reason}"
                 raise DeploymentError(msg)
         if len({stage.dp for stage in self.stages}) > 1:
             msg = f"{self.name}: all stages of a replica have the same data parallelism"
@@ -152,6 +167,9 @@ class ReplicaSpec:
         tp: int = 1,
         pp: int = 1,
         limits: ReplicaLimits | None = None,
+        *,
+        dp: int = 1,
+        expert_parallel: bool = False,
     ) -> ReplicaSpec:
         """A replica on one GPU type, its layers split over `pp` stages as evenly as they go.
 
@@ -160,7 +178,10 @@ class ReplicaSpec:
         >>> spec.name, spec.n_gpus, spec.usd_per_h
         ('L40 tp4 pp2', 8, 7.2)
         """
-        stages = tuple(Stage(gpu_type, tp, model.n_layers // pp + (i < model.n_layers % pp)) for i in range(pp))
+        stages = tuple(
+            Stage(gpu_type, tp, model.n_layers // pp + (i < model.n_layers % pp), dp, expert_parallel)
+            for i in range(pp)
+        )
         return cls(model, stages, limits if limits is not None else ReplicaLimits())
 
     @property

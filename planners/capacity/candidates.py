@@ -16,7 +16,7 @@ from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Demand
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
-from sim.deployment import ReplicaLimits, ReplicaSpec
+from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec
 from sim.errors import DeploymentError
 from sim.kv_cache import max_context_tokens
 from sim.slo import SLO
@@ -55,7 +55,8 @@ def find_candidates(
 ) -> Found:
     """What can be rented to serve models on GPUs, and the capacity of each for each workload type.
 
-    Candidates of a model are its replicas of one and of two GPU types (`planners.capacity.pipelines`) that hold a
+    Candidates of a model are its replicas in any of its variants, of one and of two GPU types
+    (`planners.capacity.pipelines`), that hold a
     request of any type demanded, that the service-time model knows, that availability and budget allow, and that no
     other one dominates (`planners.capacity.dominance`). If availability and budget leave a model without a candidate
     for its longest type, all of one GPU type are kept, so that planners can say what is missing.
@@ -151,11 +152,12 @@ class _Search:
         gpus = self._gpus()
         uniform = self.uniform(model, tokens)
         specs = [spec for spec in uniform if self._is_allowed(spec)]
-        for pipeline in mixed_pipelines(model, gpus, self.limits):
-            spec = pipeline.by_memory()
-            if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
-                held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
-                specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
+        for variant in model.in_variants():
+            for pipeline in mixed_pipelines(variant, gpus, self.limits):
+                spec = pipeline.by_memory()
+                if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
+                    held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
+                    specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
         if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
             specs = uniform
         made = tuple(self._candidate(spec, kinds, prefix) for spec in specs)
@@ -177,7 +179,16 @@ class _Search:
             PlannerError: There is none; the message says what is missing.
         """
         gpus, shortest_tokens, longest_tokens = self._gpus(), min(tokens), max(tokens)
-        tried = uniform_replicas(model, gpus, self.limits)
+        refusals: list[Refusal] = []
+        tried = [
+            spec
+            for variant in model.in_variants()
+            for spec in uniform_replicas(variant, gpus, self.limits, refused=refusals.append)
+        ]
+        self.left_out.update(refusal.rule for refusal in refusals)
+        if not tried and refusals:
+            msg = f"{model.name} runs on no available GPU type: {refusals[0].reason}"
+            raise PlannerError(msg)
         if not any(max_context_tokens(spec) >= longest_tokens for spec in tried):
             raise PlannerError(_why_too_small(model, tried, longest_tokens))
         large_enough = [spec for spec in tried if self._holds(spec, shortest_tokens)]

@@ -1,6 +1,8 @@
 """Replicas worth considering: of one GPU type, and pipelines of two.
 
-Of one type: tensor parallelism of 1, 2, 4, 8 within a node and one to eight pipeline stages, layers split evenly.
+Of one type: tensor parallelism of 1, 2, 4, 8 within a node and one to eight pipeline stages, layers split evenly. Of a
+mixture of experts also, on one stage, expert parallelism, and data parallelism of the attention within a node. What a
+serving engine would refuse is left out (`sim.deployment.Stage.why_not`).
 
 Of two types: tensor parallelism stays within a node of one type, and stages of one type follow each other, those of the
 type with less memory bandwidth first, since the last stage has the output head too. Layers are split evenly over the
@@ -19,14 +21,14 @@ no better plan for any mix at 15, 30 or 60 $/h.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from planners.capacity.rates import rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
-from sim.deployment import ReplicaLimits, ReplicaSpec, Stage
+from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec, Stage
 from sim.timing.service_time import ServiceTimeModel
 
 TP = (1, 2, 4, 8)
@@ -36,17 +38,54 @@ MAX_MIXED_MEMORY = 2.0
 N_SPLITS = 5
 
 
+class Layout(NamedTuple):
+    """How a stage is split over the GPUs of a node."""
+
+    tp: int
+    dp: int = 1
+    expert_parallel: bool = False
+
+
 def uniform_replicas(
-    model: ModelSpec, gpu_types: Iterable[GpuType], limits: ReplicaLimits | None = None
+    model: ModelSpec,
+    gpu_types: Iterable[GpuType],
+    limits: ReplicaLimits | None = None,
+    *,
+    refused: Callable[[Refusal], None] | None = None,
 ) -> list[ReplicaSpec]:
-    """All replicas on one of these GPU types, in their order, whether they hold the model or not."""
+    """All replicas on one of these GPU types, in their order, whether they hold the model or not.
+
+    Args:
+        model: The model.
+        gpu_types: The GPU types.
+        limits: Limits of all replicas.
+        refused: Told of each layout that a serving engine would refuse, and why.
+    """
     return [
-        ReplicaSpec.uniform(model, gpu, tp, pp, limits)
+        ReplicaSpec.uniform(model, gpu, layout.tp, pp, limits, dp=layout.dp, expert_parallel=layout.expert_parallel)
         for gpu in gpu_types
         for pp in PP
         if pp <= model.n_layers
-        for tp in _tps(model, gpu)
+        for layout in _layouts(model, gpu, pp, refused)
     ]
+
+
+def _layouts(model: ModelSpec, gpu: GpuType, pp: int, refused: Callable[[Refusal], None] | None) -> list[Layout]:
+    """The layouts of a stage that a serving engine would run."""
+    layouts = [Layout(tp) for tp in TP]
+    if model.moe is not None and pp == 1:
+        layouts += [Layout(tp, expert_parallel=True) for tp in TP if tp > 1]
+        layouts += [Layout(tp, dp, expert_parallel=True) for tp in TP for dp in TP if dp > 1]
+    runs = []
+    for layout in layouts:
+        if layout.tp * layout.dp > gpu.gpus_per_node:
+            continue
+        refusal = Stage(gpu, layout.tp, 1, layout.dp, layout.expert_parallel).why_not(model)
+        if refusal is None:
+            runs.append(layout)
+        elif refused is not None:
+            refused(refusal)
+    return runs
 
 
 def _tps(model: ModelSpec, gpu: GpuType) -> list[int]:

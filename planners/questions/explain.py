@@ -7,6 +7,7 @@ the linear relaxation would be quicker, but replicas are whole: one more GPU is 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,9 +28,17 @@ from planners.questions.explanation import (
     Limit,
     MoreDemand,
     Spare,
+    Variant,
     WhatIf,
 )
-from planners.questions.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
+from planners.questions.what_if import (
+    most_rentable,
+    with_demand,
+    with_gpus,
+    with_rates,
+    with_replica,
+    without_precision,
+)
 
 if TYPE_CHECKING:
     from planners.problem.candidate import Candidate
@@ -98,12 +107,13 @@ def explain_plan(
     explainer = _Explainer(problem, planner, plan, watch)
     limits = explainer.limits()
     if explainer.plan.objective is None:
-        return Explanation(explainer.plan, limits, (), None, (), explainer.n_solves)
+        return Explanation(explainer.plan, limits, (), (), None, (), explainer.n_solves)
     demands = explainer.demands()
+    variants = explainer.variants()
     budget_binds = any(limit.name == BUDGET and limit.binds for limit in limits)
     spare = explainer.spare(budget_binds)
     configurations = explainer.configurations(names, n_configurations, why_unable)
-    return Explanation(explainer.plan, limits, demands, spare, configurations, explainer.n_solves)
+    return Explanation(explainer.plan, limits, demands, variants, spare, configurations, explainer.n_solves)
 
 
 def replaced_by(better: Candidate, worse: Candidate) -> int:
@@ -191,6 +201,27 @@ class _Explainer:
                     more = with_demand(self.problem, demand.model, w, amount + step)
                     what_if = self._changed(more, f"more {name} for {demand.model}")
                     found.append(MoreDemand(demand.model, name, amount, step, what_if))
+        return tuple(found)
+
+    def variants(self) -> tuple[Variant, ...]:
+        """The precisions of models that can be had in several."""
+        problem, counts = self.problem, self.plan.counts
+        replicas: dict[tuple[str, str], int] = {}
+        for candidate, count in zip(problem.candidates, counts, strict=True):
+            if candidate.spec is not None:
+                key = candidate.model, candidate.spec.model.precision.name
+                replicas[key] = replicas.get(key, 0) + count
+        several = Counter(model for model, _ in replicas)
+        found = []
+        for (model, precision), n in sorted(replicas.items()):
+            if several[model] == 1:
+                continue
+            without, fleet = self._same, ""
+            if n > 0:
+                plan = self._solve(without_precision(problem, model, precision), f"no {model} in {precision}")
+                without = self._what_if(plan)
+                fleet = " + ".join(f"{row.count} x {row.candidate.name}" for row in plan.fleet)
+            found.append(Variant(model, precision, n, without, fleet))
         return tuple(found)
 
     def spare(self, budget_binds: bool) -> Spare:

@@ -116,6 +116,25 @@ class Spare:
     carried: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a precision of a model that can be had in several is worth.
+
+    Attributes:
+        model: Name of the model.
+        precision: Name of the precision.
+        replicas: How many replicas of the plan are in it.
+        without: The best plan without it.
+        fleet_without: The fleet of that plan in words; empty if there is none, or it is the plan's.
+    """
+
+    model: str
+    precision: str
+    replicas: int
+    without: WhatIf
+    fleet_without: str
+
+
 class Fate(StrEnum):
     """Why a configuration is not part of the plan, the first of these that is true."""
 
@@ -158,6 +177,7 @@ class Explanation:
         plan: The plan; if it has no fleet there are only limits.
         limits: The budget, if there is one, then the GPU types.
         demands: The workload types that are demanded.
+        variants: The precisions of models that can be had in several.
         spare: What is left unused.
         configurations: The candidates that were asked for, else those that the plan does not rent.
         n_solves: How often the planner was called, the plan itself not counted.
@@ -166,6 +186,7 @@ class Explanation:
     plan: Plan
     limits: tuple[Limit, ...]
     demands: tuple[MoreDemand, ...]
+    variants: tuple[Variant, ...]
     spare: Spare | None
     configurations: tuple[Configuration, ...]
     n_solves: int
@@ -176,6 +197,7 @@ class Explanation:
             "plan": plan_to_dict(self.plan),
             "limits": [asdict(limit) | {"left": limit.left, "binds": limit.binds} for limit in self.limits],
             "demands": [asdict(demand) for demand in self.demands],
+            "variants": [asdict(variant) for variant in self.variants],
             "spare": self.spare and asdict(self.spare) | {"gpus": dict(self.spare.gpus)},
             "configurations": [asdict(configuration) for configuration in self.configurations],
             "n_solves": self.n_solves,

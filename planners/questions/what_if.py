@@ -20,6 +20,16 @@ def with_gpus(problem: PlanningProblem, gpu: str, count: int) -> PlanningProblem
     return replace(problem, available=available)
 
 
+def without_precision(problem: PlanningProblem, model: str, precision: str) -> PlanningProblem:
+    """The problem without the candidates that serve a model in a precision."""
+    candidates = tuple(
+        candidate
+        for candidate in problem.candidates
+        if candidate.model != model or candidate.spec is None or candidate.spec.model.precision.name != precision
+    )
+    return replace(problem, candidates=candidates)
+
+
 def with_demand(problem: PlanningProblem, model: str, w: int, amount: float) -> PlanningProblem:
     """The problem with another amount of one workload type of a model, now; its cases stay as they are."""
     demands = tuple(

@@ -96,6 +96,9 @@ def _report(explanation: Explanation, job: Job, *, is_complete: bool) -> None:
     if explanation.demands:
         print_tables(report.demands_table(explanation))
         _say(report.remarks_on_demands(explanation))
+    variants = report.variants_table(explanation)
+    if variants is not None:
+        print_tables(variants)
     if explanation.configurations:
         print_tables(report.configurations_table(explanation, is_complete=is_complete))
         dominated = None if is_complete else report.dominated_table(explanation)

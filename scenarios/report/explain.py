@@ -77,6 +77,28 @@ def demands_table(explanation: Explanation) -> Table:
     return table
 
 
+def variants_table(explanation: Explanation) -> Table | None:
+    """What each precision of a model that can be had in several is worth; None if there is no such model."""
+    if not explanation.variants:
+        return None
+    table = make_table("Which precision, and what if it were not there?")
+    make_columns(
+        table,
+        [
+            ("model", "left"),
+            ("precision", "left"),
+            ("replicas", "right"),
+            ("without it", "right"),
+            ("best fleet without it", "left"),
+        ],
+    )
+    for variant in explanation.variants:
+        cell = _cell(explanation, variant.without)
+        fleet = variant.fleet_without.replace(" + ", "\n+ ")
+        table.add_row(variant.model, variant.precision, str(variant.replicas), cell, fleet)
+    return table
+
+
 def remarks_on_demands(explanation: Explanation) -> list[str]:
     """What one more request/s means where no rates are demanded."""
     if explanation.plan.objective_name is not Objective.MAKESPAN:

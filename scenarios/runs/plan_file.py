@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,9 +30,16 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
         "replicas": [
             {
                 "model": spec.model.name,
+                "precision": spec.model.precision.name,
                 "count": count,
                 "stages": [
-                    {"gpu_type": stage.gpu_type.name, "tp": stage.tp, "n_layers": stage.n_layers}
+                    {
+                        "gpu_type": stage.gpu_type.name,
+                        "tp": stage.tp,
+                        "n_layers": stage.n_layers,
+                        "dp": stage.dp,
+                        "expert_parallel": stage.expert_parallel,
+                    }
                     for stage in spec.stages
                 ],
                 "limits": asdict(spec.limits),
@@ -163,8 +170,23 @@ def _replica(
             hint = nearest(stage.gpu_type, gpus)
             msg = f"{where}.stages.{index}.gpu_type: the scenario's market has no {stage.gpu_type!r}: {hint}"
             raise RunError(msg)
-    stages = tuple(Stage(gpus[stage.gpu_type], stage.tp, stage.n_layers) for stage in entry.stages)
-    return ReplicaSpec(models[entry.model], stages, ReplicaLimits(**entry.limits.model_dump()))
+    stages = tuple(
+        Stage(gpus[stage.gpu_type], stage.tp, stage.n_layers, stage.dp, stage.expert_parallel) for stage in entry.stages
+    )
+    model = _variant(models[entry.model], entry.precision, where)
+    return ReplicaSpec(model, stages, ReplicaLimits(**entry.limits.model_dump()))
+
+
+def _variant(model: ModelSpec, precision: str | None, where: str) -> ModelSpec:
+    """The model in a precision, by default its own."""
+    if precision is None:
+        return replace(model, variants=())
+    variants = {variant.precision.name: variant for variant in model.in_variants()}
+    if precision not in variants:
+        hint = nearest(precision, variants)
+        msg = f"{where}.precision: the scenario does not have {model.name} in {precision!r}: {hint}"
+        raise RunError(msg)
+    return variants[precision]
 
 
 def _check_agreement(plan: PlanEntry, deployment: Deployment, where: str) -> None:

@@ -56,6 +56,8 @@ class StageEntry(Part):
     gpu_type: Name
     tp: Whole
     n_layers: Whole
+    dp: Whole = 1
+    expert_parallel: bool = False
 
 
 class LimitsEntry(Part):
@@ -75,6 +77,7 @@ class ReplicaEntry(Part):
     """So many replicas of a kind."""
 
     model: Name
+    precision: Name | None = None
     count: Count
     stages: Annotated[list[StageEntry], Field(min_length=1)]
     limits: LimitsEntry
