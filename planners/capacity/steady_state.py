@@ -19,18 +19,19 @@ the largest value that keeps to the limits (n is the number of batches under way
     n L E[O - 1 + K] <= max_seqs                         requests running
     n L E[(O - 1) blocks(P + O / 2) + K blocks((P + S) / 2)] <= KV blocks,   blocks(t) = t / block_tokens + 1/2
 
-with half a block for rounding up. An iteration holds Q / S chunks on average. Their number is taken as binomial, with
-as many trials as chunks fit beside the decodes, or as requests run; without any it is an iteration of pure decode. All
-chunks are taken to be alike: S = E[P] / E[K] tokens that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do
-together. A batch goes through the stages in sum_s t_s, and no batch overtakes another, so that n batches go round once
-in the time of the slowest of them, the one with the most decodes and chunks. A request stays in its batch, so sizes
-wander. The largest of n batches has D decodes after an even split, and H_n D on average after a random one, with H_n =
-1 + 1/2 + ... + 1/n (the longest of n pieces of a broken stick). The simulator lies between the two, the nearer to a
-random split the more lengths vary; the mean of both is taken. (Where slots are the limit, the slot of one that ends is
-taken in the same batch, and sizes stay what they once were: even if many requests came at once, uneven if they came one
-after the other.) The chunks of one prompt follow each other through the pipeline, so that of K chunks only
-1 + (K - 1) / n make a round slow. A round takes n times the mean time of the busiest stage at least. The capacity is
-n L over the mean time of a round.
+with half a block for rounding up. Where some layers have a sliding window, they read of each context no more than the
+window, and hold of each sequence no more blocks than it touches (`sim.kv_cache.BlockRule`). An iteration holds Q / S
+chunks on average. Their number is taken as binomial, with as many trials as chunks fit beside the decodes, or as
+requests run; without any it is an iteration of pure decode. All chunks are taken to be alike: S = E[P] / E[K] tokens
+that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do together. A batch goes through the stages in sum_s
+t_s, and no batch overtakes another, so that n batches go round once in the time of the slowest of them, the one with
+the most decodes and chunks. A request stays in its batch, so sizes wander. The largest of n batches has D decodes after
+an even split, and H_n D on average after a random one, with H_n = 1 + 1/2 + ... + 1/n (the longest of n pieces of a
+broken stick). The simulator lies between the two, the nearer to a random split the more lengths vary; the mean of both
+is taken. (Where slots are the limit, the slot of one that ends is taken in the same batch, and sizes stay what they
+once were: even if many requests came at once, uneven if they came one after the other.) The chunks of one prompt follow
+each other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. A round takes n times the
+mean time of the busiest stage at least. The capacity is n L over the mean time of a round.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 from sim.deployment import ReplicaSpec
-from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
 from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
 
 
@@ -60,7 +61,7 @@ class ReplicaFacts(NamedTuple):
     max_seqs: int
     max_context_tokens: int
     kv_blocks: int
-    block_tokens: int
+    rule: BlockRule
 
     @classmethod
     def of(cls, spec: ReplicaSpec, service_time: ServiceTimeModel) -> Self:
@@ -75,7 +76,7 @@ class ReplicaFacts(NamedTuple):
             spec.max_seqs,
             max_context_tokens(spec),
             kv_blocks(spec),
-            spec.limits.block_tokens,
+            block_rule(spec),
         )
 
     def holds(self, kinds: Sequence[Kind]) -> bool:
@@ -134,12 +135,17 @@ class SteadyState:
         self.kinds = kinds
         self._stages = facts.stages
         self._budget_tokens = facts.max_batched_tokens
-        self._block_tokens = facts.block_tokens
+        self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
         # Means over the requests.
         self._prompt_tokens = math.fsum(s * p for s, p, _ in kinds)
         self._decodes = math.fsum(s * (o - 1) for s, _, o in kinds)
         self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o in kinds)
+        self._read_tokens = self._context_tokens
+        if facts.rule.has_window:
+            window_tokens, share = facts.rule.window_tokens, facts.rule.full_share
+            windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o in kinds)
+            self._read_tokens = share * self._context_tokens + (1 - share) * windowed
         self._pairs = math.fsum(s * p * p / 2 for s, p, _ in kinds)
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
@@ -152,7 +158,7 @@ class SteadyState:
         return Batch(
             starts,
             starts * self._decodes,
-            starts * self._context_tokens,
+            starts * self._read_tokens,
             Chunk(round(chunk_tokens), round(past_tokens)),
             chunks_per_prompt,
             starts * (self._prompt_tokens + again) / chunk_tokens,
@@ -203,18 +209,36 @@ class SteadyState:
         """Chunks per prompt, and the blocks that they hold, one after the other."""
         left = self._budget_tokens - starts * self._decodes
         if left >= self._longest_prompt_tokens:
-            return 1.0, self._prompt_tokens / self._block_tokens + 0.5
+            return 1.0, self._blocks(self._prompt_tokens, 1.0)
         n_chunks = n_blocks = 0.0
         for share, prompt_tokens, _ in self.kinds:
             k = max(1.0, prompt_tokens / left)
             n_chunks += share * k
-            n_blocks += share * k * ((prompt_tokens + prompt_tokens / k) / 2 / self._block_tokens + 0.5)
+            n_blocks += self._blocks(share * k * (prompt_tokens + prompt_tokens / k) / 2, share * k)
         return n_chunks, n_blocks
+
+    def _blocks(self, tokens: float, n: float) -> float:
+        """Blocks of so many tokens of n sequences together, each with half a block for rounding up."""
+        rule = self._rule
+        n_blocks = tokens / rule.block_tokens + n / 2
+        if not rule.has_window:
+            return n_blocks
+        return rule.full_groups * n_blocks + rule.window_groups * min(n_blocks, n * rule.window_blocks)
+
+    def _decode_blocks(self) -> float:
+        """Blocks of the decodes that one request started per iteration makes."""
+        rule = self._rule
+        if not rule.has_window:
+            return self._blocks(self._context_tokens, self._decodes)
+        most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
+        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o in self.kinds)
+        full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
+        return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
 
     def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
         """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""
         pp = len(facts.stages)
-        decode_blocks = self._context_tokens / facts.block_tokens + self._decodes / 2
+        decode_blocks = self._decode_blocks()
 
         def within_budget(again: float = 0.0) -> float:
             return self._budget_tokens / (self._prompt_tokens + again + self._decodes)
@@ -239,6 +263,17 @@ class SteadyState:
         # Less than one request per batch: fewer batches are under way, with one request each.
         n_batches = max(1.0, pp * batch.running)
         return self.at(1 / (self._decodes + batch.chunks_per_prompt)), n_batches, n_batches
+
+
+def mean_within(prompt_tokens: float, output_tokens: float, most: float) -> float:
+    """Mean over the decodes of a request of its context, where more than `most` tokens count as `most`.
+
+    >>> mean_within(100, 100, 1000), mean_within(100, 100, 100), mean_within(100, 100, 150)
+    (150.0, 100.0, 137.5)
+    """
+    inside = min(max(most - prompt_tokens, 0.0), output_tokens)
+    total = inside * (prompt_tokens + inside / 2) + (output_tokens - inside) * most
+    return total / output_tokens
 
 
 def _largest(over: Callable[[float], float], most: float) -> float:

@@ -285,7 +285,7 @@ def test_json() -> None:
     problem = worked_example()
     data = explain_plan(problem, get_planner("milp")).to_dict(problem)
     assert json.loads(json.dumps(data, allow_nan=False)).keys() == {
-        "plan", "limits", "demands", "spare", "configurations", "n_solves",
+        "plan", "limits", "demands", "variants", "spare", "configurations", "n_solves",
     }  # fmt: skip
     assert data["limits"][0]["binds"] is True
     assert data["limits"][2]["one_more"]["effect"] == "better"
