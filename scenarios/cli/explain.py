@@ -16,6 +16,7 @@ from scenarios.cli.printing import print_json, print_tables
 from scenarios.cli.trace_options import trace_options
 from scenarios.errors import RunError
 from scenarios.file.load import load
+from scenarios.inputs.settings import basis_of
 from scenarios.report import explain as report
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.job import Job
@@ -90,7 +91,7 @@ def explain(
 
 def _report(explanation: Explanation, job: Job, *, is_complete: bool) -> None:
     click.echo(report.headline(explanation, job.problem) + "\n")
-    print_tables(report.limits_table(explanation))
+    print_tables(report.limits_table(explanation, basis_of(job.loaded)))
     _say(report.remarks_on_limits(explanation))
     if explanation.demands:
         print_tables(report.demands_table(explanation))

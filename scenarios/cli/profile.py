@@ -10,6 +10,9 @@ import polars as pl
 
 from scenarios.cli.options import check_can_write, replace_option, writing
 from scenarios.cli.printing import print_tables
+from scenarios.file.catalog import gpu_of_datasheet, user_catalog
+from scenarios.file.entries import read_entries
+from scenarios.file.schema import Datasheet
 from scenarios.file.yaml_lines import dump
 from scenarios.report.profile import error_table, worst_table
 from sim import GpuType
@@ -22,6 +25,12 @@ _data_argument = click.argument("data", type=click.Path(dir_okay=False, path_typ
 
 
 _gpu_option = click.option("--gpu", "gpus", metavar="NAME", multiple=True, help="A GPU type; may be repeated.")
+_datasheet_option = click.option(
+    "--datasheet",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="GPU types that the catalog does not have: a YAML file of their datasheets by name.",
+)
 
 
 @click.group()
@@ -36,15 +45,17 @@ def profile() -> None:
 @profile.command()
 @_data_argument
 @_gpu_option
+@_datasheet_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the coefficients to FILE, in the form of the catalog.")  # fmt: skip
 @replace_option
-def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
+def fit(data: Path, gpus: Sequence[str], datasheet: Path | None, out: Path | None, force: bool) -> None:
     """Fit the coefficients of each GPU type in DATA and say how far they are off."""
     if out is not None:
         check_can_write(out, force=force)
-    rows, names = _read(data, gpus)
-    fitted = fitting.fit_all(rows, names)
+    own = _own_gpus(datasheet)
+    rows, names = _read(data, gpus, own)
+    fitted = fitting.fit_all(rows, names, own)
     errors = fitting.errors(rows, fitted)
     print_tables(error_table("Errors of the fit", errors), worst_table(errors))
     if out is not None:
@@ -57,13 +68,15 @@ def fit(data: Path, gpus: Sequence[str], out: Path | None, force: bool) -> None:
 @profile.command()
 @_data_argument
 @_gpu_option
-def check(data: Path, gpus: Sequence[str]) -> None:
+@_datasheet_option
+def check(data: Path, gpus: Sequence[str], datasheet: Path | None) -> None:
     """Say how far the model is off on models and GPU types that it was not fitted to."""
-    rows, names = _read(data, gpus)
-    fitted = fitting.fit_all(rows, names)
+    own = _own_gpus(datasheet)
+    rows, names = _read(data, gpus, own)
+    fitted = fitting.fit_all(rows, names, own)
     tables = {
         "Fitted to all rows": fitting.errors(rows, fitted),
-        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names),
+        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names, own),
         "Datasheet and medians of the other GPU types": fitting.leave_one_gpu_out(rows, fitted),
     }
     print_tables(*(error_table(title, errors) for title, errors in tables.items() if errors.height))
@@ -72,9 +85,18 @@ def check(data: Path, gpus: Sequence[str]) -> None:
             click.echo(f"nothing to hold out: {title}", err=True)
 
 
-def _read(data: Path, gpus: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+def _own_gpus(datasheet: Path | None) -> dict[str, GpuType]:
+    """GPU types by their datasheets, in a file."""
+    if datasheet is None:
+        return {}
+    catalog = user_catalog()
+    sheets = read_entries(datasheet, Datasheet)
+    return {name: gpu_of_datasheet(name, sheet, catalog) for name, sheet in sheets.items()}
+
+
+def _read(data: Path, gpus: Sequence[str], own: Mapping[str, GpuType]) -> tuple[pl.DataFrame, list[str]]:
     """Rows that can be fitted and GPU types with enough of them; what is left out is said on stderr."""
-    rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")))
+    rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")), own)
     present = rows["gpu"].unique(maintain_order=True).to_list()
     for name in gpus:
         check_name(f"GPU type in {data}", name, present)

@@ -30,6 +30,7 @@ from scenarios.cli.trace_options import trace_options
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
+from scenarios.inputs.settings import basis_of
 from scenarios.report.progress import ProgressBar
 from scenarios.report.served import events_of, requests_line
 from scenarios.report.tables import plan_tables
@@ -111,7 +112,7 @@ def plan(
     if as_json:
         print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
     elif found.objective is not None:
-        print_tables(*plan_tables(data))
+        print_tables(*plan_tables(data, basis_of(loaded)))
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")

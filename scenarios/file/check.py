@@ -9,7 +9,6 @@ from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_catalog
 from scenarios.file.schema import (
     AiconfiguratorTimes,
-    CompactTimes,
     DropsTimeline,
     FileTimeline,
     GivenCapacity,
@@ -26,8 +25,10 @@ from scenarios.file.schema import (
 )
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import FieldPath
-from sim import LENGTH_PREDICTORS, router_names
+from sim import LENGTH_PREDICTORS, Catalog, router_names
+from sim.errors import ProfileError
 from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
+from sim.timing.measured import read_profile
 from traces import READERS, TraceError, WorkloadGrid, nearest
 
 Finding = tuple[FieldPath, str]
@@ -36,13 +37,21 @@ SHARE_TOLERANCE = 0.02  # the published mixes of arXiv:2502.00722 are rounded to
 
 
 def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
-    """All that is wrong, as (field, message)."""
+    """All that is wrong, as (field, message).
+
+    Raises:
+        ScenarioError: Something is wrong in a file of GPU types, models or coefficients that the scenario names.
+    """
+    missing = list(_check_files(scenario, folder))
+    if missing:
+        return missing
+    catalog = make_catalog(scenario, folder)
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _check_gpus(scenario),
+        lambda: _check_gpus(scenario, catalog, folder),
         lambda: _check_market(scenario, folder),
-        lambda: _check_streams(scenario, folder),
+        lambda: _check_streams(scenario, catalog, folder),
         lambda: _check_grids(scenario),
-        lambda: _check_slo(scenario),
+        lambda: _check_slo(scenario, catalog),
         lambda: _check_capacity(scenario),
         lambda: _check_shedding(scenario),
         lambda: _check_planners(scenario),
@@ -52,22 +61,50 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     return [finding for check in checks for finding in check()]
 
 
-def _check_gpus(scenario: Scenario) -> Iterator[Finding]:
-    known = make_catalog(scenario).gpus
+def _check_files(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    """Files and directories that the catalog is made of."""
+    if scenario.catalog is not None and not (folder / scenario.catalog).is_dir():
+        yield ("catalog",), f"no such directory: {folder / scenario.catalog}"
     for name, gpu in scenario.cluster.gpus.items():
-        if name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
-            message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs memory_gib"
-            yield ("cluster", "gpus", name), f"{message} and usd_per_h"
-        elif name not in known and _needs_coefficients(scenario):
-            remedy = "give sim.service_time {kind: table, path: ...} with its times, or leave it out"
+        if gpu.coefficients is not None and not (folder / gpu.coefficients).is_file():
+            yield ("cluster", "gpus", name, "coefficients"), f"no such file: {folder / gpu.coefficients}"
+
+
+def _check_gpus(scenario: Scenario, catalog: Catalog, folder: Path) -> Iterator[Finding]:
+    known = catalog.gpus
+    for name, gpu in scenario.cluster.gpus.items():
+        path: FieldPath = ("cluster", "gpus", name)
+        if name not in known and gpu.coefficients is not None:
+            yield (*path, "coefficients"), f"need the hardware of {name!r}, too: give its datasheet beside them"
+        elif name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
+            message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs usd_per_h"
+            yield path, f"{message} and its datasheet, or memory_gib where service times or capacities are given"
+        elif name not in known and _lacks_times(name, scenario, folder):
+            remedy = "give its datasheet, or sim.service_time {kind: table, path: ...} with its times, or leave it out"
             message = f"nothing is known of how fast {name!r} is, so that it would never be rented: {remedy}"
-            yield ("cluster", "gpus", name), f"{message}; the catalog: {nearest(name, known)}"
+            yield path, f"{message}; the catalog: {nearest(name, known)}"
+        elif gpu.usd_per_h is None and not known[name].has_price:
+            yield (*path, "usd_per_h"), f"is missing: the catalog knows no price of {name!r}"
 
 
-def _needs_coefficients(scenario: Scenario) -> bool:
-    """Whether the service times of a GPU type come from the catalog."""
-    is_given = isinstance(scenario.planning.capacity, GivenCapacity)
-    return isinstance(scenario.sim.service_time, CompactTimes) and not is_given
+def _lacks_times(name: str, scenario: Scenario, folder: Path) -> bool:
+    """Whether nothing says how fast a GPU type is that is in no catalog."""
+    times = scenario.sim.service_time
+    if isinstance(scenario.planning.capacity, GivenCapacity):
+        return False
+    if isinstance(times, TableTimes):
+        return (folder / times.path).is_file() and name not in _gpus_of_table(times, folder)
+    return True
+
+
+def _gpus_of_table(times: TableTimes, folder: Path) -> set[str]:
+    """The GPU types that a table of service times has rows of."""
+    if times.gpu is not None:
+        return {times.gpu}
+    try:
+        return set(read_profile(folder / times.path, ("gpu",))["gpu"])
+    except ProfileError:
+        return set()  # which is said when it is used
 
 
 def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
@@ -111,11 +148,11 @@ def _gpus_named(given: Timeline | None) -> list[Finding]:
     return []
 
 
-def _check_streams(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+def _check_streams(scenario: Scenario, catalog: Catalog, folder: Path) -> Iterator[Finding]:
     is_given = isinstance(scenario.planning.capacity, GivenCapacity)
     if not scenario.workload and not is_given:
         yield ("workload",), "is missing: without requests there is nothing to plan for"
-    known = tuple(make_catalog(scenario).models)
+    known = tuple(catalog.models)
     for name, stream in scenario.workload.items():
         path: FieldPath = ("workload", name)
         if stream.model is not None and stream.model not in known:
@@ -153,9 +190,9 @@ def _why_no_grid(grid: Grid) -> str:
     return ""
 
 
-def _check_slo(scenario: Scenario) -> Iterator[Finding]:
+def _check_slo(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
     named = {stream.model for stream in scenario.workload.values()}
-    served = sorted(make_catalog(scenario).models if None in named else {name for name in named if name})
+    served = sorted(catalog.models if None in named else {name for name in named if name})
     for model in scenario.slo.by_model:
         if model not in served:
             allowed = nearest(model, served) or "the scenario has no workload"

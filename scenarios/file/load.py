@@ -139,7 +139,11 @@ def _checked(
         found = [located(detail, data, where) for detail in details if detail not in [*short, *without_start(details)]]
         problems += [*found, *_problems_of_the_rest(data, details, folder, where)]
         raise ScenarioError(by_line(problems)) from None
-    problems += [Problem(where(path), dotted(path), message) for path, message in check_references(scenario, folder)]
+    try:
+        references = check_references(scenario, folder)
+    except ScenarioError as error:  # in a file beside the scenario
+        raise ScenarioError([*by_line(problems), *error.problems]) from None
+    problems += [Problem(where(path), dotted(path), message) for path, message in references]
     if problems:
         raise ScenarioError(by_line(problems))
     return scenario
@@ -158,10 +162,13 @@ def _problems_of_the_rest(
         except ValidationError as error:
             details = error.errors()
             continue
-        found = check_references(scenario, folder)
+        try:
+            references = check_references(scenario, folder)
+        except ScenarioError as error:  # in a file beside the scenario
+            return list(error.problems)
         return [
             Problem(where(path), dotted(path), message)
-            for path, message in found
+            for path, message in references
             # What is said of what was taken out is our own doing.
             if not any(
                 repr(lost[-1]) in message or dotted(lost) in message or lost[: len(path)] == path for lost in gone

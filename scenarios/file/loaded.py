@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from scenarios.file.catalog import make_catalog
+from scenarios.file.catalog import catalog_directory, make_catalog
 from scenarios.file.schema import Scenario
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import dump
@@ -46,7 +46,7 @@ class LoadedScenario:
     @cached_property
     def catalog(self) -> Catalog:
         """GPU types and models that the scenario can name."""
-        return make_catalog(self.scenario)
+        return make_catalog(self.scenario, self.folder)
 
     def resolved_yaml(self) -> str:
         """The scenario as YAML, with everything that defaults and overrides gave; it can be run again."""
@@ -59,6 +59,11 @@ class LoadedScenario:
                 part["path"] = self._absolute(part["path"])
             if "capacity" in part.get("options", ()):
                 part["options"]["capacity"] = self._absolute(part["options"]["capacity"])
+        directory = catalog_directory(self.scenario, self.folder)
+        data["catalog"] = None if directory is None else str(directory.resolve())
+        for gpu in data["cluster"]["gpus"].values():
+            if gpu["coefficients"] is not None:
+                gpu["coefficients"] = self._absolute(gpu["coefficients"])
         for override in overrides.values():
             for field, value in override.items():
                 if field.endswith(".path"):

@@ -25,9 +25,9 @@ def shortened(value: Any) -> str:
     return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."
 
 
-def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], str]) -> Problem:
-    """A located problem from one of pydantic's."""
-    path, siblings = _resolve(tuple(detail["loc"]), data)
+def located(detail: Mapping[str, Any], data: Any, where: Callable[[FieldPath], str], root: Any = Scenario) -> Problem:
+    """A located problem from one of pydantic's, found in data of the type `root`."""
+    path, siblings = _resolve(tuple(detail["loc"]), data, root)
     context = detail.get("ctx", {})
     message = detail["msg"][0].lower() + detail["msg"][1:]
     match detail["type"]:
@@ -94,14 +94,14 @@ def _stand_in(limits: Mapping[str, Any]) -> float:
     return 1.0
 
 
-def _resolve(location: FieldPath, data: Any) -> tuple[FieldPath, list[str]]:
+def _resolve(location: FieldPath, data: Any, root: Any = Scenario) -> tuple[FieldPath, list[str]]:
     """(path in the file, keys allowed beside its end) of a location of pydantic's.
 
     pydantic puts the tag of a discriminated union into the location, as if it were a key.
     """
     path: list[str | int] = []
     siblings: list[str] = []
-    annotation: Any = Scenario
+    annotation = root
     for key in location:
         members = _members(annotation)
         if isinstance(data, dict) and key not in data and len(members) > 1 and key == _kind(data, members):

@@ -96,7 +96,7 @@ def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Non
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         return
     limits = ReplicaLimits(**scenario.sim.limits.model_dump())
-    require_candidates(make_models(scenario), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
+    require_candidates(make_models(loaded), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
 
 
 def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Found:
@@ -129,7 +129,7 @@ def _find_candidates(
     """The candidates for all that is asked for at any time in any case, on the largest market."""
     scenario = loaded.scenario
     planning = scenario.planning
-    models = make_models(scenario)
+    models = make_models(loaded)
     most = most_offered(scenario, loaded.timeline)
     available: dict[str, float] = {
         gpu: max([n, *(dict(case.available)[gpu] for case in cases)]) for gpu, n in sorted(most.items())

@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 from planners import SimulatedCapacity
 from scenarios.file import schema
-from scenarios.file.catalog import make_catalog
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import offers_at
 from sim import (
@@ -23,9 +22,9 @@ from sim import (
 from sim.units import GIB, GIGA
 
 
-def make_models(scenario: schema.Scenario) -> dict[str, ModelSpec]:
+def make_models(loaded: LoadedScenario) -> dict[str, ModelSpec]:
     """The models that the scenario can use: its own, and the catalog's."""
-    return dict(make_catalog(scenario).models)
+    return dict(loaded.catalog.models)
 
 
 def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
@@ -45,6 +44,19 @@ def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
         memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)
         gpus[name] = replace(known, usd_per_h=price, memory_bytes=memory_bytes)
     return gpus
+
+
+def basis_of(loaded: LoadedScenario) -> dict[str, str]:
+    """What the service times of each GPU type of the market rest on, where they come from coefficients.
+
+    `fitted`, `partly_estimated` or `extrapolated`; nothing where capacities are given or times are measured ones.
+    """
+    scenario = loaded.scenario
+    is_given = isinstance(scenario.planning.capacity, schema.GivenCapacity)
+    if is_given or not isinstance(scenario.sim.service_time, schema.CompactTimes):
+        return {}
+    known = {name: loaded.catalog.gpus[name].coefficients for name in scenario.cluster.gpus}
+    return {name: c.basis for name, c in known.items() if c is not None}
 
 
 def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:

@@ -8,9 +8,10 @@ from rich import box
 from rich.table import Table
 
 from planners import planner_classes
+from scenarios.file.catalog import user_catalog
 from scenarios.file.library import library_names
 from scenarios.file.load import load
-from sim import Catalog, router_classes
+from sim import router_classes
 from sim.units import GIB, GIGA, TERA
 from traces import READERS
 
@@ -23,16 +24,18 @@ def catalog_table(what: str) -> Table:
 
 
 def _gpus(table: Table) -> None:
-    for header in ("GPU type", "memory GiB", "bf16 TFLOP/s", "memory GB/s", "per node", "$/h", "service times"):
+    rates = ("TFLOP/s\nbf16", "\nfp8", "\nfp4")
+    for header in ("GPU type", "memory\nGiB", *rates, "memory\nGB/s", "per\nnode", "$/h", "service times"):
         table.add_column(header, justify="left" if header in ("GPU type", "service times") else "right")
-    for name, gpu in Catalog.default().gpus.items():
+    for name, gpu in user_catalog().gpus.items():
+        peaks = (gpu.peak_flops_per_s, gpu.peak_fp8_flops_per_s, gpu.peak_fp4_flops_per_s)
         table.add_row(
             name,
             f"{gpu.memory_bytes / GIB:.0f}",
-            f"{gpu.peak_flops_per_s / TERA:.0f}",
+            *(f"{peak / TERA:.0f}" if peak else "-" for peak in peaks),
             f"{gpu.memory_bandwidth_bytes_per_s / GIGA:.0f}",
             str(gpu.gpus_per_node),
-            f"{gpu.usd_per_h:.2f}",
+            f"{gpu.usd_per_h:.2f}" if gpu.has_price else "-",
             gpu.coefficients.basis.replace("_", " ") if gpu.coefficients is not None else "none",
         )
 
@@ -40,7 +43,7 @@ def _gpus(table: Table) -> None:
 def _models(table: Table) -> None:
     for header in ("model", "parameters / 10⁹", "weights GiB", "KV KiB / token", "longest context"):
         table.add_column(header, justify="left" if header == "model" else "right")
-    for name, model in Catalog.default().models.items():
+    for name, model in user_catalog().models.items():
         table.add_row(
             name,
             f"{model.n_params / GIGA:.1f}",

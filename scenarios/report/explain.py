@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.table import Table
 
 from planners.problem.problem import Objective, PlanningProblem
 from planners.questions.explain import BETTER
 from planners.questions.explanation import BUDGET, Configuration, Effect, Explanation, Fate, WhatIf
+from scenarios.report.basis import legend, marked
 from scenarios.report.tables import make_columns, make_table
 
 _QUANTITY = {
@@ -39,15 +41,21 @@ def headline(explanation: Explanation, problem: PlanningProblem) -> str:
     return f"{plan.planner} rents {fleet} for {price}.\n{figures}"
 
 
-def limits_table(explanation: Explanation) -> Table:
-    """What is used of the budget and the GPUs, and what more or less of it would do."""
-    table = make_table("What limits the plan?")
+def limits_table(explanation: Explanation, basis: Mapping[str, str]) -> Table:
+    """What is used of the budget and the GPUs, and what more or less of it would do.
+
+    Args:
+        explanation: The plan and its limits.
+        basis: What the service times of GPU types rest on.
+    """
+    names = [limit.name for limit in explanation.limits]
+    table = make_table(f"What limits the plan?{legend(names, basis)}")
     headers = ("used", "of", "left", "limits\nthe plan", "with\none more", "with\nany number", "without it")
     make_columns(table, [("", "left"), *((header, "right") for header in headers)])
     for limit in explanation.limits:
         digits = 2 if limit.name == BUDGET else 0
         table.add_row(
-            "budget, $/h" if limit.name == BUDGET else limit.name,
+            "budget, $/h" if limit.name == BUDGET else marked(limit.name, basis),
             *("-" if value is None else f"{value:,.{digits}f}" for value in (limit.used, limit.limit, limit.left)),
             "yes" if limit.binds else "no",
             *(_cell(explanation, what_if) for what_if in (limit.one_more, limit.unlimited, limit.without)),

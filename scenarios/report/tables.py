@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from scenarios.report.basis import legend, marked
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison, Estimate, Group
 from sim import METRICS
@@ -25,7 +26,8 @@ _LABEL_SHARE = 3  # first columns up to a third of the width are not wrapped
 
 def fleet_table(comparison: Comparison) -> Table:
     """What each planner rents and promises."""
-    table = make_table("What to rent")
+    rented = {gpu: row.basis.get(gpu, "") for row in comparison.rows for gpu in row.plan.get("gpus", {})}
+    table = make_table(f"What to rent{legend(rented, rented)}")
     make_columns(
         table,
         [("planner", "left"), ("fleet", "left"), ("GPUs", "left"), ("$/h", "right"), ("promised\nreq/s", "right")],
@@ -48,7 +50,7 @@ def _fleet_cells(row: Row) -> tuple[str, ...]:
     if row.status != "ok":
         reason = "; ".join(plan.get("diagnostics", ())) or "no reason given"
         return f"{row.status}: {reason}", NOTHING, NOTHING
-    gpus = ", ".join(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
+    gpus = ", ".join(f"{n} {marked(name, row.basis)}" for name, n in plan.get("gpus", {}).items())
     fleet = ", ".join(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ())) or plan["planner"]
     return fleet, gpus, number(plan.get("usd_per_h"), 2)
 
@@ -143,14 +145,14 @@ def validation_table(comparison: pl.DataFrame, title: str) -> Table:
     return table
 
 
-def plan_tables(plan: dict[str, Any]) -> list[Table]:
-    """A plan: what to rent, and which requests go where."""
-    fleet = make_table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h")
+def plan_tables(plan: dict[str, Any], basis: Mapping[str, str]) -> list[Table]:
+    """A plan: what to rent, and which requests go where; `basis` says what service times of GPU types rest on."""
+    fleet = make_table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h{legend(plan['gpus'], basis)}")
     make_columns(
         fleet, [("replica", "left"), ("model", "left"), ("count", "right"), ("GPUs", "left"), ("$/h", "right")]
     )
     for entry in plan["fleet"]:
-        gpus = ", ".join(f"{n * entry['count']} {name}" for name, n in entry["gpus"].items())
+        gpus = ", ".join(f"{n * entry['count']} {marked(name, basis)}" for name, n in entry["gpus"].items())
         fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, number(entry["usd_per_h"], 2))
     assignment = make_table("Who serves what: types are called by the prompt and output tokens that they stand for")
     names = [entry["name"] for entry in plan["fleet"]]

@@ -18,7 +18,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import make_problem
-from scenarios.inputs.settings import make_gpu_types, make_models, make_slo
+from scenarios.inputs.settings import basis_of, make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
@@ -119,13 +119,11 @@ class Job:
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
-        scenario = self.loaded.scenario
-        return read_plan(path, make_models(scenario), make_gpu_types(self.loaded))
+        return read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded))
 
     def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
         """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""
-        scenario = self.loaded.scenario
-        steps = read_deployments(path, make_models(scenario), make_gpu_types(self.loaded))
+        steps = read_deployments(path, make_models(self.loaded), make_gpu_types(self.loaded))
         return tuple(Scheduled(t_s, plan, deployment) for t_s, deployment, plan in steps)
 
     def directory(self, out: Path, planner: str) -> Path:
@@ -199,6 +197,7 @@ class Job:
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
             "changes": list(self.loaded.changes),
+            "basis": basis_of(self.loaded),
             "plan": plan,
         }
 

@@ -27,6 +27,7 @@ class Row:
         attainment_goal: Share of requests that should meet the SLO; None without a run.
         n_requests: Requests of the trace, outside the window too; None without a run.
         directory: Where the run is kept; None if that is not known.
+        basis: What the service times of GPU types rest on, as far as they come from coefficients.
     """
 
     scenario: str
@@ -39,6 +40,7 @@ class Row:
     attainment_goal: float | None = None
     n_requests: int | None = None
     directory: Path | None = None
+    basis: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_result(cls, result: SimulationResult, directory: Path | None = None) -> Row:
@@ -57,6 +59,7 @@ class Row:
             slo.attainment,
             len(result.requests),
             directory,
+            m.get("basis", {}),
         )
 
     @classmethod

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from sim.catalog.precision import NumberFormat, Operations, Precision
 
 Basis = Literal["fitted", "partly_estimated", "extrapolated"]
+
+NO_PRICE = inf
+"""The price of a GPU type of which none is known: no plan rents it by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class GpuType:
     defaults of vLLM's API server on it.
 
     Attributes:
+        usd_per_h: `NO_PRICE` where none is known.
         peak_flops_per_s: Of dense matrix products in bf16.
         peak_fp8_flops_per_s: The same in FP8; 0 if it does not compute in FP8.
         peak_fp4_flops_per_s: The same in FP4; 0 if it does not compute in FP4.
@@ -94,6 +99,11 @@ class GpuType:
     peak_fp8_flops_per_s: float = 0.0
     peak_fp4_flops_per_s: float = 0.0
     formats: tuple[str, ...] = ("bf16",)
+
+    @property
+    def has_price(self) -> bool:
+        """Whether it is known what it costs."""
+        return self.usd_per_h != NO_PRICE
 
     def peak_flops_of(self, operations: Operations) -> float:
         """Peak FLOP/s of dense matrix products; 0 if it does not compute in these numbers."""

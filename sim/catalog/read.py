@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -11,7 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
+from sim.catalog.datasheet import extrapolate, fitted
+from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, GpuType
 from sim.catalog.models import ModelSpec
 from sim.catalog.precision import PRECISIONS
 from sim.errors import check_name
@@ -101,9 +102,14 @@ def model_spec(name: str) -> ModelSpec:
 
 @cache
 def _default() -> Catalog:
+    gpus: dict[str, GpuType] = {}
+    entries = _read("gpus")
+    # Those with all coefficients first: the others are estimated from them.
+    for name in sorted(entries, key=lambda name: "basis" not in entries[name].get("coefficients", {})):
+        gpus[name] = read_gpu(name, entries[name], gpus)
     return Catalog(
-        gpus={name: _gpu(name, entry) for name, entry in _read("gpus").items()},
-        models={name: _model(name, entry) for name, entry in _read("models").items()},
+        gpus={name: gpus[name] for name in entries},
+        models={name: read_model(name, entry) for name, entry in _read("models").items()},
     )
 
 
@@ -113,18 +119,35 @@ def _read(kind: str) -> dict[str, Any]:
     return entries
 
 
-def _model(name: str, entry: dict[str, Any]) -> ModelSpec:
+def read_model(name: str, entry: Mapping[str, Any]) -> ModelSpec:
+    """A model from its entry in `models.yaml`.
+
+    Raises:
+        UnknownNameError: There is no such precision.
+    """
     precision = entry.get("precision", "bf16")
     check_name("precision", precision, PRECISIONS)
-    return ModelSpec(name=name, **(entry | {"precision": PRECISIONS[precision]}))
+    return ModelSpec(name=name, **({**entry} | {"precision": PRECISIONS[precision]}))
 
 
-def _gpu(name: str, entry: dict[str, Any]) -> GpuType:
-    hardware, price, defaults = entry["hardware"], entry["price"], entry["vllm_defaults"]
-    return GpuType(
+def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType]) -> GpuType:
+    """A GPU type from its entry in `gpus.yaml`.
+
+    Args:
+        name: What it is called.
+        entry: The entry. Coefficients that it does not have are estimated from the hardware (`extrapolate`).
+        measured: GPU types by name, from the fitted ones of which they are estimated.
+    """
+    hardware = entry["hardware"]
+    price = entry.get("price", {})
+    # As vLLM chooses them, but for the A100 (vllm/engine/arg_utils.py).
+    large = {"max_batched_tokens": 8192, "max_seqs": 1024} if hardware["memory_gib"] >= 70 else {}
+    defaults = entry.get("vllm_defaults", large)
+    sources = [f"hardware: {hardware['source']}", *([f"price: {price['source']}"] if price else [])]
+    gpu = GpuType(
         name=name,
         memory_bytes=int(hardware["memory_gib"] * GIB),
-        usd_per_h=price["usd_per_h"],
+        usd_per_h=price.get("usd_per_h", NO_PRICE),
         gpus_per_node=hardware["gpus_per_node"],
         peak_flops_per_s=hardware["peak_bf16_tflops"] * TERA,
         peak_fp8_flops_per_s=hardware.get("peak_fp8_tflops", 0.0) * TERA,
@@ -132,29 +155,36 @@ def _gpu(name: str, entry: dict[str, Any]) -> GpuType:
         formats=tuple(entry.get("formats", ("bf16",))),
         memory_bandwidth_bytes_per_s=hardware["memory_bandwidth_gb_per_s"] * GIGA,
         link_bandwidth_bytes_per_s=hardware["link_bandwidth_gb_per_s"] * GIGA,
-        max_batched_tokens=defaults["max_batched_tokens"],
-        max_seqs=defaults["max_seqs"],
-        coefficients=_coefficients(entry["coefficients"]),
-        description=entry["description"],
-        source=f"hardware: {hardware['source']}; price: {price['source']}",
+        description=entry.get("description", ""),
+        source="; ".join(sources),
+        **defaults,
     )
+    given = read_coefficients(entry.get("coefficients", {}))
+    return replace(gpu, coefficients=extrapolate(gpu, fitted(measured), given))
 
 
-def _coefficients(entry: dict[str, Any]) -> GpuCoefficients:
-    allreduce = [
-        (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
-        for tp, cost in sorted(entry["allreduce"].items())
-    ]
-    return GpuCoefficients(
-        basis=entry["basis"],
-        layer_overhead_s=entry["layer_overhead_us"] * MICRO,
-        weight_read_efficiency=entry["weight_read_efficiency"],
-        linear_flops_efficiency=entry["linear_flops_efficiency"],
-        kv_read_efficiency=entry["kv_read_efficiency"],
-        attention_flops_efficiency=entry["attention_flops_efficiency"],
-        elementwise_efficiency=entry["elementwise_efficiency"],
-        mixed_kv_read_efficiency=entry["mixed_kv_read_efficiency"],
-        allreduce=tuple(allreduce),
-        source=entry["source"],
-        domain=Domain(**entry["domain"]) if "domain" in entry else None,
-    )
+def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of `GpuCoefficients` from a block `coefficients`, perhaps not all of them."""
+    found = {name: entry[name] for name in _AS_THEY_STAND if name in entry}
+    if "layer_overhead_us" in entry:
+        found["layer_overhead_s"] = entry["layer_overhead_us"] * MICRO
+    if "allreduce" in entry:
+        found["allreduce"] = tuple(
+            (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
+            for tp, cost in sorted(entry["allreduce"].items())
+        )
+    if entry.get("domain") is not None:
+        found["domain"] = Domain(**entry["domain"])
+    return found
+
+
+_AS_THEY_STAND = (
+    "basis",
+    "weight_read_efficiency",
+    "linear_flops_efficiency",
+    "kv_read_efficiency",
+    "attention_flops_efficiency",
+    "elementwise_efficiency",
+    "mixed_kv_read_efficiency",
+    "source",
+)

@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sim.catalog.datasheet import TYPICAL, TYPICAL_ALLREDUCE_LATENCY_S, TYPICAL_ALLREDUCE_SHARE, extrapolate
 from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
-from sim.catalog.read import gpu_names, gpu_type, model_names, model_spec
+from sim.catalog.read import Catalog, gpu_names, model_names, model_spec
 from sim.deployment import ReplicaSpec
 from sim.errors import ProfileError
 from sim.timing.work import StageWork
@@ -43,19 +44,19 @@ class Coefficient(NamedTuple):
     upper: float
 
 
-# Typical: medians over eight GPUs with tp 1 (service_coefficients.csv). FLOP/s may exceed the datasheet's by boost
-# clocks. All-reduce bandwidth is in shares of the link's.
-COEFFICIENTS = {
-    "layer_overhead_s": Coefficient(28 * MICRO, 0, 100 * MICRO),
-    "weight_read_efficiency": Coefficient(0.83, 0.1, 1.0),
-    "linear_flops_efficiency": Coefficient(0.83, 0.1, 1.1),
-    "kv_read_efficiency": Coefficient(0.88, 0.1, 1.0),
-    "attention_flops_efficiency": Coefficient(0.65, 0.1, 1.0),
-    "elementwise_efficiency": Coefficient(0.6, 0.4, 0.9),
-    "mixed_kv_read_efficiency": Coefficient(0.88, 0.1, 1.0),
+# FLOP/s may exceed the datasheet's by boost clocks. All-reduce bandwidth is in shares of the link's.
+_BOUNDS = {
+    "layer_overhead_s": (0, 100 * MICRO),
+    "weight_read_efficiency": (0.1, 1.0),
+    "linear_flops_efficiency": (0.1, 1.1),
+    "kv_read_efficiency": (0.1, 1.0),
+    "attention_flops_efficiency": (0.1, 1.0),
+    "elementwise_efficiency": (0.4, 0.9),
+    "mixed_kv_read_efficiency": (0.1, 1.0),
 }
-ALLREDUCE_LATENCY_S = Coefficient(5 * MICRO, 0.1 * MICRO, 90 * MICRO)
-ALLREDUCE_SHARE = Coefficient(0.5, 0.02, 1.0)
+COEFFICIENTS = {name: Coefficient(TYPICAL[name], lower, upper) for name, (lower, upper) in _BOUNDS.items()}
+ALLREDUCE_LATENCY_S = Coefficient(TYPICAL_ALLREDUCE_LATENCY_S, 0.1 * MICRO, 90 * MICRO)
+ALLREDUCE_SHARE = Coefficient(TYPICAL_ALLREDUCE_SHARE, 0.02, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,14 @@ class Terms:
         return time_s
 
 
-def usable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The rows that can be fitted, and how many are left out, by the reason."""
+def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The rows that can be fitted, and how many are left out, by the reason.
+
+    Args:
+        rows: Measured iterations.
+        gpus: GPU types by name, beside those of the catalog.
+    """
+    known = [*gpu_names(), *(gpus or {})]
     names = [name.lower() for name in model_names()]
     has_others = (pl.col("flag").fill_null("") != ESTIMATED_FLAG).any().over("gpu", "phase")
     reason = (
@@ -158,7 +165,7 @@ def usable_rows(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         .then("flag " + pl.col("flag"))
         .when((pl.col("flag") == ESTIMATED_FLAG) & has_others)
         .then(pl.lit(f"flag {ESTIMATED_FLAG}, where others are measured"))
-        .when(~pl.col("gpu").is_in(list(gpu_names())))
+        .when(~pl.col("gpu").is_in(known))
         .then("GPU type " + pl.col("gpu") + " is not in the catalog")
         .when(~pl.col("model").str.to_lowercase().is_in(names))
         .then("model " + pl.col("model") + " is not in the catalog")
@@ -270,15 +277,18 @@ def summary(errors: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def fit_all(rows: pl.DataFrame, names: Sequence[str]) -> dict[str, GpuType]:
-    """These GPU types with the coefficients that their rows give."""
+def fit_all(rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None) -> dict[str, GpuType]:
+    """These GPU types with the coefficients that their rows give; `gpus` are some that the catalog does not have."""
+    known = Catalog.default().with_entries(gpus=gpus)
     return {
-        name: replace(gpu_type(name), coefficients=fit(rows.filter(pl.col("gpu") == name), gpu_type(name)))
+        name: replace(known.gpu(name), coefficients=fit(rows.filter(pl.col("gpu") == name), known.gpu(name)))
         for name in names
     }
 
 
-def leave_one_model_out(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def leave_one_model_out(
+    rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None
+) -> pl.DataFrame:
     """Errors of each model's rows by coefficients fitted to the other models' rows of the same GPU type.
 
     A GPU type with rows of one model only is left out, and so is a model without whose rows a `tp` is unknown.
@@ -289,22 +299,18 @@ def leave_one_model_out(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFram
         for model in own["model"].unique(maintain_order=True):
             others, held_out = own.filter(pl.col("model") != model), own.filter(pl.col("model") == model)
             if others.height >= MIN_ROWS and set(held_out["tp"]) <= set(others["tp"]):
-                parts.append(errors(held_out, fit_all(others, [name])))
+                parts.append(errors(held_out, fit_all(others, [name], gpus)))
     return pl.concat(parts) if parts else _no_errors(rows)
 
 
 def leave_one_gpu_out(rows: pl.DataFrame, fitted: Mapping[str, GpuType]) -> pl.DataFrame:
-    """Errors of each GPU type by its datasheet and the medians of the coefficients of the others.
-
-    All-reduce is taken from the other GPU types with rows of that `tp`, as shares of the link's bandwidth, and from the
-    typical values where there are none.
-    """
+    """Errors of each GPU type by its datasheet and the medians of the coefficients of the others (`extrapolate`)."""
     parts = []
     for name, gpu in fitted.items():
         others = [other for other in fitted.values() if other.name != name]
         if others:
             own = rows.filter(pl.col("gpu") == name)
-            parts.append(errors(own, {name: replace(gpu, coefficients=_medians(rows, gpu, others))}))
+            parts.append(errors(own, {name: replace(gpu, coefficients=_by_datasheet(gpu, others))}))
     return pl.concat(parts) if parts else _no_errors(rows)
 
 
@@ -312,23 +318,10 @@ def _no_errors(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.clear().with_columns(modelled_ms=pl.lit(0.0), error_pct=pl.lit(0.0))
 
 
-def _medians(rows: pl.DataFrame, gpu: GpuType, others: Sequence[GpuType]) -> GpuCoefficients:
-    known = [(other, other.coefficients) for other in others if other.coefficients is not None]
-    found: dict[str, Any] = {}
-    for name, coefficient in COEFFICIENTS.items():
-        values = [value for _, c in known if (value := getattr(c, name)) is not None]
-        found[name] = float(np.median(values or [coefficient.typical]))
-    if gpu.coefficients is not None and gpu.coefficients.mixed_kv_read_efficiency is None:
-        found["mixed_kv_read_efficiency"] = None
-    allreduce = []
-    for tp in (2, 4, 8):
-        has_rows = set(rows.filter(pl.col("tp") == tp)["gpu"])
-        measured = [(other, dict(c.allreduce)[tp]) for other, c in known if other.name in has_rows]
-        latency = [a.latency_s for _, a in measured] or [ALLREDUCE_LATENCY_S.typical]
-        share = [a.bandwidth_bytes_per_s / other.link_bandwidth_bytes_per_s for other, a in measured]
-        bandwidth = float(np.median(share or [ALLREDUCE_SHARE.typical])) * gpu.link_bandwidth_bytes_per_s
-        allreduce.append((tp, AllReduce(float(np.median(latency)), bandwidth)))
-    return GpuCoefficients(basis="extrapolated", allreduce=tuple(allreduce), source="medians", **found)
+def _by_datasheet(gpu: GpuType, others: Sequence[GpuType]) -> GpuCoefficients:
+    own = gpu.coefficients
+    keeps_speed = own is not None and own.mixed_kv_read_efficiency is None
+    return extrapolate(gpu, others, {"mixed_kv_read_efficiency": None} if keeps_speed else {})
 
 
 def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str, Any]:

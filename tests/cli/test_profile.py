@@ -59,12 +59,12 @@ def test_check_holds_out_models_and_gpus(hetserve: Hetserve, times: Path) -> Non
 
 
 def test_what_is_left_out_is_said(hetserve: Hetserve, rows: pl.DataFrame, times: Path) -> None:
-    others = rows.head(3).with_columns(gpu=pl.Series(["MI300X", "L40S", "H100-SXM"]))
+    others = rows.head(3).with_columns(gpu=pl.Series(["TPUv5", "L40S", "H100-SXM"]))
     flags = pl.Series([None, None, "2023_software_stack"])
     pl.concat([rows, others.with_columns(flag=flags)]).write_csv(times)
     result = hetserve("profile", "fit", times)
     assert result.exit_code == 0
-    assert "left out: 1 rows: GPU type MI300X is not in the catalog" in result.stderr
+    assert "left out: 1 rows: GPU type TPUv5 is not in the catalog" in result.stderr
     assert "left out: 1 rows: GPU type L40S has fewer than 12" in result.stderr
     assert "left out: 1 rows: flag 2023_software_stack" in result.stderr
 

@@ -1,5 +1,6 @@
 """What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
 
+from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.market import (
     Cluster,
     ConstantTimeline,
@@ -74,6 +75,7 @@ __all__ = [
     "CompactTimes",
     "ConstantTimeline",
     "CorrelatedDropsTimeline",
+    "Datasheet",
     "Diurnal",
     "DiurnalTimeline",
     "Drop",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 
@@ -19,7 +20,12 @@ class Gpu(Part):
     usd_per_h: NonNegativeFloat | None = None
     """Price of one."""
     memory_gib: PositiveFloat | None = None
-    """Memory of one. A GPU type that the catalog does not have needs it and a price; then capacities must be given."""
+    """Memory of one. A GPU type that the catalog does not have needs a price, too, and a datasheet, a table of service
+    times or given capacities."""
+    datasheet: Datasheet | None = None
+    """Of a GPU type that the catalog does not have, or instead of what the catalog says."""
+    coefficients: Path | None = None
+    """A file of coefficients as `hetserve profile fit --out` writes it, relative to the scenario file."""
 
 
 class _Timeline(Part):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, PositiveInt
 
+from scenarios.file.schema.hardware import PrecisionName
 from scenarios.file.schema.market import Cluster
 from scenarios.file.schema.part import NonNegativeInt, Part
 from scenarios.file.schema.planning import PlannerChoice, Planning
@@ -28,6 +30,12 @@ class Model(Part):
     """Where these numbers come from."""
 
 
+class CatalogModel(Model):
+    """A model in the `models.yaml` of a catalog."""
+
+    precision: PrecisionName = "bf16"
+
+
 class Scenario(Part):
     """A question: this market, this workload, this budget; which planner answers it best?"""
 
@@ -36,6 +44,8 @@ class Scenario(Part):
     description: str = ""
     start: AwareDatetime | None = None
     """What the clock shows at the start, with its zone; then times may be written as clock times."""
+    catalog: Path | None = None
+    """A directory with GPU types and models of one's own, relative to the file: `gpus.yaml` and `models.yaml`."""
     models: dict[str, Model] = {}
     """Models that the catalog does not have, by name."""
     cluster: Cluster

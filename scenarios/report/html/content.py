@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from scenarios.report.basis import legend, marked
 from scenarios.report.html.figures import Question, non_dominated, points_of
 from scenarios.report.html.table import Cell, Row, Table, figure, from_rich, listed, over_seeds, texts
 from scenarios.report.stress import drops_table, recovery
@@ -96,13 +97,15 @@ def market_table(question: Question) -> Table:
     """What can be rented, and at which price."""
     gpus = question.scenario.get("cluster", {}).get("gpus", {})
     known = Catalog.default().gpus
+    basis = question.manifest.get("basis", {})
     rows = []
     for name, offer in gpus.items():
         price = offer.get("usd_per_h")
         if price is None and name in known:
             price = known[name].usd_per_h
-        rows.append(Row([Cell(name), figure(offer["available"], 0), figure(price, 2)]))
-    return Table("What can be rented, to begin with", ("GPU type", "available", "$/h each"), rows)
+        rows.append(Row([Cell(marked(name, basis)), figure(offer["available"], 0), figure(price, 2)]))
+    title = f"What can be rented, to begin with{legend(gpus, basis)}"
+    return Table(title, ("GPU type", "available", "$/h each"), rows)
 
 
 # Fleets -----------------------------------------------------------------------------------------------------
@@ -115,13 +118,14 @@ def fleets_table(question: Question) -> Table:
     missing = [planner for planner in wanted if planner not in question.planners]
     rows += [Row([*texts(one, "no finished run here"), *texts(*[None] * 4)], one) for one in missing]
     headers = ("planner", "fleet at the start", "GPUs", "$/h", "promised, req/s", "planned in s")
-    return Table("What to rent", headers, rows)
+    rented = {gpu: row.basis.get(gpu, "") for row in question.rows for gpu in row.plan.get("gpus", {})}
+    return Table(f"What to rent{legend(rented, rented)}", headers, rows)
 
 
 def _fleet(row: runs.Row) -> Row:
     plan = row.plan
     fleet = listed(f"{entry['count']} x {entry['name']}" for entry in plan.get("fleet", ()))
-    gpus = listed(f"{n} {name}" for name, n in plan.get("gpus", {}).items())
+    gpus = listed(f"{n} {marked(name, row.basis)}" for name, n in plan.get("gpus", {}).items())
     cells = [
         Cell(row.planner),
         Cell(fleet),
@@ -345,7 +349,12 @@ def _provenance(question: Question, gpu: str) -> tuple[str, str | None, str | No
     if times["kind"] == "aiconfigurator":
         return "measured kernels, added up", None, _pairs(times)
     known = Catalog.default().gpus.get(gpu)
-    if known is None or known.coefficients is None:
+    own = question.scenario.get("cluster", {}).get("gpus", {}).get(gpu, {})
+    given = own.get("coefficients") or ("its datasheet" if own.get("datasheet") else question.scenario.get("catalog"))
+    if given is not None or known is None:
+        basis = question.manifest.get("basis", {}).get(gpu, "nothing in the catalog")
+        return basis.replace("_", " "), None, given
+    if known.coefficients is None:
         return "nothing in the catalog", None, None
     coefficients, domain = known.coefficients, known.coefficients.domain
     covered = None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from planners import PlannerError, get_planner
 from planners.questions.explain import explain_plan
 from scenarios.errors import RunError, ScenarioError
+from scenarios.inputs.settings import basis_of
 from scenarios.report import explain as report
 from scenarios.report.html.figures import Question
 from scenarios.report.html.table import Table, from_rich
@@ -73,7 +74,7 @@ def _explain(directory: Path, label: str, watch: Callable[[str], None]) -> tuple
         why_unable=why_unable(job),
         watch=watch,
     )
-    tables = [report.limits_table(explanation)]
+    tables = [report.limits_table(explanation, basis_of(kept.loaded))]
     if explanation.demands:
         tables.append(report.demands_table(explanation))
     if explanation.configurations:
