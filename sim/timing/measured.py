@@ -9,6 +9,9 @@
 | past_tokens | mixed: tokens of the prompt computed before; without this column from `past=` in note, else 0 |
 | time_ms | of one whole forward pass |
 | gpu, model, tp | optional: the replica |
+| precision | optional: number format of the weights; of attention and dense layers where experts have another; else bf16 |
+| experts | optional: number format of the weights of experts; else the same |
+| ep | optional: whether experts are dealt out whole |
 | note, flag, source | optional: remarks; why a row should not be used; where it comes from |
 """
 
@@ -35,6 +38,9 @@ _TYPES: dict[str, type[pl.DataType]] = {
     "model": pl.String,
     "tp": pl.Int64,
     "past_tokens": pl.Int64,
+    "precision": pl.String,
+    "experts": pl.String,
+    "ep": pl.Boolean,
     "note": pl.String,
     "flag": pl.String,
     "source": pl.String,
