@@ -48,6 +48,10 @@ class Layout(NamedTuple):
     dp: int = 1
     expert_parallel: bool = False
 
+    def __str__(self) -> str:
+        dp = f" dp{self.dp}" if self.dp > 1 else ""
+        return f"tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
+
 
 class Questions:
     """What the package is asked about a model on GPUs of one type; all answers in seconds.
@@ -61,7 +65,7 @@ class Questions:
 
     def __init__(self, model: ModelSpec, gpu: GpuType, layout: Layout, backend: str, version: str) -> None:
         tp = layout.tp
-        self._of = f"{model.name} on {gpu.name} tp{tp}"
+        self._of = f"{model.name} on {gpu.name} {layout}"
         system = SYSTEMS.get(gpu.name)
         if system is None:
             msg = f"aiconfigurator-core has no times of GPU type {gpu.name!r}: {nearest(gpu.name, SYSTEMS)}"

@@ -1,4 +1,4 @@
-"""Whole iterations of models of several kinds, composed of NVIDIA's kernel measurements, to fit the compact model to."""
+"""Iterations of models of several kinds, composed of NVIDIA's kernel measurements, to fit the compact model to."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def kernel_rows(gpu: GpuType, backend: str = "vllm", version: str = "current") -
                         ask = Questions(model, gpu, layout, backend, version)
                         found = list(_iterations(ask, model, gpu, layout))
                     except (DeploymentError, ValueError) as error:
-                        left_out.append(f"{model.name} in {model.precision.name}, tp {layout.tp}: {error}")
+                        left_out.append(f"{model.name} in {model.precision.name}, {layout}: {error}")
                         continue
-                    own = replica | {"tp": layout.tp, "ep": layout.expert_parallel, "source": source}
+                    own = replica | {"tp": layout.tp, "ep": int(layout.expert_parallel), "source": source}
                     rows += [own | row for row in found]
     return pl.DataFrame(rows, infer_schema_length=None), left_out
 
