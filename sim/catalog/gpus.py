@@ -60,10 +60,12 @@ class MlaCoefficients:
     Attributes:
         decode_flops_efficiency: Share of peak FLOP/s reached by decodes, which compute all heads from one latent.
         layer_overhead_s: Fixed time of a layer, beside that of every layer.
+        least_heads: The kernel of decodes computes as many heads at least.
     """
 
     decode_flops_efficiency: float
     layer_overhead_s: float = 0.0
+    least_heads: int = 64
 
 
 LIKE_FORMAT = {"fp8_block": "fp8", "int4": "int4_g32", "int4_g32": "int4"}

@@ -21,7 +21,7 @@ class CompactServiceTime:
     For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
 
         t = L c0 + sum over formats (L c_f + smax(W / (BW e_bw), F / (PF e_fl))) + head
-            + [experts] L_e c_e + smax(X u(T) / (BW e_xbw), [expert parallel] skew x XF / (PF e_xfl))
+            + [experts] L_e c_e + X u(s T) / (BW e_xbw) + s XF / (PF e_xfl)
             + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
             + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
             + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
@@ -35,10 +35,11 @@ class CompactServiceTime:
     with experts if dp > 1. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of decodes
     at a lower efficiency.
 
-    Experts: L_e layers have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with
-    k each are expected to choose; XF: FLOPs of the chosen ones; skew: what the GPU with the most tokens has, over the
-    mean. Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads with the
-    compressed vectors that they read. Data parallelism: T and S are those of one of dp equal groups, but T_all, and T
+    Experts: those with few tokens wait for their weights, those with many for FLOPs, so that times add up. L_e layers
+    have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with
+    k each are expected to choose; XF: FLOPs of the chosen ones; s: where experts are dealt out whole, what the GPU with
+    the most tokens has, over the mean, else 1. Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads,
+    or of as many as a kernel computes at least, with the compressed vectors that they read. Data parallelism: T and S are those of one of dp equal groups, but T_all, and T
     of experts, those of all; KV and AF are divided by dp.
 
     Args:
@@ -173,9 +174,9 @@ class _CompactStageTime:
         if work.experts is not None:
             number_format = work.experts.number_format
             products = _Products.of(gpu, c.of_experts(number_format.name), number_format)
-            skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
+            self._expert_skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
             self._expert_bytes_per_s = products.bytes_per_s
-            self._expert_per_token = skew * work.experts.flops_per_token / products.flops_per_s
+            self._expert_per_token = self._expert_skew * work.experts.flops_per_token / products.flops_per_s
             self._fixed += work.experts.n_layers * products.layer_overhead_s
 
     def _set_attention(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
@@ -184,7 +185,9 @@ class _CompactStageTime:
         self._kv_per_token = work.kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
         self._mixed_kv_per_token = self._kv_per_token
         if work.n_latent_layers:
-            latent_s = work.latent_flops_per_token / (flops * c.of_mla.decode_flops_efficiency) / stage.dp
+            padded = max(1.0, c.of_mla.least_heads / work.n_latent_heads)
+            latent_flops = padded * work.latent_flops_per_token
+            latent_s = latent_flops / (flops * c.of_mla.decode_flops_efficiency) / stage.dp
             self._kv_per_token = self._mixed_kv_per_token = hypot(self._kv_per_token, latent_s)
             self._fixed += work.n_latent_layers * c.of_mla.layer_overhead_s
         elif c.mixed_kv_read_efficiency is not None:
@@ -233,9 +236,9 @@ class _CompactStageTime:
             linear = per_token * own_tokens
             time_s += sqrt(weights * weights + linear * linear)
         if self._experts is not None:
-            weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
+            weights = self._experts.bytes_read(self._expert_skew * n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
-            time_s += sqrt(weights * weights + linear * linear) + self._per_token_of_all * n_tokens
+            time_s += weights + linear + self._per_token_of_all * n_tokens
         return (
             time_s
             + sqrt(self._head_weights * self._head_weights + head * head)

@@ -301,7 +301,7 @@ def _format_entries(c: GpuCoefficients) -> dict[str, Any]:
 def _in_microseconds(values: dict[str, float]) -> dict[str, float | None]:
     overhead_s = values.pop("layer_overhead_s")
     rounded = {name: _rounded(value) for name, value in values.items()}
-    return {**rounded, "layer_overhead_us": _rounded(overhead_s / MICRO)}
+    return {**rounded, "layer_overhead_us": round(overhead_s / MICRO, 2)}
 
 
 def _rounded(value: float | None) -> float | None:

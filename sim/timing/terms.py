@@ -44,12 +44,14 @@ class Terms:
     n_layers: Floats
     linear: Mapping[str, Products]
     experts: Mapping[str, Products]
+    untouched: Floats
     is_skewed: NDArray[np.bool_]
     head_weights: Floats
     head: Floats
     kv: Floats
     latent: Floats
     n_latent_layers: Floats
+    n_latent_heads: Floats
     mixed_kv: Floats
     mixed_kv_factor: Floats
     attention: Floats
@@ -79,8 +81,10 @@ class Terms:
             experts = work.experts
             parts["experts"].append({} if experts is None else {
                 experts.number_format.name:
-                    (experts.bytes_read(n_tokens), experts.flops_per_token * n_tokens, experts.n_layers)
+                    (experts.weight_bytes, experts.flops_per_token * n_tokens, experts.n_layers)
             })  # fmt: skip
+            untouched = experts.untouched_by_token**n_tokens if experts else 1.0
+            entries[-1]["untouched"] = untouched
         formats = {part.number_format for _, work in works.values() for part in (*work.linear, work.experts) if part}
         columns = {name: np.array([entry[name] for entry in entries], dtype=np.float64) for name in entries[0]}
         return cls(
@@ -105,13 +109,15 @@ class Terms:
             time_s = time_s + products.n_layers * own.layer_overhead_s
         for name, products in self.experts.items():
             own = c.of_experts(name)
-            flops = products.flops * np.where(self.is_skewed, c.expert_skew, 1.0)
-            time_s = time_s + np.hypot(products.weights / own.weight_read_efficiency, flops / own.flops_efficiency)
+            skew = np.where(self.is_skewed, c.expert_skew, 1.0)
+            weights, flops = products.weights * (1.0 - self.untouched**skew), skew * products.flops
+            time_s = time_s + (weights / own.weight_read_efficiency + flops / own.flops_efficiency)
             time_s = time_s + products.n_layers * own.layer_overhead_s
+        padded = np.maximum(1.0, c.of_mla.least_heads / np.maximum(self.n_latent_heads, 1.0))
         time_s = (
             time_s
             + np.hypot(self.head_weights / c.weight_read_efficiency, self.head / c.linear_flops_efficiency)
-            + np.hypot(self.kv / c.kv_read_efficiency, self.latent / c.of_mla.decode_flops_efficiency)
+            + np.hypot(self.kv / c.kv_read_efficiency, padded * self.latent / c.of_mla.decode_flops_efficiency)
             + self.n_latent_layers * c.of_mla.layer_overhead_s
             + self.mixed_kv / kv_efficiency
             + self.attention / c.attention_flops_efficiency
@@ -160,6 +166,7 @@ def _entry(row: Mapping[str, Any], work: StageWork, gpu: GpuType) -> tuple[dict[
         "kv": work.kv_bytes_per_token * n_chunks * past / read + (0.0 if is_mixed else decode_kv),
         "latent": work.latent_flops_per_token * (n_decode * context + n_chunks * past) / flops,
         "n_latent_layers": work.n_latent_layers,
+        "n_latent_heads": work.n_latent_heads,
         "mixed_kv": decode_kv if is_mixed else 0.0,
         "mixed_kv_factor": work.mixed_kv_factor,
         "attention": work.attention_flops_per_pair * new * (past + 0.5 * new / max(n_chunks, 1)) / flops,

@@ -50,7 +50,7 @@ class ExpertWork(NamedTuple):
     untouched_by_token: float
     n_layers: int
 
-    def bytes_read(self, n_tokens: int) -> float:
+    def bytes_read(self, n_tokens: float) -> float:
         """Bytes of the experts that so many tokens choose: of E experts E (1 - (1 - k/E)^T) are expected."""
         return self.weight_bytes * (1.0 - self.untouched_by_token**n_tokens)
 
@@ -77,6 +77,7 @@ class StageWork(NamedTuple):
         n_latent_layers: Layers with latent attention.
         latent_flops_per_token: Of decodes with latent attention, for a token of context: all heads compute scores and
             sums with the compressed vector itself, 2 x heads x (2 x kv_lora_rank + qk_rope_head_dim) in a layer.
+        n_latent_heads: Heads of it; 0 without.
     """
 
     linear: tuple[LinearWork, ...]
@@ -93,6 +94,7 @@ class StageWork(NamedTuple):
     alltoall_bytes_per_token: float
     n_latent_layers: int = 0
     latent_flops_per_token: float = 0.0
+    n_latent_heads: float = 0.0
 
     @classmethod
     def of(cls, spec: ReplicaSpec, index: int) -> StageWork:
@@ -108,9 +110,10 @@ class StageWork(NamedTuple):
         first = spec.first_layer(index)
         head_params = model.embedding_params / tp if index == spec.pp - 1 else 0.0
         # Per token and layer: two norms and two residual additions (8 x hidden), the gated activation (3 x width),
-        # the rotary embedding of queries and keys.
+        # the rotary embedding of queries and keys; what experts add.
         rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
         activation = 3 * _ffn_width(model, first, n_layers) / n_layers / tp
+        routed = _routed_width(model, stage, first) / n_layers
         n_allreduces = 2 * n_layers if tp > 1 else 0
         n_alltoalls = 0
         if stage.dp > 1 and model.moe is not None:
@@ -129,13 +132,14 @@ class StageWork(NamedTuple):
             kv_bytes_per_token=stage_kv_bytes_per_token(spec, stage),
             mixed_kv_factor=(model.n_heads / model.n_kv_heads) ** -MIXED_KV_EXPONENT,
             attention_flops_per_pair=2 * n_layers * model.n_heads * (model.head_dim + value_dim) / tp,
-            elementwise_bytes_per_token=ACTIVATION_BYTES * n_layers * (8 * hidden + activation + rotary),
+            elementwise_bytes_per_token=ACTIVATION_BYTES * n_layers * (8 * hidden + activation + rotary + routed),
             n_allreduces=n_allreduces,
             allreduce_bytes_per_token=n_allreduces * 2 * (tp - 1) / tp * ACTIVATION_BYTES * hidden,
             n_alltoalls=n_alltoalls,
             alltoall_bytes_per_token=n_alltoalls * (stage.dp - 1) / stage.dp * ACTIVATION_BYTES * hidden,
             n_latent_layers=n_layers if mla else 0,
             latent_flops_per_token=n_layers * latent_flops,
+            n_latent_heads=model.n_heads / tp if mla else 0.0,
         )
 
 
@@ -151,6 +155,17 @@ def _ffn_width(model: ModelSpec, first: int, n_layers: int) -> int:
         chosen = model.moe.experts_per_token * model.moe.expert_ffn_size
         width += n_sparse * (model.moe.shared_ffn_size + chosen)
     return width
+
+
+def _routed_width(model: ModelSpec, stage: Stage, first: int) -> float:
+    """Numbers that a GPU moves of a token because of experts: the results of each chosen one, written, read and added.
+
+    Each GPU has a part of all chosen experts, or the whole of some.
+    """
+    if model.moe is None:
+        return 0
+    ranks = stage.n_gpus if stage.expert_parallel else 1
+    return 3 * model.moe.experts_per_token * model.hidden_size * _n_sparse(model, first, stage.n_layers) / ranks
 
 
 def _linear_work(model: ModelSpec, stage: Stage, first: int) -> tuple[LinearWork, ...]:
