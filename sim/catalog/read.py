@@ -199,6 +199,6 @@ _AS_THEY_STAND = (
 )
 
 
-def _in_seconds(entry: Mapping[str, float]) -> dict[str, float]:
+def _in_seconds(entry: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(entry)
-    return {"layer_overhead_s": values.pop("layer_overhead_us") * MICRO, **values}
+    return {"layer_overhead_s": values.pop("layer_overhead_us", 0.0) * MICRO, **values}

@@ -300,7 +300,7 @@ def _format_entries(c: GpuCoefficients) -> dict[str, Any]:
 
 def _in_microseconds(values: dict[str, float]) -> dict[str, float | None]:
     overhead_s = values.pop("layer_overhead_s")
-    rounded = {name: _rounded(value) for name, value in values.items()}
+    rounded = {name: value if isinstance(value, int) else _rounded(value) for name, value in values.items()}
     return {**rounded, "layer_overhead_us": round(overhead_s / MICRO, 2)}
 
 

@@ -25,13 +25,8 @@ PULL = 0.01
 
 def is_dense_bf16(rows: pl.DataFrame) -> pl.Series:
     """Which rows are of dense models in bf16."""
-    has_experts = {}
-    for row in rows.unique(["model"]).iter_rows(named=True):
-        has_experts[row["model"]] = model_of(row).moe is not None
-    is_plain = [
-        (precision or "bf16") == "bf16" and not has_experts[model]
-        for precision, model in rows.select("precision", "model").iter_rows()
-    ]
+    models = [model_of(row) for row in rows.iter_rows(named=True)]
+    is_plain = [model.moe is None and model.precision.name == "bf16" for model in models]
     return pl.Series(is_plain, dtype=pl.Boolean)
 
 

@@ -66,14 +66,14 @@ class Terms:
         entries: list[dict[str, Any]] = []
         parts: dict[str, list[dict[str, tuple[float, float, float]]]] = {"linear": [], "experts": []}
         for row in rows.iter_rows(named=True):
-            key = row["model"].lower(), row["precision"], row["experts"], row["tp"], row["ep"]
+            key = row["model"].lower(), row.get("precision"), row.get("experts"), row["tp"], row.get("ep")
             if key not in works:
                 model = model_of(row)
-                stage = Stage(gpu, row["tp"], model.n_layers, expert_parallel=bool(row["ep"]))
+                stage = Stage(gpu, row["tp"], model.n_layers, expert_parallel=bool(row.get("ep")))
                 works[key] = model.n_layers, StageWork.of(ReplicaSpec(model, (stage,)), 0)
             n_layers, work = works[key]
             entry, n_tokens = _entry(row, work, gpu)
-            entries.append(entry | {"n_layers": n_layers, "is_skewed": bool(row["ep"]) and row["tp"] > 1})
+            entries.append(entry | {"n_layers": n_layers, "is_skewed": bool(row.get("ep")) and row["tp"] > 1})
             parts["linear"].append({
                 part.number_format.name: (part.weight_bytes, part.flops_per_token * n_tokens, part.n_layers)
                 for part in work.linear
@@ -140,8 +140,8 @@ def model_of(row: Mapping[str, Any]) -> ModelSpec:
     given = row["model"].lower()
     model = model_spec(names[given]) if given in names else profiled_model(given)
     assert model is not None
-    dense = row["precision"] or "bf16"
-    return in_formats(model, dense, row["experts"] or dense)
+    dense = row.get("precision") or "bf16"
+    return in_formats(model, dense, row.get("experts") or dense)
 
 
 def _entry(row: Mapping[str, Any], work: StageWork, gpu: GpuType) -> tuple[dict[str, float], int]:

@@ -52,7 +52,8 @@ class ExpertWork(NamedTuple):
 
     def bytes_read(self, n_tokens: float) -> float:
         """Bytes of the experts that so many tokens choose: of E experts E (1 - (1 - k/E)^T) are expected."""
-        return self.weight_bytes * (1.0 - self.untouched_by_token**n_tokens)
+        untouched: float = self.untouched_by_token**n_tokens
+        return self.weight_bytes * (1.0 - untouched)
 
 
 class StageWork(NamedTuple):
