@@ -36,11 +36,15 @@ class CompactServiceTime:
     at a lower efficiency.
 
     Experts: those with few tokens wait for their weights, those with many for FLOPs, so that times add up. L_e layers
-    have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with
-    k each are expected to choose; XF: FLOPs of the chosen ones; s: where experts are dealt out whole, what the GPU with
-    the most tokens has, over the mean, else 1. Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads,
-    or of as many as a kernel computes at least, with the compressed vectors that they read. Data parallelism: T and S are those of one of dp equal groups, but T_all, and T
-    of experts, those of all; KV and AF are divided by dp.
+    have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with k each are expected
+    to choose; XF: FLOPs of the chosen ones; s: where experts are dealt out whole, what the GPU with the most tokens
+    has, over the mean, else 1. EW holds the results of the chosen experts, written, read and added.
+
+    Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads, or of as many as
+    a kernel computes at least, with the compressed vectors that they read.
+
+    Data parallelism: T and S are those of one of dp equal groups, but T_all, and T of experts, those of all; KV and AF
+    are divided by dp.
 
     Args:
         step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.

@@ -96,9 +96,11 @@ def fit(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
     """
     is_plain = is_dense_bf16(rows)
     plain, others = rows.filter(is_plain), rows.filter(~is_plain)
-    c = gpu.coefficients
+    c = known = gpu.coefficients
     if c is None or plain.height >= MIN_ROWS or others.height < MIN_ROWS:
         c = fit_dense(plain, gpu)
+        if known is not None:
+            c = replace(c, formats=known.formats, experts=known.experts, mla=known.mla, expert_skew=known.expert_skew)
     return fit_formats(others, replace(gpu, coefficients=c)) if others.height else c
 
 
@@ -152,10 +154,6 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
             allreduce=tuple(sorted(allreduce.items())),
             source="",
             domain=domain(rows),
-            formats=known.formats if known else (),
-            experts=known.experts if known else (),
-            mla=known.mla if known else None,
-            expert_skew=known.expert_skew if known else 1.0,
             **found,
         )
 
