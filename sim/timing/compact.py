@@ -21,7 +21,7 @@ class CompactServiceTime:
     For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
 
         t = L c0 + sum over formats (L c_f + smax(W / (BW e_bw), F / (PF e_fl))) + head
-            + [experts] L_e c_e + X u(s T) / (BW e_xbw) + s XF / (PF e_xfl)
+            + [experts] L_e c_e + X u(T) / (BW e_xbw) + s XF / (PF e_xfl)
             + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
             + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
             + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
@@ -178,9 +178,9 @@ class _CompactStageTime:
         if work.experts is not None:
             number_format = work.experts.number_format
             products = _Products.of(gpu, c.of_experts(number_format.name), number_format)
-            self._expert_skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
+            skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
             self._expert_bytes_per_s = products.bytes_per_s
-            self._expert_per_token = self._expert_skew * work.experts.flops_per_token / products.flops_per_s
+            self._expert_per_token = skew * work.experts.flops_per_token / products.flops_per_s
             self._fixed += work.experts.n_layers * products.layer_overhead_s
 
     def _set_attention(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
@@ -240,7 +240,7 @@ class _CompactStageTime:
             linear = per_token * own_tokens
             time_s += sqrt(weights * weights + linear * linear)
         if self._experts is not None:
-            weights = self._experts.bytes_read(self._expert_skew * n_tokens) / self._expert_bytes_per_s
+            weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
             time_s += weights + linear + self._per_token_of_all * n_tokens
         return (

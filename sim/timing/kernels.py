@@ -115,7 +115,8 @@ def _layouts(model: ModelSpec, gpu: GpuType) -> Iterator[Layout]:
         fits = model.weight_bytes < MEMORY_SHARE * tp * gpu.memory_bytes and model.why_not_tp(tp) is None
         if fits and model.why_not_blocks(tp, tp) is None:
             yield Layout(tp)
-        if fits and model.moe is not None and tp == 8 and model.moe.n_experts % tp == 0:
+        # With one expert on a GPU the busiest one reads all of its weights, which no mean tells.
+        if fits and model.moe is not None and tp == 8 and model.moe.n_experts % tp == 0 and model.moe.n_experts > tp:
             yield Layout(tp, expert_parallel=True)
 
 

@@ -110,7 +110,7 @@ class Terms:
         for name, products in self.experts.items():
             own = c.of_experts(name)
             skew = np.where(self.is_skewed, c.expert_skew, 1.0)
-            weights, flops = products.weights * (1.0 - self.untouched**skew), skew * products.flops
+            weights, flops = products.weights * (1.0 - self.untouched), skew * products.flops
             time_s = time_s + (weights / own.weight_read_efficiency + flops / own.flops_efficiency)
             time_s = time_s + products.n_layers * own.layer_overhead_s
         padded = np.maximum(1.0, c.of_mla.least_heads / np.maximum(self.n_latent_heads, 1.0))

@@ -50,7 +50,7 @@ class ExpertWork(NamedTuple):
     untouched_by_token: float
     n_layers: int
 
-    def bytes_read(self, n_tokens: float) -> float:
+    def bytes_read(self, n_tokens: int) -> float:
         """Bytes of the experts that so many tokens choose: of E experts E (1 - (1 - k/E)^T) are expected."""
         untouched: float = self.untouched_by_token**n_tokens
         return self.weight_bytes * (1.0 - untouched)
