@@ -15,11 +15,16 @@ from scenarios.file.entries import read_entries
 from scenarios.file.schema import Datasheet
 from scenarios.file.yaml_lines import dump
 from scenarios.report.profile import error_table, worst_table
-from sim import GpuType
+from sim import GpuType, gpu_type
 from sim.errors import ProfileError, check_name
 from sim.timing import fit as fitting
+from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
 from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
+from sim.timing.kernel_questions import SYSTEMS
+from sim.timing.kernels import kernel_rows
 from sim.timing.measured import read_profile
+
+FORMAT_BLOCKS = ("formats", "experts")
 
 _data_argument = click.argument("data", type=click.Path(dir_okay=False, path_type=Path), metavar="DATA")
 
@@ -38,7 +43,8 @@ def profile() -> None:
     """Fit the service-time model to measured iterations.
 
     DATA is a CSV or Parquet file with a row for each kind of iteration that was timed: gpu, model, tp, phase
-    (prefill, decode, mixed), batch, new_tokens, context_tokens, time_ms.
+    (prefill, decode, mixed), batch, new_tokens, context_tokens, time_ms; and perhaps precision, experts, ep: number
+    formats of the weights of dense layers and of experts, and whether experts are dealt out whole.
     """
 
 
@@ -85,6 +91,34 @@ def check(data: Path, gpus: Sequence[str], datasheet: Path | None) -> None:
             click.echo(f"nothing to hold out: {title}", err=True)
 
 
+@profile.command()
+@click.option("--gpu", "gpus", metavar="NAME", multiple=True, required=True, help="A GPU type; may be repeated.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", required=True,
+              help="Write the iterations to FILE, a CSV file that `profile fit` reads.")  # fmt: skip
+@replace_option
+def kernels(gpus: Sequence[str], out: Path, force: bool) -> None:
+    """Compose iterations of quantised models and of models with experts from NVIDIA's kernel measurements.
+
+    They come from the optional package aiconfigurator-core: dense models in FP8 and NVFP4, mixtures of experts in
+    several formats, and latent attention. What it has not measured is said on stderr.
+    """
+    check_can_write(out, force=force)
+    if not is_installed():
+        msg = f"profile kernels {NOT_INSTALLED}"
+        raise ProfileError(msg)
+    for name in gpus:
+        check_name("GPU type of aiconfigurator-core", name, SYSTEMS)
+    tables = []
+    for name in gpus:
+        rows, left_out = kernel_rows(gpu_type(name))
+        tables.append(rows)
+        for reason in left_out:
+            click.echo(f"left out: {reason}", err=True)
+    with writing(out):
+        pl.concat(tables).write_csv(out)
+    click.echo(f"{sum(table.height for table in tables):,} iterations: {out}")
+
+
 def _own_gpus(datasheet: Path | None) -> dict[str, GpuType]:
     """GPU types by their datasheets, in a file."""
     if datasheet is None:
@@ -124,6 +158,9 @@ def _fragment(data: Path, rows: pl.DataFrame, fitted: Mapping[str, GpuType], sum
             if key == "allreduce":
                 lines.append("    allreduce:  # by tp: latency of one all-reduce, and its bandwidth")
                 lines += [f"      {tp}: {_flow(cost)}" for tp, cost in value.items()]
+            elif key in FORMAT_BLOCKS:
+                lines.append(f"    {key}:  # by number format of the weights")
+                lines += [f"      {name}: {_flow(own)}" for name, own in value.items()]
             else:
                 text = _flow(value) if isinstance(value, dict) else dump(value, width=10**6).split("\n...")[0]
                 lines.append(f"    {key}: {text.strip()}")

@@ -74,7 +74,9 @@ def serve_closed_loop(
         RunError: A request does not fit in the replica.
     """
     n = len(prompt_tokens)
-    limits = replace(spec.limits, max_seqs=min(concurrency, spec.max_seqs))
+    # Of each of its data-parallel groups, so that no more than there are clients run in all.
+    max_seqs = max(1, min(concurrency, spec.max_seqs) // spec.dp)
+    limits = replace(spec.limits, max_seqs=max_seqs)
     limited = replace(spec, limits=limits)
     at_once = Trace.from_columns(
         [0.0] * n, prompt_tokens.tolist(), output_tokens.tolist(), model=spec.model.name, source="a closed loop"

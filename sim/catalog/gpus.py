@@ -38,6 +38,41 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class FormatCoefficients:
+    """How a GPU type computes matrix products with weights of a number format, in dense layers or in experts.
+
+    Attributes:
+        weight_read_efficiency: Share of memory bandwidth reached when weights are read.
+        flops_efficiency: Share of peak FLOP/s, of the operations in which it computes with them.
+        layer_overhead_s: Fixed time of a layer, beside that of every layer: activations are quantised, or sorted by
+            expert.
+    """
+
+    weight_read_efficiency: float
+    flops_efficiency: float
+    layer_overhead_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MlaCoefficients:
+    """How a GPU type computes latent attention.
+
+    Attributes:
+        decode_flops_efficiency: Share of peak FLOP/s reached by decodes, which compute all heads from one latent.
+        layer_overhead_s: Fixed time of a layer, beside that of every layer.
+        least_heads: The kernel of decodes computes as many heads at least.
+    """
+
+    decode_flops_efficiency: float
+    layer_overhead_s: float = 0.0
+    least_heads: int = 64
+
+
+LIKE_FORMAT = {"fp8_block": "fp8", "int4": "int4_g32", "int4_g32": "int4"}
+"""For a format without coefficients, the one whose kernels are most like its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class GpuCoefficients:
     """Coefficients of the compact service-time model for one GPU type (see `sim.timing.compact`).
 
@@ -54,6 +89,10 @@ class GpuCoefficients:
         allreduce: Cost of one all-reduce, by tensor-parallel degree.
         source: Where the coefficients come from.
         domain: What they were fitted on; None where they were not.
+        formats: Of dense layers, by number format of their weights, where they are not those of bf16.
+        experts: The same of routed experts.
+        mla: Of latent attention; None where nothing was measured.
+        expert_skew: Tokens of the GPU with the most of them where experts are dealt out whole, over the mean.
     """
 
     basis: Basis
@@ -67,6 +106,27 @@ class GpuCoefficients:
     allreduce: tuple[tuple[int, AllReduce], ...]
     source: str
     domain: Domain | None = None
+    formats: tuple[tuple[str, FormatCoefficients], ...] = ()
+    experts: tuple[tuple[str, FormatCoefficients], ...] = ()
+    mla: MlaCoefficients | None = None
+    expert_skew: float = 1.0
+
+    def of_format(self, name: str) -> FormatCoefficients:
+        """Coefficients of dense layers with weights of a format: its own, of one like it, or those of bf16."""
+        by_format = dict(self.formats)
+        found = by_format.get(name) or by_format.get(LIKE_FORMAT.get(name, ""))
+        return found or FormatCoefficients(self.weight_read_efficiency, self.linear_flops_efficiency)
+
+    def of_experts(self, name: str) -> FormatCoefficients:
+        """Coefficients of experts of a format: its own, of one like it, those of bf16, or those of dense layers."""
+        by_format = dict(self.experts)
+        found = by_format.get(name) or by_format.get(LIKE_FORMAT.get(name, "")) or by_format.get("bf16")
+        return found or self.of_format(name)
+
+    @property
+    def of_mla(self) -> MlaCoefficients:
+        """Coefficients of latent attention: its own, or those of prefill attention."""
+        return self.mla or MlaCoefficients(self.attention_flops_efficiency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from sim.catalog.datasheet import extrapolate, fitted
 from sim.catalog.entries import model_of_entry
-from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, GpuType
+from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, FormatCoefficients, GpuType, MlaCoefficients
 from sim.catalog.models import ModelSpec
 from sim.errors import check_name
 from sim.units import GIB, GIGA, MICRO, TERA
@@ -162,6 +162,15 @@ def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
             (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
             for tp, cost in sorted(entry["allreduce"].items())
         )
+    for key in ("formats", "experts"):
+        if key in entry:
+            found[key] = tuple(
+                (name, FormatCoefficients(**_in_seconds(own))) for name, own in sorted(entry[key].items())
+            )
+    if "mla" in entry:
+        found["mla"] = MlaCoefficients(**_in_seconds(entry["mla"]))
+    if "expert_skew" in entry:
+        found["expert_skew"] = entry["expert_skew"]
     if entry.get("domain") is not None:
         found["domain"] = Domain(**entry["domain"])
     return found
@@ -177,3 +186,8 @@ _AS_THEY_STAND = (
     "mixed_kv_read_efficiency",
     "source",
 )
+
+
+def _in_seconds(entry: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(entry)
+    return {"layer_overhead_s": values.pop("layer_overhead_us", 0.0) * MICRO, **values}

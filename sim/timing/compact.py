@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from typing import NamedTuple
 
-from sim.catalog.gpus import AllReduce, GpuCoefficients, GpuType
+from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients, GpuType
 from sim.catalog.precision import ACTIVATION_BYTES, NumberFormat
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
@@ -20,15 +20,31 @@ class CompactServiceTime:
 
     For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
 
-        t = L c0 + smax(W / (BW e_bw), F / (PF e_fl)) + head + KV / (BW e_kv) + AF / (PF e_af) + EW / (BW e_ew)
-            + [tp > 1] 2 L (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
+        t = L c0 + sum over formats (L c_f + smax(W / (BW e_bw), F / (PF e_fl))) + head
+            + [experts] L_e c_e + X u(T) / (BW e_xbw) + s XF / (PF e_xfl)
+            + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
+            + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
+            + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
             + [not the last stage] 2 T hidden / BW_link + [last stage] step overhead + S x sequence overhead
 
-    smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights; F: FLOPs of the linear layers; head: the same maximum for
-    the output head, on the last stage; KV: bytes of context read by decodes and by chunks with a past; AF: FLOPs
-    of prefill attention, 4 x heads x head_dim x (new x past + new^2 / 2); EW: bytes of norms, residuals, rotary
-    embedding and activation. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of
-    decodes at a lower efficiency.
+    smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights of a format; F: FLOPs of the linear layers with them; PF: peak of
+    the operations in which the GPU computes with the format; c_f: fixed time of a layer whose attention is in it; head:
+    the same maximum for the output head in bf16, on the last stage; KV: bytes of context read by decodes and by chunks
+    with a past; AF: FLOPs of prefill attention, 2 x heads x (width of keys + of values) x (new x past + new^2 / 2); EW:
+    bytes of norms, residuals, rotary embedding and activation; N_r: two all-reduces in each layer, but one in a layer
+    with experts if dp > 1. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of decodes
+    at a lower efficiency.
+
+    Experts: those with few tokens wait for their weights, those with many for FLOPs, so that times add up. L_e layers
+    have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with k each are expected
+    to choose; XF: FLOPs of the chosen ones; s: where experts are dealt out whole, what the GPU with the most tokens
+    has, over the mean, else 1. EW holds the results of the chosen experts, written, read and added.
+
+    Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads, or of as many as
+    a kernel computes at least, with the compressed vectors that they read.
+
+    Data parallelism: T and S are those of one of dp equal groups, but T_all, and T of experts, those of all; KV and AF
+    are divided by dp.
 
     Args:
         step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
@@ -80,18 +96,20 @@ class CompactServiceTime:
         )
 
 
-class _Rates(NamedTuple):
-    """Bytes/s and FLOP/s that weights of a format reach on a GPU type."""
+class _Products(NamedTuple):
+    """Matrix products in weights of a format: bytes/s and FLOP/s that a GPU type reaches, and its time of a layer."""
 
     bytes_per_s: float
     flops_per_s: float
+    layer_overhead_s: float
 
     @classmethod
-    def of(cls, gpu: GpuType, c: GpuCoefficients, number_format: NumberFormat) -> _Rates:
+    def of(cls, gpu: GpuType, coefficients: FormatCoefficients, number_format: NumberFormat) -> _Products:
         peak = gpu.peak_flops_of(gpu.operations_of(number_format))
         return cls(
-            gpu.memory_bandwidth_bytes_per_s * c.weight_read_efficiency,
-            peak * c.linear_flops_efficiency,
+            gpu.memory_bandwidth_bytes_per_s * coefficients.weight_read_efficiency,
+            peak * coefficients.flops_efficiency,
+            coefficients.layer_overhead_s,
         )
 
 
@@ -117,32 +135,24 @@ class _CompactStageTime:
         read = gpu.memory_bandwidth_bytes_per_s
         flops = gpu.peak_flops_per_s
         work = StageWork.of(spec, index)
-        kv_bytes_per_token = work.kv_bytes_per_token
 
         self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
         self._dp = stage.dp
-        self._linear: list[tuple[float, float]] = []  # seconds: of the weights, and of a token
-        for linear in work.linear:
-            rates = _Rates.of(gpu, c, linear.number_format)
-            self._linear.append((linear.weight_bytes / rates.bytes_per_s, linear.flops_per_token / rates.flops_per_s))
-        self._experts = work.experts
-        if work.experts is not None:
-            self._expert_rates = _Rates.of(gpu, c, work.experts.number_format)
+        self._set_products(work, stage, c)
         self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
         self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
         self._per_seq = sequence_overhead_s
-        self._kv_per_token = kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
-        self._mixed_kv_per_token = self._kv_per_token
-        if c.mixed_kv_read_efficiency is not None:
-            mixed_efficiency = c.mixed_kv_read_efficiency * work.mixed_kv_factor
-            efficiency = min(c.kv_read_efficiency, mixed_efficiency)
-            self._mixed_kv_per_token = kv_bytes_per_token / (read * efficiency) / stage.dp
-        self._attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency) / stage.dp
+        self._set_attention(work, stage, c)
         self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
-        if stage.tp > 1:
+        if work.n_allreduces:
             allreduce = _allreduce(stage)
             self._fixed += work.n_allreduces * allreduce.latency_s
             self._per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
+        self._per_token_of_all = 0.0
+        if work.n_alltoalls:
+            alltoall = _alltoall(stage)
+            self._fixed += work.n_alltoalls * alltoall.latency_s
+            self._per_token_of_all = work.alltoall_bytes_per_token / alltoall.bandwidth_bytes_per_s
         if link_bandwidth is not None:
             self._per_token += ACTIVATION_BYTES * model.hidden_size / link_bandwidth
         self._decode_cache: dict[int, tuple[float, float]] = {}
@@ -154,6 +164,41 @@ class _CompactStageTime:
         self._max_decodes = domain.max_decodes if domain else inf
         self._max_new_tokens = domain.max_new_tokens if domain else inf
         self._max_context_tokens = domain.max_context_tokens if domain else inf
+
+    def _set_products(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
+        """Matrix products in weights: seconds of the weights, and of a token."""
+        gpu = stage.gpu_type
+        self._linear: list[tuple[float, float]] = []
+        for linear in work.linear:
+            products = _Products.of(gpu, c.of_format(linear.number_format.name), linear.number_format)
+            weights_s = linear.weight_bytes / products.bytes_per_s
+            self._linear.append((weights_s, linear.flops_per_token / products.flops_per_s))
+            self._fixed += linear.n_layers * products.layer_overhead_s
+        self._experts = work.experts
+        if work.experts is not None:
+            number_format = work.experts.number_format
+            products = _Products.of(gpu, c.of_experts(number_format.name), number_format)
+            skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
+            self._expert_bytes_per_s = products.bytes_per_s
+            self._expert_per_token = skew * work.experts.flops_per_token / products.flops_per_s
+            self._fixed += work.experts.n_layers * products.layer_overhead_s
+
+    def _set_attention(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
+        """Seconds of a token of context, and of a pair of prefill attention."""
+        read, flops = stage.gpu_type.memory_bandwidth_bytes_per_s, stage.gpu_type.peak_flops_per_s
+        self._kv_per_token = work.kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
+        self._mixed_kv_per_token = self._kv_per_token
+        if work.n_latent_layers:
+            padded = max(1.0, c.of_mla.least_heads / work.n_latent_heads)
+            latent_flops = padded * work.latent_flops_per_token
+            latent_s = latent_flops / (flops * c.of_mla.decode_flops_efficiency) / stage.dp
+            self._kv_per_token = self._mixed_kv_per_token = hypot(self._kv_per_token, latent_s)
+            self._fixed += work.n_latent_layers * c.of_mla.layer_overhead_s
+        elif c.mixed_kv_read_efficiency is not None:
+            mixed_efficiency = c.mixed_kv_read_efficiency * work.mixed_kv_factor
+            efficiency = min(c.kv_read_efficiency, mixed_efficiency)
+            self._mixed_kv_per_token = work.kv_bytes_per_token / (read * efficiency) / stage.dp
+        self._attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency) / stage.dp
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         """(base, slope) of `n_decode` decodes in their total context."""
@@ -195,9 +240,9 @@ class _CompactStageTime:
             linear = per_token * own_tokens
             time_s += sqrt(weights * weights + linear * linear)
         if self._experts is not None:
-            weights = self._experts.bytes_read(n_tokens) / self._expert_rates.bytes_per_s
-            linear = self._experts.flops_per_token * n_tokens / self._expert_rates.flops_per_s
-            time_s += sqrt(weights * weights + linear * linear)
+            weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
+            linear = self._expert_per_token * n_tokens
+            time_s += weights + linear + self._per_token_of_all * n_tokens
         return (
             time_s
             + sqrt(self._head_weights * self._head_weights + head * head)
@@ -214,3 +259,13 @@ def _allreduce(stage: Stage) -> AllReduce:
         msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time for tp {stage.tp}; known: {known}"
         raise DeploymentError(msg)
     return by_tp[stage.tp]
+
+
+def _alltoall(stage: Stage) -> AllReduce:
+    """Of all GPUs of a stage: latency and bandwidth of their all-reduce, or of the largest that is known."""
+    c = stage.gpu_type.coefficients
+    by_tp = dict(c.allreduce) if c is not None else {}
+    if not by_tp:
+        msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time, of which all-to-alls are estimated"
+        raise DeploymentError(msg)
+    return by_tp[min(by_tp, key=lambda tp: abs(tp - stage.n_gpus))]

@@ -7,22 +7,19 @@ typical values, so that one which the measurements do not identify stays there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from sim.catalog.datasheet import TYPICAL, TYPICAL_ALLREDUCE_LATENCY_S, TYPICAL_ALLREDUCE_SHARE, extrapolate
 from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
-from sim.catalog.read import Catalog, gpu_names, model_names, model_spec
-from sim.deployment import ReplicaSpec
+from sim.catalog.read import Catalog, gpu_names
 from sim.errors import ProfileError
-from sim.timing.work import StageWork
+from sim.timing.fit_formats import fit_formats, is_dense_bf16
+from sim.timing.terms import Floats, Terms, known_models
 from sim.units import GIGA, MICRO
-
-Floats = NDArray[np.float64]
 
 # Flags of rows that are not used: an all-reduce that vLLM disables over PCIe, and whole iterations of an old vLLM.
 DROPPED_FLAGS = ("unrealistic_pcie_custom_allreduce", "2023_software_stack")
@@ -59,97 +56,6 @@ ALLREDUCE_LATENCY_S = Coefficient(TYPICAL_ALLREDUCE_LATENCY_S, 0.1 * MICRO, 90 *
 ALLREDUCE_SHARE = Coefficient(TYPICAL_ALLREDUCE_SHARE, 0.02, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """Measured iterations of one GPU type, each an array entry, in what its time is made of.
-
-    All but `time_s`, `n_layers`, `n_allreduces` and `tp` are seconds at the datasheet's bandwidth and FLOP/s;
-    `allreduce_bytes` are bytes. `mixed_kv` is for an efficiency without grouped queries.
-    """
-
-    time_s: Floats
-    tp: NDArray[np.int64]
-    n_layers: Floats
-    weights: Floats
-    linear: Floats
-    head_weights: Floats
-    head: Floats
-    kv: Floats
-    mixed_kv: Floats
-    mixed_kv_factor: Floats
-    attention: Floats
-    elementwise: Floats
-    n_allreduces: Floats
-    allreduce_bytes: Floats
-
-    @classmethod
-    def of(cls, rows: pl.DataFrame, gpu: GpuType) -> Terms:
-        """Terms of a table of measured iterations (`sim.timing.measured.read_profile`), all on this GPU type."""
-        columns: dict[str, list[float]] = {field.name: [] for field in fields(cls)}
-        names = {name.lower(): name for name in model_names()}
-        read = gpu.memory_bandwidth_bytes_per_s
-        works: dict[tuple[str, int], tuple[int, float, StageWork]] = {}
-        for row in rows.iter_rows(named=True):
-            key = names[row["model"].lower()], row["tp"]
-            if key not in works:
-                spec = ReplicaSpec.uniform(model_spec(key[0]), gpu, tp=key[1])
-                works[key] = spec.model.n_layers, gpu.peak_flops_per_s, StageWork.of(spec, 0)
-            n_layers, flops, work = works[key]
-            (linear,) = work.linear
-            batch, new, context = row["batch"], row["new_tokens"], row["context_tokens"]
-            n_decode, n_chunks, past = {
-                "decode": (batch, 0, 0),
-                "prefill": (0, batch, context),
-                "mixed": (batch, 1, row["past_tokens"]),
-            }[row["phase"]]
-            new = new if n_chunks else 0
-            n_tokens = n_decode + new
-            is_mixed = row["phase"] == "mixed"
-            decode_kv = work.kv_bytes_per_token * n_decode * context / read
-            has_allreduce = "excludes all-reduce" not in (row["note"] or "")
-            values = {
-                "time_s": row["time_ms"] / 1e3,
-                "tp": row["tp"],
-                "n_layers": n_layers,
-                "weights": linear.weight_bytes / read,
-                "linear": linear.flops_per_token * n_tokens / flops,
-                "head_weights": work.head_bytes / read,
-                "head": work.head_flops_per_seq * (n_decode + n_chunks) / flops,
-                "kv": work.kv_bytes_per_token * n_chunks * past / read + (0.0 if is_mixed else decode_kv),
-                "mixed_kv": decode_kv if is_mixed else 0.0,
-                "mixed_kv_factor": work.mixed_kv_factor,
-                "attention": work.attention_flops_per_pair * new * (past + 0.5 * new / max(n_chunks, 1)) / flops,
-                "elementwise": work.elementwise_bytes_per_token * n_tokens / read,
-                "n_allreduces": work.n_allreduces * has_allreduce,
-                "allreduce_bytes": work.allreduce_bytes_per_token * n_tokens * has_allreduce,
-            }
-            for name, value in values.items():
-                columns[name].append(value)
-        return cls(
-            tp=np.array(columns.pop("tp"), dtype=np.int64),
-            **{name: np.array(column, dtype=np.float64) for name, column in columns.items()},
-        )
-
-    def modelled_s(self, c: GpuCoefficients) -> Floats:
-        """What the compact model says of each iteration, without overheads of scheduler and sampler."""
-        kv_efficiency = np.full(len(self.time_s), c.kv_read_efficiency)
-        if c.mixed_kv_read_efficiency is not None:
-            kv_efficiency = np.minimum(kv_efficiency, c.mixed_kv_read_efficiency * self.mixed_kv_factor)
-        time_s: Floats = (
-            self.n_layers * c.layer_overhead_s
-            + np.hypot(self.weights / c.weight_read_efficiency, self.linear / c.linear_flops_efficiency)
-            + np.hypot(self.head_weights / c.weight_read_efficiency, self.head / c.linear_flops_efficiency)
-            + self.kv / c.kv_read_efficiency
-            + self.mixed_kv / kv_efficiency
-            + self.attention / c.attention_flops_efficiency
-            + self.elementwise / c.elementwise_efficiency
-        )
-        for tp, allreduce in c.allreduce:
-            cost = self.n_allreduces * allreduce.latency_s + self.allreduce_bytes / allreduce.bandwidth_bytes_per_s
-            time_s = time_s + np.where(self.tp == tp, cost, 0.0)
-        return time_s
-
-
 def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
     """The rows that can be fitted, and how many are left out, by the reason.
 
@@ -158,7 +64,7 @@ def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -
         gpus: GPU types by name, beside those of the catalog.
     """
     known = [*gpu_names(), *(gpus or {})]
-    names = [name.lower() for name in model_names()]
+    names = known_models()
     has_others = (pl.col("flag").fill_null("") != ESTIMATED_FLAG).any().over("gpu", "phase")
     reason = (
         pl.when(pl.col("flag").is_in(DROPPED_FLAGS))
@@ -177,6 +83,29 @@ def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -
 
 def fit(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
     """Coefficients of the compact model for one GPU type.
+
+    Those of dense models in bf16 come first. With them, the ones of other formats, of experts and of latent attention
+    are fitted to the other rows; where there are too few rows of dense models in bf16, with those that are known.
+
+    Args:
+        rows: Usable rows of this GPU type.
+        gpu: Its datasheet, and what is known of it.
+
+    Raises:
+        ProfileError: There are too few rows.
+    """
+    is_plain = is_dense_bf16(rows)
+    plain, others = rows.filter(is_plain), rows.filter(~is_plain)
+    c = known = gpu.coefficients
+    if c is None or plain.height >= MIN_ROWS or others.height < MIN_ROWS:
+        c = fit_dense(plain, gpu)
+        if known is not None:
+            c = replace(c, formats=known.formats, experts=known.experts, mla=known.mla, expert_skew=known.expert_skew)
+    return fit_formats(others, replace(gpu, coefficients=c)) if others.height else c
+
+
+def fit_dense(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
+    """Coefficients of the compact model for dense models in bf16 on one GPU type.
 
     Args:
         rows: Usable rows of this GPU type.
@@ -347,10 +276,30 @@ def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str,
             }
             for tp, a in c.allreduce
         },
+        **_format_entries(c),
         "fit_error": {f"{phase}_mape_pct": round(error, 1) for phase, error in mape},
         "domain": asdict(c.domain) if c.domain else None,
         "source": source,
     }
+
+
+def _format_entries(c: GpuCoefficients) -> dict[str, Any]:
+    """What `catalog_entry` says of number formats, experts and latent attention."""
+    entries: dict[str, Any] = {}
+    for key, by_format in (("formats", c.formats), ("experts", c.experts)):
+        if by_format:
+            entries[key] = {name: _in_microseconds(asdict(own)) for name, own in by_format}
+    if c.mla is not None:
+        entries["mla"] = _in_microseconds(asdict(c.mla))
+    if c.expert_skew != 1.0:
+        entries["expert_skew"] = _rounded(c.expert_skew)
+    return entries
+
+
+def _in_microseconds(values: dict[str, float]) -> dict[str, float | None]:
+    overhead_s = values.pop("layer_overhead_s")
+    rounded = {name: value if isinstance(value, int) else _rounded(value) for name, value in values.items()}
+    return {**rounded, "layer_overhead_us": round(overhead_s / MICRO, 2)}
 
 
 def _rounded(value: float | None) -> float | None:

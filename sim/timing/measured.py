@@ -9,6 +9,9 @@
 | past_tokens | mixed: tokens of the prompt computed before; without this column from `past=` in note, else 0 |
 | time_ms | of one whole forward pass |
 | gpu, model, tp | optional: the replica |
+| precision | optional: number format of the weights of attention and dense layers; else bf16 |
+| experts | optional: number format of the weights of experts; else the same |
+| ep | optional: 1 if experts are dealt out whole, else 0 |
 | note, flag, source | optional: remarks; why a row should not be used; where it comes from |
 """
 
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import polars as pl
 
+from sim.catalog.precision import FORMATS
 from sim.errors import ProfileError
 from traces.errors import nearest
 
@@ -35,6 +39,9 @@ _TYPES: dict[str, type[pl.DataType]] = {
     "model": pl.String,
     "tp": pl.Int64,
     "past_tokens": pl.Int64,
+    "precision": pl.String,
+    "experts": pl.String,
+    "ep": pl.Int64,
     "note": pl.String,
     "flag": pl.String,
     "source": pl.String,
@@ -110,7 +117,14 @@ def _check(path: Path, frame: pl.DataFrame, required: Iterable[str]) -> None:
         phase = at["phase"][0]
         msg = f"{path}: phase: row {at['row'][0]}: unknown phase {phase!r}: {nearest(phase, PHASES)}"
         raise ProfileError(msg)
+    for name in ("precision", "experts"):
+        unknown = frame.filter(~pl.col(name).is_in(list(FORMATS)))
+        if unknown.height:
+            given = unknown[name][0]
+            msg = f"{path}: {name}: row {unknown['row'][0]}: unknown number format {given!r}: {nearest(given, FORMATS)}"
+            raise ProfileError(msg)
     has_chunk = pl.col("phase") != "decode"
+    _refuse(path, frame, "ep", ~pl.col("ep").is_in([0, 1]), "must be 0 or 1")
     _refuse(path, frame, "time_ms", ~(pl.col("time_ms").is_finite() & (pl.col("time_ms") > 0)), "must be above 0")
     _refuse(path, frame, "batch", pl.col("batch") < 1, "must be 1 or more")
     _refuse(path, frame, "new_tokens", has_chunk & (pl.col("new_tokens") < 1), "must be 1 or more")

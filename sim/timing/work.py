@@ -24,11 +24,13 @@ class LinearWork(NamedTuple):
         number_format: Of the weights.
         weight_bytes: Of all of them.
         flops_per_token: Of a token.
+        n_layers: Layers whose attention has weights of this format.
     """
 
     number_format: NumberFormat
     weight_bytes: float
     flops_per_token: float
+    n_layers: int
 
 
 class ExpertWork(NamedTuple):
@@ -50,7 +52,8 @@ class ExpertWork(NamedTuple):
 
     def bytes_read(self, n_tokens: int) -> float:
         """Bytes of the experts that so many tokens choose: of E experts E (1 - (1 - k/E)^T) are expected."""
-        return self.weight_bytes * (1.0 - self.untouched_by_token**n_tokens)
+        untouched: float = self.untouched_by_token**n_tokens
+        return self.weight_bytes * (1.0 - untouched)
 
 
 class StageWork(NamedTuple):
@@ -72,6 +75,10 @@ class StageWork(NamedTuple):
         allreduce_bytes_per_token: That all of them send.
         n_alltoalls: In an iteration, to bring tokens to their experts and back; 0 without expert or data parallelism.
         alltoall_bytes_per_token: That one GPU sends in all of them, for a token of all groups.
+        n_latent_layers: Layers with latent attention.
+        latent_flops_per_token: Of decodes with latent attention, for a token of context: all heads compute scores and
+            sums with the compressed vector itself, 2 x heads x (2 x kv_lora_rank + qk_rope_head_dim) in a layer.
+        n_latent_heads: Heads of it; 0 without.
     """
 
     linear: tuple[LinearWork, ...]
@@ -86,6 +93,9 @@ class StageWork(NamedTuple):
     allreduce_bytes_per_token: float
     n_alltoalls: int
     alltoall_bytes_per_token: float
+    n_latent_layers: int = 0
+    latent_flops_per_token: float = 0.0
+    n_latent_heads: float = 0.0
 
     @classmethod
     def of(cls, spec: ReplicaSpec, index: int) -> StageWork:
@@ -101,13 +111,20 @@ class StageWork(NamedTuple):
         first = spec.first_layer(index)
         head_params = model.embedding_params / tp if index == spec.pp - 1 else 0.0
         # Per token and layer: two norms and two residual additions (8 x hidden), the gated activation (3 x width),
-        # the rotary embedding of queries and keys.
+        # the rotary embedding of queries and keys; what experts add.
         rotary = 2 * (model.n_heads + model.n_kv_heads) * model.head_dim / tp
         activation = 3 * _ffn_width(model, first, n_layers) / n_layers / tp
+        routed = _routed_width(model, stage, first) / n_layers
         n_allreduces = 2 * n_layers if tp > 1 else 0
         n_alltoalls = 0
         if stage.dp > 1 and model.moe is not None:
-            n_alltoalls = 2 * _n_sparse(model, first, n_layers)
+            # They take the place of the all-reduce behind the experts.
+            n_sparse = _n_sparse(model, first, n_layers)
+            n_alltoalls = 2 * n_sparse
+            n_allreduces -= n_sparse if tp > 1 else 0
+        mla = model.mla
+        value_dim = mla.v_head_dim if mla else model.head_dim
+        latent_flops = 2 * model.n_heads * (2 * mla.kv_lora_rank + mla.qk_rope_head_dim) / tp if mla else 0.0
         return cls(
             linear=_linear_work(model, stage, first),
             experts=_expert_work(model, stage, first),
@@ -115,12 +132,15 @@ class StageWork(NamedTuple):
             head_flops_per_seq=2 * head_params,
             kv_bytes_per_token=stage_kv_bytes_per_token(spec, stage),
             mixed_kv_factor=(model.n_heads / model.n_kv_heads) ** -MIXED_KV_EXPONENT,
-            attention_flops_per_pair=4 * n_layers * model.n_heads * model.head_dim / tp,
-            elementwise_bytes_per_token=ACTIVATION_BYTES * n_layers * (8 * hidden + activation + rotary),
+            attention_flops_per_pair=2 * n_layers * model.n_heads * (model.head_dim + value_dim) / tp,
+            elementwise_bytes_per_token=ACTIVATION_BYTES * n_layers * (8 * hidden + activation + rotary + routed),
             n_allreduces=n_allreduces,
             allreduce_bytes_per_token=n_allreduces * 2 * (tp - 1) / tp * ACTIVATION_BYTES * hidden,
             n_alltoalls=n_alltoalls,
             alltoall_bytes_per_token=n_alltoalls * (stage.dp - 1) / stage.dp * ACTIVATION_BYTES * hidden,
+            n_latent_layers=n_layers if mla else 0,
+            latent_flops_per_token=n_layers * latent_flops,
+            n_latent_heads=model.n_heads / tp if mla else 0.0,
         )
 
 
@@ -138,20 +158,43 @@ def _ffn_width(model: ModelSpec, first: int, n_layers: int) -> int:
     return width
 
 
+def _routed_width(model: ModelSpec, stage: Stage, first: int) -> float:
+    """Numbers that a GPU moves of a token because of experts: the results of each chosen one, written, read and added.
+
+    Each GPU has a part of all chosen experts, or the whole of some.
+    """
+    if model.moe is None:
+        return 0
+    ranks = stage.n_gpus if stage.expert_parallel else 1
+    return 3 * model.moe.experts_per_token * model.hidden_size * _n_sparse(model, first, stage.n_layers) / ranks
+
+
 def _linear_work(model: ModelSpec, stage: Stage, first: int) -> tuple[LinearWork, ...]:
     weights, precision = model.weights_of(first, stage.n_layers), model.precision
+    copied = _copied_params(model) * stage.n_layers
     params: dict[NumberFormat, float] = {}
     for number_format, n_params in (
-        (precision.attention, weights.attention),
-        (precision.ffn, weights.ffn),
-        (BF16, weights.router),
+        (precision.attention, (weights.attention - copied) / stage.tp + copied),
+        (precision.ffn, weights.ffn / stage.tp),
+        (BF16, weights.router / stage.tp),
     ):
         if n_params:
-            params[number_format] = params.get(number_format, 0.0) + n_params / stage.tp
+            params[number_format] = params.get(number_format, 0.0) + n_params
     return tuple(
-        LinearWork(number_format, number_format.weight_bytes * n_params, 2 * n_params)
+        LinearWork(
+            number_format,
+            number_format.weight_bytes * n_params,
+            2 * n_params,
+            stage.n_layers if number_format == precision.attention else 0,
+        )
         for number_format, n_params in params.items()
     )
+
+
+def _copied_params(model: ModelSpec) -> int:
+    """Weights of a layer that each GPU has whole: the projections to what all heads share in latent attention."""
+    mla = model.mla
+    return 0 if mla is None else model.hidden_size * ((mla.q_lora_rank or 0) + mla.kv_lora_rank + mla.qk_rope_head_dim)
 
 
 def _expert_work(model: ModelSpec, stage: Stage, first: int) -> ExpertWork | None:

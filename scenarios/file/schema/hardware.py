@@ -86,6 +86,22 @@ class Measured(Part):
     max_context_tokens: NonNegativeInt
 
 
+class FormatEfficiencies(Part):
+    """Matrix products with weights of a number format."""
+
+    weight_read_efficiency: Efficiency
+    flops_efficiency: Efficiency
+    layer_overhead_us: NonNegativeFloat = 0.0
+
+
+class LatentEfficiencies(Part):
+    """Latent attention."""
+
+    decode_flops_efficiency: Efficiency
+    layer_overhead_us: NonNegativeFloat = 0.0
+    least_heads: PositiveInt = 64
+
+
 class Coefficients(Part):
     """Coefficients of the compact model, as `hetserve profile fit --out` writes them; what lacks is estimated."""
 
@@ -100,6 +116,12 @@ class Coefficients(Part):
     """null: decodes keep their speed beside a prompt chunk."""
     allreduce: dict[PositiveInt, AllReduceCost] | None = None
     allreduce_source: str = ""
+    formats: dict[Format, FormatEfficiencies] | None = None
+    experts: dict[Format, FormatEfficiencies] | None = None
+    mla: LatentEfficiencies | None = None
+    expert_skew: Annotated[float, Field(ge=1)] | None = None
+    formats_fit_error: dict[str, float] = {}
+    formats_source: str = ""
     fit_error: dict[str, float] = {}
     domain: Measured | None = None
     source: str = "coefficients that the user gives"

@@ -33,9 +33,8 @@ from sim.timing.aiconfigurator import (
     MAX_KV_HEADS,
     MAX_NEW_TOKENS,
     MAX_PROMPT_TOKENS,
-    SYSTEMS,
-    _engine,
 )
+from sim.timing.kernel_questions import SYSTEMS, Layout, engine_of
 from traces import azure_conv_like
 
 package = pytest.importorskip("aiconfigurator_core", reason="not run: aiconfigurator-core is not installed")
@@ -76,7 +75,7 @@ def test_iterations_are_what_the_package_says(spec: ReplicaSpec) -> None:
     """Whole iterations, between the points that it was asked about, to some per cent of interpolation and levelling."""
     stage = stage_of(spec)
     gpu, tp = spec.stages[0].gpu_type, spec.stages[0].tp
-    engine = _engine(spec.model, SYSTEMS[gpu.name], tp, "vllm", "current")
+    engine = engine_of(spec.model, SYSTEMS[gpu.name], Layout(tp), "vllm", "current")
     fitting_tokens = tp * gpu.memory_bytes / spec.model.kv_bytes_per_token
 
     decodes = [(n, c) for n in (1, 3, 24, 100, 300, 900) for c in (100, 700, 3000, 14_000) if n * c < fitting_tokens]
@@ -116,7 +115,7 @@ def test_iterations_are_what_the_package_says(spec: ReplicaSpec) -> None:
 def test_several_prompts_are_one_kernel() -> None:
     """Their attention is not the sum of what each takes alone: a kernel takes some time whatever it does."""
     stage = stage_of(SPEC)
-    engine = _engine(LLAMA_8B, "a100_sxm", 1, "vllm", "current")
+    engine = engine_of(LLAMA_8B, "a100_sxm", Layout(1), "vllm", "current")
     for n, new in ((4, 128), (16, 128), (4, 1024)):
         theirs = engine.run_static(batch_size=n, isl=new, osl=1, mode="static_ctx")[0]
         assert 1e3 * stage.mixed(0, 0, [Chunk(new, 0)] * n) == pytest.approx(theirs, rel=0.05)
@@ -125,7 +124,7 @@ def test_several_prompts_are_one_kernel() -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_backends_differ(backend: str) -> None:
     stage = stage_of(SPEC, AiconfiguratorServiceTime(backend))
-    engine = _engine(LLAMA_8B, "a100_sxm", 1, backend, "current")
+    engine = engine_of(LLAMA_8B, "a100_sxm", Layout(1), backend, "current")
     assert 1e3 * stage.mixed(0, 0, [Chunk(1000, 0)]) == pytest.approx(engine.predict_prefill_latency(1, 1000), rel=0.02)
     assert backend == "vllm" or stage.decode(8) != stage_of(SPEC).decode(8)
 
@@ -133,7 +132,7 @@ def test_backends_differ(backend: str) -> None:
 def test_more_than_two_gpus_over_pcie_reduce_with_nccl() -> None:
     """4.92 ms for 1,024 tokens of 8,192 x 2 bytes among four L40S, as measured with NCCL; 161 times an iteration."""
     stage = stage_of(ReplicaSpec.uniform(LLAMA_70B, L40S, tp=4))
-    engine = _engine(LLAMA_70B, "l40s", 4, "vllm", "current")
+    engine = engine_of(LLAMA_70B, "l40s", Layout(4), "vllm", "current")
     times = {name: time_ms for name, time_ms, *_ in engine.run_static_per_op(batch_size=1, isl=1024, osl=1)[0]}
     without_ms = sum(time_ms for name, time_ms in times.items() if "_ar" not in name)
     assert 1e3 * stage.mixed(0, 0, [Chunk(1024, 0)]) - without_ms == pytest.approx(161 * 4.92, rel=0.01)
