@@ -45,11 +45,23 @@ def check_models(scenario: schema.Scenario, folder: Path, catalog: Catalog) -> I
         except UnknownNameError as error:
             yield path, f"{error}; one of your own needs its sizes, or config with the path of its config.json"
         else:
+            yield from (((*path, *field), message) for field, message in _no_kernels(model, scenario, catalog))
             if isinstance(entry, schema.CatalogModel):
                 continue
             source = Path(entry.config).name if isinstance(entry, schema.ConfigModel) else None
             for dotted, message in contradictions(model, entry.n_params, source):
                 yield (*path, *filter(None, dotted.split("."))), message
+
+
+def _no_kernels(model: ModelSpec, scenario: schema.Scenario, catalog: Catalog) -> Iterator[tuple[FieldPath, str]]:
+    """The precisions of a model that no GPU type of the market can hold."""
+    gpus = [catalog.gpus[name] for name in scenario.cluster.gpus if name in catalog.gpus]
+    for index, variant in enumerate(model.in_variants()):
+        reasons = [gpu.why_not_precision(variant.precision) for gpu in gpus]
+        if reasons and None not in reasons:
+            field: FieldPath = ("variants", index) if model.variants else ()
+            what = f"no GPU type of the market can hold {model.name} in {variant.precision.name}"
+            yield field, f"{what}: {'; '.join(filter(None, reasons))}"
 
 
 def _unknown_precisions(entry: schema.InPrecisions) -> Iterator[tuple[FieldPath, str]]:
