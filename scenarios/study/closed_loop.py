@@ -66,7 +66,7 @@ def serve_closed_loop(
         spec: The replica.
         prompt_tokens: Of each request.
         output_tokens: Of each request.
-        concurrency: Clients.
+        concurrency: Clients; with data parallelism as many as are nearest to it and can be dealt out evenly.
         service_time: How long iterations take.
 
     Raises:
@@ -74,9 +74,9 @@ def serve_closed_loop(
         RunError: A request does not fit in the replica.
     """
     n = len(prompt_tokens)
-    # Of each of its data-parallel groups, so that no more than there are clients run in all.
-    max_seqs = max(1, min(concurrency, spec.max_seqs) // spec.dp)
-    limits = replace(spec.limits, max_seqs=max_seqs)
+    per_group = max(1, round(concurrency / spec.dp))
+    concurrency = per_group * spec.dp
+    limits = replace(spec.limits, max_seqs=min(per_group, spec.max_seqs // spec.dp))
     limited = replace(spec, limits=limits)
     at_once = Trace.from_columns(
         [0.0] * n, prompt_tokens.tolist(), output_tokens.tolist(), model=spec.model.name, source="a closed loop"

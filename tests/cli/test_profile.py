@@ -122,3 +122,20 @@ def test_mistakes_in_a_scenario(hetserve: Hetserve, times: Path, small: Path, ol
 def test_without_a_kind_it_is_compact(hetserve: Hetserve, small: Path) -> None:
     small.write_text(small.read_text() + "\nsim: {service_time: {step_overhead_s: 0.001}}\n")
     assert hetserve("validate", small).exit_code == 0
+
+
+def test_kernels_can_be_fitted(hetserve: Hetserve, tmp_path: Path) -> None:
+    pytest.importorskip("aiconfigurator_core", reason="not run: aiconfigurator-core is not installed")
+    result = hetserve("profile", "kernels", "--gpu", "A100-SXM-80GB", "--out", tmp_path / "kernels.csv")
+    assert result.exit_code == 0, result.output
+    assert "has no times of gpt-oss-120b" in result.stderr
+    fitted = hetserve("profile", "fit", tmp_path / "kernels.csv", "--out", tmp_path / "found.yaml")
+    assert fitted.exit_code == 0, fitted.output
+    found = YAML(typ="safe").load(tmp_path / "found.yaml")["A100-SXM-80GB"]["coefficients"]
+    assert set(found["experts"]["bf16"]) == {"weight_read_efficiency", "flops_efficiency", "layer_overhead_us"}
+    known = gpu_type("A100-SXM-80GB").coefficients
+    assert known is not None
+    assert found["layer_overhead_us"] == pytest.approx(1e6 * known.layer_overhead_s), "dense bf16 is kept"
+    unknown = hetserve("profile", "kernels", "--gpu", "A40", "--out", tmp_path / "other.csv")
+    assert unknown.exit_code != 0
+    assert "A40" in unknown.output
