@@ -29,8 +29,9 @@ class BlockRule(NamedTuple):
     groups of their own, and those with a sliding window in others, all groups alike in size, so that any group can use
     any block. What a window has passed is free as soon as the next block is taken.
 
-    Source: vLLM's hybrid KV cache manager (docs/design/hybrid_kv_cache_manager.md). It frees a block behind the window
-    one iteration after it was last read; up to then it holds one more.
+    Source: vLLM's hybrid KV cache manager (docs.vllm.ai, design/hybrid_kv_cache_manager). It frees what is behind the
+    window in the next iteration; up to then it holds one block more of each window group, and of a prompt all blocks of
+    the chunk that it computes.
 
     Attributes:
         block_tokens: Tokens of a block.
