@@ -11,14 +11,13 @@ from typing import Any
 from scenarios.errors import Problem, ScenarioError
 from scenarios.file import schema
 from scenarios.file.entries import read_entries
-from scenarios.file.models import own_models
+from scenarios.file.models import check_entry, own_models
 from scenarios.file.schema.hardware import Fitted, GpuEntry
 from sim import Catalog, GpuType, ModelSpec
 from sim.catalog.datasheet import extrapolate, fitted
-from sim.catalog.entries import contradictions, model_of_entry
+from sim.catalog.entries import model_of_entry
 from sim.catalog.gpus import NO_PRICE, GpuCoefficients
 from sim.catalog.read import read_coefficients, read_gpu
-from sim.errors import UnknownNameError
 from traces.errors import nearest
 
 DIRECTORY_VARIABLE = "HETSERVE_CATALOG"
@@ -93,31 +92,9 @@ def with_directory(catalog: Catalog, directory: Path | None) -> Catalog:
         entries = read_entries(directory / "gpus.yaml", GpuEntry)
         gpus = {name: read_gpu(name, entry.to_entry(), catalog.gpus) for name, entry in entries.items()}
     if "models.yaml" in there:
-        models = _read_models(directory / "models.yaml")
+        own = read_entries(directory / "models.yaml", schema.Model, check_entry)
+        models = {name: model_of_entry(name, entry.model_dump(exclude_none=True)) for name, entry in own.items()}
     return catalog.with_entries(gpus=gpus, models=models)
-
-
-def _read_models(path: Path) -> dict[str, ModelSpec]:
-    """The models of a file.
-
-    Raises:
-        ScenarioError: Something in it is wrong, or contradicts itself.
-    """
-    models: dict[str, ModelSpec] = {}
-    problems: list[Problem] = []
-    for name, entry in read_entries(path, schema.Model).items():
-        try:
-            models[name] = model_of_entry(name, entry.model_dump(exclude_none=True))
-        except UnknownNameError as error:
-            problems.append(Problem(str(path), name, str(error)))
-            continue
-        problems += [
-            Problem(str(path), ".".join(filter(None, (name, field))), message)
-            for field, message in contradictions(models[name], entry.n_params)
-        ]
-    if problems:
-        raise ScenarioError(problems)
-    return models
 
 
 def gpu_of_datasheet(name: str, datasheet: schema.Datasheet, catalog: Catalog) -> GpuType:

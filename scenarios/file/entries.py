@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from scenarios.errors import Problem, ScenarioError
-from scenarios.file.messages import by_line, located
+from scenarios.file.messages import by_line, dotted, located
 from scenarios.file.schema.part import Part
-from scenarios.file.yaml_lines import parse
+from scenarios.file.yaml_lines import FieldPath, parse
 
 _Entry = TypeVar("_Entry", bound=Part)
 
 
-def read_entries(path: Path, kind: type[_Entry]) -> dict[str, _Entry]:
+def read_entries(
+    path: Path, kind: type[_Entry], check: Callable[[str, _Entry], Iterable[tuple[FieldPath, str]]] | None = None
+) -> dict[str, _Entry]:
     """The entries of a YAML file by their names.
 
     Args:
         path: The file.
         kind: What an entry is like.
+        check: What is wrong with an entry of a name beside that, as (field, message).
 
     Raises:
         ScenarioError: The file cannot be read, or something in it is wrong; all of it, with lines.
@@ -39,4 +43,11 @@ def read_entries(path: Path, kind: type[_Entry]) -> dict[str, _Entry]:
     except ValidationError as error:
         problems = [located(detail, document.data, document.where, entries) for detail in error.errors()]
         raise ScenarioError(by_line(problems)) from None
+    problems = [
+        Problem(document.where((name, *field)), dotted((name, *field)), message)
+        for name, entry in found.items()
+        for field, message in (check(name, entry) if check is not None else ())
+    ]
+    if problems:
+        raise ScenarioError(by_line(problems))
     return found

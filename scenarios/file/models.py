@@ -53,6 +53,16 @@ def check_models(scenario: schema.Scenario, folder: Path, catalog: Catalog) -> I
                 yield (*path, *filter(None, dotted.split("."))), message
 
 
+def check_entry(name: str, entry: schema.Model) -> Iterator[tuple[FieldPath, str]]:
+    """What is wrong with a model by its sizes, as (field, message)."""
+    unknown = list(_unknown_precisions(entry))
+    yield from unknown
+    if not unknown:
+        model = model_of_entry(name, entry.model_dump(exclude_none=True))
+        for dotted, message in contradictions(model, entry.n_params):
+            yield tuple(filter(None, dotted.split("."))), message
+
+
 def _no_kernels(model: ModelSpec, scenario: schema.Scenario, catalog: Catalog) -> Iterator[tuple[FieldPath, str]]:
     """The precisions of a model that no GPU type of the market can hold."""
     gpus = [catalog.gpus[name] for name in scenario.cluster.gpus if name in catalog.gpus]

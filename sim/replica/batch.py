@@ -99,6 +99,8 @@ class Batch:
     """
 
     __slots__ = (
+        "_block_tokens",
+        "_has_window",
         "context_tokens",
         "crossings",
         "cycle_blocks",
@@ -119,6 +121,8 @@ class Batch:
 
     def __init__(self, rule: BlockRule) -> None:
         self.rule = rule
+        self._has_window = rule.has_window
+        self._block_tokens = rule.block_tokens
         self.crossings = [0] * (2 * rule.block_tokens)
         self.cycle_blocks = 0
         self.turns: list[tuple[int, int, Sequence]] = []
@@ -144,18 +148,19 @@ class Batch:
         seq.finish_iteration = seq.turn_iteration = self.iteration + seq.output_tokens - generated
         self.n_decode += 1
         self.context_tokens += context
-        if self.rule.has_window:
-            self.window_tokens += min(context, self.rule.window_tokens)
-            self.n_inside += context <= self.rule.window_tokens
-            seq.turn_iteration = self._next_turn(seq, context)
+        n_blocks = self._join_window(seq, context) if self._has_window else 1
         heappush(self.turns, (seq.turn_iteration, seq.admission, seq))
-        self._cross(context, self._blocks_at_crossing(context))
-
-    def _cross(self, context: int, n_blocks: int) -> None:
-        """Count the blocks that a request with so much context needs whenever it crosses into a new one."""
         # With c - 1 tokens in the cache at iteration k, it needs a block in iteration i if c - 1 + i - k is a
         # multiple of the block size.
-        block_tokens = self.rule.block_tokens
+        block_tokens = self._block_tokens
+        phase = (self.iteration - context + 1) % block_tokens
+        self.crossings[phase] += n_blocks
+        self.crossings[phase + block_tokens] += n_blocks
+        self.cycle_blocks += n_blocks
+
+    def _cross(self, context: int, n_blocks: int) -> None:
+        """Let a request with so much context need more blocks, or fewer, whenever it crosses into new ones."""
+        block_tokens = self._block_tokens
         phase = (self.iteration - context + 1) % block_tokens
         self.crossings[phase] += n_blocks
         self.crossings[phase + block_tokens] += n_blocks
@@ -174,10 +179,11 @@ class Batch:
         context = seq.prompt_tokens + generated
         self.n_decode -= 1
         self.context_tokens -= context
-        if self.rule.has_window:
-            self._leave_window(seq, context)
-        else:
-            self._cross(context, -1)
+        n_blocks = self._leave_window(seq, context) if self._has_window else 1
+        phase = (iteration - context + 1) % self._block_tokens
+        self.crossings[phase] -= n_blocks
+        self.crossings[phase + self._block_tokens] -= n_blocks
+        self.cycle_blocks -= n_blocks
         seq.batch = None
         seq.is_decoding = False
 
@@ -228,14 +234,22 @@ class Batch:
         heappush(self.turns, (seq.turn_iteration, admission, seq))
         return True
 
-    def _leave_window(self, seq: Sequence, context: int) -> None:
+    def _join_window(self, seq: Sequence, context: int) -> int:
+        """Count what layers with a window read; how many blocks the request takes at a crossing."""
+        self.window_tokens += min(context, self.rule.window_tokens)
+        self.n_inside += context <= self.rule.window_tokens
+        seq.turn_iteration = self._next_turn(seq, context)
+        return self._blocks_at_crossing(context)
+
+    def _leave_window(self, seq: Sequence, context: int) -> int:
+        """The same, when it leaves."""
         # A turn that is due has not been passed if the request finishes, or is taken out at that very moment.
         is_due = seq.turn_iteration == self.iteration
         before = context - 1 if is_due else context
         is_inside = before <= self.rule.window_tokens
         self.n_inside -= is_inside
         self.window_tokens -= context if is_inside else self.rule.window_tokens
-        self._cross(context, -self._blocks_at_crossing(before))
+        return self._blocks_at_crossing(before)
 
     def _blocks_at_crossing(self, context: int) -> int:
         rule = self.rule
@@ -244,7 +258,7 @@ class Batch:
 
     def blocks_at_crossing(self, seq: Sequence) -> int:
         """Blocks that a decoding request takes when it crosses into a new one."""
-        if not self.rule.has_window:
+        if not self._has_window:
             return 1
         return self._blocks_at_crossing(seq.prompt_tokens + self.generated_tokens(seq))
 
@@ -280,14 +294,14 @@ class Batch:
 
     def blocks_needed(self, n_iterations: int, skip: int = 0) -> int:
         """New blocks that the decodes need in the next iterations, after the first `skip`."""
-        size = self.rule.block_tokens
+        size = self._block_tokens
         cycles, rest = divmod(n_iterations, size)
         first = (self.iteration + skip) % size
         return cycles * self.cycle_blocks + sum(self.crossings[first : first + rest])
 
     def iterations_within(self, n_blocks: int, most: int, skip: int = 0) -> int:
         """Largest number of iterations, up to `most`, after the first `skip`, that need at most `n_blocks`."""
-        size = self.rule.block_tokens
+        size = self._block_tokens
         if self.cycle_blocks * blocks_for(most, size) <= n_blocks:
             return most
         cycles, n_blocks = divmod(n_blocks, self.cycle_blocks)

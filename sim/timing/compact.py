@@ -212,18 +212,16 @@ class _CompactStageTime:
     def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
         """Time of an iteration with prompt chunks."""
         n_tokens = n_decode
-        past_tokens = 0.0
+        past_tokens: float = 0
         pairs = 0.0
-        for chunk in chunks:
-            new, past = chunk
+        for new, past in chunks:
             n_tokens += new
-            if self._window is None:
-                past_tokens += past
-                pairs += new * (past + 0.5 * new)
-            else:
-                share = self._full_share
-                past_tokens += share * past + (1 - share) * min(past, self._window.tokens)
-                pairs += share * new * (past + 0.5 * new) + (1 - share) * window_pairs(chunk, self._window.tokens)
+            past_tokens += past
+            pairs += new * (past + 0.5 * new)
+        if self._window is not None:
+            windowed, share = self._window.tokens, self._full_share
+            past_tokens = share * past_tokens + (1 - share) * sum(min(past, windowed) for _, past in chunks)
+            pairs = share * pairs + (1 - share) * sum(window_pairs(chunk, windowed) for chunk in chunks)
         if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
             self._owner.n_extrapolated += 1
         time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
