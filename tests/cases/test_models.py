@@ -9,7 +9,7 @@ import pytest
 
 from scenarios.file.load import load
 from scenarios.report.model import allowed_tp
-from sim import ReplicaSpec, gpu_type
+from sim import ModelSpec, ReplicaSpec, gpu_type
 from sim.kv_cache import kv_blocks
 from tests.cli.conftest import Hetserve
 
@@ -96,3 +96,27 @@ def test_a_model_of_the_catalog_in_other_numbers(tmp_path: Path) -> None:
     assert [variant.name for variant in loaded.catalog.model("Qwen2.5-72B").variants] == ["bf16", "fp8"]
     (tmp_path / "again.yaml").write_text(loaded.resolved_yaml())
     assert load(str(tmp_path / "again.yaml")).catalog == loaded.catalog
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "blocks"),
+    [
+        ("Gemma-2-9B", (42, 3584, 16, 8, 256, 14336, 256000, 8192), 543),
+        ("Llama-3.2-3B", (28, 3072, 24, 8, 128, 8192, 128256, 131072), 8201),
+        ("Qwen3-4B", (36, 2560, 32, 8, 128, 9728, 151936, 40960), 5692),
+    ],
+)
+def test_kv_blocks_beside_a_tied_head(name: str, sizes: tuple[int, ...], blocks: int) -> None:
+    """Memory of an RTX 4090 less the published parameters; before 5 to 61 % less. Norms may take one block more."""
+    fields = ("n_layers", "hidden_size", "n_heads", "n_kv_heads", "head_dim", "ffn_size", "vocab_size")
+    given = dict(zip((*fields, "max_context_tokens"), sizes, strict=True))
+    model = ModelSpec(name=name, **given, tie_word_embeddings=True)
+    assert kv_blocks(ReplicaSpec.uniform(model, gpu_type("RTX4090"))) - blocks in (0, 1)
+
+
+def test_a_gpu_that_was_never_measured_is_planned_from_its_datasheet(hetserve: Hetserve) -> None:
+    """Before, "no service-time coefficients" was all that was said of an MI300X."""
+    result = hetserve("plan", INPUTS / "mi300x.yaml")
+    assert result.exit_code == 0
+    assert "MI300X*" in result.output
+    assert "service times extrapolated from the datasheet" in result.output
