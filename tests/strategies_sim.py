@@ -28,6 +28,7 @@ from sim import (
     model_spec,
 )
 from sim.catalog.models import MLA, ModelSpec, MoE, SlidingWindow
+from sim.catalog.precision import PRECISIONS
 from sim.kv_cache import block_rule
 from sim.setting import Stepping
 from tests.strategies import traces
@@ -54,6 +55,24 @@ FITTING_REPLICAS = [
     for pp in (1, 2, 4)
     if kv_blocks(spec := ReplicaSpec.uniform(model, gpu, tp, pp)) > 0
 ]
+
+
+_OTHER_KINDS = [
+    *(model_spec(name) for name in ("gpt-oss-120b", "Qwen3-235B-A22B", "DeepSeek-V3", "Mixtral-8x7B", "Gemma-3-27B")),
+    *(
+        replace(model_spec("Llama-3.3-70B"), precision=PRECISIONS[name].with_kv("fp8"))
+        for name in ("fp8", "int4", "nvfp4")
+    ),
+]
+OTHER_REPLICAS = [
+    spec
+    for model in _OTHER_KINDS
+    for gpu in map(gpu_type, ("L40S", "A100-SXM-80GB", "H100-SXM", "H200-SXM", "B200-SXM", "MI300X"))
+    for tp, dp, is_ep in ((1, 1, False), (4, 1, False), (8, 1, False), (8, 1, True), (1, 8, True), (2, 4, True))
+    if Stage(gpu, tp, 1, dp, is_ep).why_not(model) is None
+    if kv_blocks(spec := ReplicaSpec.uniform(model, gpu, tp, dp=dp, expert_parallel=is_ep)) > 0
+]
+"""Replicas of quantised models, mixtures of experts, latent attention and sliding windows that fit."""
 
 
 @st.composite

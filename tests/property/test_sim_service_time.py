@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim import Chunk, CompactServiceTime, ConstantServiceTime, ReplicaSpec, ServiceTimeModel, StageTime
-from tests.strategies_sim import FITTING_REPLICAS
+from tests.strategies_sim import FITTING_REPLICAS, OTHER_REPLICAS
 
 service_times = st.builds(CompactServiceTime, st.sampled_from([0.0, 1e-3]), st.sampled_from([0.0, 1e-5])) | st.builds(
     ConstantServiceTime,
@@ -21,7 +21,7 @@ chunks = st.builds(Chunk, st.integers(1, 8192), st.integers(0, 100_000))
 def stages(draw: st.DrawFn) -> StageTime:
     """A stage of any replica that fits, under any model."""
     service_time: ServiceTimeModel = draw(service_times)
-    spec: ReplicaSpec = draw(st.sampled_from(FITTING_REPLICAS))
+    spec: ReplicaSpec = draw(st.sampled_from(FITTING_REPLICAS) | st.sampled_from(OTHER_REPLICAS))
     times = service_time.stage_times(spec)
     assert len(times) == spec.pp
     return draw(st.sampled_from(times))
