@@ -36,6 +36,8 @@ PUBLISHED_PARAMS = {
 
 # Of those with biases, experts or other norms: parameters of the checkpoint (safetensors metadata) or of the paper.
 PUBLISHED_ABOUT = {
+    "Llama-3.1-70B-FP8": 70_553_706_496,
+    "Qwen3-235B-A22B-FP8": 235_093_634_560,
     "Qwen2.5-72B": 72_706_203_648,
     "Gemma-3-27B": 27_009_002_240,  # without its vision tower: gemma3_27b_text in keras-team/keras-hub
     "Qwen3-30B-A3B": 30_532_122_624,
@@ -94,7 +96,10 @@ def test_models_are_consistent(name: str) -> None:
     assert model.name == name
     assert list(contradictions(model)) == []
     if model.mla is None:
-        assert model.kv_bytes_per_token == 4 * model.n_layers * model.n_kv_heads * model.head_dim
+        assert (
+            model.kv_bytes_per_token
+            == 2 * model.precision.kv_bytes * model.n_layers * model.n_kv_heads * model.head_dim
+        )
     assert model.max_context_tokens >= 4096
     assert "config.json" in model.source
 
