@@ -75,6 +75,18 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class Layout(NamedTuple):
+    """How a stage is split over its GPUs: see `Stage`."""
+
+    tp: int
+    dp: int = 1
+    expert_parallel: bool = False
+
+    def __str__(self) -> str:
+        dp = f" dp{self.dp}" if self.dp > 1 else ""
+        return f"tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One pipeline stage: GPUs of one type that hold some layers.
@@ -100,10 +112,14 @@ class Stage:
         return self.tp * self.dp
 
     @property
+    def layout(self) -> Layout:
+        """How it is split over its GPUs."""
+        return Layout(self.tp, self.dp, self.expert_parallel)
+
+    @property
     def name(self) -> str:
         """GPU type and parallelism within the stage."""
-        dp = f" dp{self.dp}" if self.dp > 1 else ""
-        return f"{self.gpu_type.name} tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
+        return f"{self.gpu_type.name} {self.layout}"
 
     def why_not(self, model: ModelSpec) -> Refusal | None:
         """The rule by which a serving engine would refuse to run a model so; None if there is none."""

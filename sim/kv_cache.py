@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sim.catalog.models import Weights
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
+
+Tokens = TypeVar("Tokens", int, float)
+"""A number of tokens, or a mean of some."""
 
 MANY_TOKENS = 2**62
 """Any number of tokens: of a model all of whose layers have a window."""
@@ -68,7 +71,7 @@ class BlockRule(NamedTuple):
         n_blocks = blocks_for(tokens, self.block_tokens)
         return self.full_groups * n_blocks + self.window_groups * min(n_blocks, self.window_blocks)
 
-    def kept_tokens(self, tokens: int) -> int:
+    def kept_tokens(self, tokens: Tokens) -> Tokens:
         """Tokens of a sequence that have keys and values, over all groups of layers.
 
         >>> BlockRule(16, 1, 2, window_blocks=9, window_tokens=128).kept_tokens(200)

@@ -272,7 +272,7 @@ def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_token
         return (
             f"{model.name} serves prompt and output of {context} tokens in all; a workload type has {tokens}: {remedy}"
         )
-    needed_bytes = model.weight_bytes + tokens * model.kv_bytes_per_token
+    needed_bytes = min(one.weight_bytes + tokens * one.kv_bytes_per_token for one in model.in_variants())
     largest = max(tried, key=_usable_bytes)
     return (
         f"{model.name} fits on no available GPU type: its weights and one request of {tokens} tokens take "

@@ -28,7 +28,7 @@ from planners.capacity.rates import rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
-from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec, Stage
+from sim.deployment import Layout, Refusal, ReplicaLimits, ReplicaSpec, Stage
 from sim.timing.service_time import ServiceTimeModel
 
 TP = (1, 2, 4, 8)
@@ -36,14 +36,6 @@ PP = range(1, 9)
 MAX_MIXED_STAGES = 3
 MAX_MIXED_MEMORY = 2.0
 N_SPLITS = 5
-
-
-class Layout(NamedTuple):
-    """How a stage is split over the GPUs of a node."""
-
-    tp: int
-    dp: int = 1
-    expert_parallel: bool = False
 
 
 def uniform_replicas(

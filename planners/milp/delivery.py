@@ -25,7 +25,7 @@ from planners.fleets.assignment import evaluate
 from planners.problem.problem import Objective
 from planners.randomness import TRIAL_ARRIVALS_STREAM, TRIAL_ORDER_STREAM, generator
 from sim.engine import simulate
-from sim.kv_cache import kv_blocks
+from sim.kv_cache import block_rule, kv_blocks
 from traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -220,7 +220,8 @@ def _most_running(problem: PlanningProblem, plan: Plan, c: int) -> float:
     amounts = _amounts(problem, plan, c)
     tokens = map(lambda prompt, output: prompt + output / 2, mix.mean_prompt_tokens, mix.mean_output_tokens)
     mean_tokens = math.fsum(amount * n for amount, n in zip(amounts, tokens, strict=True)) / math.fsum(amounts)
-    return min(spec.max_seqs, kv_blocks(spec) * spec.limits.block_tokens / mean_tokens)
+    kept_tokens = block_rule(spec).kept_tokens(mean_tokens)
+    return min(spec.max_seqs, kv_blocks(spec) * spec.limits.block_tokens / kept_tokens)
 
 
 def _mix(demand: Demand) -> WorkloadMix:

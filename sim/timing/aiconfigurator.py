@@ -11,9 +11,9 @@ import numpy as np
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.catalog.precision import ACTIVATION_BYTES
-from sim.deployment import ReplicaSpec
+from sim.deployment import Layout, ReplicaSpec
 from sim.errors import SettingsError
-from sim.timing.kernel_questions import Layout, Questions
+from sim.timing.kernel_questions import Questions
 from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
 from sim.timing.monotone import DecodeLines, level, line, segment
 from sim.timing.service_time import Chunk, StageTime
@@ -93,7 +93,7 @@ class AiconfiguratorServiceTime:
 
     def _kernels_of(self, spec: ReplicaSpec, index: int) -> _Kernels:
         stage = spec.stages[index]
-        key = spec.model, stage.gpu_type, Layout(stage.tp, stage.dp, stage.expert_parallel)
+        key = spec.model, stage.gpu_type, stage.layout
         if key not in self._kernels:
             self._kernels[key] = _Kernels.measured(*key, self.backend, self.version)
         return self._kernels[key]

@@ -17,7 +17,7 @@ from sim.catalog.datasheet import TYPICAL, TYPICAL_ALLREDUCE_LATENCY_S, TYPICAL_
 from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.read import Catalog, gpu_names
 from sim.errors import ProfileError
-from sim.timing.fit_formats import fit_formats, is_dense_bf16
+from sim.timing.fit_formats import PULL, fit_formats, is_dense_bf16
 from sim.timing.terms import Floats, Terms, known_models
 from sim.units import GIGA, MICRO
 
@@ -25,10 +25,6 @@ from sim.units import GIGA, MICRO
 DROPPED_FLAGS = ("unrealistic_pcie_custom_allreduce", "2023_software_stack")
 # Rows with an assumption in them are used only for phases of which a GPU has no others.
 ESTIMATED_FLAG = "decode_attention_estimated"
-
-# Root mean square of the pull towards typical values: a coefficient that is off by its typical value counts as an
-# error of so much on every row. Small beside the errors of the fits, 3 to 10 %.
-PULL = 0.01
 
 MIN_ROWS = 12
 

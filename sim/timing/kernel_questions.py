@@ -6,10 +6,11 @@ import json
 import logging
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
+from sim.deployment import Layout
 from sim.errors import DeploymentError
 from traces.errors import nearest
 
@@ -39,18 +40,6 @@ MS = 1e-3
 
 _ATTENTION = ("attention", "mla_block")
 _ALLREDUCES = ("_ar", "_ar_1", "_ar_2", "_dispatch", "_allreduce")
-
-
-class Layout(NamedTuple):
-    """GPUs of a stage, as `sim.deployment.Stage` has them."""
-
-    tp: int
-    dp: int = 1
-    expert_parallel: bool = False
-
-    def __str__(self) -> str:
-        dp = f" dp{self.dp}" if self.dp > 1 else ""
-        return f"tp{self.tp}{dp}{' ep' if self.expert_parallel else ''}"
 
 
 class Questions:

@@ -14,8 +14,9 @@ from sim.catalog.config_json import read_config
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.catalog.precision import FORMATS, Precision
+from sim.deployment import Layout
 from sim.errors import DeploymentError
-from sim.timing.kernel_questions import Layout, Questions
+from sim.timing.kernel_questions import Questions
 
 DECODES = (1, 4, 16, 64, 256)
 CONTEXTS_TOKENS = (512, 4096)

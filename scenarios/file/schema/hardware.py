@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
 from sim.catalog.gpus import Basis
-from sim.catalog.precision import FORMATS, PRECISIONS
+from sim.catalog.precision import FORMATS
 from traces.errors import nearest
 
 
@@ -22,16 +22,6 @@ def _known_format(name: str) -> str:
 Format = Annotated[str, AfterValidator(_known_format)]
 """A number format of weights."""
 
-
-def _known_precision(name: str) -> str:
-    if name not in PRECISIONS:
-        msg = f"unknown precision {name!r}: {nearest(name, PRECISIONS)}"
-        raise ValueError(msg)
-    return name
-
-
-PrecisionName = Annotated[str, AfterValidator(_known_precision)]
-"""A precision of the catalog."""
 
 Efficiency = Annotated[float, Field(gt=0, le=1.5)]
 
