@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -9,13 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sim import ReplicaSpec, ServiceTimeModel, kv_blocks
 from sim.clock import Clock, Order
-from sim.kv_cache import blocks_for
 from sim.records import RequestLog
 from sim.replica.batch import Sequence
 from sim.replica.pipeline import PipelineReplica
 from sim.replica.prefix_cache import PrefixCache, Prefixes
 from sim.replica.replica import Replica
 from sim.replica.single_stage import SingleStageReplica
+from tests.naive_vllm import n_blocks_of
 from tests.strategies_sim import SEGMENT_TOKENS, replica_specs, service_times
 
 MAX_REQUESTS = 400
@@ -29,6 +31,8 @@ class Subject:
         self, spec: ReplicaSpec, service_time: ServiceTimeModel, prefixes: Prefixes | None, *, is_macro: bool
     ) -> None:
         make = SingleStageReplica if spec.pp == 1 else PipelineReplica
+        # With prefix caching, blocks behind a window are kept.
+        self.counted = spec if prefixes is None else replace(spec, model=replace(spec.model, window=None))
         self.clock = Clock()
         self.log = RequestLog(MAX_REQUESTS)
         self.replica: Replica = make(0, spec, service_time, self.log, is_macro=is_macro, prefixes=prefixes)
@@ -77,7 +81,7 @@ class Subject:
             if seq.is_decoding:
                 assert seq.batch is not None
                 tokens = seq.prompt_tokens + seq.batch.generated_tokens(seq) - 1 + (seq.batch.n_iterations > 0)
-            blocks[seq] = blocks_for(tokens, self.replica.spec.limits.block_tokens)
+            blocks[seq] = n_blocks_of(self.counted, tokens)
         return blocks
 
     def facts(self) -> list[object]:
