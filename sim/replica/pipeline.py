@@ -95,6 +95,8 @@ class PipelineReplica(Replica):
 
     def _start_iteration(self, batch: Batch, now_s: float) -> bool:
         """Choose the tokens of the next iteration of a batch and send it off; False if there are none."""
+        # What other batches took since the last completion may be freed now, by preemption.
+        self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
         n_blocks = batch.blocks_needed(1)
         is_short = n_blocks > self._free_blocks
         if is_short:

@@ -178,3 +178,13 @@ def test_a_token_in_the_cache_counts_once() -> None:
     occupancy = compute_metrics(result)["kv_occupancy"]
     assert occupancy is not None
     assert occupancy <= 1
+
+
+@both_steppings
+def test_the_peak_counts_blocks_that_are_gone_before_their_iteration_ends(stepping: str) -> None:
+    """A decode in one batch takes the third block, a chunk in another the last two, and loses them under way."""
+    requests = [(0.0, 32, 28), (2.0, 36, 10)]
+    limits = {"kv_blocks": 5, "max_batched_tokens": 32, "max_seqs": 8, "reserve_whole_prompt": False}
+    result = simulate(requests, ConstantServiceTime(1.0), 2, stepping, **limits)
+    assert result.replicas["n_preemptions"].sum() > 0
+    assert result.replicas["peak_kv_blocks"].to_list() == [5]
