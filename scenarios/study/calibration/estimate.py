@@ -1,0 +1,256 @@
+"""Least squares with a simulation inside: a few bounded parameters, their intervals, and which of them data identify.
+
+A simulated latency is not smooth in a parameter: an iteration that takes a little longer lets a request in that had to
+wait before. So what is fitted are a few moments of the residuals, not each of them: their mean and their slopes in what
+requests are like. Gauss-Newton steps with bounds, from differences over wide steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Predict = Callable[[Floats], Floats]
+"""From the values of all parameters to the logarithms of latencies."""
+
+CONFIDENCE = 0.95
+_MOST_ROUNDS = 10
+_LEAST_EFFECT = 0.05
+"""Of the step of a difference: what it changes in a latency, as a share, in the mean."""
+_WIDEST_STEP = 64.0
+"""The same in resolutions of a parameter."""
+_CONVERGED = 0.1
+"""Steps below this share of the standard error end the search."""
+_LEAST_NOISE = 1e-4
+_PULL = 0.02
+"""A parameter is drawn to where it starts with a standard deviation of 1 / _PULL resolutions."""
+_USEFUL = 0.5
+"""A half width of this share of the value is of use, whatever the resolution."""
+_PARTNER = 0.3
+"""Parameters with this share of a direction that is not identified are mistaken for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What may be fitted.
+
+    Attributes:
+        name: What it is called.
+        start: Its value without a fit.
+        lower: Least value that is physically sensible.
+        upper: Largest.
+        resolution: An interval of more than this to either side says nothing of use.
+    """
+
+    name: str
+    start: float
+    lower: float
+    upper: float
+    resolution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A parameter after the fit.
+
+    Attributes:
+        name: Of the parameter.
+        start: Before the fit.
+        value: After it; `start` if the data do not identify it.
+        low: Of its 95 % interval; None if not identified.
+        high: The same.
+        at_bound: Whether it is at the `lower` or the `upper` bound of what is physically sensible.
+        why_not: Why the data do not identify it; empty if they do.
+    """
+
+    name: str
+    start: float
+    value: float
+    low: float | None = None
+    high: float | None = None
+    at_bound: str = ""
+    why_not: str = ""
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether the data say what it is."""
+        return not self.why_not
+
+
+class Target(NamedTuple):
+    """What is to be met: logarithms of latencies, of several metrics.
+
+    Attributes:
+        observed: As measured.
+        metric: Which metric each is of, from 0: each has a noise of its own.
+        features: Orthonormal columns, of which each is of one metric: the moments are sums with them.
+        block: Neighbours in time have the same number, from 0: their errors may be alike.
+    """
+
+    observed: Floats
+    metric: NDArray[np.int64]
+    features: Floats
+    block: NDArray[np.int64]
+
+    def noise(self, residuals: Floats) -> Floats:
+        """Standard deviation of each residual: that of its metric."""
+        squares = np.bincount(self.metric, residuals**2) / np.bincount(self.metric)
+        noise: Floats = np.sqrt(np.maximum(squares, _LEAST_NOISE**2))[self.metric]
+        return noise
+
+
+class _Linear(NamedTuple):
+    """Residuals and their slopes at some values, in units of the noise."""
+
+    residuals: Floats
+    slopes: Floats  # of the moments
+    moments: Floats
+
+
+def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) -> tuple[Estimate, ...]:
+    """Fit parameters; those that the data do not identify are left where they start, one after the other.
+
+    Args:
+        predict: The simulation.
+        target: What was measured.
+        parameters: What to fit.
+    """
+    free = list(range(len(parameters)))
+    why_not: dict[int, str] = {}
+    values = np.array([p.start for p in parameters])
+    half = np.zeros(len(parameters))
+    while free:
+        values, linear = _search(predict, target, parameters, free)
+        half_free, directions = _half_widths(linear, target, [parameters[j] for j in free])
+        half[free] = half_free
+        useful = [max(parameters[j].resolution, _USEFUL * abs(values[j])) for j in free]
+        relative = half_free / useful
+        worst = int(np.argmax(relative))
+        if relative[worst] <= 1:
+            break
+        why_not[free[worst]] = _why_not(directions, worst, [parameters[j].name for j in free])
+        del free[worst]
+    if not free:
+        values = np.array([p.start for p in parameters])
+    return tuple(_as_estimate(p, values[j], half[j], why_not.get(j, "")) for j, p in enumerate(parameters))
+
+
+def _as_estimate(p: Parameter, value: float, half_width: float, why_not: str) -> Estimate:
+    if why_not:
+        return Estimate(p.name, p.start, p.start, why_not=why_not)
+    near = 1e-6 * p.resolution
+    at_bound = "lower" if value <= p.lower + near else "upper" if value >= p.upper - near else ""
+    low, high = max(p.lower, value - half_width), min(p.upper, value + half_width)
+    return Estimate(p.name, p.start, float(value), float(low), float(high), at_bound)
+
+
+def _search(
+    predict: Predict, target: Target, parameters: Sequence[Parameter], free: Sequence[int]
+) -> tuple[Floats, _Linear]:
+    """Gauss-Newton steps within bounds from where the parameters start."""
+    from scipy.optimize import lsq_linear
+
+    start = np.array([p.start for p in parameters])
+    scale = np.array([parameters[j].resolution for j in free])
+    bounds = np.array([(parameters[j].lower, parameters[j].upper) for j in free])
+    values = start.copy()
+    steps = np.array([_step(predict, target, values, parameters[j], j) for j in free])
+    for _ in range(_MOST_ROUNDS):
+        linear, noise = _linearise(predict, target, values, parameters, free, steps)
+        matrix = np.concatenate([linear.slopes * scale, _PULL * np.eye(len(free))])
+        right = np.concatenate([-linear.moments, -_PULL * (values[free] - start[free]) / scale])
+        room = (bounds - values[free, None]) / scale[:, None]
+        room += np.array([-1e-9, 1e-9])
+        change = lsq_linear(matrix, right, bounds=(room[:, 0], room[:, 1])).x
+        change, values = _go(predict, target, values, free, change * scale, linear, noise, bounds)
+        curvature = np.linalg.pinv(matrix.T @ matrix)
+        if np.all(np.abs(change) <= _CONVERGED * np.sqrt(np.diag(curvature)) * scale):
+            break
+    linear, _ = _linearise(predict, target, values, parameters, free, steps)
+    return values, linear
+
+
+def _step(predict: Predict, target: Target, values: Floats, p: Parameter, j: int) -> float:
+    """How far to go for a difference: as far as it takes to see a change beside what is chance in a simulation."""
+    here = predict(values)
+    step = p.resolution
+    while step < _WIDEST_STEP * p.resolution:
+        there = values.copy()
+        there[j] = p.start + step if p.start + step <= p.upper else max(p.lower, p.start - step)
+        effect = target.features.T @ (predict(there) - here)
+        if np.linalg.norm(effect) >= _LEAST_EFFECT * np.sqrt(len(here)):
+            break
+        step *= 2
+    return step
+
+
+def _linearise(
+    predict: Predict, target: Target, values: Floats, parameters: Sequence[Parameter], free: Sequence[int],
+    steps: Floats,
+) -> tuple[_Linear, Floats]:  # fmt: skip
+    residuals = predict(values) - target.observed
+    noise = target.noise(residuals)
+    columns = []
+    for j, step in zip(free, steps, strict=True):
+        low, high = values.copy(), values.copy()
+        low[j] = max(parameters[j].lower, values[j] - step)
+        high[j] = min(parameters[j].upper, values[j] + step)
+        columns.append((predict(high) - predict(low)) / (high[j] - low[j]))
+    by_noise = target.features / noise[:, None]
+    return _Linear(residuals / noise, by_noise.T @ np.array(columns).T, by_noise.T @ residuals), noise
+
+
+def _go(
+    predict: Predict, target: Target, values: Floats, free: Sequence[int], change: Floats, linear: _Linear,
+    noise: Floats, bounds: Floats,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """The step that was made, and where it leads: a shorter one where the whole one makes it worse."""
+    before = linear.moments @ linear.moments
+    for _ in range(4):
+        there = values.copy()
+        there[free] = np.clip(values[free] + change, bounds[:, 0], bounds[:, 1])
+        moments = (target.features / noise[:, None]).T @ (predict(there) - target.observed)
+        if moments @ moments <= before:
+            return change, there
+        change = change / 2
+    return np.zeros_like(change), values
+
+
+def _half_widths(linear: _Linear, target: Target, parameters: Sequence[Parameter]) -> tuple[Floats, Floats]:
+    """Half widths of the intervals, and the directions (columns) that are not identified.
+
+    The larger one of two: from the variance of the residuals, and from how the moments of blocks of neighbours differ.
+    """
+    from scipy.stats import t
+
+    scale = np.array([p.resolution for p in parameters])
+    slopes = linear.slopes * scale
+    n, k = len(linear.residuals), len(parameters)
+    left = max(1, n - k)
+    variance = float(linear.residuals @ linear.residuals) / left
+    eigenvalues, vectors = np.linalg.eigh(slopes.T @ slopes)
+    inverse = 1 / np.maximum(eigenvalues, 1e-12)
+    quantile = t.ppf(0.5 + CONFIDENCE / 2, left)
+    is_unknown = quantile * np.sqrt(variance * inverse) > 1
+    covariance = (vectors * inverse) @ vectors.T
+    plain = quantile * np.sqrt(variance * np.diag(covariance))
+    n_blocks = int(target.block.max()) + 1
+    gradients = (target.features @ slopes) * linear.residuals[:, None]
+    sums = np.array([np.bincount(target.block, column, n_blocks) for column in gradients.T])
+    middle = sums @ sums.T * n_blocks / max(1, n_blocks - k)
+    of_blocks = np.sqrt(np.diag(covariance @ middle @ covariance)) * t.ppf(0.5 + CONFIDENCE / 2, max(1, n_blocks - 1))
+    return np.maximum(plain, of_blocks) * scale, vectors[:, is_unknown]
+
+
+def _why_not(directions: Floats, worst: int, names: Sequence[str]) -> str:
+    """Why a parameter is not identified: others do the same, or the data hardly depend on it."""
+    shares = np.abs(directions[:, np.abs(directions[worst]) >= _PARTNER])
+    partners = [name for j, name in enumerate(names) if j != worst and shares[j].max(initial=0.0) >= _PARTNER]
+    if partners:
+        return f"cannot be told apart from {' and '.join(partners)}"
+    return "the data hardly depend on it"

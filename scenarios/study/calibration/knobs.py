@@ -1,0 +1,209 @@
+"""The physical parameters that may be calibrated: where each stands in a scenario, and what it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scenarios.errors import RunError
+from scenarios.file import schema
+from scenarios.file.loaded import LoadedScenario
+from scenarios.inputs.settings import make_service_time
+from scenarios.runs.job import Job
+from scenarios.study.calibration.estimate import Parameter
+from sim import Deployment, GpuType, ReplicaSpec, SimulationResult
+from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients
+from sim.errors import check_name
+from sim.timing.fit import ALLREDUCE_LATENCY_S, COEFFICIENTS
+from sim.units import GIGA, MICRO
+from traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A physical parameter.
+
+    Attributes:
+        lower: Least value that is physically sensible.
+        upper: Largest.
+        resolution: An interval of more than this to either side says nothing of use.
+        share: The same as a share of the value without a fit; the larger one counts.
+    """
+
+    lower: float
+    upper: float
+    resolution: float
+    share: float = 0.0
+
+
+OVERHEADS = {
+    "step_overhead_s": Knob(0.0, 0.05, 0.25e-3),
+    "sequence_overhead_s": Knob(0.0, 1e-3, 15 * MICRO),
+}
+"""Times of the engine, by their names in the scenario."""
+
+_EFFICIENCIES = ("weight_read_efficiency", "kv_read_efficiency", "linear_flops_efficiency", "attention_flops_efficiency")
+EFFICIENCIES = {name: Knob(COEFFICIENTS[name].lower, COEFFICIENTS[name].upper, 0.1) for name in _EFFICIENCIES}
+"""Coefficients of the compact model. Those of other number formats and of experts change in proportion."""
+
+LATENCY, BANDWIDTH = "allreduce_latency_s", "allreduce_bandwidth_bytes_per_s"
+ALLREDUCE = {
+    LATENCY: Knob(ALLREDUCE_LATENCY_S.lower, 500 * MICRO, 5 * MICRO, 0.25),
+    BANDWIDTH: Knob(0.1 * GIGA, 1000 * GIGA, 0.0, 0.25),
+}
+"""Of the all-reduce among the GPUs of a stage."""
+
+KNOBS = OVERHEADS | ALLREDUCE | EFFICIENCIES
+DEFAULT = tuple(OVERHEADS)
+"""What is fitted if nothing is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What was measured, as a scenario describes it.
+
+    Attributes:
+        job: The scenario, ready to be simulated.
+        deployment: The replicas that were measured.
+    """
+
+    job: Job
+    deployment: Deployment
+
+    @property
+    def loaded(self) -> LoadedScenario:
+        """The scenario."""
+        return self.job.loaded
+
+    @property
+    def gpu_type(self) -> GpuType:
+        """The GPU type.
+
+        Raises:
+            RunError: There are several.
+        """
+        gpus = {stage.gpu_type.name: stage.gpu_type for spec, _ in self.deployment.replicas for stage in spec.stages}
+        if len(gpus) > 1:
+            msg = f"coefficients are those of one GPU type; the fleet has {', '.join(gpus)}"
+            raise RunError(msg)
+        return next(iter(gpus.values()))
+
+    def parameters(self, names: Sequence[str]) -> tuple[Parameter, ...]:
+        """The parameters of these names, each with where it starts.
+
+        Raises:
+            UnknownNameError: There is none of a name.
+            RunError: The scenario does not have a parameter.
+        """
+        for name in names:
+            check_name("parameter", name, KNOBS)
+        return tuple(self._parameter(name, KNOBS[name]) for name in dict.fromkeys(names))
+
+    def _parameter(self, name: str, knob: Knob) -> Parameter:
+        start = self._start(name)
+        resolution = max(knob.resolution, knob.share * abs(start))
+        return Parameter(name, start, min(knob.lower, start), max(knob.upper, start), resolution)
+
+    def _start(self, name: str) -> float:
+        if name in OVERHEADS:
+            times = self.loaded.scenario.sim.service_time
+            if name not in type(times).model_fields:
+                msg = f"sim.service_time of the kind {times.kind!r} has no {name}; leave it out with --fit of the others"
+                raise RunError(msg)
+            return float(getattr(times, name))
+        if not isinstance(self.loaded.scenario.sim.service_time, schema.CompactTimes):
+            msg = f"{name} is of the compact model; the scenario has other service times, of which only overheads are"
+            raise RunError(f"{msg} fitted: {', '.join(OVERHEADS)}")
+        c = self.gpu_type.coefficients
+        if c is None:
+            msg = f"GPU type {self.gpu_type.name!r} has no coefficients"
+            raise RunError(msg)
+        if name in EFFICIENCIES:
+            return float(getattr(c, name))
+        allreduce = dict(c.allreduce).get(self.tp)
+        if allreduce is None:
+            msg = f"{name}: with tp {self.tp} there is no all-reduce, or none is known; leave it out"
+            raise RunError(msg)
+        return allreduce.latency_s if name == LATENCY else allreduce.bandwidth_bytes_per_s
+
+    @property
+    def tp(self) -> int:
+        """Tensor parallelism of its first stage."""
+        spec, _ = self.deployment.replicas[0]
+        return spec.stages[0].tp
+
+    def with_values(self, values: Mapping[str, float]) -> Server:
+        """The server with other values of some parameters."""
+        overheads = {name: value for name, value in values.items() if name in OVERHEADS}
+        others = {name: value for name, value in values.items() if name not in OVERHEADS}
+        job, deployment = self.job, self.deployment
+        if overheads:
+            loaded = _with_overheads(self.loaded, overheads)
+            job = replace(job, loaded=loaded, service_time=make_service_time(loaded))
+        if others:
+            gpu = self.with_coefficients(others)
+            deployment = replace(
+                deployment, replicas=tuple((_on_gpu(spec, gpu), count) for spec, count in deployment.replicas)
+            )
+        return Server(job, deployment)
+
+    def with_coefficients(self, values: Mapping[str, float]) -> GpuType:
+        """The GPU type with other coefficients and another all-reduce."""
+        c = self.gpu_type.coefficients
+        assert c is not None
+        efficiencies = {name: value for name, value in values.items() if name in EFFICIENCIES}
+        c = _with_efficiencies(c, efficiencies)
+        by_tp = dict(c.allreduce)
+        if LATENCY in values or BANDWIDTH in values:
+            old = by_tp[self.tp]
+            by_tp[self.tp] = AllReduce(
+                values.get(LATENCY, old.latency_s), values.get(BANDWIDTH, old.bandwidth_bytes_per_s)
+            )
+        return replace(self.gpu_type, coefficients=replace(c, allreduce=tuple(sorted(by_tp.items()))))
+
+    def simulate(self, trace: Trace) -> SimulationResult:
+        """Serve some requests.
+
+        Raises:
+            RunError: Not all requests completed.
+        """
+        result = self.job.simulate("calibrate", self.deployment, {}, trace=trace)
+        requests = result.requests
+        if not (requests["status"] == "completed").all():
+            counts = requests["status"].value_counts(sort=True).rows()
+            msg = f"the simulation did not complete all requests: {', '.join(f'{n} {status}' for status, n in counts)}"
+            raise RunError(msg)
+        return result
+
+
+def _with_overheads(loaded: LoadedScenario, overheads: Mapping[str, float]) -> LoadedScenario:
+    scenario = loaded.scenario
+    times = scenario.sim.service_time.model_copy(update=dict(overheads))
+    sim = scenario.sim.model_copy(update={"service_time": times})
+    return replace(loaded, scenario=scenario.model_copy(update={"sim": sim}))
+
+
+def _with_efficiencies(c: GpuCoefficients, values: Mapping[str, float]) -> GpuCoefficients:
+    """Coefficients with other efficiencies; what was measured beside one of them changes in proportion."""
+    factors = {name: value / getattr(c, name) for name, value in values.items()}
+    kv = factors.get("kv_read_efficiency", 1.0)
+    mixed = c.mixed_kv_read_efficiency
+
+    def of(own: FormatCoefficients) -> FormatCoefficients:
+        return replace(
+            own,
+            weight_read_efficiency=own.weight_read_efficiency * factors.get("weight_read_efficiency", 1.0),
+            flops_efficiency=own.flops_efficiency * factors.get("linear_flops_efficiency", 1.0),
+        )
+
+    return replace(
+        c,
+        **values,
+        mixed_kv_read_efficiency=None if mixed is None else mixed * kv,
+        formats=tuple((name, of(own)) for name, own in c.formats),
+        experts=tuple((name, of(own)) for name, own in c.experts),
+    )
+
+
+def _on_gpu(spec: ReplicaSpec, gpu: GpuType) -> ReplicaSpec:
+    return replace(spec, stages=tuple(replace(stage, gpu_type=gpu) for stage in spec.stages))

@@ -1,0 +1,145 @@
+"""Measured requests as a target of a fit: which part of them, which moments, and what the simulation says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from scenarios.study.calibration.estimate import Floats, Target
+from scenarios.study.calibration.knobs import Server
+from sim.slo import E2E_S, TPOT_S, TTFT_S
+from traces import Trace
+
+METRICS = ("ttft_s", "tpot_s")
+"""What is fitted to; E2E follows from both."""
+
+N_DRAWS = 4
+"""Simulations of which the mean is taken, with arrivals moved a little, so that chance is averaged out."""
+
+_SIMULATED = {"ttft_s": TTFT_S, "tpot_s": TPOT_S, "e2e_s": E2E_S}
+_N_BLOCKS = 20
+_LEAST_SPREAD = 1e-3
+
+
+def latencies(server: Server, trace: Trace) -> pl.DataFrame:
+    """`ttft_s`, `tpot_s` and `e2e_s` of each request in a simulation, in the order of the trace."""
+    return server.simulate(trace).requests.select(**_SIMULATED)
+
+
+@dataclass(frozen=True, slots=True)
+class FitRun:
+    """The first requests of a measured run.
+
+    Attributes:
+        trace: They, and those after them that came before the last of them ended.
+        n_fitted: How many of them are fitted to.
+        is_used: For each metric, which of those have a measured latency.
+        target: The logarithms of these latencies, one metric after the other.
+    """
+
+    trace: Trace
+    n_fitted: int
+    is_used: Mapping[str, NDArray[np.bool_]]
+    target: Target
+
+    @classmethod
+    def of(cls, server: Server, trace: Trace, real: pl.DataFrame, n_fitted: int) -> FitRun:
+        """The first `n_fitted` requests of a run.
+
+        Args:
+            server: What served them: features of requests come from its simulation.
+            trace: All requests.
+            real: Their measured `ttft_s`, `tpot_s`, `e2e_s`.
+            n_fitted: How many to fit to.
+        """
+        arrival_s = trace.requests["arrival_s"].to_numpy()
+        end_s = float((arrival_s[:n_fitted] + real["e2e_s"].fill_null(0.0).to_numpy()[:n_fitted]).max())
+        trace = trace.head(max(n_fitted, int(np.searchsorted(arrival_s, end_s, side="right"))))
+        is_used = {name: _is_measured(real[name].head(n_fitted), trace, name) for name in METRICS}
+        requests = server.simulate(trace).requests
+        parts = [_features(requests, name)[:n_fitted][is_used[name]] for name in METRICS]
+        columns = [_orthonormal(part) for part in parts]
+        observed = [np.log(real[name].to_numpy()[:n_fitted][is_used[name]]) for name in METRICS]
+        place = np.arange(n_fitted) * min(_N_BLOCKS, max(1, n_fitted // 5)) // n_fitted
+        target = Target(
+            np.concatenate(observed),
+            np.repeat(np.arange(len(METRICS)), [len(part) for part in observed]),
+            _block_diagonal(columns),
+            np.concatenate([place[is_used[name]] for name in METRICS]),
+        )
+        return cls(trace, n_fitted, is_used, target)
+
+    def predict(self, server: Server) -> Floats:
+        """Logarithms of the latencies, in the order of the target."""
+        return np.mean([self._once(server, trace) for trace in moved(self.trace, N_DRAWS)], axis=0)
+
+    def _once(self, server: Server, trace: Trace) -> Floats:
+        frame = latencies(server, trace)
+        return np.concatenate([
+            np.log(frame[name].to_numpy()[: self.n_fitted][self.is_used[name]]) for name in METRICS
+        ])  # fmt: skip
+
+
+def moved(trace: Trace, n: int) -> list[Trace]:
+    """Traces with each arrival moved at random, by 20 ms at most: about what it waits for the iteration under way."""
+    traces = []
+    for draw in range(n):
+        rng = np.random.default_rng(draw)
+        arrival_s = trace.requests["arrival_s"].to_numpy() + rng.uniform(0, 0.02, len(trace))
+        in_order = np.maximum.accumulate(arrival_s)
+        traces.append(replace(trace, requests=trace.requests.with_columns(arrival_s=in_order)))
+    return traces
+
+
+def _is_measured(real: pl.Series, trace: Trace, name: str) -> NDArray[np.bool_]:
+    output_tokens = trace.requests["output_tokens"].to_numpy()[: len(real)]
+    values = real.cast(pl.Float64).fill_null(0.0).to_numpy()
+    has_it: NDArray[np.bool_] = np.isfinite(values) & (values > 0)
+    return has_it & (output_tokens > 1) if name == "tpot_s" else has_it
+
+
+def _features(requests: pl.DataFrame, metric: str) -> Floats:
+    """What requests are like: sizes, and how many others there were, with how much context."""
+    arrival_s, finish_s = requests["arrival_s"].to_numpy(), requests["finish_s"].to_numpy()
+    start_s = arrival_s if metric == "ttft_s" else requests["first_token_s"].to_numpy()
+    end_s = requests["first_token_s"].to_numpy() if metric == "ttft_s" else finish_s
+    prompt, output = requests["prompt_tokens"].to_numpy(), requests["output_tokens"].to_numpy()
+    others = _mean_of_running(arrival_s, finish_s, np.ones(len(prompt)), start_s, end_s)
+    context = _mean_of_running(arrival_s, finish_s, prompt + output / 2, start_s, end_s)
+    logs = [_standard(np.log(np.maximum(values, 0.5))) for values in (prompt, output, others, context)]
+    time = _standard(arrival_s)
+    return np.column_stack([np.ones(len(prompt)), *logs, time, logs[0] ** 2, logs[2] ** 2])
+
+
+def _mean_of_running(arrival_s: Floats, finish_s: Floats, weights: Floats, start_s: Floats, end_s: Floats) -> Floats:
+    """Mean over an interval of the weights of the requests that are there."""
+    times = np.concatenate([arrival_s, finish_s])
+    order = np.argsort(times, kind="stable")
+    times = times[order]
+    level = np.cumsum(np.concatenate([weights, -weights])[order])
+    integral = np.concatenate([[0.0], np.cumsum(level[:-1] * np.diff(times))])
+    length_s = np.maximum(end_s - start_s, 1e-9)
+    mean: Floats = (np.interp(end_s, times, integral) - np.interp(start_s, times, integral)) / length_s
+    return mean
+
+
+def _standard(values: Floats) -> Floats:
+    spread = values.std()
+    return (values - values.mean()) / spread if spread > 0 else np.zeros_like(values)
+
+
+def _orthonormal(columns: Floats) -> Floats:
+    """Orthonormal columns that span the same."""
+    left, spreads, _ = np.linalg.svd(columns, full_matrices=False)
+    kept: Floats = left[:, spreads > _LEAST_SPREAD * spreads.max(initial=1.0)]
+    return kept
+
+
+def _block_diagonal(parts: list[Floats]) -> Floats:
+    from scipy.linalg import block_diag
+
+    return np.asarray(block_diag(*parts), dtype=np.float64)
