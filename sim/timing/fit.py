@@ -249,18 +249,19 @@ def _by_datasheet(gpu: GpuType, others: Sequence[GpuType]) -> GpuCoefficients:
     return extrapolate(gpu, others, {"mixed_kv_read_efficiency": None} if keeps_speed else {})
 
 
-def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str, Any]:
+def catalog_entry(gpu: GpuType, summary: pl.DataFrame | None, source: str) -> dict[str, Any]:
     """The block `coefficients` of a GPU type, as in `sim/catalog/gpus.yaml`.
 
     Args:
         gpu: The GPU type with fitted coefficients.
-        summary: Errors by GPU type and phase.
+        summary: Errors by GPU type and phase; None if they are not known.
         source: Where the coefficients come from.
     """
     c = gpu.coefficients
     assert c is not None
     found = {name: _rounded(getattr(c, name)) for name in COEFFICIENTS if name != "layer_overhead_s"}
-    mape = summary.filter(pl.col("gpu") == gpu.name).select("phase", "mape_pct").rows()
+    own = summary.filter(pl.col("gpu") == gpu.name) if summary is not None else None
+    mape = own.select("phase", "mape_pct").rows() if own is not None else []
     return {
         "basis": c.basis,
         "layer_overhead_us": _rounded(c.layer_overhead_s / MICRO),

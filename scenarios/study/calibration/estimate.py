@@ -27,12 +27,13 @@ _WIDEST_STEP = 64.0
 _CONVERGED = 0.1
 """Steps below this share of the standard error end the search."""
 _LEAST_NOISE = 1e-4
+_LEAST = 1e-9
 _PULL = 0.02
 """A parameter is drawn to where it starts with a standard deviation of 1 / _PULL resolutions."""
 _USEFUL = 0.5
 """A half width of this share of the value is of use, whatever the resolution."""
-_PARTNER = 0.3
-"""Parameters with this share of a direction that is not identified are mistaken for one another."""
+_ALIKE = 0.6
+"""Estimates with this correlation, in either direction, are mistaken for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,11 @@ class Estimate:
     Attributes:
         name: Of the parameter.
         start: Before the fit.
-        value: After it; `start` if the data do not identify it.
+        value: After it.
         low: Of its 95 % interval; None if not identified.
         high: The same.
         at_bound: Whether it is at the `lower` or the `upper` bound of what is physically sensible.
+        is_fitted: Whether `value` is not `start`. One of several that cannot be told apart is, and stands for all.
         why_not: Why the data do not identify it; empty if they do.
     """
 
@@ -74,6 +76,7 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     at_bound: str = ""
+    is_fitted: bool = True
     why_not: str = ""
 
     @property
@@ -120,29 +123,43 @@ def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) 
         target: What was measured.
         parameters: What to fit.
     """
-    free = list(range(len(parameters)))
-    why_not: dict[int, str] = {}
     values = np.array([p.start for p in parameters])
     half = np.zeros(len(parameters))
+    notes: dict[int, str] = {}
+    free = list(range(len(parameters)))
     while free:
         values, linear = _search(predict, target, parameters, free)
-        half_free, directions = _half_widths(linear, target, [parameters[j] for j in free])
-        half[free] = half_free
-        useful = [max(parameters[j].resolution, _USEFUL * abs(values[j])) for j in free]
-        relative = half_free / useful
-        worst = int(np.argmax(relative))
-        if relative[worst] <= 1:
+        widths = _widths(linear, target)
+        half[free] = widths.half
+        useful = np.array([max(parameters[j].resolution, _USEFUL * abs(values[j])) for j in free])
+        worst = int(np.argmax(widths.half / useful))
+        if widths.half[worst] <= useful[worst]:
             break
-        why_not[free[worst]] = _why_not(directions, worst, [parameters[j].name for j in free])
+        alike = _alike(widths, worst, useful)
+        names = " and ".join(parameters[free[k]].name for k in alike)
+        left = free[worst]
+        notes[left] = f"cannot be told apart from {names}" if alike else "the data hardly depend on it"
+        for k in alike:
+            notes.setdefault(free[k], f"stands for {parameters[left].name}, too: they cannot be told apart")
         del free[worst]
-    if not free:
-        values = np.array([p.start for p in parameters])
-    return tuple(_as_estimate(p, values[j], half[j], why_not.get(j, "")) for j, p in enumerate(parameters))
+    found = values if free else np.array([p.start for p in parameters])
+    return tuple(
+        _as_estimate(p, found[j], half[j], notes.get(j, ""), is_fitted=j in free) for j, p in enumerate(parameters)
+    )
 
 
-def _as_estimate(p: Parameter, value: float, half_width: float, why_not: str) -> Estimate:
-    if why_not:
-        return Estimate(p.name, p.start, p.start, why_not=why_not)
+def _alike(widths: _Widths, worst: int, useful: Floats) -> list[int]:
+    """The parameters but for which the data would say what this one is."""
+    if widths.alone[worst] > useful[worst]:
+        return []
+    correlation = np.abs(widths.correlation[worst])
+    correlation[worst] = 0.0
+    return [int(k) for k in np.flatnonzero(correlation >= min(_ALIKE, correlation.max()))]
+
+
+def _as_estimate(p: Parameter, value: float, half_width: float, note: str, *, is_fitted: bool) -> Estimate:
+    if note or not is_fitted:
+        return Estimate(p.name, p.start, float(value) if is_fitted else p.start, is_fitted=is_fitted, why_not=note)
     near = 1e-6 * p.resolution
     at_bound = "lower" if value <= p.lower + near else "upper" if value >= p.upper - near else ""
     low, high = max(p.lower, value - half_width), min(p.upper, value + half_width)
@@ -221,36 +238,31 @@ def _go(
     return np.zeros_like(change), values
 
 
-def _half_widths(linear: _Linear, target: Target, parameters: Sequence[Parameter]) -> tuple[Floats, Floats]:
-    """Half widths of the intervals, and the directions (columns) that are not identified.
+class _Widths(NamedTuple):
+    """Half widths of the 95 % intervals, the same if nothing else had to be fitted, and correlations of estimates."""
 
-    The larger one of two: from the variance of the residuals, and from how the moments of blocks of neighbours differ.
-    """
+    half: Floats
+    alone: Floats
+    correlation: Floats
+
+
+def _widths(linear: _Linear, target: Target) -> _Widths:
+    """Half widths: the larger ones of two, from the variance of the residuals and from how blocks of them differ."""
     from scipy.stats import t
 
-    scale = np.array([p.resolution for p in parameters])
-    slopes = linear.slopes * scale
-    n, k = len(linear.residuals), len(parameters)
+    slopes = linear.slopes / np.maximum(np.linalg.norm(linear.slopes, axis=0), _LEAST)
+    scale = 1 / np.maximum(np.linalg.norm(linear.slopes, axis=0), _LEAST)
+    n, k = len(linear.residuals), slopes.shape[1]
     left = max(1, n - k)
-    variance = float(linear.residuals @ linear.residuals) / left
+    level = 0.5 + CONFIDENCE / 2
+    spread = t.ppf(level, left) * np.sqrt(linear.residuals @ linear.residuals / left)
     eigenvalues, vectors = np.linalg.eigh(slopes.T @ slopes)
-    inverse = 1 / np.maximum(eigenvalues, 1e-12)
-    quantile = t.ppf(0.5 + CONFIDENCE / 2, left)
-    is_unknown = quantile * np.sqrt(variance * inverse) > 1
-    covariance = (vectors * inverse) @ vectors.T
-    plain = quantile * np.sqrt(variance * np.diag(covariance))
+    covariance = (vectors / np.maximum(eigenvalues, _LEAST)) @ vectors.T
+    deviations = np.sqrt(np.diag(covariance))
     n_blocks = int(target.block.max()) + 1
     gradients = (target.features @ slopes) * linear.residuals[:, None]
     sums = np.array([np.bincount(target.block, column, n_blocks) for column in gradients.T])
     middle = sums @ sums.T * n_blocks / max(1, n_blocks - k)
-    of_blocks = np.sqrt(np.diag(covariance @ middle @ covariance)) * t.ppf(0.5 + CONFIDENCE / 2, max(1, n_blocks - 1))
-    return np.maximum(plain, of_blocks) * scale, vectors[:, is_unknown]
-
-
-def _why_not(directions: Floats, worst: int, names: Sequence[str]) -> str:
-    """Why a parameter is not identified: others do the same, or the data hardly depend on it."""
-    shares = np.abs(directions[:, np.abs(directions[worst]) >= _PARTNER])
-    partners = [name for j, name in enumerate(names) if j != worst and shares[j].max(initial=0.0) >= _PARTNER]
-    if partners:
-        return f"cannot be told apart from {' and '.join(partners)}"
-    return "the data hardly depend on it"
+    of_blocks = t.ppf(level, max(1, n_blocks - 1)) * np.sqrt(np.diag(covariance @ middle @ covariance))
+    half = np.maximum(spread * deviations, of_blocks) * scale
+    return _Widths(half, spread * scale, covariance / np.outer(deviations, deviations))

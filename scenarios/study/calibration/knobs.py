@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from scenarios.errors import RunError
 from scenarios.file import schema
@@ -42,7 +43,15 @@ OVERHEADS = {
 }
 """Times of the engine, by their names in the scenario."""
 
-_EFFICIENCIES = ("weight_read_efficiency", "kv_read_efficiency", "linear_flops_efficiency", "attention_flops_efficiency")
+OVERHEAD_FIELD = ("sim", "service_time")
+"""Where they stand in it."""
+
+_EFFICIENCIES = (
+    "weight_read_efficiency",
+    "kv_read_efficiency",
+    "linear_flops_efficiency",
+    "attention_flops_efficiency",
+)
 EFFICIENCIES = {name: Knob(COEFFICIENTS[name].lower, COEFFICIENTS[name].upper, 0.1) for name in _EFFICIENCIES}
 """Coefficients of the compact model. Those of other number formats and of experts change in proportion."""
 
@@ -108,12 +117,15 @@ class Server:
         if name in OVERHEADS:
             times = self.loaded.scenario.sim.service_time
             if name not in type(times).model_fields:
-                msg = f"sim.service_time of the kind {times.kind!r} has no {name}; leave it out with --fit of the others"
+                msg = (
+                    f"sim.service_time of the kind {times.kind!r} has no {name}; leave it out with --fit of the others"
+                )
                 raise RunError(msg)
             return float(getattr(times, name))
         if not isinstance(self.loaded.scenario.sim.service_time, schema.CompactTimes):
-            msg = f"{name} is of the compact model; the scenario has other service times, of which only overheads are"
-            raise RunError(f"{msg} fitted: {', '.join(OVERHEADS)}")
+            msg = f"{name} is of the compact model; the scenario has other service times, of which only "
+            msg += f"{', '.join(OVERHEADS)} can be fitted"
+            raise RunError(msg)
         c = self.gpu_type.coefficients
         if c is None:
             msg = f"GPU type {self.gpu_type.name!r} has no coefficients"
@@ -186,8 +198,6 @@ def _with_overheads(loaded: LoadedScenario, overheads: Mapping[str, float]) -> L
 def _with_efficiencies(c: GpuCoefficients, values: Mapping[str, float]) -> GpuCoefficients:
     """Coefficients with other efficiencies; what was measured beside one of them changes in proportion."""
     factors = {name: value / getattr(c, name) for name, value in values.items()}
-    kv = factors.get("kv_read_efficiency", 1.0)
-    mixed = c.mixed_kv_read_efficiency
 
     def of(own: FormatCoefficients) -> FormatCoefficients:
         return replace(
@@ -196,13 +206,11 @@ def _with_efficiencies(c: GpuCoefficients, values: Mapping[str, float]) -> GpuCo
             flops_efficiency=own.flops_efficiency * factors.get("linear_flops_efficiency", 1.0),
         )
 
-    return replace(
-        c,
-        **values,
-        mixed_kv_read_efficiency=None if mixed is None else mixed * kv,
-        formats=tuple((name, of(own)) for name, own in c.formats),
-        experts=tuple((name, of(own)) for name, own in c.experts),
-    )
+    changed: dict[str, Any] = {**values, "formats": tuple((name, of(own)) for name, own in c.formats)}
+    changed["experts"] = tuple((name, of(own)) for name, own in c.experts)
+    if c.mixed_kv_read_efficiency is not None:
+        changed["mixed_kv_read_efficiency"] = c.mixed_kv_read_efficiency * factors.get("kv_read_efficiency", 1.0)
+    return replace(c, **changed)
 
 
 def _on_gpu(spec: ReplicaSpec, gpu: GpuType) -> ReplicaSpec:

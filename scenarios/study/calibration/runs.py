@@ -21,7 +21,12 @@ N_DRAWS = 4
 """Simulations of which the mean is taken, with arrivals moved a little, so that chance is averaged out."""
 
 _SIMULATED = {"ttft_s": TTFT_S, "tpot_s": TPOT_S, "e2e_s": E2E_S}
+STATISTICS = ("mean", "p50", "p90", "p99")
+REQUESTS_PER_PARAMETER = 10
+"""Fewer fitted requests than that for each parameter are too few."""
+
 _N_BLOCKS = 20
+_LEAST_IN_BLOCK = 5
 _LEAST_SPREAD = 1e-3
 
 
@@ -32,50 +37,65 @@ def latencies(server: Server, trace: Trace) -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class FitRun:
-    """The first requests of a measured run.
+    """A measured run of which the first requests are fitted to, and the others are not.
 
     Attributes:
-        trace: They, and those after them that came before the last of them ended.
-        n_fitted: How many of them are fitted to.
-        is_used: For each metric, which of those have a measured latency.
+        source: Where it comes from.
+        trace: All requests.
+        real: The measured `ttft_s`, `tpot_s`, `e2e_s` of each.
+        n_fitted: How many are fitted to.
+        n_needed: They, and those after them that came before the last of them ended.
+        is_used: For each metric, which of the fitted have a measured latency.
         target: The logarithms of these latencies, one metric after the other.
     """
 
+    source: str
     trace: Trace
+    real: pl.DataFrame
     n_fitted: int
+    n_needed: int
     is_used: Mapping[str, NDArray[np.bool_]]
     target: Target
 
     @classmethod
-    def of(cls, server: Server, trace: Trace, real: pl.DataFrame, n_fitted: int) -> FitRun:
-        """The first `n_fitted` requests of a run.
-
-        Args:
-            server: What served them: features of requests come from its simulation.
-            trace: All requests.
-            real: Their measured `ttft_s`, `tpot_s`, `e2e_s`.
-            n_fitted: How many to fit to.
-        """
+    def of(cls, server: Server, source: str, trace: Trace, real: pl.DataFrame) -> FitRun:
+        """The first half of a run, in the order of time; features of requests come from the server's simulation."""
+        n_fitted = len(trace) // 2
         arrival_s = trace.requests["arrival_s"].to_numpy()
-        end_s = float((arrival_s[:n_fitted] + real["e2e_s"].fill_null(0.0).to_numpy()[:n_fitted]).max())
-        trace = trace.head(max(n_fitted, int(np.searchsorted(arrival_s, end_s, side="right"))))
-        is_used = {name: _is_measured(real[name].head(n_fitted), trace, name) for name in METRICS}
-        requests = server.simulate(trace).requests
-        parts = [_features(requests, name)[:n_fitted][is_used[name]] for name in METRICS]
-        columns = [_orthonormal(part) for part in parts]
+        is_used = {name: _is_measured(real[name], trace, name)[:n_fitted] for name in METRICS}
+        result = server.simulate(trace)
+        simulated_s = result.requests.select(E2E_S).to_series()
+        end_s = float((arrival_s + real["e2e_s"].fill_null(simulated_s).to_numpy())[:n_fitted].max())
+        columns = [_orthonormal(_features(result.requests, name)[:n_fitted][is_used[name]]) for name in METRICS]
         observed = [np.log(real[name].to_numpy()[:n_fitted][is_used[name]]) for name in METRICS]
-        place = np.arange(n_fitted) * min(_N_BLOCKS, max(1, n_fitted // 5)) // n_fitted
+        n_blocks = min(_N_BLOCKS, max(1, n_fitted // _LEAST_IN_BLOCK))
+        block = np.arange(n_fitted) * n_blocks // n_fitted
         target = Target(
             np.concatenate(observed),
             np.repeat(np.arange(len(METRICS)), [len(part) for part in observed]),
             _block_diagonal(columns),
-            np.concatenate([place[is_used[name]] for name in METRICS]),
+            np.concatenate([block[is_used[name]] for name in METRICS]),
         )
-        return cls(trace, n_fitted, is_used, target)
+        n_needed = max(n_fitted, int(np.searchsorted(arrival_s, end_s, side="right")))
+        return cls(source, trace, real, n_fitted, n_needed, is_used, target)
+
+    @property
+    def worth(self) -> float:
+        """How many parameters can be fitted to it at most."""
+        return self.n_fitted / REQUESTS_PER_PARAMETER
+
+    @property
+    def split(self) -> str:
+        """Which part is fitted to."""
+        n = len(self.trace)
+        return f"{self.source}: fitted to the first {self.n_fitted:,} of {n:,} requests; errors are those of the others"
 
     def predict(self, server: Server) -> Floats:
         """Logarithms of the latencies, in the order of the target."""
-        return np.mean([self._once(server, trace) for trace in moved(self.trace, N_DRAWS)], axis=0)
+        tpot_s = self.real["tpot_s"].median()
+        traces = moved(self.trace.head(self.n_needed), float(tpot_s or 0.0))  # type: ignore[arg-type]
+        mean: Floats = np.mean([self._once(server, trace) for trace in traces], axis=0)
+        return mean
 
     def _once(self, server: Server, trace: Trace) -> Floats:
         frame = latencies(server, trace)
@@ -83,13 +103,32 @@ class FitRun:
             np.log(frame[name].to_numpy()[: self.n_fitted][self.is_used[name]]) for name in METRICS
         ])  # fmt: skip
 
+    def held_out(self, server: Server) -> pl.DataFrame:
+        """Of the requests that are not fitted to: `part`, `figure`, `simulated`, `real`."""
+        simulated = latencies(server, self.trace)
+        rows = []
+        for name in _SIMULATED:
+            is_measured = _is_measured(self.real[name], self.trace, name)
+            is_measured[: self.n_fitted] = False
+            ours, theirs = simulated[name].filter(is_measured), self.real[name].filter(is_measured)
+            if theirs.len():
+                rows += [(f"{name}_{what}", statistic(ours, what), statistic(theirs, what)) for what in STATISTICS]
+        frame = pl.DataFrame(rows, schema=["figure", "simulated", "real"], orient="row")
+        return frame.select(pl.lit("the other requests").alias("part"), pl.all())
 
-def moved(trace: Trace, n: int) -> list[Trace]:
-    """Traces with each arrival moved at random, by 20 ms at most: about what it waits for the iteration under way."""
+
+def statistic(values: pl.Series, name: str) -> float:
+    """A mean, or a quantile such as `p99`."""
+    value = values.mean() if name == "mean" else values.quantile(float(name[1:]) / 100, interpolation="linear")
+    return float(value)  # type: ignore[arg-type]
+
+
+def moved(trace: Trace, most_s: float) -> list[Trace]:
+    """The same requests several times, each arriving a little later at random, so that it meets another iteration."""
     traces = []
-    for draw in range(n):
+    for draw in range(N_DRAWS):
         rng = np.random.default_rng(draw)
-        arrival_s = trace.requests["arrival_s"].to_numpy() + rng.uniform(0, 0.02, len(trace))
+        arrival_s = trace.requests["arrival_s"].to_numpy() + rng.uniform(0, most_s, len(trace))
         in_order = np.maximum.accumulate(arrival_s)
         traces.append(replace(trace, requests=trace.requests.with_columns(arrival_s=in_order)))
     return traces

@@ -1,0 +1,120 @@
+"""Points of a measured sweep as a target of a fit: every second one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isinf
+
+import numpy as np
+import polars as pl
+
+from scenarios.errors import RunError
+from scenarios.measurements.measurement import Aggregate
+from scenarios.study.calibration.estimate import Floats, Target
+from scenarios.study.calibration.knobs import Server
+from scenarios.study.calibration.runs import METRICS, STATISTICS, latencies, statistic
+from scenarios.study.closed_loop import serve_closed_loop
+from traces import AllAtOnce, FixedTypes, PoissonArrivals, synthesize
+
+POINTS_PER_PARAMETER = 2
+_MOST_REQUESTS = 2000
+_WAVES = 5
+_FIGURES = tuple(f"{name}_{what}" for name in ("ttft_s", "tpot_s", "e2e_s") for what in STATISTICS)
+
+
+@dataclass(frozen=True, slots=True)
+class FitSweep:
+    """A sweep of which every second point is fitted to.
+
+    Attributes:
+        source: Where it comes from.
+        points: All points, in order of load.
+        target: Logarithms of the mean TTFT and TPOT (of the median where there is no mean) of the fitted ones.
+    """
+
+    source: str
+    points: tuple[Aggregate, ...]
+    target: Target
+
+    @classmethod
+    def of(cls, source: str, points: Sequence[Aggregate]) -> FitSweep:
+        """Every second point of a sweep, from the first on."""
+        found = tuple(sorted(points, key=lambda point: (point.concurrency or 0, point.rate_rps or 0.0)))
+        rows = [
+            (np.log(point.figures[figure]), METRICS.index(figure[:6]), block)
+            for block, point in enumerate(found[::2])
+            for figure in _fitted(point)
+        ]
+        if not rows:
+            msg = f"{source}: no point has a mean or median of TTFT or TPOT"
+            raise RunError(msg)
+        observed, metric, block = zip(*rows, strict=True)
+        return cls(source, found, Target(np.array(observed), np.array(metric), np.eye(len(rows)), np.array(block)))
+
+    @property
+    def worth(self) -> float:
+        """How many parameters can be fitted to it at most."""
+        return len(self.points[::2]) / POINTS_PER_PARAMETER
+
+    @property
+    def split(self) -> str:
+        """Which part is fitted to."""
+        n_fitted, n = len(self.points[::2]), len(self.points)
+        return f"{self.source}: fitted to {n_fitted} of {n} points, every second one; errors are those of the others"
+
+    def predict(self, server: Server) -> Floats:
+        """Logarithms of the figures, in the order of the target."""
+        return np.array([
+            np.log(value) for point in self.points[::2] for value in _figures(server, point, _fitted(point))
+        ])  # fmt: skip
+
+    def held_out(self, server: Server) -> pl.DataFrame:
+        """Of the points that are not fitted to: `part`, `figure`, `simulated`, `real`."""
+        rows: list[tuple[str, str, float, float]] = []
+        for point in self.points[1::2]:
+            names = [name for name in _FIGURES if point.figures.get(name)]
+            values = _figures(server, point, names)
+            load = f"{point.concurrency} clients" if point.concurrency else f"{point.rate_rps:g} requests/s"
+            rows += [(load, name, ours, point.figures[name]) for name, ours in zip(names, values, strict=True)]
+        return pl.DataFrame(rows, schema=["part", "figure", "simulated", "real"], orient="row")
+
+
+def _fitted(point: Aggregate) -> list[str]:
+    names = ([f"{name}_{what}" for what in ("mean", "p50") if point.figures.get(f"{name}_{what}")] for name in METRICS)
+    return [found[0] for found in names if found]
+
+
+def _figures(server: Server, point: Aggregate, names: Sequence[str]) -> list[float]:
+    frame = _simulated(server, point)
+    return [statistic(frame[name[: name.rindex("_")]].drop_nulls(), name[name.rindex("_") + 1 :]) for name in names]
+
+
+def _simulated(server: Server, point: Aggregate) -> pl.DataFrame:
+    """Latencies of requests that all have the mean lengths."""
+    prompt, output = max(1, round(point.prompt_tokens)), max(1, round(point.output_tokens))
+    if point.concurrency is not None:
+        return _closed_loop(server, point, prompt, output)
+    rate_rps = point.rate_rps if point.rate_rps is not None else np.inf
+    arrivals = AllAtOnce() if isinf(rate_rps) else PoissonArrivals(rate_rps)
+    n = min(_MOST_REQUESTS, point.n_requests or 500)
+    (model,) = server.deployment.models
+    return latencies(server, synthesize(arrivals, FixedTypes(((prompt, output),), (1.0,)), n, seed=0, model=model))
+
+
+def _closed_loop(server: Server, point: Aggregate, prompt: int, output: int) -> pl.DataFrame:
+    assert point.concurrency is not None
+    assert server.job.service_time is not None
+    ((spec, count),) = server.deployment.replicas
+    if count > 1:
+        msg = "a sweep by clients is of one replica; the fleet has several"
+        raise RunError(msg)
+    n = max(point.concurrency, min(_MOST_REQUESTS, point.n_requests or _WAVES * point.concurrency))
+    lengths = np.full(n, prompt), np.full(n, output)
+    loop = serve_closed_loop(spec, *lengths, point.concurrency, server.job.service_time)
+    tpot_s = (loop.finish_s - loop.first_token_s) / max(1, output - 1)
+    return pl.DataFrame({
+        "ttft_s": loop.first_token_s - loop.sent_s,
+        "tpot_s": tpot_s if output > 1 else pl.Series([None] * n, dtype=pl.Float64),
+        "e2e_s": loop.finish_s - loop.sent_s,
+    })  # fmt: skip
