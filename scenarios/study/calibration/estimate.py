@@ -30,7 +30,7 @@ _LEAST_NOISE = 1e-4
 _LEAST = 1e-9
 _PULL = 0.02
 """A parameter is drawn to where it starts with a standard deviation of 1 / _PULL resolutions."""
-_USEFUL = 0.5
+_USEFUL = 0.3
 """A half width of this share of the value is of use, whatever the resolution."""
 _ALIKE = 0.6
 """Estimates with this correlation, in either direction, are mistaken for one another."""
@@ -124,16 +124,17 @@ def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) 
         parameters: What to fit.
     """
     values = np.array([p.start for p in parameters])
-    half = np.zeros(len(parameters))
+    half, beyond = np.zeros(len(parameters)), np.zeros(len(parameters))
     notes: dict[int, str] = {}
     free = list(range(len(parameters)))
     while free:
         values, linear = _search(predict, target, parameters, free)
         widths = _widths(linear, target)
-        half[free] = widths.half
+        half[free], beyond[free] = widths.half, widths.beyond
         useful = np.array([max(parameters[j].resolution, _USEFUL * abs(values[j])) for j in free])
-        worst = int(np.argmax(widths.half / useful))
-        if widths.half[worst] <= useful[worst]:
+        relative = np.where(_is_pushed(values[free], widths, [parameters[j] for j in free]), 0.0, widths.half / useful)
+        worst = int(np.argmax(relative))
+        if relative[worst] <= 1:
             break
         alike = _alike(widths, worst, useful)
         names = " and ".join(parameters[free[k]].name for k in alike)
@@ -144,25 +145,41 @@ def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) 
         del free[worst]
     found = values if free else np.array([p.start for p in parameters])
     return tuple(
-        _as_estimate(p, found[j], half[j], notes.get(j, ""), is_fitted=j in free) for j, p in enumerate(parameters)
+        _as_estimate(p, found[j], half[j], beyond[j], notes.get(j, ""), is_fitted=j in free)
+        for j, p in enumerate(parameters)
     )
 
 
 def _alike(widths: _Widths, worst: int, useful: Floats) -> list[int]:
     """The parameters but for which the data would say what this one is."""
-    if widths.alone[worst] > useful[worst]:
-        return []
     correlation = np.abs(widths.correlation[worst])
     correlation[worst] = 0.0
-    return [int(k) for k in np.flatnonzero(correlation >= min(_ALIKE, correlation.max()))]
+    most = correlation.max()
+    if most == 0 or widths.alone[worst] > useful[worst]:
+        return []
+    return [int(k) for k in np.flatnonzero(correlation >= min(_ALIKE, most))]
 
 
-def _as_estimate(p: Parameter, value: float, half_width: float, note: str, *, is_fitted: bool) -> Estimate:
+def _bound(p: Parameter, value: float) -> str:
+    near = 1e-6 * p.resolution
+    return "lower" if value <= p.lower + near else "upper" if value >= p.upper - near else ""
+
+
+def _is_pushed(values: Floats, widths: _Widths, parameters: Sequence[Parameter]) -> list[bool]:
+    """Whether each is at a bound that the data would have it beyond."""
+    sign = {"lower": -1.0, "upper": 1.0, "": 0.0}
+    signs = [sign[_bound(p, value)] for p, value in zip(parameters, values, strict=True)]
+    return [s * step > half for s, step, half in zip(signs, widths.beyond, widths.half, strict=True)]
+
+
+def _as_estimate(
+    p: Parameter, value: float, half_width: float, beyond: float, note: str, *, is_fitted: bool
+) -> Estimate:
     if note or not is_fitted:
         return Estimate(p.name, p.start, float(value) if is_fitted else p.start, is_fitted=is_fitted, why_not=note)
-    near = 1e-6 * p.resolution
-    at_bound = "lower" if value <= p.lower + near else "upper" if value >= p.upper - near else ""
-    low, high = max(p.lower, value - half_width), min(p.upper, value + half_width)
+    at_bound = _bound(p, value)
+    centre = value + beyond if at_bound else value
+    low, high = (min(p.upper, max(p.lower, end)) for end in (centre - half_width, centre + half_width))
     return Estimate(p.name, p.start, float(value), float(low), float(high), at_bound)
 
 
@@ -239,10 +256,18 @@ def _go(
 
 
 class _Widths(NamedTuple):
-    """Half widths of the 95 % intervals, the same if nothing else had to be fitted, and correlations of estimates."""
+    """What is known of parameters after a search.
+
+    Attributes:
+        half: Half widths of the 95 % intervals.
+        alone: The same if nothing else had to be fitted.
+        beyond: The step that would follow if there were no bounds.
+        correlation: Of the estimates.
+    """
 
     half: Floats
     alone: Floats
+    beyond: Floats
     correlation: Floats
 
 
@@ -265,4 +290,5 @@ def _widths(linear: _Linear, target: Target) -> _Widths:
     middle = sums @ sums.T * n_blocks / max(1, n_blocks - k)
     of_blocks = t.ppf(level, max(1, n_blocks - 1)) * np.sqrt(np.diag(covariance @ middle @ covariance))
     half = np.maximum(spread * deviations, of_blocks) * scale
-    return _Widths(half, spread * scale, covariance / np.outer(deviations, deviations))
+    beyond = -(covariance @ slopes.T @ linear.moments) * scale
+    return _Widths(half, spread * scale, beyond, covariance / np.outer(deviations, deviations))

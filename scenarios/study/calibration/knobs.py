@@ -38,8 +38,8 @@ class Knob:
 
 
 OVERHEADS = {
-    "step_overhead_s": Knob(0.0, 0.05, 0.25e-3),
-    "sequence_overhead_s": Knob(0.0, 1e-3, 15 * MICRO),
+    "step_overhead_s": Knob(0.0, 0.05, 0.5e-3),
+    "sequence_overhead_s": Knob(0.0, 1e-3, 25 * MICRO),
 }
 """Times of the engine, by their names in the scenario."""
 
