@@ -44,8 +44,8 @@ def measured(
     server: Server,
     values: Mapping[str, float],
     seed: int,
-    n: int = 240,
-    rate_rps: float = 15.0,
+    n: int = 320,
+    rate_rps: float = 8.0,
     noise: float = 0.03,
     trace: Trace | None = None,
 ) -> Measurement:

@@ -38,8 +38,8 @@ class Part(Protocol):
     def split(self) -> str:
         """Which part is fitted to."""
 
-    def predict(self, server: Server) -> Floats:
-        """What the simulation says of the target."""
+    def predict(self, server: Server, n_draws: int) -> Floats:
+        """What the simulation says of the target: the mean over some simulations."""
 
     def held_out(self, server: Server) -> pl.DataFrame:
         """Of what is not fitted to: `part`, `figure`, `simulated`, `real`."""
@@ -85,9 +85,9 @@ def calibrate(server: Server, measurements: Sequence[Measurement], names: Sequen
     _check_is_enough(parts, len(parameters))
     by_name = [p.name for p in parameters]
 
-    def predict(values: Floats) -> Floats:
+    def predict(values: Floats, n_draws: int) -> Floats:
         changed = server.with_values(dict(zip(by_name, values.tolist(), strict=True)))
-        return np.concatenate([part.predict(changed) for part in parts])
+        return np.concatenate([part.predict(changed, n_draws) for part in parts])
 
     estimates = tuple(_rounded(one) for one in estimate(predict, _joined([part.target for part in parts]), parameters))
     fitted = server.with_values({one.name: one.value for one in estimates if one.is_fitted})

@@ -15,11 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Predict = Callable[[Floats], Floats]
-"""From the values of all parameters to the logarithms of latencies."""
+Predict = Callable[[Floats, int], Floats]
+"""From the values of all parameters to the logarithms of latencies, means over so many simulations."""
 
 CONFIDENCE = 0.95
 _MOST_ROUNDS = 10
+_DRAWS = 8
+"""Simulations of which the mean is taken: chance in them adds little to the noise of the data then."""
+_DRAWS_OF_SLOPES = 4
+"""The same at both ends of a difference."""
+_NEAR = 0.5
+"""Slopes are kept as long as no parameter is further off than this share of the step of its difference."""
+_MOST_HALVINGS = 4
 _LEAST_EFFECT = 0.05
 """Of the step of a difference: what it changes in a latency, as a share, in the mean."""
 _WIDEST_STEP = 64.0
@@ -128,7 +135,7 @@ def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) 
     notes: dict[int, str] = {}
     free = list(range(len(parameters)))
     while free:
-        values, linear = _search(predict, target, parameters, free)
+        values, linear = _Search(predict, target, parameters, free).run()
         widths = _widths(linear, target)
         half[free], beyond[free] = widths.half, widths.beyond
         useful = np.array([max(parameters[j].resolution, _USEFUL * abs(values[j])) for j in free])
@@ -183,76 +190,100 @@ def _as_estimate(
     return Estimate(p.name, p.start, float(value), float(low), float(high), at_bound)
 
 
-def _search(
-    predict: Predict, target: Target, parameters: Sequence[Parameter], free: Sequence[int]
-) -> tuple[Floats, _Linear]:
-    """Gauss-Newton steps within bounds from where the parameters start."""
-    from scipy.optimize import lsq_linear
+class _Search:
+    """Gauss-Newton steps within bounds, from where the parameters start.
 
-    start = np.array([p.start for p in parameters])
-    scale = np.array([parameters[j].resolution for j in free])
-    bounds = np.array([(parameters[j].lower, parameters[j].upper) for j in free])
-    values = start.copy()
-    steps = np.array([_step(predict, target, values, parameters[j], j) for j in free])
-    for _ in range(_MOST_ROUNDS):
-        linear, noise = _linearise(predict, target, values, parameters, free, steps)
-        matrix = np.concatenate([linear.slopes * scale, _PULL * np.eye(len(free))])
-        right = np.concatenate([-linear.moments, -_PULL * (values[free] - start[free]) / scale])
-        room = (bounds - values[free, None]) / scale[:, None]
-        room += np.array([-1e-9, 1e-9])
-        change = lsq_linear(matrix, right, bounds=(room[:, 0], room[:, 1])).x
-        change, values = _go(predict, target, values, free, change * scale, linear, noise, bounds)
-        curvature = np.linalg.pinv(matrix.T @ matrix)
-        if np.all(np.abs(change) <= _CONVERGED * np.sqrt(np.diag(curvature)) * scale):
-            break
-    linear, _ = _linearise(predict, target, values, parameters, free, steps)
-    return values, linear
+    Args:
+        predict: The simulation.
+        target: What was measured.
+        parameters: All parameters.
+        free: Which of them to fit.
+    """
 
+    def __init__(self, predict: Predict, target: Target, parameters: Sequence[Parameter], free: Sequence[int]) -> None:
+        self._predict = predict
+        self._target = target
+        self._free = [parameters[j] for j in free]
+        self._index = list(free)
+        self._start = np.array([p.start for p in parameters])
+        self._scale = np.array([p.resolution for p in self._free])
+        self._bounds = np.array([(p.lower, p.upper) for p in self._free])
+        self._at: Floats | None = None
+        self._columns = np.zeros((len(target.observed), len(self._free)))
+        here = predict(self._start, _DRAWS_OF_SLOPES)
+        self._steps = np.array([self._step(here, p, j) for j, p in zip(free, self._free, strict=True)])
 
-def _step(predict: Predict, target: Target, values: Floats, p: Parameter, j: int) -> float:
-    """How far to go for a difference: as far as it takes to see a change beside what is chance in a simulation."""
-    here = predict(values)
-    step = p.resolution
-    while step < _WIDEST_STEP * p.resolution:
-        there = values.copy()
-        there[j] = p.start + step if p.start + step <= p.upper else max(p.lower, p.start - step)
-        effect = target.features.T @ (predict(there) - here)
-        if np.linalg.norm(effect) >= _LEAST_EFFECT * np.sqrt(len(here)):
-            break
-        step *= 2
-    return step
+    def run(self) -> tuple[Floats, _Linear]:
+        """The values of all parameters, and residuals and slopes there."""
+        values = self._start.copy()
+        residuals = self._residuals(values)
+        for _ in range(_MOST_ROUNDS):
+            linear = self._linear(values, residuals)
+            change, widths = self._change(values, linear)
+            there, residuals = self._go(values, residuals, change)
+            is_near = np.all(np.abs(there - values)[self._index] <= _CONVERGED * widths)
+            values = there
+            if is_near:
+                break
+        return values, self._linear(values, residuals)
 
+    def _residuals(self, values: Floats) -> Floats:
+        return self._predict(values, _DRAWS) - self._target.observed
 
-def _linearise(
-    predict: Predict, target: Target, values: Floats, parameters: Sequence[Parameter], free: Sequence[int],
-    steps: Floats,
-) -> tuple[_Linear, Floats]:  # fmt: skip
-    residuals = predict(values) - target.observed
-    noise = target.noise(residuals)
-    columns = []
-    for j, step in zip(free, steps, strict=True):
-        low, high = values.copy(), values.copy()
-        low[j] = max(parameters[j].lower, values[j] - step)
-        high[j] = min(parameters[j].upper, values[j] + step)
-        columns.append((predict(high) - predict(low)) / (high[j] - low[j]))
-    by_noise = target.features / noise[:, None]
-    return _Linear(residuals / noise, by_noise.T @ np.array(columns).T, by_noise.T @ residuals), noise
+    def _linear(self, values: Floats, residuals: Floats) -> _Linear:
+        noise = self._target.noise(residuals)
+        by_noise = self._target.features / noise[:, None]
+        return _Linear(residuals / noise, by_noise.T @ self._slopes(values), by_noise.T @ residuals)
 
+    def _slopes(self, values: Floats) -> Floats:
+        """Of the latencies: those of before as long as the values are near to those."""
+        if self._at is None or np.any(np.abs(values - self._at)[self._index] > _NEAR * self._steps):
+            self._at = values.copy()
+            columns = []
+            for j, p, step in zip(self._index, self._free, self._steps, strict=True):
+                low, high = values.copy(), values.copy()
+                low[j], high[j] = max(p.lower, values[j] - step), min(p.upper, values[j] + step)
+                change = self._predict(high, _DRAWS_OF_SLOPES) - self._predict(low, _DRAWS_OF_SLOPES)
+                columns.append(change / (high[j] - low[j]))
+            self._columns = np.array(columns).T
+        return self._columns
 
-def _go(
-    predict: Predict, target: Target, values: Floats, free: Sequence[int], change: Floats, linear: _Linear,
-    noise: Floats, bounds: Floats,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """The step that was made, and where it leads: a shorter one where the whole one makes it worse."""
-    before = linear.moments @ linear.moments
-    for _ in range(4):
-        there = values.copy()
-        there[free] = np.clip(values[free] + change, bounds[:, 0], bounds[:, 1])
-        moments = (target.features / noise[:, None]).T @ (predict(there) - target.observed)
-        if moments @ moments <= before:
-            return change, there
-        change = change / 2
-    return np.zeros_like(change), values
+    def _change(self, values: Floats, linear: _Linear) -> tuple[Floats, Floats]:
+        """The next step, and standard errors."""
+        from scipy.optimize import lsq_linear
+
+        own = values[self._index]
+        matrix = np.concatenate([linear.slopes * self._scale, _PULL * np.eye(len(own))])
+        pull = -_PULL * (own - self._start[self._index]) / self._scale
+        room = (self._bounds - own[:, None]) / self._scale[:, None] + np.array([-_LEAST, _LEAST])
+        found = lsq_linear(matrix, np.concatenate([-linear.moments, pull]), bounds=(room[:, 0], room[:, 1]))
+        widths = np.sqrt(np.diag(np.linalg.pinv(matrix.T @ matrix)))
+        return found.x * self._scale, widths * self._scale
+
+    def _go(self, values: Floats, residuals: Floats, change: Floats) -> tuple[Floats, Floats]:
+        """Where a step leads, and the residuals there: a shorter one where the whole one makes it worse."""
+        by_noise = self._target.features / self._target.noise(residuals)[:, None]
+        before = float(np.linalg.norm(by_noise.T @ residuals))
+        for _ in range(_MOST_HALVINGS):
+            there = values.copy()
+            there[self._index] = np.clip(values[self._index] + change, self._bounds[:, 0], self._bounds[:, 1])
+            found = self._residuals(there)
+            if float(np.linalg.norm(by_noise.T @ found)) <= before:
+                return there, found
+            change = change / 2
+        return values, residuals
+
+    def _step(self, here: Floats, p: Parameter, j: int) -> float:
+        """How far to go for a difference: until a change is seen beside what is chance in a simulation."""
+        step = p.resolution
+        while step < _WIDEST_STEP * p.resolution:
+            there = self._start.copy()
+            there[j] = p.start + step if p.start + step <= p.upper else max(p.lower, p.start - step)
+            effect = self._target.features.T @ (self._predict(there, _DRAWS_OF_SLOPES) - here)
+            if np.linalg.norm(effect) >= _LEAST_EFFECT * np.sqrt(len(here)):
+                break
+            step *= 2
+        return step
 
 
 class _Widths(NamedTuple):
@@ -272,7 +303,7 @@ class _Widths(NamedTuple):
 
 
 def _widths(linear: _Linear, target: Target) -> _Widths:
-    """Half widths: the larger ones of two, from the variance of the residuals and from how blocks of them differ."""
+    """Half widths from the variance of the residuals, wider as far as those of neighbours in time are alike."""
     from scipy.stats import t
 
     slopes = linear.slopes / np.maximum(np.linalg.norm(linear.slopes, axis=0), _LEAST)
@@ -284,11 +315,20 @@ def _widths(linear: _Linear, target: Target) -> _Widths:
     eigenvalues, vectors = np.linalg.eigh(slopes.T @ slopes)
     covariance = (vectors / np.maximum(eigenvalues, _LEAST)) @ vectors.T
     deviations = np.sqrt(np.diag(covariance))
-    n_blocks = int(target.block.max()) + 1
-    gradients = (target.features @ slopes) * linear.residuals[:, None]
-    sums = np.array([np.bincount(target.block, column, n_blocks) for column in gradients.T])
-    middle = sums @ sums.T * n_blocks / max(1, n_blocks - k)
-    of_blocks = t.ppf(level, max(1, n_blocks - 1)) * np.sqrt(np.diag(covariance @ middle @ covariance))
-    half = np.maximum(spread * deviations, of_blocks) * scale
+    half = spread * deviations * np.sqrt(_alikeness(linear, target, slopes, covariance)) * scale
     beyond = -(covariance @ slopes.T @ linear.moments) * scale
     return _Widths(half, spread * scale, beyond, covariance / np.outer(deviations, deviations))
+
+
+def _alikeness(linear: _Linear, target: Target, slopes: Floats, covariance: Floats) -> float:
+    """By how much the variances of estimates are larger since errors of neighbours are alike: 1 if they are not.
+
+    The mean over the parameters of the variance from sums over blocks, over that from single residuals.
+    """
+    n_blocks, k = int(target.block.max()) + 1, slopes.shape[1]
+    if n_blocks <= k:
+        return 1.0
+    gradients = (target.features @ slopes @ covariance) * linear.residuals[:, None]
+    sums = np.array([np.bincount(target.block, column, n_blocks) for column in gradients.T])
+    of_blocks = (sums**2).sum(axis=1) * n_blocks / (n_blocks - 1)
+    return max(1.0, float(np.mean(of_blocks / (gradients**2).sum(axis=0))))

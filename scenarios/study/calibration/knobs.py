@@ -9,10 +9,10 @@ from typing import Any
 from scenarios.errors import RunError
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
-from scenarios.inputs.settings import make_service_time
+from scenarios.inputs.settings import make_engine
 from scenarios.runs.job import Job
 from scenarios.study.calibration.estimate import Parameter
-from sim import Deployment, GpuType, ReplicaSpec, SimulationResult
+from sim import Deployment, EngineServiceTime, GpuType, ReplicaSpec, SimulationResult
 from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients
 from sim.errors import check_name
 from sim.timing.fit import ALLREDUCE_LATENCY_S, COEFFICIENTS
@@ -40,10 +40,12 @@ class Knob:
 OVERHEADS = {
     "step_overhead_s": Knob(0.0, 0.05, 0.5e-3),
     "sequence_overhead_s": Knob(0.0, 1e-3, 25 * MICRO),
+    "request_overhead_s": Knob(0.0, 0.05, 1e-3),
+    "frontend_s": Knob(0.0, 1.0, 5e-3),
 }
 """Times of the engine, by their names in the scenario."""
 
-OVERHEAD_FIELD = ("sim", "service_time")
+OVERHEAD_FIELD = ("sim", "engine")
 """Where they stand in it."""
 
 _EFFICIENCIES = (
@@ -63,7 +65,7 @@ ALLREDUCE = {
 """Of the all-reduce among the GPUs of a stage."""
 
 KNOBS = OVERHEADS | ALLREDUCE | EFFICIENCIES
-DEFAULT = tuple(OVERHEADS)
+DEFAULT = ("step_overhead_s", "sequence_overhead_s", "frontend_s")
 """What is fitted if nothing is asked for."""
 
 
@@ -115,13 +117,7 @@ class Server:
 
     def _start(self, name: str) -> float:
         if name in OVERHEADS:
-            times = self.loaded.scenario.sim.service_time
-            if name not in type(times).model_fields:
-                msg = (
-                    f"sim.service_time of the kind {times.kind!r} has no {name}; leave it out with --fit of the others"
-                )
-                raise RunError(msg)
-            return float(getattr(times, name))
+            return float(getattr(make_engine(self.loaded), name))
         if not isinstance(self.loaded.scenario.sim.service_time, schema.CompactTimes):
             msg = f"{name} is of the compact model; the scenario has other service times, of which only "
             msg += f"{', '.join(OVERHEADS)} can be fitted"
@@ -151,7 +147,9 @@ class Server:
         job, deployment = self.job, self.deployment
         if overheads:
             loaded = _with_overheads(self.loaded, overheads)
-            job = replace(job, loaded=loaded, service_time=make_service_time(loaded))
+            assert isinstance(job.service_time, EngineServiceTime)
+            service_time = EngineServiceTime(job.service_time.kernels, make_engine(loaded))
+            job = replace(job, loaded=loaded, service_time=service_time)
         if others:
             gpu = self.with_coefficients(others)
             deployment = replace(
@@ -190,8 +188,8 @@ class Server:
 
 def _with_overheads(loaded: LoadedScenario, overheads: Mapping[str, float]) -> LoadedScenario:
     scenario = loaded.scenario
-    times = scenario.sim.service_time.model_copy(update=dict(overheads))
-    sim = scenario.sim.model_copy(update={"service_time": times})
+    engine = scenario.sim.engine.model_copy(update=dict(overheads))
+    sim = scenario.sim.model_copy(update={"engine": engine})
     return replace(loaded, scenario=scenario.model_copy(update={"sim": sim}))
 
 

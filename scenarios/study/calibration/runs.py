@@ -17,16 +17,14 @@ from traces import Trace
 METRICS = ("ttft_s", "tpot_s")
 """What is fitted to; E2E follows from both."""
 
-N_DRAWS = 4
-"""Simulations of which the mean is taken, with arrivals moved a little, so that chance is averaged out."""
 
 _SIMULATED = {"ttft_s": TTFT_S, "tpot_s": TPOT_S, "e2e_s": E2E_S}
 STATISTICS = ("mean", "p50", "p90", "p99")
 REQUESTS_PER_PARAMETER = 10
 """Fewer fitted requests than that for each parameter are too few."""
 
-_N_BLOCKS = 20
-_LEAST_IN_BLOCK = 5
+_MOST_BLOCKS = 20
+_LEAST_BLOCK_S = 1e-3
 _LEAST_SPREAD = 1e-3
 
 
@@ -68,8 +66,7 @@ class FitRun:
         end_s = float((arrival_s + real["e2e_s"].fill_null(simulated_s).to_numpy())[:n_fitted].max())
         columns = [_orthonormal(_features(result.requests, name)[:n_fitted][is_used[name]]) for name in METRICS]
         observed = [np.log(real[name].to_numpy()[:n_fitted][is_used[name]]) for name in METRICS]
-        n_blocks = min(_N_BLOCKS, max(1, n_fitted // _LEAST_IN_BLOCK))
-        block = np.arange(n_fitted) * n_blocks // n_fitted
+        block = _blocks(arrival_s[:n_fitted], float(real["e2e_s"].mean() or simulated_s.mean()))  # type: ignore[arg-type]
         target = Target(
             np.concatenate(observed),
             np.repeat(np.arange(len(METRICS)), [len(part) for part in observed]),
@@ -90,10 +87,10 @@ class FitRun:
         n = len(self.trace)
         return f"{self.source}: fitted to the first {self.n_fitted:,} of {n:,} requests; errors are those of the others"
 
-    def predict(self, server: Server) -> Floats:
-        """Logarithms of the latencies, in the order of the target."""
+    def predict(self, server: Server, n_draws: int) -> Floats:
+        """Logarithms of the latencies, in the order of the target: means over some simulations."""
         tpot_s = self.real["tpot_s"].median()
-        traces = moved(self.trace.head(self.n_needed), float(tpot_s or 0.0))  # type: ignore[arg-type]
+        traces = moved(self.trace.head(self.n_needed), float(tpot_s or 0.0), n_draws)  # type: ignore[arg-type]
         mean: Floats = np.mean([self._once(server, trace) for trace in traces], axis=0)
         return mean
 
@@ -117,16 +114,25 @@ class FitRun:
         return frame.select(pl.lit("the other requests").alias("part"), pl.all())
 
 
+def _blocks(arrival_s: Floats, length_s: float) -> NDArray[np.int64]:
+    """Blocks of time that are as long as a request takes, or longer: within one, requests share iterations."""
+    at_s = arrival_s - arrival_s[0]
+    length_s = max(length_s, at_s[-1] / _MOST_BLOCKS, _LEAST_BLOCK_S)
+    _, block = np.unique(np.floor(at_s / length_s), return_inverse=True)
+    numbers: NDArray[np.int64] = block.astype(np.int64)
+    return numbers
+
+
 def statistic(values: pl.Series, name: str) -> float:
     """A mean, or a quantile such as `p99`."""
     value = values.mean() if name == "mean" else values.quantile(float(name[1:]) / 100, interpolation="linear")
     return float(value)  # type: ignore[arg-type]
 
 
-def moved(trace: Trace, most_s: float) -> list[Trace]:
+def moved(trace: Trace, most_s: float, n: int) -> list[Trace]:
     """The same requests several times, each arriving a little later at random, so that it meets another iteration."""
     traces = []
-    for draw in range(N_DRAWS):
+    for draw in range(n):
         rng = np.random.default_rng(draw)
         arrival_s = trace.requests["arrival_s"].to_numpy() + rng.uniform(0, most_s, len(trace))
         in_order = np.maximum.accumulate(arrival_s)

@@ -63,8 +63,8 @@ class FitSweep:
         n_fitted, n = len(self.points[::2]), len(self.points)
         return f"{self.source}: fitted to {n_fitted} of {n} points, every second one; errors are those of the others"
 
-    def predict(self, server: Server) -> Floats:
-        """Logarithms of the figures, in the order of the target."""
+    def predict(self, server: Server, n_draws: int) -> Floats:
+        """Logarithms of the figures, in the order of the target; means over many requests need no further draws."""
         return np.array([
             np.log(value) for point in self.points[::2] for value in _figures(server, point, _fitted(point))
         ])  # fmt: skip

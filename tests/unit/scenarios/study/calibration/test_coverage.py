@@ -13,7 +13,7 @@ from scenarios.study.calibration.knobs import Server
 from tests.servers import MODEL, SCENARIO, measured, server_of
 from traces import FixedTypes, PoissonArrivals, synthesize
 
-TRUE = {"step_overhead_s": 1e-3, "sequence_overhead_s": 40e-6, "linear_flops_efficiency": 0.7}
+TRUE = {"step_overhead_s": 1e-3, "sequence_overhead_s": 40e-6, "frontend_s": 9e-3, "linear_flops_efficiency": 0.7}
 
 
 @pytest.fixture
@@ -52,16 +52,16 @@ def test_the_part_that_was_not_fitted_to_is_met(server: Server) -> None:
     for name in ("ttft_s_mean", "tpot_s_mean", "e2e_s_mean", "tpot_s_p50", "e2e_s_p99"):
         assert errors[name]["error_before"] < -0.2
         assert abs(errors[name]["error_after"]) < 0.05
-    assert "fitted to the first 120 of 240 requests" in found.splits[0]
+    assert "fitted to the first 160 of 320 requests" in found.splits[0]
 
 
 def test_too_little_is_refused(server: Server) -> None:
-    with pytest.raises(RunError, match=r"too little is measured to fit 3 parameters .* each needs 10 requests"):
+    with pytest.raises(RunError, match=r"too little is measured to fit 4 parameters .* each needs 10 requests"):
         calibrate(server, [measured(server, TRUE, 0, n=58)], tuple(TRUE))
 
 
 def test_little_and_noisy_data_identify_nothing(server: Server) -> None:
-    found = calibrate(server, [measured(server, TRUE, 0, n=60, rate_rps=1, noise=0.5)], tuple(TRUE))
+    found = calibrate(server, [measured(server, TRUE, 0, n=80, rate_rps=1, noise=1.0)], tuple(TRUE))
     assert [one.name for one in found.estimates if one.is_identified] == []
     assert all(one.low is None and one.why_not for one in found.estimates)
 
