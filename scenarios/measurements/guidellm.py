@@ -75,7 +75,7 @@ def _load(strategy: Mapping[str, Any]) -> Load:
 
 
 def _in_seconds(ms: object) -> object:
-    return ms / 1e3 if is_number(ms) else ms  # type: ignore[operator]
+    return ms / 1e3 if is_number(ms) else ms
 
 
 def _aggregate(path: PathLike, index: int, benchmark: Mapping[str, Any], load: Load) -> Aggregate:

@@ -51,7 +51,7 @@ def _times(entry: Mapping[str, Any]) -> tuple[object, object]:
     if ttft_s is None and token_times and is_number(token_times[0]) and is_number(start_s):
         ttft_s = token_times[0] - start_s
     last_s = token_times[-1] if token_times else end_s
-    return ttft_s, last_s - start_s if is_number(last_s) and is_number(start_s) else None  # type: ignore[operator]
+    return ttft_s, last_s - start_s if is_number(last_s) and is_number(start_s) else None
 
 
 def read_stage(path: PathLike, model: str | None) -> tuple[Run, ...]:

@@ -90,7 +90,7 @@ def _tokens(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> i
 def _seconds(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> object:
     metric = _metric(path, row, record, name)
     value = metric.get("value")
-    return value / _per_s(path, metric, f"line {row + 1}: metrics.{name}") if is_number(value) else value  # type: ignore[operator]
+    return value / _per_s(path, metric, f"line {row + 1}: metrics.{name}") if is_number(value) else value
 
 
 def _per_s(path: PathLike, metric: Mapping[str, Any], what: str) -> float:

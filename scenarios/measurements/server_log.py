@@ -36,7 +36,7 @@ _SGLANG = {
 def read_server_log(path: Path) -> Server:
     """Read the settings of a server from its log.
 
-    Of vLLM (vllm/entrypoints/openai/api_server.py, vllm/v1/engine/core.py, vllm/v1/core/kv_cache_utils.py): the version,
+    Of vLLM (vllm/entrypoints/openai/api_server.py, v1/engine/core.py, v1/core/kv_cache_utils.py there): the version,
     `non-default args`, the engine's config, `Chunked prefill is enabled with max_num_batched_tokens`, `GPU KV cache
     size` or `# GPU blocks`. Of SGLang (python/sglang/srt/server_args.py, managers/scheduler.py): `server_args` and
     `max_total_num_tokens`. The last line that says a thing counts. GPUs are in neither.

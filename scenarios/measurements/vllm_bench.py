@@ -70,7 +70,7 @@ def _end(path: PathLike, row: int, ttft_s: object, itls: object) -> float | None
     if not isinstance(itls, list) or not all(map(is_number, itls)):
         msg = f"{path}: request {row}: itls must be an array of seconds"
         raise RunError(msg)
-    return float(ttft_s) + float(sum(itls))  # type: ignore[arg-type]
+    return float(ttft_s) + float(sum(itls))
 
 
 def flat_aggregate(path: PathLike, result: Mapping[str, Any], load: Load) -> Aggregate:
