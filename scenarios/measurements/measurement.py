@@ -21,7 +21,7 @@ class Aggregate:
         prompt_tokens: Mean tokens of a prompt.
         output_tokens: Mean tokens of an answer.
         concurrency: Clients of a closed loop, or the most requests at once; None: not known, or no limit.
-        rate_rps: Requests/s that were offered; None: not known, or all that the clients could send.
+        rate_rps: Requests/s that were offered; infinite if all came at once; None: not known, or what the clients sent.
         n_requests: Requests that were measured; None: not known.
         figures: `<time>_<statistic>` as `ttft_s_mean`, `tpot_s_p99`, `e2e_s_p50`; `output_tokens_per_s` and
             `requests_per_s` as they were delivered.

@@ -12,7 +12,7 @@ import polars as pl
 from scenarios.errors import RunError
 from scenarios.measurements import guidellm, inference_perf, nvidia, sglang, table, vllm_bench
 from scenarios.measurements.measurement import Measurement
-from scenarios.measurements.run import Run
+from scenarios.measurements.run import Load, Run
 from traces import Trace, TraceError, nearest
 from traces.readers import PathLike
 from traces.readers.detect import PARQUET
@@ -59,6 +59,8 @@ def read_measurement(
     run: int | None = None,
     prefix_hashes: PathLike | None = None,
     prefix_segment_tokens: int = 16,
+    concurrency: int | None = None,
+    rate_rps: float | None = None,
 ) -> Measurement:
     """Read what a load generator measured.
 
@@ -71,6 +73,8 @@ def read_measurement(
         prefix_hashes: A JSON file with an array for each request of the file, in their order: ids of the segments of
             its prompt, equal ids for prompts that are equal up to there.
         prefix_segment_tokens: Tokens for which each of these ids stands.
+        concurrency: Clients of a closed loop, where the file does not say how load was offered.
+        rate_rps: Requests/s that were offered, where the file does not say it.
 
     Returns:
         The measurement: with requests where the file has them, else with aggregates.
@@ -89,13 +93,29 @@ def read_measurement(
         raise RunError(msg)
     chosen = runs if run is None else (runs[run],)
     source = f"{name}:{path}" if run is None else f"{name}:{path} (run {run})"
-    found = _measurement(source, chosen)
+    found = _measurement(source, tuple(_offered(path, one, Load(concurrency, rate_rps)) for one in chosen))
     if prefix_hashes is None:
         return found
     if found.trace is None:
         msg = f"{path}: has no requests that prefix hashes could belong to"
         raise RunError(msg)
     return replace(found, trace=_with_hashes(found.trace, prefix_hashes, prefix_segment_tokens))
+
+
+def _offered(path: PathLike, run: Run, load: Load) -> Run:
+    """A run under the load that the user names, if any.
+
+    Raises:
+        RunError: The file says another.
+    """
+    if load == Load():
+        return run
+    stated = Load(run.aggregate.concurrency, run.aggregate.rate_rps)
+    if stated not in (Load(), load):
+        msg = f"{path}: says itself how load was offered: concurrency {stated.concurrency}, rate {stated.rate_rps}"
+        raise RunError(msg)
+    aggregate = replace(run.aggregate, concurrency=load.concurrency, rate_rps=load.rate_rps)
+    return replace(run, aggregate=aggregate, concurrency=load.closed_loop)
 
 
 def _measurement(source: str, runs: tuple[Run, ...]) -> Measurement:

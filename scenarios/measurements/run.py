@@ -39,11 +39,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How load was offered.
+    """How load was offered. With clients and no rate, each of them sends again when it has its answer.
 
     Attributes:
         concurrency: Clients, or the most requests at once.
-        rate_rps: Requests/s; None: as many as the clients could send.
+        rate_rps: Requests/s; infinite if all come at once; None: not known, or as many as the clients send.
     """
 
     concurrency: int | None = None
@@ -189,7 +189,9 @@ def number(path: PathLike, holder: Mapping[str, Any], name: str, what: str = "")
 
 
 def rate_of(value: object) -> float | None:
-    """An offered rate in requests/s; None for all at once (`inf`), or where none is given."""
+    """An offered rate in requests/s, infinite for `inf`; None where none is given."""
+    if value in ("inf", math.inf):
+        return math.inf
     return float(value) if is_number(value) and value > 0 else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,20 @@ _SGLANG = {
 }
 
 
-def read_server_log(path: Path) -> Server:
+@dataclass(frozen=True, slots=True)
+class ServerLog:
+    """What a log says.
+
+    Attributes:
+        server: The settings.
+        lists_arguments: Whether it lists all arguments that are not defaults, so that the rest are.
+    """
+
+    server: Server
+    lists_arguments: bool
+
+
+def read_server_log(path: Path) -> ServerLog:
     """Read the settings of a server from its log.
 
     Of vLLM (vllm/entrypoints/openai/api_server.py, v1/engine/core.py, v1/core/kv_cache_utils.py there): the version,
@@ -58,7 +72,8 @@ def read_server_log(path: Path) -> Server:
     if kv_tokens is not None:
         stated["kv_blocks"] = int(kv_tokens.replace(",", "")) // BLOCK_TOKENS
         stated.pop("block_size", None)
-    return server_from(path, {**stated, "engine": "sglang" if is_sglang else "vllm"})
+    server = server_from(path, {**stated, "engine": "sglang" if is_sglang else "vllm"})
+    return ServerLog(server, is_sglang or _VLLM_ARGS.search(text) is not None)
 
 
 def _last(pattern: str, text: str) -> str | None:

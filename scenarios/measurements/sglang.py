@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def _run(path: PathLike, result: Mapping[str, Any], model: str | None) -> Run:
     stated = result.get("server_info")
     server = server_from(path, {**(stated if isinstance(stated, Mapping) else {}), **result, "engine": "sglang"})
     knows_starts = isinstance(result.get("start_times"), list)
-    if not isinstance(result.get("input_lens"), list) or not (knows_starts or load.rate_rps is None):
+    if not isinstance(result.get("input_lens"), list) or not (knows_starts or _is_at_once(load)):
         return Run(None, None, flat_aggregate(path, result, load), load.closed_loop, server)
     ttft_s, e2e_s = first_and_last(path, result)
     kept = _succeeded(path, result, ttft_s, e2e_s)
@@ -57,6 +58,11 @@ def _run(path: PathLike, result: Mapping[str, Any], model: str | None) -> Run:
     )
     real = measured_times(path, trace, [ttft_s[row] for row in rows], [e2e_s[row] for row in rows])
     return Run(trace, real, aggregate_of(trace, real, load), load.closed_loop, server)
+
+
+def _is_at_once(load: Load) -> bool:
+    """Whether requests were sent as soon as the clients could."""
+    return load.rate_rps == math.inf or (load.rate_rps is None and load.concurrency is not None)
 
 
 def _succeeded(

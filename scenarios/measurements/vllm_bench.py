@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +43,8 @@ def read(path: PathLike, model: str | None) -> tuple[Run, ...]:
 
 def load_of(result: Mapping[str, Any]) -> Load:
     """How load was offered, in the words of vLLM's and SGLang's benchmarks."""
-    return Load(count_of(result.get("max_concurrency")), offered_rate(result.get("request_rate")))
+    clients, rate_rps = count_of(result.get("max_concurrency")), offered_rate(result.get("request_rate"))
+    return Load(clients, None if clients and rate_rps == math.inf else rate_rps)
 
 
 def first_and_last(path: PathLike, result: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
