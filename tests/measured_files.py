@@ -119,7 +119,7 @@ def guidellm_benchmark(**changes: Any) -> dict[str, Any]:
 
 
 def inference_perf() -> list[dict[str, Any]]:
-    """As inference-perf's per_request_lifecycle_metrics.json; the first with the metrics that newer versions compute."""
+    """As inference-perf's per_request_lifecycle_metrics.json; the first with newer versions' own metrics."""
 
     def request(row: int) -> dict[str, Any]:
         start_s = 5000 + SENT_S[row]

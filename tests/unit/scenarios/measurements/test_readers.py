@@ -175,8 +175,8 @@ BROKEN: dict[str, tuple[str, str]] = {
     "timestamps alone": ('{"experiments": []}', "use profile_export_genai_perf.json beside it"),
     "one time is not enough": (
         "arrival_s,input_tokens,output_tokens,real_e2e_s\n0,1,2,3\n",
-        "no column 'real_ttft_s': did you mean 'real_e2e_s'? known: arrival_s, input_tokens, output_tokens, real_e2e_s; "
-        "two of real_ttft_s, real_tpot_s, real_e2e_s are needed",
+        "no column 'real_ttft_s': did you mean 'real_e2e_s'? known: "
+        "arrival_s, input_tokens, output_tokens, real_e2e_s; two of real_ttft_s, real_tpot_s, real_e2e_s are needed",
     ),
     "a word in a table": (
         "arrival_s,input_tokens,output_tokens,real_e2e_s,real_ttft_s\n0,1,2,3,1\n1,1,2,x,1\n",

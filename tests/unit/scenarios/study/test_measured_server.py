@@ -48,7 +48,7 @@ def test_defaults_are_the_engines() -> None:
 
 
 def test_names() -> None:
-    with pytest.raises(RunError, match="the catalog has no model 'org/Llama-3.1-9B': did you mean 'Llama-3.1-8B'"):
+    with pytest.raises(RunError, match=r"the catalog has no model 'org/Llama-3.1-9B': did you mean 'Llama-3.1-8B'"):
         model_name("org/Llama-3.1-9B")
     with pytest.raises(ScenarioError, match="RTX4091"):
         server_scenario(replace(KNOWN, gpu="RTX4091"), has_defaults=False)
