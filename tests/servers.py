@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,8 @@ import polars as pl
 from scenarios.file.load import load
 from scenarios.measurements.measurement import Measurement
 from scenarios.measurements.measurement import Server as Known
-from scenarios.runs.job import Job
-from scenarios.runs.plan import planner_choice
 from scenarios.study.calibration.knobs import Server
-from scenarios.study.calibration.runs import latencies
+from scenarios.study.replay import Replayer
 from traces import Trace, azure_conv_like
 
 MODEL = "Llama-3.1-8B"
@@ -34,10 +33,9 @@ planners: [homogeneous]
 
 def server_of(path: Path, *sets: str) -> Server:
     """The server of a scenario."""
-    job = Job.prepare(load(str(path), None, sets), 0)
-    deployment = job.deployment(job.plan(planner_choice(job.loaded, "homogeneous")))
-    assert deployment is not None
-    return Server(job, deployment)
+    replayer = Replayer.of_scenario(load(str(path), None, sets), "homogeneous")
+    assert isinstance(replayer, Replayer)
+    return Server(replayer)
 
 
 def measured(
@@ -52,13 +50,14 @@ def measured(
     """A run of the server with these values of its parameters, each measured time off by some noise."""
     if trace is None:
         trace = azure_conv_like(n, seed=seed, rate_rps=rate_rps, model=MODEL)
-    real = latencies(server.with_values(values), trace)
+    run = Measurement(f"run_{seed}.csv", trace, None, None, (), Known())
+    real = server.with_values(values).replayer.replay(run).requests
     rng = np.random.default_rng((seed, 1))
     exact = {name: real[name].fill_null(0.0).to_numpy() for name in ("ttft_s", "tpot_s")}
     ttft_s, tpot_s = (times_s * np.exp(noise * rng.standard_normal(len(trace))) for times_s in exact.values())
     e2e_s = ttft_s + tpot_s * (trace.requests["output_tokens"].to_numpy() - 1)
     frame = pl.DataFrame({"ttft_s": ttft_s, "tpot_s": tpot_s, "e2e_s": e2e_s})
-    return Measurement(f"run_{seed}.csv", trace, frame, None, (), Known())
+    return replace(run, real=frame)
 
 
 def write_run(measurement: Measurement, path: Path) -> None:

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import check_can_write, json_option, progress_option, replace_option, writing
 from scenarios.cli.printing import print_json, print_lines, print_tables
+from scenarios.cli.validate_run import measurement_options
 from scenarios.file.load import load
-from scenarios.measurements.measurement import Measurement
-from scenarios.measurements.measurement import Server as Known
+from scenarios.measurements.read import read_measurement
 from scenarios.report.calibration import calibration_tables
 from scenarios.report.progress import ProgressBar
-from scenarios.runs.job import Job
-from scenarios.runs.plan import planner_choice
 from scenarios.study.calibration.calibrate import Calibration, calibrate
 from scenarios.study.calibration.knobs import DEFAULT, KNOBS, Server
 from scenarios.study.calibration.output import calibrated_files, coefficients_path
-from scenarios.study.validate_run import read_replay
+from scenarios.study.replay import Replayer
 
 
 @click.command("calibrate")
 @click.argument("runs", type=click.Path(dir_okay=False, exists=True, path_type=Path), metavar="RUN...", nargs=-1,
                 required=True)  # fmt: skip
+@measurement_options
 @click.option("--scenario", "file", required=True, metavar="FILE", help="What was measured: model, GPUs and limits.")
 @click.option("--fit", "names", multiple=True, metavar="NAME",
               help=f"A parameter to fit; may be repeated. By default {', '.join(DEFAULT)}. All: {', '.join(KNOBS)}.",
@@ -40,7 +40,7 @@ from scenarios.study.validate_run import read_replay
 @progress_option
 def calibrate_(
     runs: Sequence[Path], file: str, names: Sequence[str], planner: str, sets: Sequence[str], out: Path | None,
-    force: bool, as_json: bool, progress: bool | None,
+    force: bool, as_json: bool, progress: bool | None, **options: Any,
 ) -> None:  # fmt: skip
     """Fit a few physical parameters to a part of what was measured, and say how far off the rest is.
 
@@ -51,8 +51,9 @@ def calibrate_(
         check_can_write(out, force=force)
         check_can_write(coefficients_path(out), force=force)
     server = _server(file, sets, planner)
-    (model,) = server.deployment.models
-    measurements = [_read(run, model) for run in runs]
+    names_of_reader = ("run", "prefix_hashes", "concurrency", "rate_rps")
+    how = {"format": options["format_name"]} | {name: options[name] for name in names_of_reader}
+    measurements = [replace(read_measurement(run, **how), source=run.name) for run in runs]
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("fitting")
         found = calibrate(server, measurements, names or DEFAULT)
@@ -69,18 +70,10 @@ def calibrate_(
 
 
 def _server(file: str, sets: Sequence[str], planner: str) -> Server:
-    loaded = load(file, None, sets)
-    job = Job.prepare(loaded, loaded.scenario.seeds[0])
-    plan = job.plan(planner_choice(loaded, planner))
-    deployment = job.deployment(plan)
-    if deployment is None:
-        raise NoPlan(plan.diagnostics)
-    return Server(job, deployment)
-
-
-def _read(run: Path, model: str) -> Measurement:
-    replay = read_replay(run, model)
-    return Measurement(run.name, replay.trace, replay.real, None, (), Known())
+    found = Replayer.of_scenario(load(file, None, sets), planner)
+    if isinstance(found, tuple):
+        raise NoPlan(found)
+    return Server(found)
 
 
 def _to_dict(found: Calibration) -> dict[str, object]:

@@ -17,6 +17,7 @@ from scenarios.study.calibration.runs import REQUESTS_PER_PARAMETER, FitRun
 from scenarios.study.calibration.sweeps import POINTS_PER_PARAMETER, FitSweep
 
 _DIGITS = 4
+_FEWEST_REQUESTS = 4
 
 
 class Part(Protocol):
@@ -95,16 +96,13 @@ def calibrate(server: Server, measurements: Sequence[Measurement], names: Sequen
     return Calibration(estimates, tuple(part.split for part in parts), errors, fitted)
 
 
-def _parts(server: Server, measurement: Measurement) -> list[Part]:
-    parts: list[Part] = []
-    if measurement.trace is not None and measurement.real is not None:
-        if len(measurement.trace) < 2:
-            msg = f"{measurement.source}: one request cannot be fitted to and scored"
-            raise RunError(msg)
-        parts.append(FitRun.of(server, measurement.source, measurement.trace, measurement.real))
-    elif measurement.aggregates:
-        parts.append(FitSweep.of(measurement.source, measurement.aggregates))
-    return parts
+def _parts(server: Server, measured: Measurement) -> list[Part]:
+    if measured.trace is None or measured.real is None:
+        return [FitSweep.of(measured.source, measured.aggregates)] if measured.aggregates else []
+    if len(measured.trace) < _FEWEST_REQUESTS:
+        msg = f"{measured.source}: too few requests: {len(measured.trace)}; a half is to be fitted to, the other scored"
+        raise RunError(msg)
+    return [FitRun.of(server, measured)]
 
 
 def _check_is_enough(parts: Sequence[Part], n_parameters: int) -> None:

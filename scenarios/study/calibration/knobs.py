@@ -12,12 +12,12 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.inputs.settings import make_engine
 from scenarios.runs.job import Job
 from scenarios.study.calibration.estimate import Parameter
-from sim import Deployment, EngineServiceTime, GpuType, ReplicaSpec, SimulationResult
+from scenarios.study.replay import Replayer
+from sim import Deployment, EngineServiceTime, GpuType, ReplicaSpec
 from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients
 from sim.errors import check_name
 from sim.timing.fit import ALLREDUCE_LATENCY_S, COEFFICIENTS
 from sim.units import GIGA, MICRO
-from traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,20 @@ class Server:
     """What was measured, as a scenario describes it.
 
     Attributes:
-        job: The scenario, ready to be simulated.
-        deployment: The replicas that were measured.
+        replayer: Serves what was measured.
     """
 
-    job: Job
-    deployment: Deployment
+    replayer: Replayer
+
+    @property
+    def job(self) -> Job:
+        """The scenario, ready to be simulated."""
+        return self.replayer.job
+
+    @property
+    def deployment(self) -> Deployment:
+        """The replicas."""
+        return self.replayer.deployment
 
     @property
     def loaded(self) -> LoadedScenario:
@@ -155,7 +163,7 @@ class Server:
             deployment = replace(
                 deployment, replicas=tuple((_on_gpu(spec, gpu), count) for spec, count in deployment.replicas)
             )
-        return Server(job, deployment)
+        return Server(replace(self.replayer, job=job, deployment=deployment))
 
     def with_coefficients(self, values: Mapping[str, float]) -> GpuType:
         """The GPU type with other coefficients and another all-reduce."""
@@ -170,20 +178,6 @@ class Server:
                 values.get(LATENCY, old.latency_s), values.get(BANDWIDTH, old.bandwidth_bytes_per_s)
             )
         return replace(self.gpu_type, coefficients=replace(c, allreduce=tuple(sorted(by_tp.items()))))
-
-    def simulate(self, trace: Trace) -> SimulationResult:
-        """Serve some requests.
-
-        Raises:
-            RunError: Not all requests completed.
-        """
-        result = self.job.simulate("calibrate", self.deployment, {}, trace=trace)
-        requests = result.requests
-        if not (requests["status"] == "completed").all():
-            counts = requests["status"].value_counts(sort=True).rows()
-            msg = f"the simulation did not complete all requests: {', '.join(f'{n} {status}' for status, n in counts)}"
-            raise RunError(msg)
-        return result
 
 
 def _with_overheads(loaded: LoadedScenario, overheads: Mapping[str, float]) -> LoadedScenario:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isinf
 
 import numpy as np
 import polars as pl
 
 from scenarios.errors import RunError
-from scenarios.measurements.measurement import Aggregate
+from scenarios.measurements.measurement import TIMES, Aggregate
+from scenarios.measurements.run import STATISTICS, statistic_of
 from scenarios.study.calibration.estimate import Floats, Target
 from scenarios.study.calibration.knobs import Server
-from scenarios.study.calibration.runs import METRICS, STATISTICS, latencies, statistic
-from scenarios.study.closed_loop import serve_closed_loop
-from traces import AllAtOnce, FixedTypes, PoissonArrivals, synthesize
+from scenarios.study.calibration.runs import METRICS
+from scenarios.study.validate_run import name_of
 
 POINTS_PER_PARAMETER = 2
-_MOST_REQUESTS = 2000
-_WAVES = 5
-_FIGURES = tuple(f"{name}_{what}" for name in ("ttft_s", "tpot_s", "e2e_s") for what in STATISTICS)
+_FIGURES = tuple(f"{name}_{what}" for name in TIMES for what in STATISTICS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +72,9 @@ class FitSweep:
         for point in self.points[1::2]:
             names = [name for name in _FIGURES if point.figures.get(name)]
             values = _figures(server, point, names)
-            load = f"{point.concurrency} clients" if point.concurrency else f"{point.rate_rps:g} requests/s"
-            rows += [(load, name, ours, point.figures[name]) for name, ours in zip(names, values, strict=True)]
+            rows += [
+                (name_of(point), name, ours, point.figures[name]) for name, ours in zip(names, values, strict=True)
+            ]
         return pl.DataFrame(rows, schema=["part", "figure", "simulated", "real"], orient="row")
 
 
@@ -86,35 +84,6 @@ def _fitted(point: Aggregate) -> list[str]:
 
 
 def _figures(server: Server, point: Aggregate, names: Sequence[str]) -> list[float]:
-    frame = _simulated(server, point)
-    return [statistic(frame[name[: name.rindex("_")]].drop_nulls(), name[name.rindex("_") + 1 :]) for name in names]
-
-
-def _simulated(server: Server, point: Aggregate) -> pl.DataFrame:
-    """Latencies of requests that all have the mean lengths."""
-    prompt, output = max(1, round(point.prompt_tokens)), max(1, round(point.output_tokens))
-    if point.concurrency is not None:
-        return _closed_loop(server, point, prompt, output)
-    rate_rps = point.rate_rps if point.rate_rps is not None else np.inf
-    arrivals = AllAtOnce() if isinf(rate_rps) else PoissonArrivals(rate_rps)
-    n = min(_MOST_REQUESTS, point.n_requests or 500)
-    (model,) = server.deployment.models
-    return latencies(server, synthesize(arrivals, FixedTypes(((prompt, output),), (1.0,)), n, seed=0, model=model))
-
-
-def _closed_loop(server: Server, point: Aggregate, prompt: int, output: int) -> pl.DataFrame:
-    assert point.concurrency is not None
-    assert server.job.service_time is not None
-    ((spec, count),) = server.deployment.replicas
-    if count > 1:
-        msg = "a sweep by clients is of one replica; the fleet has several"
-        raise RunError(msg)
-    n = max(point.concurrency, min(_MOST_REQUESTS, point.n_requests or _WAVES * point.concurrency))
-    lengths = np.full(n, prompt), np.full(n, output)
-    loop = serve_closed_loop(spec, *lengths, point.concurrency, server.job.service_time)
-    tpot_s = (loop.finish_s - loop.first_token_s) / max(1, output - 1)
-    return pl.DataFrame({
-        "ttft_s": loop.first_token_s - loop.sent_s,
-        "tpot_s": tpot_s if output > 1 else pl.Series([None] * n, dtype=pl.Float64),
-        "e2e_s": loop.finish_s - loop.sent_s,
-    })  # fmt: skip
+    served = server.replayer.replay_point(point).requests
+    parts = (name.rsplit("_", 1) for name in names)
+    return [statistic_of(served[time].drop_nulls(), what) for time, what in parts]
