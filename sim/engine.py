@@ -121,7 +121,7 @@ def simulate(
     _check(setting, first_arrival_s(trace), n_jobs)
     n_in_trace = len(trace)
     if horizon_s is not None:
-        trace = trace.slice(0.0, horizon_s)
+        trace = _until(trace, horizon_s)
     if prefix_caching is not False:
         prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
         setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
@@ -136,6 +136,15 @@ def _segment_tokens(trace: Trace, stated: int | None) -> int:
         msg = f"prefix_segment_tokens is {stated}, but hashes of {trace.source} stand for {known} tokens"
         raise SettingsError(msg)
     return stated or known or DEFAULT_SEGMENT_TOKENS
+
+
+def _until(trace: Trace, horizon_s: float) -> Trace:
+    """The requests that may come before a horizon: those that wait for others might all."""
+    if not trace.loops:
+        return trace.slice(0.0, horizon_s)
+    return replace(
+        trace, requests=trace.requests.filter((pl.col("arrival_s") < horizon_s) | pl.col("loop").is_not_null())
+    )
 
 
 def first_arrival_s(trace: Trace) -> float:
@@ -195,7 +204,7 @@ class _Simulation:
         on_market: MarketRun | None = None
         if setting.market is not None:
             on_market = self._serve_on(setting.market)
-        elif setting.are_replicas_apart and self._dispatcher.is_load_oblivious:
+        elif setting.are_replicas_apart and not self._trace.loops and self._dispatcher.is_load_oblivious:
             self._serve_apart(n_jobs)
         else:
             self._serve_on_one_clock()
@@ -205,7 +214,7 @@ class _Simulation:
         return SimulationResult(
             requests=requests,
             replicas=replica_frame(self._fleet.records.facts, bills),
-            manifest=self._manifest(end_s, [] if on_market is None else on_market.replans),
+            manifest=self._manifest(requests.height, end_s, [] if on_market is None else on_market.replans),
             availability=None if setting.market is None else setting.market.changes(end_s),
         )
 
@@ -248,7 +257,7 @@ class _Simulation:
         facts = self._fleet.records.facts
         return {i: Bill.of_whole_run(of_replica["usd_per_h"], end_s) for i, of_replica in facts.items()}
 
-    def _manifest(self, end_s: float, replans: list[Replan]) -> dict[str, Any]:
+    def _manifest(self, n_requests: int, end_s: float, replans: list[Replan]) -> dict[str, Any]:
         setting, records = self._setting, self._fleet.records
         return {
             "router": setting.router,
@@ -258,7 +267,7 @@ class _Simulation:
             "trace": self._trace.source,
             "trace_start": None if self._trace.start is None else self._trace.start.isoformat(),
             "trace_notes": list(self._trace.notes),
-            "n_requests": len(self._trace),
+            "n_requests": n_requests,
             "horizon_s": setting.horizon_s,
             "end_s": end_s,
             "n_events": records.n_events,

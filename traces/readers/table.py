@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from traces.closed_loop import ClosedLoop
 from traces.errors import Remedy, TraceError, nearest
 from traces.readers.files import Table
 from traces.readers.naming import name_columns
@@ -76,6 +77,8 @@ def make_trace(table: Table, layout: Layout, reading: Reading) -> Trace:
         start=start,
         prefix_segment_tokens=segment_tokens if "prefix_hashes" in requests.columns else None,
     )
+    if isinstance(reading.arrivals, ClosedLoop):
+        return replace(trace.sent_by(reading.arrivals, reading.seed), source=trace.source)
     _doubt_rate(trace, reading, layout)
     return trace
 
