@@ -22,11 +22,13 @@ from sim.market_run import MarketRun
 from sim.parallel import Processes
 from sim.progress import Meter, Progress
 from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.replica.session_prefixes import with_sessions
 from sim.results.replicas import Bill, replica_frame
 from sim.results.result import SimulationResult
 from sim.routing.predictors import LENGTH_PREDICTORS
 from sim.routing.registry import router_names
 from sim.setting import Requests, Setting, Stepping
+from traces.closed_loop import ClosedLoop
 
 if TYPE_CHECKING:
     from sim.clients import Clients
@@ -123,8 +125,11 @@ def simulate(
     if horizon_s is not None:
         trace = _until(trace, horizon_s)
     if prefix_caching is not False:
-        prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
-        setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
+        segment_tokens = _segment_tokens(trace, prefix_segment_tokens)
+        prefixes = with_sessions(Prefixes.from_trace(trace, segment_tokens), trace, segment_tokens)
+        if prefix_caching:
+            prefixes = Prefixes.of_all(trace, segment_tokens, prefixes)
+        setting = replace(setting, prefixes=prefixes)
     result = _Simulation(setting, trace, progress).run(n_jobs)
     return replace(result, manifest=result.manifest | {"n_trace_requests": n_in_trace})
 
@@ -148,7 +153,9 @@ def _until(trace: Trace, horizon_s: float) -> Trace:
 
 
 def first_arrival_s(trace: Trace) -> float:
-    """When the first request of a trace arrives."""
+    """When the first request of a trace arrives, or the first user of a closed loop begins."""
+    if any(isinstance(loop, ClosedLoop) for loop in trace.loops):
+        return 0.0
     return float(trace.requests["arrival_s"][0])
 
 

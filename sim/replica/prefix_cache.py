@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -38,10 +38,12 @@ class Prefixes:
         hashes: For each request the ids of its prompt's segments, in order. An id stands for its segment and all
             before it; the last segment may be cut short by the end of the prompt.
         segment_tokens: Tokens of a segment.
+        with_answers: Requests whose ids go on over what is answered, since the next prompt of their session holds it.
     """
 
     hashes: Rows[Rows[int]]
     segment_tokens: int = DEFAULT_SEGMENT_TOKENS
+    with_answers: Container[int] = ()
 
     @classmethod
     def from_trace(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes | None:
@@ -57,25 +59,39 @@ class Prefixes:
         return cls([row or [] for row in hashes], segment_tokens) if any(hashes) else None
 
     @classmethod
-    def of_all(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes:
-        """The same, with ids of their own for prompts that have none: what is preempted finds its own blocks.
+    def of_all(
+        cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS, known: Prefixes | None = None
+    ) -> Prefixes:
+        """The same, or what is known, with ids of their own for prompts that have none.
+
+        What is preempted finds its own blocks.
 
         >>> from traces import Trace
         >>> Prefixes.of_all(Trace.from_columns([0.0, 1.0], [1000, 100], [1, 1], model="llama")).hashes
         [[-1, -2], [-3]]
         """
-        known = cls.from_trace(trace, segment_tokens)
-        prompt_tokens = trace.requests["prompt_tokens"].to_list()
-        own = itertools.count(-1, -1)  # those of traces are 0 or more
+        known = known or cls.from_trace(trace, segment_tokens) or cls([()] * len(trace), segment_tokens)
+        own = new_ids(known.hashes)
         hashes = [
             list(ids) or list(itertools.islice(own, -(-n_tokens // segment_tokens)))
-            for ids, n_tokens in zip(known.hashes if known else [()] * len(prompt_tokens), prompt_tokens, strict=True)
+            for ids, n_tokens in zip(known.hashes, trace.requests["prompt_tokens"].to_list(), strict=True)
         ]
-        return cls(hashes, segment_tokens)
+        return cls(hashes, segment_tokens, known.with_answers)
 
     def take(self, rows: Iterable[int]) -> Prefixes:
-        """Those of some requests."""
+        """Those of some requests, none of them in a session."""
         return Prefixes([self.hashes[row] for row in rows], self.segment_tokens)
+
+
+def new_ids(hashes: Iterable[Rows[int]]) -> Iterator[int]:
+    """Ids that stand for nothing yet: those of traces are 0 or more.
+
+    >>> from itertools import islice
+    >>> list(islice(new_ids([[3, 4], [], [-1, -2]]), 2))
+    [-3, -4]
+    """
+    least = min((min(ids) for ids in hashes if ids), default=0)
+    return itertools.count(min(least, 0) - 1, -1)
 
 
 class PrefixCache:
@@ -95,6 +111,7 @@ class PrefixCache:
             msg = f"prefix caching: {prefixes.segment_tokens} tokens per hash are not whole blocks of {block_tokens}"
             raise DeploymentError(msg)
         self._prefix_hashes = prefixes.hashes
+        self._with_answers = prefixes.with_answers
         self._block_tokens = block_tokens
         self._segment_blocks = prefixes.segment_tokens // block_tokens
         self._root = _Segment(None, 0)
@@ -168,10 +185,28 @@ class PrefixCache:
             seq: The request.
             n_free: Free blocks of the replica.
         """
+        self._extend(seq, min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq)), n_free)
+
+    def register_answer(self, seq: Sequence, n_free: int) -> None:
+        """Cache the blocks that the answer of a request has filled, if the next prompt of its session begins with it.
+
+        vLLM does so as they fill. Nobody asks for them before the answer is there: the last token of it, which was
+        never read, is in none of them.
+
+        Args:
+            seq: A running request that has all of its tokens.
+            n_free: Free blocks of the replica.
+        """
+        if seq.index in self._with_answers:
+            n_hashed = len(self._prefix_hashes[seq.index]) * self._segment_blocks
+            n_full = (seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens
+            self._extend(seq, min(n_full, n_hashed), n_free)
+
+    def _extend(self, seq: Sequence, n_full: int, n_free: int) -> None:
+        """Cache so many leading blocks of a running request, and let it hold them."""
         self._evict(n_free)
         holding = self._holdings[seq.index]
         hashes = self._prefix_hashes[seq.index]
-        n_full = min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq))
         while holding.n_blocks < n_full:
             index, n_before = divmod(holding.n_blocks, self._segment_blocks)
             if n_before:

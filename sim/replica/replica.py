@@ -363,6 +363,7 @@ class Replica(ReplicaMemory, ABC):
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:
+            self._prefix_cache.register_answer(seq, self._free_blocks)
             self._release(seq, n_blocks, now_s)
         del self._running[seq]
         self.n_outstanding -= 1
