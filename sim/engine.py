@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sim.arrivals import Arrivals
@@ -188,6 +190,12 @@ def _check(setting: Setting, first_s: float, n_jobs: int) -> None:
         raise SettingsError(msg)
 
 
+def _rows_of(ids: pl.Series, in_records: pl.Series) -> npt.NDArray[np.int64]:
+    """In which row of the records each request is; -1 if in none."""
+    rows = dict(zip(in_records.to_list(), range(len(in_records)), strict=True))
+    return np.array([rows.get(request_id, -1) for request_id in ids.to_list()])
+
+
 class _Simulation:
     """One run: its replicas, its requests, and who sends them.
 
@@ -216,6 +224,8 @@ class _Simulation:
         else:
             self._serve_on_one_clock()
         requests = self._fleet.records.log.to_frame(self._trace.requests)
+        if setting.observer is not None and self._trace.loops:
+            setting.observer.renumber(_rows_of(self._trace.requests["request_id"], requests["request_id"]))
         end_s = self._last_s(requests) if setting.horizon_s is None else setting.horizon_s
         bills = self._bills(end_s) if on_market is None else on_market.bills(end_s)
         return SimulationResult(

@@ -31,6 +31,13 @@ def _check(owner: object, think_time_s: float, think_time: str) -> None:
         raise TraceError(msg)
 
 
+def _after(think_time_s: float, think_time: str) -> str:
+    if not think_time_s:
+        return "when the last one has ended"
+    mean = " on average" if think_time == "exponential" else ""
+    return f"{think_time_s:g} s{mean} after the last one has ended"
+
+
 def _draw(think_time_s: float, think_time: str, n: int, seed: int) -> pl.Series:
     if think_time == "constant":
         return pl.Series("think_s", [think_time_s], dtype=pl.Float64).new_from_index(0, n)
@@ -84,6 +91,15 @@ class ClosedLoop:
         """No times that could be known: `n` zeros."""
         return np.zeros(n)
 
+    def words(self) -> str:
+        """What it does, for notes.
+
+        >>> ClosedLoop(8, 0.5).words()
+        '8 users in a closed loop: each sends the next request 0.5 s after the last one has ended'
+        """
+        who = "1 user" if self.users == 1 else f"{self.users:,} users"
+        return f"{who} in a closed loop: each sends the next request {_after(self.think_time_s, self.think_time)}"
+
     def mark(self, requests: pl.DataFrame, seed: int) -> pl.DataFrame:
         """Add the columns of `LOOP_SCHEMA`: all requests are its users'."""
         thinking = _draw(self.think_time_s, self.think_time, requests.height, seed)
@@ -111,6 +127,10 @@ class Sessions:
 
     def __post_init__(self) -> None:
         _check(self, self.think_time_s, self.think_time)
+
+    def words(self) -> str:
+        """What it does, for notes."""
+        return f"in a session each request is sent {_after(self.think_time_s, self.think_time)}"
 
     def mark(self, requests: pl.DataFrame, seed: int) -> pl.DataFrame:
         """Add the columns of `LOOP_SCHEMA`: those with a `session_id` follow one another.

@@ -230,7 +230,8 @@ class Trace:
         except TraceError as error:
             msg = f"{self.source}: {error}"
             raise TraceError(msg) from None
-        return replace(self, requests=requests, loops=(loop,), source=f"{self.source} | {loop!r}")
+        source = f"{self.source} | {loop!r}"
+        return replace(self, requests=requests, loops=(loop,), source=source, notes=(*self.notes, loop.words()))
 
     def merge(self, *others: Trace) -> Trace:
         """All requests of this trace and of `others`, on one time axis.

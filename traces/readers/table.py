@@ -221,7 +221,8 @@ def _arrivals(
     """Arrivals in seconds, what is said of them, when the first came, and what is wrong with them."""
     if reading.arrivals is not None:
         drawn = reading.arrivals.sample(len(frame), generator(reading.seed, ARRIVALS_STREAM))
-        return pl.Series("arrival_s", drawn), [f"arrivals are drawn: {reading.arrivals}"], None, ""
+        notes = [] if isinstance(reading.arrivals, ClosedLoop) else [f"arrivals are drawn: {reading.arrivals}"]
+        return pl.Series("arrival_s", drawn), notes, None, ""
     if "arrival_s" not in frame.columns:
         naming = name_columns(["arrival_s"], table.names())
         drawing = Remedy("arrivals", "{kind: poisson, rate_rps: 5}")
