@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.clients import Attempts
 from sim.clock import Clock, Order
+from sim.frontend import FrontEnd
 from sim.loops import Loops
 from sim.replica.batch import Sequence
 
@@ -23,7 +24,7 @@ class Arrivals:
     """Sends each request when its time has come.
 
     Args:
-        setting: Whether clients wait for ever.
+        setting: Whether clients wait for ever, and how long the front end takes.
         requests: The requests.
         dispatcher: Sends them to replicas.
         clock: The simulation's clock.
@@ -42,6 +43,7 @@ class Arrivals:
         self._dispatcher = dispatcher
         self._clock = clock
         self._meter = meter
+        self._frontend = FrontEnd(setting.engine.frontend_s, clock, dispatcher.send)
         self._n_coming = 0  # at times that are known
         self._loops: Loops | None = None
 
@@ -53,8 +55,8 @@ class Arrivals:
                 self._clients,
                 self._clock,
                 dispatcher.log,
-                send=dispatcher.send,
-                withdraw=dispatcher.withdraw,
+                send=self._frontend.take,
+                withdraw=self._withdraw,
                 fail=dispatcher.fail,
             )
         trace = dispatcher.trace
@@ -92,14 +94,20 @@ class Arrivals:
         self.n_arrived += 1
         attempts = self._dispatcher.attempts
         if attempts is None:
-            self._dispatcher.send(seq, now_s)
+            self._frontend.take(seq, now_s)
         else:
             attempts.begin(seq, now_s)
+
+    def _withdraw(self, seq: Sequence, now_s: float) -> None:
+        if not self._frontend.drop(seq):
+            self._dispatcher.withdraw(seq, now_s)
 
     @property
     def is_any_to_come(self) -> bool:
         """Whether a request is still to come, for the first time or again."""
-        if self._n_coming or (self._loops is not None and self._loops.n_thinking):
+        if self._n_coming or not self._frontend.is_empty:
+            return True
+        if self._loops is not None and self._loops.is_any_to_come:
             return True
         attempts = self._dispatcher.attempts
         return attempts is not None and attempts.n_to_come > 0

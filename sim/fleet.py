@@ -89,6 +89,7 @@ class Fleet:
             setting.service_time,
             self.records.log,
             is_macro=setting.is_macro,
+            schedules_ahead=setting.engine.schedules_ahead,
             prefixes=setting.prefixes,
         )
         replica.on_end = self._on_end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
@@ -30,9 +31,6 @@ class Loops:
         trace: The requests.
         clock: The simulation's clock.
         send: Sends the request of a row at a time.
-
-    Attributes:
-        n_thinking: Users who will send a request, if there is one left.
     """
 
     def __init__(self, trace: Trace, clock: Clock, send: Callable[[int, float], None]) -> None:
@@ -40,9 +38,8 @@ class Loops:
         self._send = send
         self._think_s: list[float] = trace.requests["think_s"].to_list()
         self._loop_of: dict[int, int] = {}
-        self._rows: list[Iterator[int]] = []
+        self._rows: list[deque[int]] = []  # of each loop, those that have not been sent
         self._due: list[tuple[float, int, int]] = []  # heap of (time, loop, row that has ended)
-        self.n_thinking = 0
         self._starts_s = list(self._make(trace))
 
     def _make(self, trace: Trace) -> Iterator[tuple[int, float]]:
@@ -63,7 +60,7 @@ class Loops:
 
     def _add(self, rows: list[int]) -> int:
         number = len(self._rows)
-        self._rows.append(iter(rows))
+        self._rows.append(deque(rows))
         self._loop_of.update(dict.fromkeys(rows, number))
         return number
 
@@ -75,11 +72,10 @@ class Loops:
     def on_end(self, row: int, now_s: float) -> None:
         """A request has ended, for good: its user, if it has one, thinks before the next one."""
         loop = self._loop_of.get(row)
-        if loop is not None:
+        if loop is not None and self._rows[loop]:
             self._plan(now_s + self._think_s[row], loop, row)
 
     def _plan(self, time_s: float, loop: int, row: int) -> None:
-        self.n_thinking += 1
         heappush(self._due, (time_s, loop, row))
         self._clock.at(time_s, Order.NEXT_REQUEST, self._send_due)
 
@@ -87,7 +83,10 @@ class Loops:
         now_s, due = self._clock.now, self._due
         while due and due[0][0] <= now_s:
             _, loop, _ = heappop(due)
-            self.n_thinking -= 1
-            row = next(self._rows[loop], None)
-            if row is not None:
-                self._send(row, now_s)
+            if self._rows[loop]:
+                self._send(self._rows[loop].popleft(), now_s)
+
+    @property
+    def is_any_to_come(self) -> bool:
+        """Whether somebody thinks, or has yet to begin, for whom there is a request left."""
+        return any(self._rows[loop] for _, loop, _ in self._due)

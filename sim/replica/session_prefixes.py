@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from collections.abc import Sequence as Rows
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sim.replica.prefix_cache import Prefixes, new_ids
+from sim.replica.prefix_cache import Prefixes
 from traces.closed_loop import Sessions
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def with_sessions(known: Prefixes | None, trace: Trace, segment_tokens: int) -> 
     """The same, and what sessions tell.
 
     The ids of a request go on over its answer and are those of the next prompt of its session, if that is as long as
-    both together and begins with the same whole segments. Prompts of sessions without ids get some of their own.
+    both together and begins with the same whole segments. Prompts that have none get some of their own.
 
     Args:
         known: What the trace tells; None for nothing.
@@ -31,29 +32,31 @@ def with_sessions(known: Prefixes | None, trace: Trace, segment_tokens: int) -> 
     >>> turns = Trace.from_columns([0.0, 1.0, 2.0], [100, 700, 90], [60, 5, 5], session_id=[1, 1, 1])
     >>> prefixes = with_sessions(None, turns.sent_by(Sessions()), 64)
     >>> prefixes.hashes[0], prefixes.hashes[1][:3], prefixes.hashes[2], prefixes.with_answers
-    ([-3, -4, -5], [-3, -4, -5], [-1, -2], {0})
+    ([-4, -5, -6], [-4, -5, -6], (), {0})
     """
     if not any(isinstance(loop, Sessions) for loop in trace.loops):
         return known
     requests = trace.requests
     prompts, outputs = requests["prompt_tokens"].to_list(), requests["output_tokens"].to_list()
-    hashes: list[Rows[int]] = [()] * len(trace) if known is None else list(known.hashes)
-    own = new_ids(hashes)
+    known = known or Prefixes([()] * len(trace), segment_tokens)
+    hashes: list[Rows[int]] = list(known.hashes)
+    own = itertools.count(-len(trace) - 1, -1)  # those of traces are 0 or more; replicas use -1 to -len(trace)
     with_answers: set[int] = set()
     for turns in _sessions(trace):
-        theirs: Rows[int] = ()
-        longest_tokens = 0
-        for row in reversed(turns):
-            ids = hashes[row]
-            n_whole = prompts[row] // segment_tokens
-            n_tokens = prompts[row] + outputs[row]
-            if n_tokens <= longest_tokens and theirs and (not ids or list(ids[:n_whole]) == list(theirs[:n_whole])):
-                hashes[row] = theirs[: -(-n_tokens // segment_tokens)]
-                with_answers.add(row)
-            elif not ids:
-                hashes[row] = list(itertools.islice(own, -(-prompts[row] // segment_tokens)))
-            theirs, longest_tokens = hashes[row], prompts[row]
-    return Prefixes(hashes, segment_tokens, with_answers)
+        for following, row in itertools.pairwise(reversed(turns)):
+            ids, theirs = hashes[row], hashes[following]
+            n_whole, n_tokens = prompts[row] // segment_tokens, prompts[row] + outputs[row]
+            is_alike = not ids or (bool(theirs) and list(ids[:n_whole]) == list(theirs[:n_whole]))
+            if prompts[following] < n_tokens or not is_alike:
+                continue
+            if not theirs:
+                theirs = list(itertools.islice(own, -(-prompts[following] // segment_tokens)))
+                hashes[following] = theirs
+            hashes[row] = theirs[: -(-n_tokens // segment_tokens)]
+            with_answers.add(row)
+    if not with_answers:
+        return known if known.of_itself or any(hashes) else None
+    return replace(known, hashes=hashes, has_ids=True, with_answers=with_answers)
 
 
 def _sessions(trace: Trace) -> Iterator[list[int]]:
