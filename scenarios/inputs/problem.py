@@ -73,10 +73,8 @@ def make_problem(
             keep_dominated=keep_dominated,
             any_number=any_number,
         )
-        sample = _make_sample(loaded, trace, seed)
-        trial = Trial(
-            service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor, make_engine(loaded)
-        )
+        sample, sim = _make_sample(loaded, trace, seed), scenario.sim
+        trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     planning = scenario.planning
     return PlanningProblem(
         demands=demands,
