@@ -23,10 +23,12 @@ from scenarios.cli.options import (
     scenario_options,
     seed_option,
     seeds_of,
+    uncertainty_option,
     writing,
 )
 from scenarios.cli.printing import print_json, print_tables, reasons_of, report
 from scenarios.cli.trace_options import trace_options
+from scenarios.cli.weighing import weighed
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
@@ -134,6 +136,7 @@ def plan(
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @seed_option
+@uncertainty_option
 @out_option
 @force_option
 @jobs_option
@@ -141,7 +144,7 @@ def plan(
 @progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
-    seed: int | None, out: Path, jobs: int, force: bool, as_json: bool, progress: bool | None,
+    seed: int | None, n_worlds: int | None, out: Path, jobs: int, force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
@@ -155,7 +158,8 @@ def run(
         rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
     else:
         rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
-    report(rows, None, "json" if as_json else "table", _directories(rows))
+    weighings = () if n_worlds is None else weighed(rows, n_worlds, jobs, progress=progress)
+    report(rows, None, "json" if as_json else "table", _directories(rows), weighings=weighings)
     if not as_json:
         for row in rows:
             _say_what_was_served(row)

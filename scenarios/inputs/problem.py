@@ -67,19 +67,30 @@ def make_problem(
         )
         sample = _make_sample(loaded, trace, seed)
         trial = Trial(service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor)
-    planning = scenario.planning
-    return PlanningProblem(
-        demands=demands,
+    return replace(
+        bare_problem(loaded, trace, seed),
         candidates=found.candidates,
+        trial=trial,
+        cases=cases,
+        left_out=found.left_out,
+        **_further_limits(scenario.planning),
+    )
+
+
+def bare_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> PlanningProblem:
+    """The planning problem without candidates and limits on them: what a run needs that has its plan.
+
+    The arguments and errors are those of `make_problem`.
+    """
+    scenario, planning = loaded.scenario, loaded.scenario.planning
+    return PlanningProblem(
+        demands=_make_demands(scenario, trace),
+        candidates=(),
         available=_available(scenario, loaded.timeline),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
         time_limit_s=planning.time_limit_s,
         seed=seed,
-        trial=trial,
-        cases=cases,
-        left_out=found.left_out,
-        **_further_limits(planning),
     )
 
 

@@ -19,7 +19,12 @@ from sim import (
     ServiceTimeModel,
     TableServiceTime,
 )
+from sim.catalog.gpus import Uncertainty
+from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA
+
+INTERPOLATED = Uncertainty(0.02, 0.05, 0.0, "NVIDIA's tables of kernels against measured iterations: docs, validity.md")
+"""How far times may be off that are interpolated between measured ones."""
 
 
 def make_models(loaded: LoadedScenario) -> dict[str, ModelSpec]:
@@ -59,13 +64,27 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     return {name: c.basis for name, c in known.items() if c is not None}
 
 
-def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
-    """The service-time model.
+def make_service_time(loaded: LoadedScenario, world: World | None = None) -> ServiceTimeModel:
+    """The service-time model, perhaps as it is in a world.
 
     Raises:
         ProfileError: A table cannot be used.
         SettingsError: A package that it needs is not installed.
     """
+    kernel_times = _make_kernel_times(loaded)
+    return kernel_times if world is None else WorldServiceTime(kernel_times, world)
+
+
+def uncertainties_of(loaded: LoadedScenario) -> dict[str, Uncertainty]:
+    """How far the service times of each GPU type of the market may be off."""
+    gpu_types = make_gpu_types(loaded)
+    if not isinstance(loaded.scenario.sim.service_time, schema.CompactTimes):
+        return dict.fromkeys(gpu_types, INTERPOLATED)
+    return {name: gpu.coefficients.uncertainty for name, gpu in gpu_types.items() if gpu.coefficients is not None}
+
+
+def _make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:
+    """The service-time model without what the engine adds to it."""
     match loaded.scenario.sim.service_time:
         case schema.CompactTimes() as settings:
             return CompactServiceTime(
