@@ -1,8 +1,8 @@
 """How far service times may be off in the same direction for a whole run, from what a fit does not explain.
 
 Errors of single iterations cancel in a run; what does not is what all iterations of a model on a GPU type share. So
-errors are taken as logarithms of measured over modelled times, and averaged over all rows of a GPU type, model and `tp`;
-the root of the mean square of these averages is the standard deviation, bias included.
+errors are taken as logarithms of measured over modelled times and averaged over all rows of a GPU type, model and
+`tp`; the root of the mean square of these averages is the standard deviation, bias included.
 
 - A GPU type that was measured with several models: of its own errors, each model's by a fit to the others.
 - One measured with one model only: the mean of the former, in squares.
