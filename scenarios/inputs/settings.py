@@ -14,11 +14,16 @@ from sim import (
     SLO,
     AiconfiguratorServiceTime,
     CompactServiceTime,
+    EngineProfile,
+    EngineServiceTime,
     GpuType,
     ModelSpec,
+    ReplicaLimits,
     ServiceTimeModel,
     TableServiceTime,
+    engine_profile,
 )
+from sim.catalog.engines import DEFAULT_ENGINE
 from sim.catalog.gpus import Uncertainty
 from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA
@@ -64,15 +69,17 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     return {name: c.basis for name, c in known.items() if c is not None}
 
 
-def make_service_time(loaded: LoadedScenario, world: World | None = None) -> ServiceTimeModel:
-    """The service-time model, perhaps as it is in a world.
+def make_engine(loaded: LoadedScenario) -> EngineProfile:
+    """The serving engine, with what the scenario says of it."""
+    stated = loaded.scenario.sim.engine.model_dump(exclude_none=True)
+    return replace(engine_profile(stated.pop("name", DEFAULT_ENGINE), stated.pop("version", None)), **stated)
 
-    Raises:
-        ProfileError: A table cannot be used.
-        SettingsError: A package that it needs is not installed.
-    """
-    kernel_times = _make_kernel_times(loaded)
-    return kernel_times if world is None else WorldServiceTime(kernel_times, world)
+
+def make_limits(loaded: LoadedScenario) -> ReplicaLimits:
+    """Limits of each replica: the scenario's, or else the engine's."""
+    engine = make_engine(loaded)
+    defaults = {name: getattr(engine, name) for name in ("reserve_whole_prompt", "max_batched_tokens", "max_seqs")}
+    return ReplicaLimits(**defaults | loaded.scenario.sim.limits.model_dump(exclude_none=True))
 
 
 def uncertainties_of(loaded: LoadedScenario) -> dict[str, Uncertainty]:
@@ -83,13 +90,29 @@ def uncertainties_of(loaded: LoadedScenario) -> dict[str, Uncertainty]:
     return {name: gpu.coefficients.uncertainty for name, gpu in gpu_types.items() if gpu.coefficients is not None}
 
 
-def _make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:
-    """The service-time model without what the engine adds to it."""
+def make_service_time(loaded: LoadedScenario, world: World | None = None) -> ServiceTimeModel:
+    """The service-time model: times of kernels, with the overheads of the serving engine; perhaps as in a world.
+
+    Raises:
+        ProfileError: A table cannot be used.
+        SettingsError: A package that it needs is not installed.
+    """
+    kernels, engine = make_kernel_times(loaded), make_engine(loaded)
+    if world is None:
+        return EngineServiceTime(kernels, engine)
+    return EngineServiceTime(WorldServiceTime(kernels, world), world.engine(engine))
+
+
+def make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:
+    """Times of kernels alone.
+
+    Raises:
+        ProfileError: A table cannot be used.
+        SettingsError: A package that it needs is not installed.
+    """
     match loaded.scenario.sim.service_time:
         case schema.CompactTimes() as settings:
             return CompactServiceTime(
-                step_overhead_s=settings.step_overhead_s,
-                sequence_overhead_s=settings.sequence_overhead_s,
                 network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
             )
         case schema.TableTimes() as settings:
@@ -98,13 +121,11 @@ def _make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:
                 gpu=settings.gpu,
                 model=settings.model,
                 tp=settings.tp,
-                step_overhead_s=settings.step_overhead_s,
             )
         case schema.AiconfiguratorTimes() as settings:
             return AiconfiguratorServiceTime(
                 settings.backend,
                 settings.version,
-                step_overhead_s=settings.step_overhead_s,
                 network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
             )
 
@@ -120,7 +141,7 @@ def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
 
     service_time = make_service_time(loaded)
     settings = loaded.scenario.sim.service_time
-    key = settings.model_dump_json()
+    key = settings.model_dump_json() + repr(make_engine(loaded))
     match settings:
         case schema.TableTimes():
             key += sha256((loaded.folder / settings.path).read_bytes()).hexdigest()

@@ -18,7 +18,14 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import bare_problem, make_problem
-from scenarios.inputs.settings import basis_of, make_gpu_types, make_models, make_service_time, make_slo
+from scenarios.inputs.settings import (
+    basis_of,
+    make_engine,
+    make_gpu_types,
+    make_models,
+    make_service_time,
+    make_slo,
+)
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
@@ -186,6 +193,7 @@ class Job:
             market=self.market,
             clients=None if settings.clients is None else Clients(**settings.clients.model_dump(), seed=self.seed),
             max_queued_requests=settings.max_queued_requests,
+            engine=make_engine(self.loaded),
             replanner=replanner,
             progress=progress,
             n_jobs=n_jobs,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.errors import RunError
-from scenarios.inputs.settings import uncertainties_of
+from scenarios.inputs.settings import make_engine, uncertainties_of
 from scenarios.runs.row import Row
 from scenarios.runs.watcher import Watcher
 from scenarios.runs.worlds import Figures, KeptRun, figures_in_worlds, job_of
@@ -314,7 +314,7 @@ def _weigh_scenario(rows: Sequence[Row], n_worlds: int, n_jobs: int, watcher: Wa
         ),
         worlds,
         {name: one for name, one in sorted(uncertainties.items()) if name in rented},
-        has_overheads=False,
+        has_overheads=make_engine(job.loaded).has_overheads,
         goal=rows[0].attainment_goal,
     )
 

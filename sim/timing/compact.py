@@ -25,7 +25,7 @@ class CompactServiceTime:
             + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
             + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
             + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
-            + [not the last stage] 2 T hidden / BW_link + [last stage] step overhead + S x sequence overhead
+            + [not the last stage] 2 T hidden / BW_link
 
     smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights of a format; F: FLOPs of the linear layers with them; PF: peak of
     the operations in which the GPU computes with the format; c_f: fixed time of a layer whose attention is in it; head:
@@ -47,9 +47,6 @@ class CompactServiceTime:
     are divided by dp.
 
     Args:
-        step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
-            vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
-        sequence_overhead_s: The part of that which grows with each sequence in the batch.
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one.
 
     Attributes:
@@ -66,12 +63,8 @@ class CompactServiceTime:
 
     def __init__(
         self,
-        step_overhead_s: float = 0.0,
-        sequence_overhead_s: float = 0.0,
         network_bandwidth_bytes_per_s: float = NETWORK_BANDWIDTH_BYTES_PER_S,
     ) -> None:
-        self.step_overhead_s = step_overhead_s
-        self.sequence_overhead_s = sequence_overhead_s
         self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
         self.n_extrapolated = 0
 
@@ -86,14 +79,7 @@ class CompactServiceTime:
     def _stage_time(self, spec: ReplicaSpec, index: int) -> _CompactStageTime:
         is_last = index == spec.pp - 1
         bandwidth = None if is_last else link_bandwidth(spec, index, self.network_bandwidth_bytes_per_s)
-        return _CompactStageTime(
-            self,
-            spec,
-            index,
-            link_bandwidth=bandwidth,
-            step_overhead_s=self.step_overhead_s if is_last else 0.0,
-            sequence_overhead_s=self.sequence_overhead_s if is_last else 0.0,
-        )
+        return _CompactStageTime(self, spec, index, link_bandwidth=bandwidth)
 
 
 class _Products(NamedTuple):
@@ -123,8 +109,6 @@ class _CompactStageTime:
         index: int,
         *,
         link_bandwidth: float | None,
-        step_overhead_s: float,
-        sequence_overhead_s: float,
     ) -> None:
         model, stage = spec.model, spec.stages[index]
         gpu = stage.gpu_type
@@ -136,12 +120,11 @@ class _CompactStageTime:
         flops = gpu.peak_flops_per_s
         work = StageWork.of(spec, index)
 
-        self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
+        self._fixed = stage.n_layers * c.layer_overhead_s
         self._dp = stage.dp
         self._set_products(work, stage, c)
         self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
         self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
-        self._per_seq = sequence_overhead_s
         self._set_attention(work, stage, c)
         self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
         if work.n_allreduces:
@@ -241,12 +224,7 @@ class _CompactStageTime:
             weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
             time_s += weights + linear + self._per_token_of_all * n_tokens
-        return (
-            time_s
-            + sqrt(self._head_weights * self._head_weights + head * head)
-            + self._per_token * own_tokens
-            + self._per_seq * n_seqs
-        )
+        return time_s + sqrt(self._head_weights * self._head_weights + head * head) + self._per_token * own_tokens
 
 
 def _allreduce(stage: Stage) -> AllReduce:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
+from sim.catalog.engines import EngineProfile
 from sim.catalog.gpus import Uncertainty
 from sim.deployment import ReplicaSpec
 from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
@@ -55,6 +56,15 @@ class World:
     def of_gpu(self, name: str) -> Factors:
         """The factors of a GPU type."""
         return dict(self.gpus).get(name, Factors())
+
+    def engine(self, engine: EngineProfile) -> EngineProfile:
+        """A serving engine as it is in this world; its front end is as it was."""
+        return replace(
+            engine,
+            step_overhead_s=self.overheads * engine.step_overhead_s,
+            sequence_overhead_s=self.overheads * engine.sequence_overhead_s,
+            request_overhead_s=self.overheads * engine.request_overhead_s,
+        )
 
 
 def draw_worlds(uncertainties: Mapping[str, Uncertainty], n: int, seed: int) -> tuple[World, ...]:
