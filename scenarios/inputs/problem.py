@@ -23,6 +23,7 @@ from scenarios.inputs.settings import (
     make_slo,
 )
 from scenarios.inputs.workload import make_grid, make_trace, stream_seed
+from scenarios.inputs.worlds import world_cases
 from sim import SLO, ServiceTimeModel
 from traces import AvailabilityTimeline, Trace, WorkloadMix
 
@@ -73,6 +74,7 @@ def make_problem(
             keep_dominated=keep_dominated,
             any_number=any_number,
         )
+        cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
         sample = _make_sample(loaded, trace, seed)
         trial = Trial(
             service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor, make_engine(loaded)
