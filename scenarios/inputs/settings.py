@@ -23,7 +23,7 @@ from sim import (
     TableServiceTime,
     engine_profile,
 )
-from sim.catalog.engines import DEFAULT_ENGINE
+from sim.catalog.engines import DEFAULT_ENGINE, IDEAL, is_of_version
 from sim.catalog.gpus import Uncertainty
 from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA
@@ -73,6 +73,17 @@ def make_engine(loaded: LoadedScenario) -> EngineProfile:
     """The serving engine, with what the scenario says of it."""
     stated = loaded.scenario.sim.engine.model_dump(exclude_none=True)
     return replace(engine_profile(stated.pop("name", DEFAULT_ENGINE), stated.pop("version", None)), **stated)
+
+
+def engine_notes(loaded: LoadedScenario) -> list[str]:
+    """What is not known of the serving engine, and what is taken instead."""
+    asked, engine = loaded.scenario.sim.engine.version, make_engine(loaded)
+    notes = []
+    if asked is not None and not is_of_version(asked, engine.version):
+        notes.append(f"{engine.name} {asked} was not measured: its overheads and defaults are those of {engine.label}")
+    if engine.basis == "assumed" and engine.name != IDEAL:
+        notes.append(f"{engine.label} was not measured: its overheads are those of another engine")
+    return notes
 
 
 def make_limits(loaded: LoadedScenario) -> ReplicaLimits:

@@ -20,6 +20,7 @@ from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import bare_problem, make_problem
 from scenarios.inputs.settings import (
     basis_of,
+    engine_notes,
     make_engine,
     make_gpu_types,
     make_models,
@@ -109,8 +110,10 @@ class Job:
         return 0 if self.trace is None else len(self.trace)
 
     def say_notes(self, watcher: Watcher) -> None:
-        """Tell what readers left out, sorted or took for granted."""
+        """Tell what readers left out, sorted or took for granted, and what is not known of the serving engine."""
         for note in () if self.trace is None else self.trace.notes:
+            watcher.note(note)
+        for note in engine_notes(self.loaded):
             watcher.note(note)
 
     def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:

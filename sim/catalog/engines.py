@@ -141,6 +141,15 @@ def engine_profile(name: str = DEFAULT_ENGINE, version: str | None = None) -> En
     return _profiles()[name][nearest]
 
 
+def is_of_version(version: str, known: str) -> bool:
+    """Whether a version is a known one, or a patch of it.
+
+    >>> is_of_version("0.19.1", "0.19"), is_of_version("0.18", "0.19")
+    (True, False)
+    """
+    return _place(version) == _place(known)
+
+
 def _place(version: str) -> float:
     """Where a version stands in the order of versions: major and minor count."""
     found = re.match(r"v?(\d+)\.(\d+)(?:$|[.\-+a-z])", version)

@@ -375,7 +375,7 @@ class Replica(ReplicaMemory, ABC):
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:
-            self._release(seq, n_blocks, now_s)
+            self._release(seq, n_blocks, now_s, is_over=True)
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s

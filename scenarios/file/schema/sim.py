@@ -25,12 +25,23 @@ class Limits(Part):
     kv_blocks: PositiveInt | None = None
 
 
+def _as_text(version: object) -> object:
+    """A version that YAML took for a number, unless a zero at its end may have been lost."""
+    if not isinstance(version, float):
+        return version
+    text = str(version)
+    if len(text.partition(".")[2]) < 2:
+        msg = f"is the number {text}, which may be {text} or {text}0: write it in quotes"
+        raise ValueError(msg)
+    return text
+
+
 class Engine(Part):
     """The serving engine; what is left out is as the catalog says of its version."""
 
     name: str = DEFAULT_ENGINE
     """`vllm`, `sglang`, or `ideal`: no time beside that of kernels, and nothing is scheduled ahead."""
-    version: str | None = None
+    version: Annotated[str | None, BeforeValidator(_as_text)] = None
     """Its version, as text; by default the newest that the catalog has, which takes the nearest for others."""
     step_overhead_s: NonNegativeFloat | None = None
     """Time of each iteration beside the GPU's kernels."""
