@@ -16,7 +16,7 @@ from scenarios.file.entries import read_entries
 from scenarios.file.load import load
 from scenarios.file.schema import Datasheet
 from scenarios.file.yaml_lines import dump
-from scenarios.report.profile import error_table, worst_table
+from scenarios.report.profile import error_table, uncertainty_table, worst_table
 from sim import Catalog, GpuType, ModelSpec, gpu_type
 from sim.catalog.config_json import read_config
 from sim.errors import ProfileError, check_name
@@ -26,6 +26,7 @@ from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
 from sim.timing.kernel_questions import SYSTEMS
 from sim.timing.kernels import kernel_rows
 from sim.timing.measured import read_profile
+from sim.timing.uncertainty import by_basis, by_gpu_type
 
 FORMAT_BLOCKS = ("formats", "experts")
 
@@ -107,15 +108,19 @@ def check(data: Path, gpus: Sequence[str], datasheet: Path | None, file: str | N
     own = _own(datasheet, file, configs)
     rows, names = _read(data, gpus, own)
     fitted = fitting.fit_all(rows, names, own.gpus, own.models)
+    by_model = fitting.leave_one_model_out(rows, names, own.gpus, own.models)
+    by_gpu = fitting.leave_one_gpu_out(rows, fitted, own.models)
     tables = {
         "Fitted to all rows": fitting.errors(rows, fitted, own.models),
-        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names, own.gpus, own.models),
-        "Datasheet and medians of the other GPU types": fitting.leave_one_gpu_out(rows, fitted, own.models),
+        "Fitted to the other models of the GPU type": by_model,
+        "Datasheet and medians of the other GPU types": by_gpu,
     }
     print_tables(*(error_table(title, errors) for title, errors in tables.items() if errors.height))
     for title, errors in tables.items():
         if errors.is_empty():
             click.echo(f"nothing to hold out: {title}", err=True)
+    if by_model.height and by_gpu.height:
+        print_tables(uncertainty_table(by_basis(by_model, by_gpu), by_gpu_type(by_model)))
 
 
 @profile.command()

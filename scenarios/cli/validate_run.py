@@ -100,7 +100,7 @@ def validate_run(
         print_json(rows)
     else:
         print_tables(*tables)
-        print_lines([*_notes(measured), *lines])
+        print_lines([f"server: {replayer.settings}", *_notes(measured), *lines])
 
 
 def _notes(measured: Measurement) -> list[str]:

@@ -83,6 +83,7 @@ def read_measurement(
         RunError: The format is not known, or something that was measured is missing or wrong.
         TraceError: The file cannot be read, or its requests are not valid.
     """
+    # Long because its arguments are documented one by one.
     name = detect(path) if format == "auto" else format
     if name not in FORMATS:
         msg = f"unknown format {name!r}: {nearest(name, FORMATS)}"

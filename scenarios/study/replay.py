@@ -6,25 +6,24 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from planners.problem.plan_json import plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
-from scenarios.inputs.settings import make_service_time
+from scenarios.inputs.settings import make_engine
 from scenarios.measurements.measurement import Aggregate, Measurement, Server
 from scenarios.runs.job import Job
 from scenarios.runs.plan import planner_choice
-from scenarios.study.closed_loop import serve_closed_loop
 from scenarios.study.measured_server import server_deployment
 from sim import Deployment
+from sim.kv_cache import kv_blocks
 from sim.slo import E2E_S, TPOT_S, TTFT_S
-from traces import PoissonArrivals, Trace
+from traces import ClosedLoop, PoissonArrivals, Trace
 from traces.synth import ARRIVALS_STREAM, generator
 
-REQUESTS_PER_CLIENT = 10
-"""Of a point of which the number of requests is not known."""
+FEWEST_REQUESTS, REQUESTS_PER_CLIENT = 100, 10
+"""Of a point of which the number of requests is not known: the fewest, and how many for each client."""
 
 _SEED = 0
 
@@ -81,6 +80,23 @@ class Replayer:
         """The replicas in words."""
         return ", ".join(f"{count} x {spec.name}" for spec, count in self.deployment.replicas)
 
+    @property
+    def settings(self) -> str:
+        """What the fleet is taken to be, in words."""
+        engine = make_engine(self.job.loaded)
+        asked = self.job.loaded.scenario.sim.engine.version
+        is_known = asked is None or f"{asked}.".startswith(f"{engine.version}.")
+        told = engine.label if is_known else f"{engine.label}, the nearest to {asked}"
+        caching = self.job.loaded.scenario.sim.prefix_caching
+        caches = engine.prefix_caching if caching is None else caching
+        spec = self.deployment.replicas[0][0]
+        whole = "whole prompts" if spec.limits.reserve_whole_prompt else "first chunks"
+        return (
+            f"{spec.model.name}, {told}, {kv_blocks(spec):,d} KV blocks of {spec.limits.block_tokens} tokens, "
+            f"{spec.max_batched_tokens:,d} tokens an iteration, {spec.max_seqs:,d} requests at once, "
+            f"prefix caching {'on' if caches else 'off'}, admission by {whole}"
+        )
+
     def replay(self, measured: Measurement) -> Replayed:
         """Serve the requests that were measured: when they were sent or, of a closed loop, when clients are free.
 
@@ -90,12 +106,7 @@ class Replayer:
         if measured.trace is None:
             msg = f"{measured.source}: has no requests"
             raise RunError(msg)
-        trace = measured.trace.with_model(self.deployment.models[0])
-        if measured.concurrency is not None and "prefix_hashes" not in trace.requests.columns:
-            lengths = trace.requests.select(pl.col("prompt_tokens", "output_tokens").cast(pl.Int64))
-            prompts, outputs = (column.to_numpy() for column in lengths)
-            return self._closed_loop(prompts, outputs, measured.concurrency)
-        return self._open_loop(trace)
+        return self._serve(measured.trace.with_model(self.deployment.models[0]), measured.concurrency)
 
     def replay_point(self, point: Aggregate) -> Replayed:
         """Serve requests of the mean lengths of a point under its load.
@@ -111,40 +122,23 @@ class Replayer:
             known = "neither a concurrency nor a rate" if clients is None else f"concurrency {clients} and a rate"
             msg = f"how load was offered: {known} is known, one of them is needed: --concurrency N or --rate R"
             raise RunError(msg)
-        n = point.n_requests or max(100, REQUESTS_PER_CLIENT * (clients or 0))
-        prompts = np.full(n, max(1, round(point.prompt_tokens)))
-        outputs = np.full(n, max(1, round(point.output_tokens)))
-        if clients is not None:
-            return self._closed_loop(prompts, outputs, clients)
+        n = point.n_requests or max(FEWEST_REQUESTS, REQUESTS_PER_CLIENT * (clients or 0))
         arrivals_s = np.zeros(n)
         if rate_rps is not None and rate_rps < math.inf:
             arrivals_s = PoissonArrivals(rate_rps).sample(n, generator(_SEED, ARRIVALS_STREAM))
-        model = self.deployment.models[0]
-        return self._open_loop(Trace.from_columns(arrivals_s, prompts, outputs, model=model, source="a point"))
+        lengths = (np.full(n, max(1, round(tokens))) for tokens in (point.prompt_tokens, point.output_tokens))
+        trace = Trace.from_columns(arrivals_s, *lengths, model=self.deployment.models[0], source="a point")
+        return self._serve(trace, clients)
 
-    def _open_loop(self, trace: Trace) -> Replayed:
-        result = self.job.simulate(self.planner, self.deployment, self.plan, trace=trace)
+    def _serve(self, trace: Trace, clients: int | None) -> Replayed:
+        """Serve requests at their times of arrival or, with clients, whenever one is free."""
+        sent = trace if clients is None else trace.sent_by(ClosedLoop(clients))
+        result = self.job.simulate(self.planner, self.deployment, self.plan, trace=sent)
         if not (result.requests["status"] == "completed").all():
             counts = result.requests["status"].value_counts(sort=True).rows()
             told = ", ".join(f"{n} {status}" for status, n in counts)
             msg = f"the simulation did not complete all requests: {told}"
             raise RunError(msg)
-        requests = result.requests.select(
-            "output_tokens", sent_s="arrival_s", ttft_s=TTFT_S, tpot_s=TPOT_S, e2e_s=E2E_S
-        )
+        in_order = trace.requests.select("request_id").join(result.requests, on="request_id", maintain_order="left")
+        requests = in_order.select("output_tokens", sent_s="arrival_s", ttft_s=TTFT_S, tpot_s=TPOT_S, e2e_s=E2E_S)
         return Replayed(requests, result.manifest["n_extrapolated"])
-
-    def _closed_loop(
-        self, prompts: npt.NDArray[np.int64], outputs: npt.NDArray[np.int64], concurrency: int
-    ) -> Replayed:
-        if self.deployment.n_replicas != 1:
-            msg = f"a closed loop is simulated on one replica; the fleet is {self.fleet}"
-            raise RunError(msg)
-        service_time = make_service_time(self.job.loaded)
-        spec = self.deployment.replicas[0][0]
-        served = serve_closed_loop(spec, prompts, outputs, concurrency, service_time)
-        ttft_s, e2e_s = served.first_token_s - served.sent_s, served.finish_s - served.sent_s
-        frame = pl.DataFrame({"output_tokens": outputs, "sent_s": served.sent_s, "ttft_s": ttft_s, "e2e_s": e2e_s})
-        decode_s = (pl.col("e2e_s") - pl.col("ttft_s")) / (pl.col("output_tokens") - 1)
-        requests = frame.with_columns(tpot_s=pl.when(pl.col("output_tokens") > 1).then(decode_s))
-        return Replayed(requests, getattr(service_time, "n_extrapolated", 0))
