@@ -12,11 +12,13 @@ import pytest
 from rich.table import Table
 
 from scenarios.report.accuracy import accuracy_tables
+from scenarios.report.calibration import calibration_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of
+from scenarios.study.calibration.calibrate import Calibration
 from scenarios.study.compare import Comparison
 from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.silicon_estimates import answers
@@ -26,6 +28,9 @@ from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
 ALL = METRICS | STRESS_METRICS
+CALIBRATION_ROW = {"run": "r", "part": "p", "figure": "f"} | dict.fromkeys(
+    ("real", "before", "after", "error_before", "error_after"), 1.0
+)
 SECTION = re.compile(r"^### `(\w+)`\n\n\*([^,*]+)(?:, (more|less) is better)?\*\n\n    (.+)\n", re.MULTILINE)
 SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SECTION.findall(PAGE)}
 
@@ -81,6 +86,7 @@ def printed_columns() -> set[str]:
             *on_a_market(),
             *of_accuracy(),
             validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
+            *calibration_tables(Calibration((), (), pl.DataFrame(CALIBRATION_ROW), None)),  # type: ignore[arg-type]
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
     return {re.sub(r" goal .*", "", header).strip() for header in found}
