@@ -132,7 +132,9 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
     # As vLLM chooses them, but for the A100 (vllm/engine/arg_utils.py).
     large = {"max_batched_tokens": 8192, "max_seqs": 1024} if hardware["memory_gib"] >= 70 else {}
     defaults = entry.get("vllm_defaults", large)
-    sources = [f"hardware: {hardware['source']}", *([f"price: {price['source']}"] if price else [])]
+    sources = [f"hardware: {hardware['source']}"]
+    sources += [f"memory: {hardware['memory_source']}"] if "memory_source" in hardware else []
+    sources += [f"price: {price['source']}"] if price else []
     gpu = GpuType(
         name=name,
         memory_bytes=int(hardware["memory_gib"] * GIB),

@@ -139,6 +139,8 @@ class Hardware(Part):
     link_bandwidth_gb_per_s: PositiveFloat
     gpus_per_node: PositiveInt
     source: str
+    memory_source: str = ""
+    """Of `memory_gib`, where it is another than that of the rest."""
 
 
 class Price(Part):
