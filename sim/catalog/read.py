@@ -144,6 +144,7 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
         peak_fp8_flops_per_s=hardware.get("peak_fp8_tflops", 0.0) * TERA,
         peak_fp4_flops_per_s=hardware.get("peak_fp4_tflops", 0.0) * TERA,
         formats=tuple(entry.get("formats", ("bf16",))),
+        peer_to_peer=hardware.get("peer_to_peer", True),
         memory_bandwidth_bytes_per_s=hardware["memory_bandwidth_gb_per_s"] * GIGA,
         link_bandwidth_bytes_per_s=hardware["link_bandwidth_gb_per_s"] * GIGA,
         description=entry.get("description", ""),
@@ -160,10 +161,7 @@ def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
     if "layer_overhead_us" in entry:
         found["layer_overhead_s"] = entry["layer_overhead_us"] * MICRO
     if "allreduce" in entry:
-        found["allreduce"] = tuple(
-            (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
-            for tp, cost in sorted(entry["allreduce"].items())
-        )
+        found["allreduce"] = read_allreduce(entry["allreduce"])
     for key in ("formats", "experts"):
         if key in entry:
             found[key] = tuple(
@@ -176,6 +174,14 @@ def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("domain") is not None:
         found["domain"] = Domain(**entry["domain"])
     return found
+
+
+def read_allreduce(entry: Mapping[int, Mapping[str, float]]) -> tuple[tuple[int, AllReduce], ...]:
+    """Costs of an all-reduce by tensor-parallel degree, from `latency_us` and `bandwidth_gb_per_s` of each."""
+    return tuple(
+        (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
+        for tp, cost in sorted(entry.items())
+    )
 
 
 _AS_THEY_STAND = (

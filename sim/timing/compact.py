@@ -250,8 +250,7 @@ class _CompactStageTime:
 
 
 def _allreduce(stage: Stage) -> AllReduce:
-    c = stage.gpu_type.coefficients
-    by_tp = dict(c.allreduce) if c is not None else {}
+    by_tp = stage.gpu_type.allreduce
     if stage.tp not in by_tp:
         known = ", ".join(str(tp) for tp in [1, *by_tp])
         msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time for tp {stage.tp}; known: {known}"
@@ -261,8 +260,7 @@ def _allreduce(stage: Stage) -> AllReduce:
 
 def _alltoall(stage: Stage) -> AllReduce:
     """Of all GPUs of a stage: latency and bandwidth of their all-reduce, or of the largest that is known."""
-    c = stage.gpu_type.coefficients
-    by_tp = dict(c.allreduce) if c is not None else {}
+    by_tp = stage.gpu_type.allreduce
     if not by_tp:
         msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time, of which all-to-alls are estimated"
         raise DeploymentError(msg)

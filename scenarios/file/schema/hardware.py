@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, AliasChoices, Field, PositiveFloat, PositiveInt
 
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
 from sim.catalog.gpus import Basis
@@ -62,10 +62,10 @@ class Datasheet(Part):
 
 
 class AllReduceCost(Part):
-    """Cost of an all-reduce."""
+    """Cost of an all-reduce: latency + 2 (tp - 1) / tp x bytes / bandwidth."""
 
     latency_us: NonNegativeFloat
-    bandwidth_gb_per_s: PositiveFloat
+    bandwidth_gb_per_s: PositiveFloat = Field(validation_alias=AliasChoices("bandwidth_gb_per_s", "bandwidth_gb_s"))
 
 
 class Measured(Part):
@@ -139,6 +139,7 @@ class Hardware(Part):
     link_bandwidth_gb_per_s: PositiveFloat
     gpus_per_node: PositiveInt
     source: str
+    peer_to_peer: bool = True
     memory_source: str = ""
     """Of `memory_gib`, where it is another than that of the rest."""
 
