@@ -118,6 +118,10 @@ class GpuCoefficients:
         experts: The same of routed experts.
         mla: Of latent attention; None where nothing was measured.
         expert_skew: Tokens of the GPU with the most of them where experts are dealt out whole, over the mean.
+        exposed_flops_share: Of the time in which matrix products compute, what reading their weights does not hide.
+        exposed_read_share: Of the time in which their weights are read, what computing does not hide.
+        chunk_overhead_s: Fixed time of a layer in an iteration that holds a prompt chunk: attention has a kernel more.
+        sustained_slowdown: By how much FLOP/s fall, as a share, in layers that compute for long (`sim.timing.linear`).
     """
 
     basis: Basis
@@ -135,6 +139,10 @@ class GpuCoefficients:
     experts: tuple[tuple[str, FormatCoefficients], ...] = ()
     mla: MlaCoefficients | None = None
     expert_skew: float = 1.0
+    exposed_flops_share: float = 0.3
+    exposed_read_share: float = 0.3
+    chunk_overhead_s: float = 13e-6
+    sustained_slowdown: float = 0.05
 
     def of_format(self, name: str) -> FormatCoefficients:
         """Coefficients of dense layers with weights of a format: its own, of one like it, or those of bf16."""
@@ -195,7 +203,7 @@ class GpuType:
 
         >>> from sim.catalog.read import gpu_type
         >>> gpu_type("L40S").allreduce[2].latency_s, gpu_type("RTX4090").allreduce[2].latency_s
-        (5.171e-06, 2e-05)
+        (4.81e-06, 2e-05)
         """
         costs = dict(self.coefficients.allreduce) if self.coefficients is not None else {}
         if not self.peer_to_peer:

@@ -158,8 +158,9 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
 def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `GpuCoefficients` from a block `coefficients`, perhaps not all of them."""
     found = {name: entry[name] for name in _AS_THEY_STAND if name in entry}
-    if "layer_overhead_us" in entry:
-        found["layer_overhead_s"] = entry["layer_overhead_us"] * MICRO
+    for name in ("layer_overhead", "chunk_overhead"):
+        if f"{name}_us" in entry:
+            found[f"{name}_s"] = entry[f"{name}_us"] * MICRO
     if "allreduce" in entry:
         found["allreduce"] = read_allreduce(entry["allreduce"])
     for key in ("formats", "experts"):
@@ -192,6 +193,9 @@ _AS_THEY_STAND = (
     "attention_flops_efficiency",
     "elementwise_efficiency",
     "mixed_kv_read_efficiency",
+    "exposed_flops_share",
+    "exposed_read_share",
+    "sustained_slowdown",
     "source",
 )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, Field, PositiveFloat, PositiveInt
 
-from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
+from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 from sim.catalog.gpus import Basis
 from sim.catalog.precision import FORMATS
 from traces.errors import nearest
@@ -104,6 +104,10 @@ class Coefficients(Part):
     elementwise_efficiency: Efficiency | None = None
     mixed_kv_read_efficiency: Efficiency | None = None
     """null: decodes keep their speed beside a prompt chunk."""
+    exposed_flops_share: Share | None = None
+    exposed_read_share: Share | None = None
+    chunk_overhead_us: NonNegativeFloat | None = None
+    sustained_slowdown: NonNegativeFloat | None = None
     allreduce: dict[PositiveInt, AllReduceCost] | None = None
     allreduce_source: str = ""
     formats: dict[Format, FormatEfficiencies] | None = None

@@ -216,9 +216,9 @@ def test_units_are_converted() -> None:
     assert gpu.memory_bandwidth_bytes_per_s == 3.35e12
     assert gpu.link_bandwidth_bytes_per_s == 4.5e11
     assert gpu.coefficients is not None
-    assert gpu.coefficients.layer_overhead_s == pytest.approx(43.16e-6, rel=1e-15)
+    assert gpu.coefficients.layer_overhead_s == pytest.approx(39.7e-6, rel=1e-15)
     latencies = [allreduce.latency_s for _, allreduce in gpu.coefficients.allreduce]
-    assert latencies == pytest.approx([3.042e-6, 3.686e-6, 4.813e-6], rel=1e-15)
+    assert latencies == pytest.approx([3.191e-6, 3.988e-6, 5.131e-6], rel=1e-15)
 
 
 @pytest.mark.parametrize(
