@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import DeploymentError, ProfileError, ResultError, SettingsError, SimError, UnknownNameError
 
 if TYPE_CHECKING:
+    from sim.catalog.engines import EngineProfile, engine_names, engine_profile
     from sim.catalog.gpus import GpuType
     from sim.catalog.models import ModelSpec
     from sim.catalog.read import Catalog, gpu_names, gpu_type, model_names, model_spec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sim.slo import SLO
     from sim.timing.aiconfigurator import AiconfiguratorServiceTime
     from sim.timing.compact import CompactServiceTime
+    from sim.timing.overheads import EngineServiceTime
     from sim.timing.service_time import Chunk, ConstantServiceTime, ServiceTimeModel, StageTime
     from sim.timing.table import TableServiceTime
 
@@ -43,6 +45,8 @@ _LAZY = {
     "CompactServiceTime": "sim.timing.compact",
     "ConstantServiceTime": "sim.timing.service_time",
     "Deployment": "sim.deployment",
+    "EngineProfile": "sim.catalog.engines",
+    "EngineServiceTime": "sim.timing.overheads",
     "Failures": "sim.failures",
     "GpuType": "sim.catalog.gpus",
     "LENGTH_PREDICTORS": "sim.routing.predictors",
@@ -67,6 +71,8 @@ _LAZY = {
     "TableServiceTime": "sim.timing.table",
     "compute_metrics": "sim.results.metrics",
     "compute_stress": "sim.results.stress",
+    "engine_names": "sim.catalog.engines",
+    "engine_profile": "sim.catalog.engines",
     "get_router": "sim.routing.registry",
     "gpu_names": "sim.catalog.read",
     "gpu_type": "sim.catalog.read",
@@ -97,6 +103,8 @@ __all__ = [
     "ConstantServiceTime",
     "Deployment",
     "DeploymentError",
+    "EngineProfile",
+    "EngineServiceTime",
     "Failures",
     "GpuType",
     "Market",
@@ -121,6 +129,8 @@ __all__ = [
     "compute_metrics",
     "compute_stress",
     "compute_timeline",
+    "engine_names",
+    "engine_profile",
     "get_router",
     "gpu_names",
     "gpu_type",

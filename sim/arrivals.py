@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.clients import Attempts
 from sim.clock import Clock, Order
+from sim.frontend import FrontEnd
 
 if TYPE_CHECKING:
     from sim.dispatch import Dispatcher
@@ -22,7 +23,7 @@ class Arrivals:
     """Sends each request when its time has come.
 
     Args:
-        setting: Whether clients wait for ever.
+        setting: Whether clients wait for ever, and how long the front end takes.
         requests: The requests.
         dispatcher: Sends them to replicas.
         clock: The simulation's clock.
@@ -41,6 +42,7 @@ class Arrivals:
         self._dispatcher = dispatcher
         self._clock = clock
         self._meter = meter
+        self._frontend = FrontEnd(setting.engine.frontend_s, clock, dispatcher.send)
 
     def begin(self) -> None:
         """Let requests come."""
@@ -50,8 +52,8 @@ class Arrivals:
                 self._clients,
                 self._clock,
                 dispatcher.log,
-                send=dispatcher.send,
-                withdraw=dispatcher.withdraw,
+                send=self._frontend.take,
+                withdraw=self._withdraw,
                 fail=dispatcher.fail,
             )
         everybody = self._requests.sequences(np.arange(len(self._requests.arrival_s)))
@@ -63,7 +65,7 @@ class Arrivals:
         if seq is None:
             return
         attempts = self._dispatcher.attempts
-        send = self._dispatcher.send if attempts is None else attempts.begin
+        send = self._frontend.take if attempts is None else attempts.begin
 
         def arrive(_: object) -> None:
             self._wait_for_next(arrivals)
@@ -72,10 +74,14 @@ class Arrivals:
 
         self._clock.at(arrival_s, Order.ARRIVAL, arrive)
 
+    def _withdraw(self, seq: Sequence, now_s: float) -> None:
+        if not self._frontend.drop(seq):
+            self._dispatcher.withdraw(seq, now_s)
+
     @property
     def is_any_to_come(self) -> bool:
         """Whether a request is still to come, for the first time or again."""
-        if self.n_arrived < len(self._requests.arrival_s):
+        if self.n_arrived < len(self._requests.arrival_s) or not self._frontend.is_empty:
             return True
         attempts = self._dispatcher.attempts
         return attempts is not None and attempts.n_to_come > 0

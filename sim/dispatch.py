@@ -118,11 +118,14 @@ class Dispatcher:
             router = make_router(self._setting.router, served, entries, table, probabilities) if served else None
             self.routers.append(router)
 
-    def route_all(self) -> list[Rows]:
-        """Route all requests beforehand: for each replica, the rows of those that come to it."""
-        tokens = (self._requests.prompt_tokens + self._requests.output_tokens).tolist()
+    def route_all(self, until_s: float) -> list[Rows]:
+        """Route all requests beforehand that pass the front end by a time: for each replica, the rows of its own."""
+        passed_s = self._requests.arrival_s + self._setting.engine.frontend_s
+        n_passed = int(np.searchsorted(passed_s, until_s, side="right"))
+        tokens = (self._requests.prompt_tokens + self._requests.output_tokens)[:n_passed].tolist()
         for row, total_tokens in enumerate(tokens):
-            self._route(row, total_tokens)
+            if self._route(row, total_tokens) is None:
+                self.log.failed_s[row] = float(passed_s[row])
         replica_id = np.array(self.log.replica_id)
         order = np.argsort(replica_id, kind="stable")
         bounds = np.searchsorted(replica_id[order], np.arange(len(self._fleet.replicas) + 1))

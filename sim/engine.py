@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import polars as pl
 
 from sim.arrivals import Arrivals
+from sim.catalog.engines import IDEAL_ENGINE
 from sim.clock import Clock
 from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
@@ -29,6 +30,7 @@ from sim.routing.registry import router_names
 from sim.setting import Requests, Setting, Stepping
 
 if TYPE_CHECKING:
+    from sim.catalog.engines import EngineProfile
     from sim.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
@@ -54,6 +56,7 @@ def simulate(
     replanner: Replanner | None = None,
     clients: Clients | None = None,
     max_queued_requests: int | None = None,
+    engine: EngineProfile | None = None,
     progress: Progress | None = None,
     n_jobs: int = 1,
     observer: Observer | None = None,
@@ -81,6 +84,9 @@ def simulate(
         clients: How long clients wait for answers, and whether they try again. None: they wait for ever.
         max_queued_requests: Most requests that may wait at a replica to be admitted; whoever comes then is rejected.
             None: any number may.
+        engine: The serving engine: whether it schedules ahead, how long its front end takes, and whether it caches
+            prefixes if that is not said. Its overheads are part of the service time (`EngineServiceTime`). None: an
+            ideal one.
         progress: Called now and then with the simulated time reached and the number of requests that have arrived.
         n_jobs: Processes to split the run over, by replica, where replicas do not influence one another: the router
             does not look at the load, and there are no market, clients or queue limits. The records are the same. A
@@ -116,12 +122,15 @@ def simulate(
         replanner=replanner,
         clients=clients,
         max_queued_requests=max_queued_requests,
+        engine=IDEAL_ENGINE if engine is None else engine,
         observer=observer,
     )
     _check(setting, first_arrival_s(trace), n_jobs)
     n_in_trace = len(trace)
     if horizon_s is not None:
         trace = trace.slice(0.0, horizon_s)
+    if prefix_caching is None:
+        prefix_caching = setting.engine.prefix_caching
     if prefix_caching is not False:
         prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
         setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
@@ -213,11 +222,12 @@ class _Simulation:
 
     def _serve_apart(self, n_jobs: int) -> None:
         """All requests are routed beforehand; then each replica serves its own."""
-        fleet, meter = self._fleet, self._meter
+        fleet, meter, setting = self._fleet, self._meter, self._setting
+        requests = self._requests.later(setting.engine.frontend_s)
         with Processes(max(1, min(n_jobs, len(fleet.replicas)))) as processes:
-            rows = self._dispatcher.route_all()
+            rows = self._dispatcher.route_all(inf if setting.horizon_s is None else setting.horizon_s)
             meter.add(len(fleet.records.log.reason))
-            processes.serve(fleet, self._setting, self._requests, rows, meter)
+            processes.serve(fleet, setting, requests, rows, meter)
 
     def _serve_on_one_clock(self) -> None:
         """Requests are routed when they come."""
@@ -254,6 +264,7 @@ class _Simulation:
             "router": setting.router,
             "length_predictor": setting.length_predictor,
             "stepping": setting.stepping,
+            "engine": setting.engine.label,
             "prefix_caching": setting.prefixes is not None,
             "trace": self._trace.source,
             "trace_start": None if self._trace.start is None else self._trace.start.isoformat(),

@@ -88,6 +88,7 @@ class Fleet:
             setting.service_time,
             self.records.log,
             is_macro=setting.is_macro,
+            schedules_ahead=setting.engine.schedules_ahead,
             prefixes=setting.prefixes,
         )
         self.entries.append(entry)

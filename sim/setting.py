@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Setting:
         replanner: Decides whether another deployment is to run; None: it stays the same.
         clients: How long clients wait; None: for ever.
         max_queued_requests: Most requests that may wait at a replica; None for any number.
+        engine: How replicas schedule, and how long their front end takes.
         observer: Notes what replicas do, step by step; None: only sums are kept.
     """
 
@@ -55,6 +57,7 @@ class Setting:
     replanner: Replanner | None = None
     clients: Clients | None = None
     max_queued_requests: int | None = None
+    engine: EngineProfile = IDEAL_ENGINE
     observer: Observer | None = None
 
     @property
@@ -86,6 +89,10 @@ class Requests(NamedTuple):
         prompt_tokens, output_tokens = self.prompt_tokens[rows].tolist(), self.output_tokens[rows].tolist()
         sequences = map(Sequence, rows.tolist(), prompt_tokens, output_tokens)
         return zip(self.arrival_s[rows].tolist(), sequences, strict=True)
+
+    def later(self, delay_s: float) -> Requests:
+        """The same requests, each so much later."""
+        return self._replace(arrival_s=self.arrival_s + delay_s)
 
     def take(self, rows: Rows) -> Requests:
         """The requests of some rows."""

@@ -14,7 +14,8 @@ from itertools import pairwise
 
 import pytest
 
-from sim import Chunk, ReplicaSpec, ServiceTimeModel, SimulationResult
+from sim import Chunk, EngineProfile, ReplicaSpec, ServiceTimeModel, SimulationResult
+from sim.catalog.engines import IDEAL_ENGINE
 from sim.replica.itl import EDGES_S
 from tests.naive_blocks import NaivePool, block_keys
 from traces import Trace
@@ -87,13 +88,19 @@ def read_of(spec: ReplicaSpec, tokens: int) -> float:
     return share * tokens + (1 - share) * min(tokens, spec.model.window.tokens)
 
 
-def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segment_tokens: int = 512) -> Served:
+def serve(
+    trace: Trace,
+    spec: ReplicaSpec,
+    service_time: ServiceTimeModel,
+    segment_tokens: int = 512,
+    engine: EngineProfile = IDEAL_ENGINE,
+) -> Served:
     """Serve a trace on one replica of so many KV blocks, with prefix caching if it has hashes."""
     (stage,) = service_time.stage_times(spec)
     assert spec.limits.kv_blocks is not None
     kv_blocks, block_tokens = spec.limits.kv_blocks * spec.dp, spec.limits.block_tokens
     rows = trace.requests.select("arrival_s", "prompt_tokens", "output_tokens").iter_rows()
-    requests = [Request(*row) for row in rows]
+    requests = [Request(arrival_s + engine.frontend_s, *lengths) for arrival_s, *lengths in rows]
     if "prefix_hashes" in trace.requests.columns:
         for request, hashes in zip(requests, trace.requests["prefix_hashes"].to_list(), strict=True):
             request.keys = block_keys(hashes or [], request.prompt, block_tokens, segment_tokens)
@@ -108,9 +115,11 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
     pool = NaivePool(kv_blocks)
     served = Served(requests)
     to_come, waiting, running = list(requests), [], []
-    now = 0.0
+    now = began = 0.0
     while to_come or waiting or running:
-        while to_come and to_come[0].arrival_s <= now:
+        # What is put together ahead knows of nobody who came while the iteration before was under way.
+        is_put_together = engine.schedules_ahead and bool(waiting or running)
+        while to_come and to_come[0].arrival_s <= (began if is_put_together else now):
             waiting.append(to_come.pop(0))
         budget, scheduled, preempted = spec.max_batched_tokens, [], False
 
@@ -164,7 +173,7 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
             budget -= new
 
         if not scheduled:
-            now = to_come[0].arrival_s
+            now = max(now, to_come[0].arrival_s)
             continue
         decodes = [r for r, _ in scheduled if r.computed >= r.target]
         chunks = [Chunk(new, r.computed) for r, new in scheduled if r not in decodes]
@@ -174,7 +183,7 @@ def serve(trace: Trace, spec: ReplicaSpec, service_time: ServiceTimeModel, segme
         else:
             base, slope = stage.decode(len(decodes))
             took_s = base + slope * context
-        now += took_s
+        began, now = now, now + took_s
         held = sum(kept(r.computed + new) for r, new in scheduled)
         held -= block_tokens * sum(n - 1 for n in pool.n_holders.values() if n > 1)
         served.n_iterations += 1

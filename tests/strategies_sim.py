@@ -14,6 +14,7 @@ from sim import (
     CompactServiceTime,
     ConstantServiceTime,
     Deployment,
+    EngineProfile,
     ReplicaLimits,
     ReplicaSpec,
     RoutingTable,
@@ -73,6 +74,15 @@ OTHER_REPLICAS = [
     if kv_blocks(spec := ReplicaSpec.uniform(model, gpu, tp, dp=dp, expert_parallel=is_ep)) > 0
 ]
 """Replicas of quantised models, mixtures of experts, latent attention and sliding windows that fit."""
+
+
+any_engine = st.builds(
+    EngineProfile,
+    frontend_s=st.sampled_from([0.0, 0.0, 0.1, 0.0123]),
+    schedules_ahead=st.booleans(),
+    prefix_caching=st.none() | st.booleans(),
+)
+"""How requests come to replicas and into iterations; its overheads are for `EngineServiceTime`."""
 
 
 @st.composite

@@ -145,6 +145,7 @@ def _serve(problem: PlanningProblem, plan: Plan, trial: Trial, sample: pl.DataFr
         service_time=trial.service_time,
         router=trial.router,
         length_predictor=trial.length_predictor,
+        engine=trial.engine,
     )
     c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
     works = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sim.catalog.engines import EngineProfile
     from sim.slo import SLO
     from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
@@ -22,6 +23,7 @@ class Trial:
         slo: What requests should meet; None asks for nothing.
         router: Which router will route them.
         length_predictor: What it will know of output lengths.
+        engine: The serving engine of all replicas; None: an ideal one.
     """
 
     service_time: ServiceTimeModel
@@ -29,3 +31,4 @@ class Trial:
     slo: SLO | None = None
     router: str = "plan_weighted"
     length_predictor: str = "oracle"
+    engine: EngineProfile | None = None

@@ -72,7 +72,7 @@ def validate(files: Sequence[str]) -> None:
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["planners", "gpus", "models", "scenarios", "readers", "routers"]))
+@click.argument("what", type=click.Choice(["planners", "gpus", "models", "scenarios", "readers", "routers", "engines"]))
 def list_(what: str) -> None:
     """List what can be named in a scenario."""
     print_tables(catalog_table(what))

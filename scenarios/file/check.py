@@ -11,6 +11,7 @@ from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
     DropsTimeline,
+    Engine,
     FileTimeline,
     GivenCapacity,
     Grid,
@@ -26,8 +27,9 @@ from scenarios.file.schema import (
 )
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import FieldPath
-from sim import LENGTH_PREDICTORS, Catalog, router_names
-from sim.errors import ProfileError
+from sim import LENGTH_PREDICTORS, Catalog, engine_names, engine_profile, router_names
+from sim.catalog.engines import IDEAL
+from sim.errors import ProfileError, SettingsError
 from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
 from sim.timing.measured import read_profile
 from traces import READERS, TraceError, WorkloadGrid, nearest
@@ -290,6 +292,7 @@ def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     if sim.horizon_s is not None and sim.warmup_s + sim.cooldown_s >= sim.horizon_s:
         message = f"with cooldown_s {sim.cooldown_s:g}, {sim.warmup_s:g} leaves nothing of horizon_s {sim.horizon_s:g}"
         yield ("sim", "warmup_s"), message
+    yield from _check_engine(sim.engine)
     times = sim.service_time
     if isinstance(times, TableTimes) and not (folder / times.path).is_file():
         yield ("sim", "service_time", "path"), f"no such file: {folder / times.path}"
@@ -299,6 +302,22 @@ def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     budget = limits.max_batched_tokens
     if budget is not None and limits.max_seqs is not None and limits.max_seqs > budget:
         yield ("sim", "limits", "max_seqs"), f"is {limits.max_seqs}, more than max_batched_tokens, {budget}"
+
+
+def _check_engine(engine: Engine) -> Iterator[Finding]:
+    if engine.name not in engine_names():
+        message = f"unknown engine {engine.name!r}: {nearest(engine.name, engine_names())}"
+        yield ("sim", "engine", "name"), message
+        return
+    if engine.name == IDEAL and engine.version is not None:
+        yield ("sim", "engine", "version"), "an ideal engine has no versions"
+    try:
+        engine_profile(engine.name, engine.version)
+    except SettingsError as error:
+        yield ("sim", "engine", "version"), str(error)
+    sizes = engine.graph_sizes
+    if sizes is not None and list(sizes) != sorted(set(sizes)):
+        yield ("sim", "engine", "graph_sizes"), f"{list(sizes)} must ascend"
 
 
 def _check_overrides(scenario: Scenario) -> Iterator[Finding]:

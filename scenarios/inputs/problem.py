@@ -13,9 +13,17 @@ from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at
-from scenarios.inputs.settings import make_gpu_types, make_models, make_service_time, make_simulated_capacity, make_slo
+from scenarios.inputs.settings import (
+    make_engine,
+    make_gpu_types,
+    make_limits,
+    make_models,
+    make_service_time,
+    make_simulated_capacity,
+    make_slo,
+)
 from scenarios.inputs.workload import make_grid, make_trace, stream_seed
-from sim import SLO, ReplicaLimits, ServiceTimeModel
+from sim import SLO, ServiceTimeModel
 from traces import AvailabilityTimeline, Trace, WorkloadMix
 
 SAMPLE_STREAM = 401
@@ -66,7 +74,9 @@ def make_problem(
             any_number=any_number,
         )
         sample = _make_sample(loaded, trace, seed)
-        trial = Trial(service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor)
+        trial = Trial(
+            service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor, make_engine(loaded)
+        )
     planning = scenario.planning
     return PlanningProblem(
         demands=demands,
@@ -95,7 +105,7 @@ def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Non
         _make_case(loaded, name, case, trace, demands, seed)
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         return
-    limits = ReplicaLimits(**scenario.sim.limits.model_dump())
+    limits = make_limits(loaded)
     require_candidates(make_models(loaded), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
 
 
@@ -146,7 +156,7 @@ def _find_candidates(
         make_gpu_types(loaded),
         service_time,
         math.inf if any_number else planning.budget_usd_per_h,
-        limits=ReplicaLimits(**scenario.sim.limits.model_dump()),
+        limits=make_limits(loaded),
         slo=slo,
         measure=make_simulated_capacity(loaded).rps if is_simulated else None,
         beside_mix=capacity.beside_mix,

@@ -14,11 +14,16 @@ from sim import (
     SLO,
     AiconfiguratorServiceTime,
     CompactServiceTime,
+    EngineProfile,
+    EngineServiceTime,
     GpuType,
     ModelSpec,
+    ReplicaLimits,
     ServiceTimeModel,
     TableServiceTime,
+    engine_profile,
 )
+from sim.catalog.engines import DEFAULT_ENGINE, IDEAL, is_of_version
 from sim.units import GIB, GIGA
 
 
@@ -59,8 +64,42 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     return {name: c.basis for name, c in known.items() if c is not None}
 
 
+def make_engine(loaded: LoadedScenario) -> EngineProfile:
+    """The serving engine, with what the scenario says of it."""
+    stated = loaded.scenario.sim.engine.model_dump(exclude_none=True)
+    return replace(engine_profile(stated.pop("name", DEFAULT_ENGINE), stated.pop("version", None)), **stated)
+
+
+def engine_notes(loaded: LoadedScenario) -> list[str]:
+    """What is not known of the serving engine, and what is taken instead."""
+    asked, engine = loaded.scenario.sim.engine.version, make_engine(loaded)
+    notes = []
+    if asked is not None and not is_of_version(asked, engine.version):
+        notes.append(f"{engine.name} {asked} was not measured: its overheads and defaults are those of {engine.label}")
+    if engine.basis == "assumed" and engine.name != IDEAL:
+        notes.append(f"{engine.label} was not measured: its overheads are those of another engine")
+    return notes
+
+
+def make_limits(loaded: LoadedScenario) -> ReplicaLimits:
+    """Limits of each replica: the scenario's, or else the engine's."""
+    engine = make_engine(loaded)
+    defaults = {name: getattr(engine, name) for name in ("reserve_whole_prompt", "max_batched_tokens", "max_seqs")}
+    return ReplicaLimits(**defaults | loaded.scenario.sim.limits.model_dump(exclude_none=True))
+
+
 def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
-    """The service-time model.
+    """The service-time model: times of kernels, with the overheads of the serving engine.
+
+    Raises:
+        ProfileError: A table cannot be used.
+        SettingsError: A package that it needs is not installed.
+    """
+    return EngineServiceTime(make_kernel_times(loaded), make_engine(loaded))
+
+
+def make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:
+    """Times of kernels alone.
 
     Raises:
         ProfileError: A table cannot be used.
@@ -69,8 +108,6 @@ def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
     match loaded.scenario.sim.service_time:
         case schema.CompactTimes() as settings:
             return CompactServiceTime(
-                step_overhead_s=settings.step_overhead_s,
-                sequence_overhead_s=settings.sequence_overhead_s,
                 network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
             )
         case schema.TableTimes() as settings:
@@ -79,13 +116,11 @@ def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
                 gpu=settings.gpu,
                 model=settings.model,
                 tp=settings.tp,
-                step_overhead_s=settings.step_overhead_s,
             )
         case schema.AiconfiguratorTimes() as settings:
             return AiconfiguratorServiceTime(
                 settings.backend,
                 settings.version,
-                step_overhead_s=settings.step_overhead_s,
                 network_bandwidth_bytes_per_s=settings.network_bandwidth_gb_per_s * GIGA,
             )
 
@@ -101,7 +136,7 @@ def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
 
     service_time = make_service_time(loaded)
     settings = loaded.scenario.sim.service_time
-    key = settings.model_dump_json()
+    key = settings.model_dump_json() + repr(make_engine(loaded))
     match settings:
         case schema.TableTimes():
             key += sha256((loaded.folder / settings.path).read_bytes()).hexdigest()

@@ -11,13 +11,14 @@ from planners import planner_classes
 from scenarios.file.catalog import user_catalog
 from scenarios.file.library import library_names
 from scenarios.file.load import load
-from sim import router_classes
-from sim.units import GIB, GIGA, TERA
+from sim import engine_names, engine_profile, router_classes
+from sim.catalog.engines import engine_versions
+from sim.units import GIB, GIGA, MICRO, MILLI, TERA
 from traces import READERS
 
 
 def catalog_table(what: str) -> Table:
-    """The table of `planners`, `gpus`, `models`, `scenarios`, `readers` or `routers`."""
+    """The table of `planners`, `gpus`, `models`, `scenarios`, `readers`, `routers` or `engines`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     _TABLES[what](table)
     return table
@@ -85,6 +86,25 @@ def _routers(table: Table) -> None:
     _described(table, "router", {name: router.__doc__ for name, router in router_classes().items()})
 
 
+def _engines(table: Table) -> None:
+    headers = ("engine", "step\nms", "sequence\nus", "front end\nms", "schedules ahead", "whole prompt", "basis")
+    for header in headers:
+        is_text = header not in headers[1:4]
+        table.add_column(header, justify="left" if is_text else "right")
+    for name in engine_names():
+        for version in engine_versions(name) or (None,):
+            engine = engine_profile(name, version)
+            table.add_row(
+                engine.label,
+                f"{engine.step_overhead_s / MILLI:g}",
+                f"{engine.sequence_overhead_s / MICRO:g}",
+                f"{engine.frontend_s / MILLI:g}",
+                "yes" if engine.schedules_ahead else "no",
+                "yes" if engine.reserve_whole_prompt else "no",
+                engine.basis if engine.source else "-",
+            )
+
+
 def _described(table: Table, header: str, docs: dict[str, str | None]) -> None:
     table.add_column(header)
     table.add_column("what it does")
@@ -93,6 +113,7 @@ def _described(table: Table, header: str, docs: dict[str, str | None]) -> None:
 
 
 _TABLES: dict[str, Callable[[Table], None]] = {
+    "engines": _engines,
     "gpus": _gpus,
     "models": _models,
     "planners": _planners,

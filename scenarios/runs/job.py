@@ -18,7 +18,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import make_problem
-from scenarios.inputs.settings import basis_of, make_gpu_types, make_models, make_slo
+from scenarios.inputs.settings import basis_of, engine_notes, make_engine, make_gpu_types, make_models, make_slo
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
@@ -89,8 +89,10 @@ class Job:
         return 0 if self.trace is None else len(self.trace)
 
     def say_notes(self, watcher: Watcher) -> None:
-        """Tell what readers left out, sorted or took for granted."""
+        """Tell what readers left out, sorted or took for granted, and what is not known of the serving engine."""
         for note in () if self.trace is None else self.trace.notes:
+            watcher.note(note)
+        for note in engine_notes(self.loaded):
             watcher.note(note)
 
     def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
@@ -173,6 +175,7 @@ class Job:
             market=self.market,
             clients=None if settings.clients is None else Clients(**settings.clients.model_dump(), seed=self.seed),
             max_queued_requests=settings.max_queued_requests,
+            engine=make_engine(self.loaded),
             replanner=replanner,
             progress=progress,
             n_jobs=n_jobs,

@@ -73,11 +73,14 @@ class Observer:
         log: RequestLog,
         *,
         is_macro: bool,
+        schedules_ahead: bool = False,
         prefixes: Prefixes | None = None,
     ) -> Replica:
         """A replica that is observed; the arguments are those of any `Replica`."""
         kind = ObservedSingleStage if spec.pp == 1 else ObservedPipeline
-        replica = kind(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
+        replica = kind(
+            replica_id, spec, service_time, log, is_macro=is_macro, schedules_ahead=schedules_ahead, prefixes=prefixes
+        )
         self._notes[replica_id] = replica.notes
         return replica
 

@@ -39,9 +39,12 @@ class Observed(Replica):
         log: RequestLog,
         *,
         is_macro: bool,
+        schedules_ahead: bool = False,
         prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
+        super().__init__(
+            replica_id, spec, service_time, log, is_macro=is_macro, schedules_ahead=schedules_ahead, prefixes=prefixes
+        )
         self._logs = {batch: KeptLog() for batch in self.batches}
         for batch, kept in self._logs.items():
             batch.log = kept
@@ -69,9 +72,9 @@ class Observed(Replica):
 
     def withdraw(self, seq: Sequence, now_s: float) -> int:
         """Take out a request."""
-        n_waiting = len(self._waiting)
+        n_waiting = self.n_waiting
         computed = super().withdraw(seq, now_s)
-        self.notes.count(now_s, len(self._waiting) - n_waiting, 0)
+        self.notes.count(now_s, self.n_waiting - n_waiting, 0)
         self._note_blocks(now_s)
         return computed
 

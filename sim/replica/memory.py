@@ -36,6 +36,8 @@ class ReplicaMemory:
             raise DeploymentError(msg)
         self.max_context_tokens = max_context_tokens(spec)
         self.rule = block_rule(spec)
+        if prefixes is not None and self.rule.has_window and not prefixes.has_ids:
+            prefixes = None  # nothing to share, and what is preempted finds less of its prompt than windows free
         if prefixes is not None and self.rule.has_window:
             # Blocks behind a window are kept, for others to begin with: one of all groups together.
             self.kv_blocks //= self.rule.n_groups
@@ -93,10 +95,10 @@ class ReplicaMemory:
         if seq.admission == NEVER:
             self._log.cached_prompt_tokens[seq.index] = tokens
 
-    def _release(self, seq: Sequence, n_blocks: int, now_s: float) -> None:
+    def _release(self, seq: Sequence, n_blocks: int, now_s: float, *, is_over: bool = False) -> None:
         """Take back the blocks of a request, as far as no others hold them."""
         if self._prefix_cache is not None:
-            n_blocks, n_shared = self._prefix_cache.release(seq, n_blocks)
+            n_blocks, n_shared = self._prefix_cache.release(seq, n_blocks, is_over=is_over)
             self._share(-n_shared, now_s)
         self._free_blocks += n_blocks
 

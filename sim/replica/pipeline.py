@@ -36,9 +36,12 @@ class PipelineReplica(Replica):
         log: RequestLog,
         *,
         is_macro: bool,
+        schedules_ahead: bool = False,
         prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
+        super().__init__(
+            replica_id, spec, service_time, log, is_macro=is_macro, schedules_ahead=schedules_ahead, prefixes=prefixes
+        )
         self._gpu_shares = [stage.n_gpus / spec.n_gpus for stage in spec.stages]
         self._stage_free_s = [0.0] * spec.pp
         self._idle = [Batch(self.rule) for _ in range(spec.pp)]

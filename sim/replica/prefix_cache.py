@@ -14,11 +14,10 @@ Source of the rules: vLLM, vllm/v1/core/kv_cache_manager.py and block_pool.py.
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
 from collections.abc import Iterable
 from collections.abc import Sequence as Rows
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sim.errors import DeploymentError
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SEGMENT_TOKENS = 512  # Source: Mooncake's traces, FAST25-release, have one hash id per 512 tokens.
 
+_OWN_SEGMENT_BLOCKS = 32  # of prompts without ids; any number does
+
 
 @dataclass(frozen=True, slots=True)
 class Prefixes:
@@ -38,10 +39,14 @@ class Prefixes:
         hashes: For each request the ids of its prompt's segments, in order. An id stands for its segment and all
             before it; the last segment may be cut short by the end of the prompt.
         segment_tokens: Tokens of a segment.
+        of_itself: Whether a prompt without ids begins like itself, should it be computed again.
+        has_ids: Whether any prompt has ids.
     """
 
     hashes: Rows[Rows[int]]
     segment_tokens: int = DEFAULT_SEGMENT_TOKENS
+    of_itself: bool = False
+    has_ids: bool = True
 
     @classmethod
     def from_trace(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes | None:
@@ -58,24 +63,20 @@ class Prefixes:
 
     @classmethod
     def of_all(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes:
-        """The same, with ids of their own for prompts that have none: what is preempted finds its own blocks.
+        """The same, with what prompts without ids have in common with themselves: a preempted one finds its own blocks.
 
         >>> from traces import Trace
-        >>> Prefixes.of_all(Trace.from_columns([0.0, 1.0], [1000, 100], [1, 1], model="llama")).hashes
-        [[-1, -2], [-3]]
+        >>> Prefixes.of_all(Trace.from_columns([0.0, 1.0], [1000, 100], [1, 1], model="llama"))
+        Prefixes(hashes=[[], []], segment_tokens=512, of_itself=True, has_ids=False)
         """
         known = cls.from_trace(trace, segment_tokens)
-        prompt_tokens = trace.requests["prompt_tokens"].to_list()
-        own = itertools.count(-1, -1)  # those of traces are 0 or more
-        hashes = [
-            list(ids) or list(itertools.islice(own, -(-n_tokens // segment_tokens)))
-            for ids, n_tokens in zip(known.hashes if known else [()] * len(prompt_tokens), prompt_tokens, strict=True)
-        ]
-        return cls(hashes, segment_tokens)
+        if known is None:
+            return cls([[]] * len(trace), segment_tokens, of_itself=True, has_ids=False)
+        return cls(known.hashes, segment_tokens, of_itself=True)
 
     def take(self, rows: Iterable[int]) -> Prefixes:
         """Those of some requests."""
-        return Prefixes([self.hashes[row] for row in rows], self.segment_tokens)
+        return replace(self, hashes=[self.hashes[row] for row in rows])
 
 
 class PrefixCache:
@@ -91,10 +92,14 @@ class PrefixCache:
     """
 
     def __init__(self, prefixes: Prefixes, n_blocks: int, block_tokens: int) -> None:
+        if not prefixes.has_ids:
+            prefixes = replace(prefixes, segment_tokens=_OWN_SEGMENT_BLOCKS * block_tokens)
         if prefixes.segment_tokens < 1 or prefixes.segment_tokens % block_tokens:
             msg = f"prefix caching: {prefixes.segment_tokens} tokens per hash are not whole blocks of {block_tokens}"
             raise DeploymentError(msg)
         self._prefix_hashes = prefixes.hashes
+        self._is_of_itself = prefixes.of_itself
+        self._own_hashes: dict[int, Rows[int]] = {}  # of prompts without any that may be computed again
         self._block_tokens = block_tokens
         self._segment_blocks = prefixes.segment_tokens // block_tokens
         self._root = _Segment(None, 0)
@@ -108,7 +113,7 @@ class PrefixCache:
 
         For a chunk of it, so many would be needed as are cached, and these may be evicted while it waits.
         """
-        return bool(self._prefix_hashes[seq.index])
+        return bool(self._hashes(seq))
 
     def n_held_by_others(self, seq: Sequence) -> int:
         """Cached blocks of a request that is to be admitted that running requests hold: it needs no others for them.
@@ -119,7 +124,7 @@ class PrefixCache:
         most = self._most_hits(seq)
         n_blocks = 0
         children = self._root.children
-        for key in self._prefix_hashes[seq.index]:
+        for key in self._hashes(seq):
             segment = children.get(key)
             if segment is None:
                 break
@@ -139,12 +144,15 @@ class PrefixCache:
         Returns:
             How many blocks it hits, and how many of these others hold too; the rest are free no more.
         """
+        hashes = self._hashes(seq)
+        if not hashes:
+            return 0, 0
         self._evict(n_free)
         most = self._most_hits(seq)
         holding = self._holdings[seq.index] = _Holding()
         n_shared = 0
         children = self._root.children
-        for key in self._prefix_hashes[seq.index]:
+        for key in hashes:
             segment = children.get(key)
             if segment is None or holding.n_blocks == most:
                 break
@@ -168,9 +176,13 @@ class PrefixCache:
             seq: The request.
             n_free: Free blocks of the replica.
         """
-        self._evict(n_free)
+        hashes = self._hashes(seq)
+        if hashes:
+            self._evict(n_free)
+            self._cache(seq, hashes)
+
+    def _cache(self, seq: Sequence, hashes: Rows[int]) -> None:
         holding = self._holdings[seq.index]
-        hashes = self._prefix_hashes[seq.index]
         n_full = min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq))
         while holding.n_blocks < n_full:
             index, n_before = divmod(holding.n_blocks, self._segment_blocks)
@@ -189,12 +201,28 @@ class PrefixCache:
                 holding.segments.append(segment)
             holding.n_blocks += n_blocks - n_before
 
-    def release(self, seq: Sequence, n_blocks: int) -> tuple[int, int]:
+    def release(self, seq: Sequence, n_blocks: int, *, is_over: bool) -> tuple[int, int]:
         """Let a request go, with all of its blocks.
+
+        Of one without ids nothing is cached until it is let go before it is over: nobody else could hit it.
+
+        Args:
+            seq: The request.
+            n_blocks: Its blocks.
+            is_over: Whether it will not be computed again.
 
         Returns:
             How many blocks are free now, and how many others go on holding.
         """
+        if not self._hashes(seq):
+            if is_over or not self._is_of_itself:
+                self._runs[_Run(None, 0, n_blocks)] = None
+                self._n_in_runs += n_blocks
+                return n_blocks, 0
+            n_segments = -(-seq.prompt_tokens // (self._segment_blocks * self._block_tokens))
+            own = self._own_hashes[seq.index] = [-1 - seq.index] * n_segments  # those of traces are 0 or more
+            self._holdings[seq.index] = _Holding()
+            self._cache(seq, own)
         holding = self._holdings.pop(seq.index)
         n_freed = n_blocks - holding.n_blocks
         if n_freed:
@@ -206,9 +234,13 @@ class PrefixCache:
         self._n_in_runs += n_freed
         return n_freed, n_blocks - n_freed
 
+    def _hashes(self, seq: Sequence) -> Rows[int]:
+        """Ids of what a prompt begins with, as far as somebody may begin like it."""
+        return self._prefix_hashes[seq.index] or self._own_hashes.get(seq.index, ())
+
     def _n_hashed(self, seq: Sequence) -> int:
         """Whole blocks of a prompt that the trace has ids for."""
-        n_segments = len(self._prefix_hashes[seq.index])
+        n_segments = len(self._hashes(seq))
         return min(n_segments * self._segment_blocks, seq.prompt_tokens // self._block_tokens)
 
     def _most_hits(self, seq: Sequence) -> int:

@@ -48,6 +48,7 @@ class Replica(ReplicaMemory, ABC):
         service_time: Gives the time of its iterations.
         log: Where it writes what happens to requests.
         is_macro: Whether it may jump over iterations in which nothing changes.
+        schedules_ahead: Whether the next iteration is put together when one begins; pipelines never do.
         prefixes: What is known of the prompts' beginnings; None without prefix caching.
     """
 
@@ -59,6 +60,7 @@ class Replica(ReplicaMemory, ABC):
         log: RequestLog,
         *,
         is_macro: bool,
+        schedules_ahead: bool = False,
         prefixes: Prefixes | None = None,
     ) -> None:
         super().__init__(spec, log, prefixes)
@@ -76,6 +78,9 @@ class Replica(ReplicaMemory, ABC):
         self._max_batched_tokens = spec.max_batched_tokens
         self._max_seqs = spec.max_seqs
         self._waiting: deque[Sequence] = deque()
+        # Scheduling ahead: who came, and when, after the iteration that comes next was put together.
+        self._newcomers: deque[tuple[float, Sequence]] = deque()
+        self._is_ahead = schedules_ahead and spec.pp == 1
         self._running: dict[Sequence, None] = {}  # in order of admission
         self._partial: Sequence | None = None  # in the middle of its prompt: the last admitted, if any
         self._n_admitted = 0
@@ -84,7 +89,7 @@ class Replica(ReplicaMemory, ABC):
     @property
     def n_waiting(self) -> int:
         """Requests that wait to be admitted."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._newcomers)
 
     @property
     @abstractmethod
@@ -128,7 +133,10 @@ class Replica(ReplicaMemory, ABC):
     def submit(self, seq: Sequence, now_s: float) -> None:
         """Take in a request that fits (`max_context_tokens`)."""
         self.n_outstanding += 1
-        self._waiting.append(seq)
+        if self._is_ahead:
+            self._newcomers.append((now_s, seq))
+        else:
+            self._waiting.append(seq)
         self._on_submit(seq, now_s)
 
     @abstractmethod
@@ -159,8 +167,9 @@ class Replica(ReplicaMemory, ABC):
             seq, computed = self._evict_last(now_s)
             lost[seq] = computed
         self._share(0, now_s)
-        sequences = list(self._waiting)
+        sequences = self._all_waiting()
         self._waiting.clear()
+        self._newcomers.clear()
         self.n_outstanding = 0
         self._alarm = None
         self._prefix_cache = self._empty_prefix_cache()
@@ -179,8 +188,10 @@ class Replica(ReplicaMemory, ABC):
             self._fewest_free_blocks = min(self._fewest_free_blocks, self._free_blocks)
             computed, held = self._evict(seq, now_s)
             held = self.rule.kept_tokens(held)
-        else:
+        elif seq in self._waiting:
             self._waiting.remove(seq)
+        else:
+            self._newcomers = deque(newcomer for newcomer in self._newcomers if newcomer[1] is not seq)
         self._on_withdrawal(held, now_s)
         self.n_outstanding -= 1
         if self.on_idle is not None and self.n_outstanding == 0:
@@ -208,8 +219,12 @@ class Replica(ReplicaMemory, ABC):
     def _on_withdrawal(self, held: int, now_s: float) -> None:
         """Wake up if a withdrawn request, which had blocks of so many tokens, can change what happens next."""
 
+    def _all_waiting(self) -> list[Sequence]:
+        """Who waits, in order."""
+        return [*self._waiting, *(seq for _, seq in self._newcomers)]
+
     def _log_unfinished(self) -> None:
-        for seq in (*self._running, *self._waiting):
+        for seq in (*self._running, *self._all_waiting()):
             generated = seq.generated_tokens
             if seq.is_decoding and seq.batch is not None:
                 seq.batch.note_stay(seq)
@@ -360,7 +375,7 @@ class Replica(ReplicaMemory, ABC):
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:
-            self._release(seq, n_blocks, now_s)
+            self._release(seq, n_blocks, now_s, is_over=True)
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s

@@ -87,9 +87,12 @@ class SingleStageReplica(Replica):
         log: RequestLog,
         *,
         is_macro: bool,
+        schedules_ahead: bool = False,
         prefixes: Prefixes | None = None,
     ) -> None:
-        super().__init__(replica_id, spec, service_time, log, is_macro=is_macro, prefixes=prefixes)
+        super().__init__(
+            replica_id, spec, service_time, log, is_macro=is_macro, schedules_ahead=schedules_ahead, prefixes=prefixes
+        )
         self._batch = Batch(self.rule)
         self._decode_times: dict[int, tuple[float, float]] = {}
         self._is_idle = False
@@ -106,6 +109,7 @@ class SingleStageReplica(Replica):
         batch, waiting, turns, log = self._batch, self._waiting, self._batch.turns, self._batch.log
         crossings, block_tokens = batch.crossings, self._block_tokens
         is_macro, stage, decode_times = self._is_macro, self.stages[0], self._decode_times
+        is_ahead, began_s = self._is_ahead, inf  # when the last iteration began
         has_window = self._has_window
         no_chunks: list[Chunk] = []
         nobody = (inf, Sequence(-1, 1, 1))
@@ -115,9 +119,14 @@ class SingleStageReplica(Replica):
         steady_iteration, steady_start_s, first_s, growth_s = 0, 0.0, 0.0, 0.0
         while True:
             while arrival_s <= now_s:
-                waiting.append(arrived)
+                if is_ahead:
+                    self._newcomers.append((arrival_s, arrived))
+                else:
+                    waiting.append(arrived)
                 self.n_outstanding += 1
                 arrival_s, arrived = next(arrivals, nobody)
+            if self._newcomers:
+                self._see_newcomers(batch, began_s)
 
             # What goes into the next iteration.
             iteration = batch.iteration
@@ -153,7 +162,11 @@ class SingleStageReplica(Replica):
                     first_s, growth_s = base_s + slope_s * held_tokens, slope_s * n_decode
                     if has_window:
                         first_s, growth_s = base_s + slope_s * batch.read_tokens, slope_s * batch.read_growth
-                if is_macro and self.n_preemptions == n_preemptions:
+                if (
+                    is_macro
+                    and self.n_preemptions == n_preemptions
+                    and not (is_ahead and self._is_next_admitted(n_decode))
+                ):
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
                     # The ways out: a finish or another turn, or a shortage of blocks.
                     n_iterations = turns[0][0] - iteration
@@ -162,7 +175,8 @@ class SingleStageReplica(Replica):
                 j = iteration + n_iterations - steady_iteration
                 end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
                 # The third way out: an arrival that is known, of somebody who may be admitted.
-                if arrival_s < end_s and n_iterations > 1 and not waiting and self._has_room(arrived, n_decode):
+                is_known = arrival_s < end_s and n_iterations > 1 and not waiting and not self._newcomers
+                if is_known and self._has_room(arrived, n_decode):
                     steady = SteadyRun(steady_iteration, steady_start_s, first_s, growth_s)
                     n_iterations = steady.iteration_at(arrival_s) - iteration
                     end_s = steady.end_s(iteration + n_iterations)
@@ -199,6 +213,7 @@ class SingleStageReplica(Replica):
                     n_decode, held_tokens, held_growth = batch.n_decode, batch.held_tokens, batch.kept_growth
                     if not n_iterations:  # it was at the very end of an iteration
                         now_s, next_event_s = clock.now, clock.peek()
+                        began_s = self._steady.end_s(iteration - 1)
                         continue
 
             # Account for it, and let go whoever is finished.
@@ -210,8 +225,11 @@ class SingleStageReplica(Replica):
                 )
             else:
                 log.packed += pack_step(iteration, end_s - now_s, 0.0, 0, 1, n_decode, held_tokens, held_growth)
-            now_s = end_s
+            began_s, now_s = now_s, end_s
             if n_iterations > 1:
+                if is_ahead:
+                    j = iteration - 1 - steady_iteration
+                    began_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
                 self._free_blocks -= batch.blocks_needed(n_iterations - 1, skip=1)
             if self._free_blocks < self._fewest_free_blocks:
                 self._fewest_free_blocks = self._free_blocks
@@ -235,6 +253,20 @@ class SingleStageReplica(Replica):
                         self._is_disturbed = is_steady = False
                 next_event_s = clock.peek()
 
+    def _see_newcomers(self, batch: Batch, began_s: float) -> None:
+        """Let those wait for the next iteration who came before it was put together, when the last one began.
+
+        If there was nothing to put together, nothing was, and they come at once.
+        """
+        is_nothing = not (batch.n_decode or self._waiting or self._partial is not None)
+        newcomers = self._newcomers
+        while newcomers and (is_nothing or newcomers[0][0] <= began_s):
+            self._waiting.append(newcomers.popleft()[1])
+
+    def _is_next_admitted(self, n_decode: int) -> bool:
+        """Whether somebody comes into the iteration after the next one who could not come into this."""
+        return bool(self._newcomers) and not self._waiting and self._has_room(self._newcomers[0][1], n_decode)
+
     def _decode_time(self, n_decode: int) -> tuple[float, float]:
         affine = self._decode_times[n_decode] = self.stages[0].decode(n_decode)
         return affine
@@ -243,13 +275,14 @@ class SingleStageReplica(Replica):
         if self._is_idle:
             self._is_idle = False
             self._wake_at(now_s, Order.SCHEDULING)
-        elif self._batch.n_iterations > 1 and len(self._waiting) == 1:
+        elif self._batch.n_iterations > 1 and self.n_waiting == 1:
             self._shorten(now_s)
 
     def _shorten(self, now_s: float) -> None:
         """End a macro-step with the iteration under way, if whoever waits first can be admitted then."""
         batch = self._batch
-        if batch.n_iterations > 1 and self._has_room(self._waiting[0], batch.n_decode):
+        first = self._waiting[0] if self._waiting else self._newcomers[0][1]
+        if batch.n_iterations > 1 and self._has_room(first, batch.n_decode):
             n_iterations = self._steady.iteration_at(now_s) - batch.iteration
             if n_iterations < batch.n_iterations:
                 batch.n_iterations = n_iterations
@@ -260,7 +293,7 @@ class SingleStageReplica(Replica):
         batch = self._batch
         self._is_disturbed = self._is_disturbed or held > 0
         if not held:
-            if self._waiting:
+            if self.n_waiting:
                 self._shorten(now_s)
         elif batch.n_iterations:
             self._kv_token_s += held * (now_s - batch.start_s)

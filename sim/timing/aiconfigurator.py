@@ -51,7 +51,6 @@ class AiconfiguratorServiceTime:
     Args:
         backend: The serving engine whose kernels were measured: `vllm`, `sglang` or `trtllm`.
         version: Its version, as the package offers them for a GPU type: a number, or `current`, `previous`, `next`.
-        step_overhead_s: Added to each iteration: scheduler, sampler and transport, which kernel times leave out.
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one.
 
     Attributes:
@@ -67,7 +66,6 @@ class AiconfiguratorServiceTime:
         backend: str = "vllm",
         version: str = "current",
         *,
-        step_overhead_s: float = 0.0,
         network_bandwidth_bytes_per_s: float = NETWORK_BANDWIDTH_BYTES_PER_S,
     ) -> None:
         if not is_installed():
@@ -78,7 +76,6 @@ class AiconfiguratorServiceTime:
             raise SettingsError(msg)
         self.backend = backend
         self.version = version
-        self.step_overhead_s = step_overhead_s
         self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
         self.n_extrapolated = 0
         self._kernels: dict[tuple[ModelSpec, GpuType, Layout], _Kernels] = {}
@@ -184,7 +181,6 @@ class _StageTime:
         self._share = stage.n_layers / spec.model.n_layers
         self._is_first = index == 0
         self._is_last = index == spec.pp - 1
-        self._step_overhead_s = owner.step_overhead_s if self._is_last else 0.0
         self._send_per_token_s = 0.0
         if not self._is_last:
             bandwidth = link_bandwidth(spec, index, owner.network_bandwidth_bytes_per_s)
@@ -252,7 +248,7 @@ class _StageTime:
         """All but attention."""
         kernels = self._kernels
         n_tokens, n_sequences = -(-n_tokens // self._dp), -(-n_sequences // self._dp)
-        time_s = self._step_overhead_s + self._send_per_token_s * n_tokens
+        time_s = self._send_per_token_s * n_tokens
         time_s += self._share * line(kernels.tokens, kernels.layers_s, n_tokens)
         if self._is_last:
             time_s += line(kernels.sequences, kernels.head_s, n_sequences)

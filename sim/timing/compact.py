@@ -26,7 +26,7 @@ class CompactServiceTime:
             + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
             + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
             + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
-            + [not the last stage] 2 T hidden / BW_link + [last stage] step overhead + S x sequence overhead
+            + [not the last stage] 2 T hidden / BW_link
 
     lin(a, b) = max(a + x_f b, b + x_r a): reading and computing go on at the same time, but for a share of each
     (`sim.timing.linear`); s: 1, and up to 1 + slow-down in layers that compute for long; c_p: attention of chunks is a
@@ -50,9 +50,6 @@ class CompactServiceTime:
     are divided by dp.
 
     Args:
-        step_overhead_s: Scheduler, sampler and transport time of an iteration, which kernel measurements leave out.
-            vLLM V1 with CUDA graphs: 0-1 ms, and hardly any where it schedules ahead, as it does by default.
-        sequence_overhead_s: The part of that which grows with each sequence in the batch.
         network_bandwidth_bytes_per_s: Bandwidth between nodes, for pipelines that do not fit in one.
 
     Attributes:
@@ -69,12 +66,8 @@ class CompactServiceTime:
 
     def __init__(
         self,
-        step_overhead_s: float = 0.0,
-        sequence_overhead_s: float = 0.0,
         network_bandwidth_bytes_per_s: float = NETWORK_BANDWIDTH_BYTES_PER_S,
     ) -> None:
-        self.step_overhead_s = step_overhead_s
-        self.sequence_overhead_s = sequence_overhead_s
         self.network_bandwidth_bytes_per_s = network_bandwidth_bytes_per_s
         self.n_extrapolated = 0
 
@@ -89,14 +82,7 @@ class CompactServiceTime:
     def _stage_time(self, spec: ReplicaSpec, index: int) -> _CompactStageTime:
         is_last = index == spec.pp - 1
         bandwidth = None if is_last else link_bandwidth(spec, index, self.network_bandwidth_bytes_per_s)
-        return _CompactStageTime(
-            self,
-            spec,
-            index,
-            link_bandwidth=bandwidth,
-            step_overhead_s=self.step_overhead_s if is_last else 0.0,
-            sequence_overhead_s=self.sequence_overhead_s if is_last else 0.0,
-        )
+        return _CompactStageTime(self, spec, index, link_bandwidth=bandwidth)
 
 
 class _Products(NamedTuple):
@@ -126,8 +112,6 @@ class _CompactStageTime:
         index: int,
         *,
         link_bandwidth: float | None,
-        step_overhead_s: float,
-        sequence_overhead_s: float,
     ) -> None:
         model, stage = spec.model, spec.stages[index]
         gpu = stage.gpu_type
@@ -139,13 +123,12 @@ class _CompactStageTime:
         flops = gpu.peak_flops_per_s
         work = StageWork.of(spec, index)
 
-        self._fixed = stage.n_layers * c.layer_overhead_s + step_overhead_s
+        self._fixed = stage.n_layers * c.layer_overhead_s
         self._chunks_fixed = stage.n_layers * c.chunk_overhead_s
         self._dp = stage.dp
         self._set_products(work, stage, c)
         self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
         self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
-        self._per_seq = sequence_overhead_s
         self._set_attention(work, stage, c)
         self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
         if work.n_allreduces:
@@ -250,12 +233,7 @@ class _CompactStageTime:
             weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
             time_s += weights + linear + self._per_token_of_all * n_tokens
-        return (
-            time_s
-            + overlapped(self._head_weights, head, *self._exposed)
-            + self._per_token * own_tokens
-            + self._per_seq * n_seqs
-        )
+        return time_s + overlapped(self._head_weights, head, *self._exposed) + self._per_token * own_tokens
 
 
 def _allreduce(stage: Stage) -> AllReduce:

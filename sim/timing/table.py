@@ -38,7 +38,6 @@ class TableServiceTime:
         gpu: GPU type of all rows, for a file without that column; None: whatever the replica has.
         model: The same for the model.
         tp: The same for the tensor-parallel degree.
-        step_overhead_s: Added to each time: scheduler, sampler and transport, if the measured times leave them out.
 
     Attributes:
         n_corrections: Points of the fitted curves that noise would have made fall, in all replicas asked for so far.
@@ -55,10 +54,8 @@ class TableServiceTime:
         gpu: str | None = None,
         model: str | None = None,
         tp: int | None = None,
-        step_overhead_s: float = 0.0,
     ) -> None:
         self.path = path
-        self.step_overhead_s = step_overhead_s
         self.n_corrections = 0
         self.n_extrapolated = 0
         rows = read_profile(path)
@@ -196,8 +193,7 @@ class _TableStageTime:
     def decode(self, n_decode: int) -> tuple[float, float]:
         affine = self._decode_cache.get(n_decode)
         if affine is None:
-            base, slope = self._table.decode(n_decode)
-            affine = self._decode_cache[n_decode] = base + self._owner.step_overhead_s, slope
+            affine = self._decode_cache[n_decode] = self._table.decode(n_decode)
             self._owner.n_extrapolated += not self._table.covers_decode(n_decode)
         return affine
 
@@ -221,12 +217,7 @@ class _TableStageTime:
             or context_tokens > n_decode * table.max_context
         ):
             self._owner.n_extrapolated += 1
-        time_s = (
-            self._owner.step_overhead_s
-            + table.prompt_s(n_tokens)
-            + past_s
-            + table.mixed_factor * slope * context_tokens
-        )
+        time_s = table.prompt_s(n_tokens) + past_s + table.mixed_factor * slope * context_tokens
         return max(decode_s, time_s)
 
 

@@ -108,7 +108,7 @@ def test_a_scenario_on_a_table(hetserve: Hetserve, rows: pl.DataFrame, times: Pa
         ("times.csv", "time.csv", "sim.service_time.path: no such file"),
         ("kind: table", "kind: tabel", "sim.service_time.kind: unknown kind 'tabel': did you mean 'table'?"),
         ("path: times.csv", "file: times.csv", "sim.service_time.file: unknown key: known: gpu, kind, model, path"),
-        ("kind: table, path: times.csv", "step_overhed_s: 0", "unknown key: did you mean 'step_overhead_s'"),
+        ("kind: table, path: times.csv", "network_bandwith_gb_per_s: 1", "did you mean 'network_bandwidth_gb_per_s'"),
         ("path: times.csv", "path: small.yaml", "small.yaml: "),
         ("path: times.csv", "path: times.csv, tp: 1", "has a column 'tp' of its own"),
     ],
@@ -120,7 +120,7 @@ def test_mistakes_in_a_scenario(hetserve: Hetserve, times: Path, small: Path, ol
 
 
 def test_without_a_kind_it_is_compact(hetserve: Hetserve, small: Path) -> None:
-    small.write_text(small.read_text() + "\nsim: {service_time: {step_overhead_s: 0.001}}\n")
+    small.write_text(small.read_text() + "\nsim: {service_time: {network_bandwidth_gb_per_s: 1}}\n")
     assert hetserve("validate", small).exit_code == 0
 
 

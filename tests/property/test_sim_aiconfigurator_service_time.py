@@ -8,7 +8,7 @@ from sim import AiconfiguratorServiceTime, Chunk, ReplicaSpec, StageTime, gpu_ty
 
 pytest.importorskip("aiconfigurator_core", reason="not run: aiconfigurator-core is not installed")
 
-TIMES = AiconfiguratorServiceTime(step_overhead_s=1e-4)
+TIMES = AiconfiguratorServiceTime()
 STAGES = [
     stage
     for model, gpu, tp, pp in (

@@ -16,6 +16,7 @@ from sim.results.rent import spent_usd
 from tests.property.test_sim_market import InTurn, assert_bill_is_the_integral, make, markets, replanners
 from tests.strategies_sim import (
     SEGMENT_TOKENS,
+    any_engine,
     any_router,
     any_stepping,
     fleet_traces,
@@ -75,6 +76,7 @@ def cases(draw: st.DrawFn, *, is_enough_in_the_end: bool = False) -> Case:
         "clients": clients,
         "max_queued_requests": draw(st.none() | st.integers(1, 6)),
         "prefix_segment_tokens": SEGMENT_TOKENS,
+        "engine": draw(any_engine),
     }
     replanner = None if market is None else draw(st.none() | replanners(deployment))
     return deployment, draw(fleet_traces() | with_prefixes(fleet_traces())), settings, replanner

@@ -17,6 +17,7 @@ from sim import (
     Chunk,
     ConstantServiceTime,
     Deployment,
+    EngineProfile,
     ReplicaLimits,
     ReplicaSpec,
     ServiceTimeModel,
@@ -29,6 +30,7 @@ from sim import (
 from sim.routing.router import LeastLoaded, PlanWeighted, RoundRobin
 from tests.strategies_sim import (
     MODEL,
+    any_engine,
     any_router,
     any_stepping,
     assert_conserved,
@@ -46,7 +48,7 @@ from tests.strategies_sim import (
 from traces import Trace
 
 
-@given(fleets(), fleet_traces(), service_times(), oblivious, predictors, horizons)
+@given(fleets(), fleet_traces(), service_times(), oblivious, predictors, horizons, any_engine)
 def test_replicas_on_their_own_clocks_do_what_they_do_on_one(
     fleet: Deployment,
     trace: Trace,
@@ -54,6 +56,7 @@ def test_replicas_on_their_own_clocks_do_what_they_do_on_one(
     router: str,
     length_predictor: str,
     horizon_s: float | None,
+    engine: EngineProfile,
 ) -> None:
     def run() -> SimulationResult:
         return simulate(
@@ -63,6 +66,7 @@ def test_replicas_on_their_own_clocks_do_what_they_do_on_one(
             router=router,
             length_predictor=length_predictor,
             horizon_s=horizon_after(trace, horizon_s),
+            engine=engine,
         )
 
     apart = run()

@@ -16,6 +16,7 @@ from sim.market import Market
 from sim.protocols import Decision, Situation
 from tests.strategies_sim import (
     SEGMENT_TOKENS,
+    any_engine,
     any_router,
     assert_conserved,
     fleet_traces,
@@ -111,6 +112,7 @@ def cases(draw: st.DrawFn, interrupted: tuple[str, ...], *, is_enough_in_the_end
         "router": draw(any_router),
         "market": draw(markets(deployment, interrupted, is_enough_in_the_end=is_enough_in_the_end)),
         "prefix_segment_tokens": SEGMENT_TOKENS,
+        "engine": draw(any_engine),
     }
     return deployment, trace, settings, draw(st.none() | replanners(deployment))
 

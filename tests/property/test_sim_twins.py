@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, nextafter
 from typing import Any
 
@@ -15,6 +16,8 @@ from polars.testing import assert_frame_equal
 from sim import (
     ConstantServiceTime,
     Deployment,
+    EngineProfile,
+    EngineServiceTime,
     ReplicaLimits,
     ReplicaSpec,
     ServiceTimeModel,
@@ -27,6 +30,7 @@ from tests.naive_vllm import assert_agrees, serve
 from tests.strategies_sim import (
     MODEL,
     SEGMENT_TOKENS,
+    any_engine,
     any_router,
     any_stepping,
     assert_conserved,
@@ -62,7 +66,15 @@ def assert_macro_steps_change_nothing(deployment: Deployment, trace: Trace, **se
     return macro
 
 
-@given(fleets(), fleet_traces() | with_prefixes(fleet_traces()), service_times(), any_router, predictors, horizons)
+@given(
+    fleets(),
+    fleet_traces() | with_prefixes(fleet_traces()),
+    service_times(),
+    any_router,
+    predictors,
+    horizons,
+    any_engine,
+)
 def test_macro_steps_change_nothing(
     fleet: Deployment,
     trace: Trace,
@@ -70,6 +82,7 @@ def test_macro_steps_change_nothing(
     router: str,
     length_predictor: str,
     horizon_s: float | None,
+    engine: EngineProfile,
 ) -> None:
     """Several models and kinds of replicas, ties, rejections, prefixes, horizons."""
     assert_macro_steps_change_nothing(
@@ -79,26 +92,49 @@ def test_macro_steps_change_nothing(
         router=router,
         length_predictor=length_predictor,
         horizon_s=horizon_after(trace, horizon_s),
+        engine=engine,
     )
 
 
-@given(deployments(), crowded_traces() | with_prefixes(crowded_traces()), service_times(), any_router, horizons)
+@given(
+    deployments(),
+    crowded_traces() | with_prefixes(crowded_traces()),
+    service_times(),
+    any_router,
+    horizons,
+    any_engine,
+)
 def test_macro_steps_change_nothing_in_a_crowd(
-    deployment: Deployment, trace: Trace, service_time: ServiceTimeModel, router: str, horizon_s: float | None
+    deployment: Deployment,
+    trace: Trace,
+    service_time: ServiceTimeModel,
+    router: str,
+    horizon_s: float | None,
+    engine: EngineProfile,
 ) -> None:
     """One model and nobody rejected: more requests meet on a replica."""
+    horizon_s = horizon_after(trace, horizon_s)
     assert_macro_steps_change_nothing(
-        deployment, trace, service_time=service_time, router=router, horizon_s=horizon_after(trace, horizon_s)
+        deployment, trace, service_time=service_time, router=router, horizon_s=horizon_s, engine=engine
     )
 
 
-@given(replica_specs(), crowded_traces(4), service_times(), any_router, st.sampled_from([-inf, None, inf]), st.data())
+@given(
+    replica_specs(),
+    crowded_traces(4),
+    service_times(),
+    any_router,
+    st.sampled_from([-inf, None, inf]),
+    st.booleans(),
+    st.data(),
+)
 def test_macro_steps_meet_what_comes_at_the_end_of_an_iteration(
     spec: ReplicaSpec,
     trace: Trace,
     service_time: ServiceTimeModel,
     router: str,
     towards: float | None,
+    schedules_ahead: bool,
     data: st.DataObject,
 ) -> None:
     """An arrival or the horizon at the time of any token, or at a float beside it.
@@ -112,7 +148,8 @@ def test_macro_steps_meet_what_comes_at_the_end_of_an_iteration(
     token = data.draw(st.integers(1, requests["output_tokens"][index]), label="token")
     is_it = pl.int_range(pl.len()) == index
     cut = requests.with_columns(output_tokens=pl.when(is_it).then(pl.lit(token, pl.Int32)).otherwise("output_tokens"))
-    settings = {"service_time": service_time, "router": router}
+    engine = EngineProfile(schedules_ahead=schedules_ahead)
+    settings: dict[str, Any] = {"service_time": service_time, "router": router, "engine": engine}
     time_s = simulate(deployment, Trace(cut, "cut"), **settings).requests["finish_s"][index]
     time_s = time_s if towards is None else nextafter(time_s, towards)
     assume(time_s > requests["arrival_s"][0])
@@ -143,11 +180,16 @@ def test_requests_tokens_and_blocks_are_conserved(
     assert_conserved(result, trace)
 
 
-@given(replica_specs(pps=(1,)), crowded_traces(), service_times())
-def test_one_stage_agrees_with_a_naive_twin(spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel) -> None:
+@given(replica_specs(pps=(1,)), crowded_traces(), service_times(), any_engine)
+def test_one_stage_agrees_with_a_naive_twin(
+    spec: ReplicaSpec, trace: Trace, service_time: ServiceTimeModel, engine: EngineProfile
+) -> None:
     trace = trace.scale_rate(1.0123456789)  # the twin adds up times one by one: no ties with sums of iterations
-    result = simulate(Deployment(((spec, 1),)), trace, service_time=service_time, router="round_robin")
-    assert_agrees(result, serve(trace, spec, service_time))
+    engine = replace(engine, prefix_caching=False)
+    service_time = EngineServiceTime(service_time, replace(engine, sequence_overhead_s=1e-3, graph_sizes=(1, 4)))
+    deployment = Deployment(((spec, 1),))
+    result = simulate(deployment, trace, service_time=service_time, router="round_robin", engine=engine)
+    assert_agrees(result, serve(trace, spec, service_time, engine=engine))
 
 
 @pytest.mark.parametrize("seed", [20, 106, 136, 196])

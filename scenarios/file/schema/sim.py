@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
+from sim.catalog.engines import DEFAULT_ENGINE
 from sim.deployment import DEFAULT_RESERVE_BYTES
 
 
@@ -22,19 +23,47 @@ class Limits(Part):
     max_batched_tokens: PositiveInt | None = None
     max_seqs: PositiveInt | None = None
     max_context_tokens: PositiveInt | None = None
-    reserve_whole_prompt: bool = True
-    """Admit a request only if its whole prompt fits: vLLM's `scheduler_reserve_full_isl`, since March 2026."""
+    reserve_whole_prompt: bool | None = None
+    """Admit a request only if its whole prompt fits (vLLM's `scheduler_reserve_full_isl`); by default as the engine."""
     kv_blocks: PositiveInt | None = None
+
+
+def _as_text(version: object) -> object:
+    """A version that YAML took for a number, unless a zero at its end may have been lost."""
+    if not isinstance(version, float):
+        return version
+    text = str(version)
+    if len(text.partition(".")[2]) < 2:
+        msg = f"is the number {text}, which may be {text} or {text}0: write it in quotes"
+        raise ValueError(msg)
+    return text
+
+
+class Engine(Part):
+    """The serving engine; what is left out is as the catalog says of its version."""
+
+    name: str = DEFAULT_ENGINE
+    """`vllm`, `sglang`, or `ideal`: no time beside that of kernels, and nothing is scheduled ahead."""
+    version: Annotated[str | None, BeforeValidator(_as_text)] = None
+    """Its version, as text; by default the newest that the catalog has, which takes the nearest for others."""
+    step_overhead_s: NonNegativeFloat | None = None
+    """Time of each iteration beside the GPU's kernels."""
+    sequence_overhead_s: NonNegativeFloat | None = None
+    """The part of it that each sequence adds."""
+    request_overhead_s: NonNegativeFloat | None = None
+    """The part of it that each prompt chunk adds."""
+    frontend_s: NonNegativeFloat | None = None
+    """From a client's sending to the engine's queue, and back."""
+    schedules_ahead: bool | None = None
+    """Whether the next iteration is put together when one begins."""
+    graph_sizes: tuple[PositiveInt, ...] | None = None
+    """Batches of decodes for which there are CUDA graphs: others take as long as the next larger one."""
 
 
 class CompactTimes(Part):
     """Iteration times from the compact service-time model."""
 
     kind: Literal["compact"] = "compact"
-    step_overhead_s: NonNegativeFloat = 0.0
-    """Scheduler, sampler and transport time of an iteration."""
-    sequence_overhead_s: NonNegativeFloat = 0.0
-    """The part of it that each sequence adds."""
     network_bandwidth_gb_per_s: PositiveFloat = 0.625
     """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
 
@@ -51,8 +80,6 @@ class TableTimes(Part):
     """Model of all rows, where the file does not say; by default any."""
     tp: PositiveInt | None = None
     """Tensor-parallel degree of all rows, where the file does not say; by default any."""
-    step_overhead_s: NonNegativeFloat = 0.0
-    """Added to each time: what the measured ones leave out."""
 
 
 class AiconfiguratorTimes(Part):
@@ -63,8 +90,6 @@ class AiconfiguratorTimes(Part):
     """Serving engine whose kernels were measured."""
     version: str = "current"
     """Its version: a number that the package offers, or `current`, `previous`, `next`."""
-    step_overhead_s: NonNegativeFloat = 0.0
-    """Added to each time: what kernel times leave out."""
     network_bandwidth_gb_per_s: PositiveFloat = 0.625
     """Between nodes; by default the 5 Gbit/s of arXiv:2502.00722."""
 
@@ -130,7 +155,7 @@ class Sim(Part):
     cooldown_s: NonNegativeFloat = 0.0
     """Metrics end so long before the last arrival."""
     prefix_caching: bool | None = None
-    """Whether requests share the KV blocks that their prompts have in common; by default if traces have hashes."""
+    """Whether requests share the KV blocks that their prompts have in common; by default as the engine does."""
     prefix_segment_tokens: PositiveInt | None = None
     """Prompt tokens for which each prefix hash of a trace stands; by default as its format says, or Mooncake's 512."""
     limits: Limits = Limits()
@@ -141,4 +166,5 @@ class Sim(Part):
     """By default clients wait for ever."""
     max_queued_requests: PositiveInt | None = None
     """Most requests that may wait at a replica; whoever comes then is rejected. By default any number may."""
+    engine: Engine = Engine()
     service_time: ServiceTime = CompactTimes()

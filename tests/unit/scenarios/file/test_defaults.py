@@ -15,6 +15,7 @@ from sim import (
     AiconfiguratorServiceTime,
     Clients,
     CompactServiceTime,
+    EngineProfile,
     Failures,
     Market,
     ModelSpec,
@@ -23,6 +24,7 @@ from sim import (
     compute_metrics,
     simulate,
 )
+from sim.catalog.engines import DEFAULT_ENGINE
 from sim.catalog.models import MLA, MoE, SlidingWindow
 from sim.market import Interrupted, Victims
 from sim.setting import Stepping
@@ -36,7 +38,7 @@ LOADING = {"load_bandwidth_gb_per_s": "load_bandwidth_bytes_per_s"}
 
 PAIRS: list[tuple[type[BaseModel], Callable[..., Any], Mapping[str, str], set[str]]] = [
     # What a file says, what it becomes, names that differ (those in GB), and fields that are something else there.
-    (schema.Limits, ReplicaLimits, {}, set()),
+    (schema.Limits, ReplicaLimits, {}, {"reserve_whole_prompt"}),  # as the engine does
     (schema.Clients, Clients, {}, set()),
     (schema.Failures, Failures, {}, {"mtbf_h"}),
     (schema.Interruption, Market, LOADING, set()),
@@ -75,11 +77,17 @@ def test_defaults_are_those_of_the_library(
 
 def test_defaults_of_a_run() -> None:
     run, metrics = defaults_of(simulate), defaults_of(compute_metrics)
-    parts = {"limits", "interruption", "service_time"}
+    parts = {"limits", "interruption", "service_time", "engine"}
     elsewhere = {"warmup_s": metrics, "cooldown_s": metrics, "failures": defaults_of(Market)}
     for name, field in schema.Sim.model_fields.items():
         if name not in parts:
             assert field.default == elsewhere.get(name, run)[name], name
+
+
+def test_by_default_a_file_says_nothing_of_the_engine() -> None:
+    """But for its name: everything else is as the catalog has it for the newest version."""
+    assert schema.Engine().model_dump(exclude_none=True) == {"name": DEFAULT_ENGINE}
+    assert schema.Engine.model_fields.keys() <= defaults_of(EngineProfile).keys()
 
 
 @pytest.mark.parametrize(

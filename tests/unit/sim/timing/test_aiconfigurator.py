@@ -202,15 +202,6 @@ def test_stages_may_be_of_different_types() -> None:
     assert decode_s(fast, 8, 8_000) < decode_s(slow, 8, 8_000)
 
 
-def test_the_overhead_is_added_once() -> None:
-    spec = ReplicaSpec.uniform(LLAMA_8B, A100, pp=2)
-    plain, slow = (AiconfiguratorServiceTime(step_overhead_s=o).stage_times(spec) for o in (0.0, 1e-3))
-    more = [a.mixed(3, 300, [Chunk(9, 0)]) - b.mixed(3, 300, [Chunk(9, 0)]) for a, b in zip(slow, plain, strict=True)]
-    assert more == pytest.approx([0.0, 1e-3], abs=1e-12)
-    more = [decode_s(a, 3, 300) - decode_s(b, 3, 300) for a, b in zip(slow, plain, strict=True)]
-    assert more == pytest.approx([0.0, 1e-3], abs=1e-12)
-
-
 @pytest.mark.parametrize("spec", REPLICAS[:2], ids=lambda spec: spec.name)
 def test_mixed_without_chunks_is_decode(spec: ReplicaSpec) -> None:
     stage = stage_of(spec)

@@ -14,6 +14,8 @@ from sim import (
     ConstantServiceTime,
     Deployment,
     DeploymentError,
+    EngineProfile,
+    EngineServiceTime,
     ReplicaLimits,
     ReplicaSpec,
     Stage,
@@ -95,7 +97,8 @@ def test_the_order_of_magnitude() -> None:
 
 def test_pipeline_stages_share_layers_head_and_links() -> None:
     """Two stages do what one does, but for the hand-over: the head is on the last, overheads are paid once."""
-    service_time = CompactServiceTime(step_overhead_s=1e-3, sequence_overhead_s=1e-5)
+    engine = EngineProfile(step_overhead_s=1e-3, sequence_overhead_s=1e-5)
+    service_time = EngineServiceTime(CompactServiceTime(), engine)
     (whole,) = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, H100, tp=4))
     first, last = service_time.stage_times(ReplicaSpec.uniform(LLAMA_70B, H100, tp=4, pp=2))
     chunks = [Chunk(500, 300)]
@@ -173,7 +176,7 @@ def assert_grows(time_of: Callable[[int], float], values: tuple[int, ...]) -> No
     assert all(a < b for a, b in pairwise(times)), times
 
 
-@pytest.mark.parametrize("service_time", [CompactServiceTime(1e-3, 1e-5), ConstantServiceTime(0.1)])
+@pytest.mark.parametrize("service_time", [CompactServiceTime(), ConstantServiceTime(0.1)])
 def test_mixed_without_chunks_is_decode(service_time: CompactServiceTime | ConstantServiceTime) -> None:
     """On a GPU that reads the KV of decodes no slower beside chunks."""
     spec = ReplicaSpec.uniform(LLAMA_70B, H100, tp=4, pp=2)
@@ -185,14 +188,6 @@ def test_mixed_without_chunks_is_decode(service_time: CompactServiceTime | Const
 def test_more_gpus_make_an_iteration_shorter() -> None:
     times = [decode_s(stage_of("Llama-3-70B", "H100-SXM", tp), 64, 64_000) for tp in (2, 4, 8)]
     assert times[0] > times[1] > times[2]
-
-
-def test_overheads_are_added_once_and_per_sequence() -> None:
-    spec = ReplicaSpec.uniform(LLAMA_70B, H100, tp=4)
-    (plain,), (slow,) = (CompactServiceTime(*o).stage_times(spec) for o in ((), (1e-3, 1e-5)))
-    chunks = [Chunk(10, 0), Chunk(20, 5)]
-    assert slow.mixed(5, 500, chunks) - plain.mixed(5, 500, chunks) == pytest.approx(1e-3 + 7e-5, rel=1e-9)
-    assert decode_s(slow, 5, 500) - decode_s(plain, 5, 500) == pytest.approx(1e-3 + 5e-5, rel=1e-9)
 
 
 def test_times_outside_of_what_was_fitted_are_counted() -> None:
