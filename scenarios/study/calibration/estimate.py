@@ -146,7 +146,7 @@ def estimate(predict: Predict, target: Target, parameters: Sequence[Parameter]) 
         alike = _alike(widths, worst, useful)
         names = " and ".join(parameters[free[k]].name for k in alike)
         left = free[worst]
-        notes[left] = f"cannot be told apart from {names}" if alike else "the data hardly depend on it"
+        notes[left] = f"cannot be told apart from {names}" if alike else "the data say too little of it"
         for k in alike:
             notes.setdefault(free[k], f"stands for {parameters[left].name}, too: they cannot be told apart")
         del free[worst]
@@ -161,10 +161,9 @@ def _alike(widths: _Widths, worst: int, useful: Floats) -> list[int]:
     """The parameters but for which the data would say what this one is."""
     correlation = np.abs(widths.correlation[worst])
     correlation[worst] = 0.0
-    most = correlation.max()
-    if most == 0 or widths.alone[worst] > useful[worst]:
+    if widths.alone[worst] > useful[worst]:
         return []
-    return [int(k) for k in np.flatnonzero(correlation >= min(_ALIKE, most))]
+    return [int(k) for k in np.flatnonzero(correlation >= _ALIKE)]
 
 
 def _bound(p: Parameter, value: float) -> str:
@@ -315,20 +314,27 @@ def _widths(linear: _Linear, target: Target) -> _Widths:
     eigenvalues, vectors = np.linalg.eigh(slopes.T @ slopes)
     covariance = (vectors / np.maximum(eigenvalues, _LEAST)) @ vectors.T
     deviations = np.sqrt(np.diag(covariance))
-    half = spread * deviations * np.sqrt(_alikeness(linear, target, slopes, covariance)) * scale
+    half = spread * deviations * np.sqrt(_inflation(linear, target, slopes, covariance)) * scale
     beyond = -(covariance @ slopes.T @ linear.moments) * scale
     return _Widths(half, spread * scale, beyond, covariance / np.outer(deviations, deviations))
 
 
-def _alikeness(linear: _Linear, target: Target, slopes: Floats, covariance: Floats) -> float:
-    """By how much the variances of estimates are larger since errors of neighbours are alike: 1 if they are not.
+def _inflation(linear: _Linear, target: Target, slopes: Floats, covariance: Floats) -> Floats:
+    """By how much the variance of each estimate is larger than from residuals of one size that are independent.
 
-    The mean over the parameters of the variance from sums over blocks, over that from single residuals.
+    Where the latencies that tell a parameter are further off than others, so is the parameter. Where residuals of
+    neighbours in time are alike, all parameters are: by the mean over them of the variance from sums over blocks, over
+    that from single residuals.
     """
-    n_blocks, k = int(target.block.max()) + 1, slopes.shape[1]
-    if n_blocks <= k:
-        return 1.0
+    n, k = len(linear.residuals), slopes.shape[1]
     gradients = (target.features @ slopes @ covariance) * linear.residuals[:, None]
+    single = (gradients**2).sum(axis=0)
+    even = np.diag(covariance) * float(linear.residuals @ linear.residuals) / n
+    sizes: Floats = np.maximum(1.0, single / even)
+    n_blocks = int(target.block.max()) + 1
+    if n_blocks <= k:
+        return sizes
     sums = np.array([np.bincount(target.block, column, n_blocks) for column in gradients.T])
     of_blocks = (sums**2).sum(axis=1) * n_blocks / (n_blocks - 1)
-    return max(1.0, float(np.mean(of_blocks / (gradients**2).sum(axis=0))))
+    alike: Floats = sizes * max(1.0, float(np.mean(of_blocks / np.maximum(single, _LEAST**2))))
+    return alike

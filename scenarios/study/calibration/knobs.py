@@ -126,21 +126,21 @@ class Server:
     def _start(self, name: str) -> float:
         if name in OVERHEADS:
             return float(getattr(make_engine(self.loaded), name))
-        if not isinstance(self.loaded.scenario.sim.service_time, schema.CompactTimes):
+        gpu, is_compact = self.gpu_type, isinstance(self.loaded.scenario.sim.service_time, schema.CompactTimes)
+        if name in ALLREDUCE and (is_compact or gpu.has_host_allreduce(self.tp)):
+            if self.tp not in gpu.allreduce:
+                msg = f"{name}: with tp {self.tp} there is no all-reduce, or none is known; leave it out"
+                raise RunError(msg)
+            cost = gpu.allreduce[self.tp]
+            return cost.latency_s if name == LATENCY else cost.bandwidth_bytes_per_s
+        if not is_compact:
             msg = f"{name} is of the compact model; the scenario has other service times, of which only "
             msg += f"{', '.join(OVERHEADS)} can be fitted"
             raise RunError(msg)
-        c = self.gpu_type.coefficients
-        if c is None:
-            msg = f"GPU type {self.gpu_type.name!r} has no coefficients"
+        if gpu.coefficients is None:
+            msg = f"GPU type {gpu.name!r} has no coefficients"
             raise RunError(msg)
-        if name in EFFICIENCIES:
-            return float(getattr(c, name))
-        allreduce = dict(c.allreduce).get(self.tp)
-        if allreduce is None:
-            msg = f"{name}: with tp {self.tp} there is no all-reduce, or none is known; leave it out"
-            raise RunError(msg)
-        return allreduce.latency_s if name == LATENCY else allreduce.bandwidth_bytes_per_s
+        return float(getattr(gpu.coefficients, name))
 
     @property
     def tp(self) -> int:
@@ -159,25 +159,25 @@ class Server:
             service_time = EngineServiceTime(job.service_time.kernels, make_engine(loaded))
             job = replace(job, loaded=loaded, service_time=service_time)
         if others:
-            gpu = self.with_coefficients(others)
+            gpu = self._gpu_with(others)
             deployment = replace(
                 deployment, replicas=tuple((_on_gpu(spec, gpu), count) for spec, count in deployment.replicas)
             )
         return Server(replace(self.replayer, job=job, deployment=deployment))
 
-    def with_coefficients(self, values: Mapping[str, float]) -> GpuType:
+    def _gpu_with(self, values: Mapping[str, float]) -> GpuType:
         """The GPU type with other coefficients and another all-reduce."""
-        c = self.gpu_type.coefficients
-        assert c is not None
+        gpu = self.gpu_type
         efficiencies = {name: value for name, value in values.items() if name in EFFICIENCIES}
-        c = _with_efficiencies(c, efficiencies)
-        by_tp = dict(c.allreduce)
+        if efficiencies:
+            assert gpu.coefficients is not None
+            gpu = replace(gpu, coefficients=_with_efficiencies(gpu.coefficients, efficiencies))
         if LATENCY in values or BANDWIDTH in values:
-            old = by_tp[self.tp]
-            by_tp[self.tp] = AllReduce(
-                values.get(LATENCY, old.latency_s), values.get(BANDWIDTH, old.bandwidth_bytes_per_s)
-            )
-        return replace(self.gpu_type, coefficients=replace(c, allreduce=tuple(sorted(by_tp.items()))))
+            old = gpu.allreduce[self.tp]
+            new = AllReduce(values.get(LATENCY, old.latency_s), values.get(BANDWIDTH, old.bandwidth_bytes_per_s))
+            own = dict(gpu.host_allreduce) | {self.tp: new}
+            gpu = replace(gpu, host_allreduce=tuple(sorted(own.items())))
+        return gpu
 
 
 def _with_overheads(loaded: LoadedScenario, overheads: Mapping[str, float]) -> LoadedScenario:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from scenarios.file.paths import change_paths
 from scenarios.file.yaml_lines import dump
 from scenarios.study.calibration.calibrate import Calibration
 from scenarios.study.calibration.estimate import Estimate
-from scenarios.study.calibration.knobs import OVERHEAD_FIELD, OVERHEADS
+from scenarios.study.calibration.knobs import ALLREDUCE, EFFICIENCIES, OVERHEAD_FIELD, OVERHEADS
+from sim import GpuType
+from sim.catalog.gpus import AllReduce
 from sim.timing.fit import catalog_entry
+from sim.units import GIGA, MICRO
 
 
 def coefficients_path(out: Path) -> Path:
@@ -49,16 +53,29 @@ def calibrated_files(
         data.setdefault(section, {}).setdefault(key, {}).update(overheads)
     if len(overheads) < len(values):
         gpu = calibration.server.gpu_type
-        beside = coefficients_path(out)
-        data["cluster"]["gpus"][gpu.name]["coefficients"] = beside.name
-        entry = catalog_entry(gpu, None, f"hetserve calibrate {' '.join(runs)}; the rest: {_source(gpu.coefficients)}")
-        files[beside] = dump({gpu.name: {"coefficients": entry}})
+        offer = data["cluster"]["gpus"][gpu.name]
+        if values.keys() & ALLREDUCE.keys():
+            offer["allreduce"] = {tp: _cost(cost) for tp, cost in gpu.host_allreduce}
+        if values.keys() & EFFICIENCIES.keys():
+            beside = coefficients_path(out)
+            offer["coefficients"] = beside.name
+            files[beside] = dump({gpu.name: {"coefficients": _coefficients(gpu, runs)}})
     header = "".join(f"# {line}\n" for line in _header(calibration, file, runs))
     return {out: header + dump(data)} | files
 
 
-def _source(coefficients: Any) -> str:
-    return str(coefficients.source)
+def _cost(cost: AllReduce) -> dict[str, float]:
+    rounded = (float(f"{x:.4g}") for x in (cost.latency_s / MICRO, cost.bandwidth_bytes_per_s / GIGA))
+    return dict(zip(("latency_us", "bandwidth_gb_per_s"), rounded, strict=True))
+
+
+def _coefficients(gpu: GpuType, runs: Sequence[str]) -> dict[str, Any]:
+    """The block of a file of coefficients."""
+    c = gpu.coefficients
+    assert c is not None
+    entry = catalog_entry(gpu, None, f"hetserve calibrate {' '.join(runs)}; the rest: {c.source}")
+    del entry["fit_error"]
+    return entry if c.own_uncertainty is None else entry | {"uncertainty": asdict(c.own_uncertainty)}
 
 
 def _header(calibration: Calibration, file: str, runs: Sequence[str]) -> list[str]:
