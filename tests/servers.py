@@ -49,7 +49,7 @@ def measured(
 ) -> Measurement:
     """A run of the server with these values of its parameters, each measured time off by some noise."""
     if trace is None:
-        trace = azure_conv_like(n, seed=seed, rate_rps=rate_rps, model=MODEL)
+        trace = azure_conv_like(n, seed=seed, rate_rps=rate_rps, model=server.deployment.models[0])
     run = Measurement(f"run_{seed}.csv", trace, None, None, (), Known())
     real = server.with_values(values).replayer.replay(run).requests
     rng = np.random.default_rng((seed, 1))

@@ -75,6 +75,22 @@ def test_paths_of_a_scenario_stay(hetserve: Hetserve, server: Path, run: Path, t
     assert hetserve("validate", "there/mine.yaml").exit_code == 0
 
 
+def test_the_all_reduce_of_a_host(hetserve: Hetserve, tmp_path: Path) -> None:
+    two = SCENARIO.replace("H100-SXM: {available: 1}", "L40S: {available: 2}").replace("Llama-3.1-8B", "Qwen3-32B")
+    (tmp_path / "two.yaml").write_text(two)
+    server = server_of(tmp_path / "two.yaml")
+    assert server.tp == 2
+    write_run(measured(server, {"allreduce_latency_s": 80e-6}, 0, n=60, rate_rps=1.0), tmp_path / "run.csv")
+    fit = ("calibrate", "run.csv", "--scenario", "two.yaml", "--fit", "allreduce_latency_s")
+    result = hetserve(*fit, "--out", "mine.yaml")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "mine.coefficients.yaml").exists()
+    cost = make_gpu_types(load("mine.yaml"))["L40S"].allreduce[2]
+    before = make_gpu_types(load("two.yaml"))["L40S"].allreduce[2]
+    assert cost.latency_s == pytest.approx(80e-6, rel=0.15)
+    assert cost.bandwidth_bytes_per_s == pytest.approx(before.bandwidth_bytes_per_s, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
