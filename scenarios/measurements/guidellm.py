@@ -70,8 +70,9 @@ def _load(strategy: Mapping[str, Any]) -> Load:
     kind = strategy.get("type_")
     if kind == "synchronous":
         return Load(concurrency=1)
-    clients = count_of(strategy.get("streams")) or count_of(strategy.get("max_concurrency"))
-    return Load(clients, rate_of(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None)
+    if kind in ("constant", "poisson", "async"):  # its max_concurrency is a ceiling of the client
+        return Load(rate_rps=rate_of(strategy.get("rate")))
+    return Load(count_of(strategy.get("streams")) or count_of(strategy.get("max_concurrency")))
 
 
 def _in_seconds(ms: object) -> object:

@@ -211,18 +211,31 @@ def test_points_of_a_sweep(hetserve: Hetserve, tmp_path: Path) -> None:
     assert "how load was offered: concurrency 4 and a rate is known, one of them is needed" in result.stderr
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("times", ["compact", "table"])
-def test_real_run_of_vllm(hetserve: Hetserve, data_dir: Path, times: str) -> None:
-    """As the server was set: prefixes cached, whole prompts reserved."""
+def errors_of_the_real_run(hetserve: Hetserve, data_dir: Path, *options: str) -> dict[str, float]:
+    """Of vLLM 0.19 on an RTX 4090, as that server was set: prefixes cached, whole prompts reserved."""
     replay = data_dir / "profiles/replay_rtx4090_llama31_8b_tp1.csv"
     hashes = data_dir / "profiles/replay_rtx4090_llama31_8b_tp1_prefix_hashes.json"
-    table = f"{{kind: table, path: {data_dir / 'profiles/iteration_times_slim.csv'}}}"
-    of_table = ("--set", f"sim.service_time={table}") if times == "table" else ()
-    scenario = ("--scenario", "rtx4090_llama31_8b", *of_table)
-    rows = rows_of(hetserve, replay, "--prefix-hashes", hashes, *scenario)
-    errors = {row["figure"]: row["error"] for row in rows}
-    checked = [f"{name}_{part}" for name in ("ttft_s", "tpot_s", "e2e_s") for part in ("mean", "p50", "p99")]
-    assert {name: errors[name] for name in (*checked, "makespan_s") if abs(errors[name]) > 0.036} == {}
-    each = [errors[f"{name}_each"] for name in ("ttft_s", "tpot_s", "e2e_s")]
-    assert max(each) < 0.03
+    rows = rows_of(hetserve, replay, "--prefix-hashes", hashes, "--scenario", "rtx4090_llama31_8b", *options)
+    return {row["figure"]: row["error"] for row in rows}
+
+
+CHECKED = [f"{name}_{part}" for name in ("ttft_s", "tpot_s", "e2e_s") for part in ("mean", "p50", "p99")]
+
+
+@pytest.mark.data
+def test_real_run_of_vllm_with_its_kernels(hetserve: Hetserve, data_dir: Path, tmp_path: Path) -> None:
+    """Prompts and decodes as they were timed; beside a prompt, decodes take what they take alone."""
+    timed = pl.read_csv(data_dir / "profiles/iteration_times_slim.csv", infer_schema_length=None)
+    alone = timed.filter((pl.col("gpu") == "RTX4090") & (pl.col("phase") != "mixed"))
+    alone.write_csv(tmp_path / "kernels.csv")
+    table = f"sim.service_time={{kind: table, path: {tmp_path / 'kernels.csv'}}}"
+    errors = errors_of_the_real_run(hetserve, data_dir, "--set", table)
+    assert {name: errors[name] for name in (*CHECKED, "makespan_s") if abs(errors[name]) > 0.03} == {}
+    assert max(errors[f"{name}_each"] for name in ("ttft_s", "tpot_s", "e2e_s")) < 0.02
+
+
+@pytest.mark.data
+def test_real_run_of_vllm_with_the_compact_model(hetserve: Hetserve, data_dir: Path) -> None:
+    errors = errors_of_the_real_run(hetserve, data_dir)
+    assert {name: errors[name] for name in (*CHECKED, "makespan_s") if abs(errors[name]) > 0.035} == {}
+    assert max(errors[f"{name}_each"] for name in ("ttft_s", "tpot_s", "e2e_s")) < 0.03
