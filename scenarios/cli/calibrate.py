@@ -61,7 +61,8 @@ def calibrate_(
         print_json(_to_dict(found))
     else:
         print_tables(*calibration_tables(found))
-        print_lines(found.splits)
+        notes = [f"note: {note}" for one in measurements if one.trace is not None for note in one.trace.notes]
+        print_lines([f"server: {server.replayer.settings}", *notes, *found.splits])
     if out is not None:
         for path, text in calibrated_files(found, file, sets, out, [run.name for run in runs]).items():
             with writing(path):

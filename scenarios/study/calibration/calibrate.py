@@ -82,7 +82,7 @@ def calibrate(server: Server, measurements: Sequence[Measurement], names: Sequen
         UnknownNameError: No such parameter.
     """
     parameters = server.parameters(names)
-    parts = [part for one in measurements for part in _parts(server, one)]
+    parts = _parts(server, measurements)
     _check_is_enough(parts, len(parameters))
     by_name = [p.name for p in parameters]
 
@@ -96,13 +96,21 @@ def calibrate(server: Server, measurements: Sequence[Measurement], names: Sequen
     return Calibration(estimates, tuple(part.split for part in parts), errors, fitted)
 
 
-def _parts(server: Server, measured: Measurement) -> list[Part]:
-    if measured.trace is None or measured.real is None:
-        return [FitSweep.of(measured.source, measured.aggregates)] if measured.aggregates else []
-    if len(measured.trace) < _FEWEST_REQUESTS:
-        msg = f"{measured.source}: too few requests: {len(measured.trace)}; a half is to be fitted to, the other scored"
-        raise RunError(msg)
-    return [FitRun.of(server, measured)]
+def _parts(server: Server, measurements: Sequence[Measurement]) -> list[Part]:
+    """Each run with requests, and one sweep of all points, of whichever files."""
+    parts: list[Part] = []
+    for measured in measurements:
+        if measured.trace is None or measured.real is None:
+            continue
+        if len(measured.trace) < _FEWEST_REQUESTS:
+            msg = f"{measured.source}: too few requests: {len(measured.trace)}; a half is fitted to, the other scored"
+            raise RunError(msg)
+        parts.append(FitRun.of(server, measured))
+    sweeps = [measured for measured in measurements if measured.trace is None and measured.aggregates]
+    if sweeps:
+        points = [point for measured in sweeps for point in measured.aggregates]
+        parts.append(FitSweep.of(", ".join(measured.source for measured in sweeps), points))
+    return parts
 
 
 def _check_is_enough(parts: Sequence[Part], n_parameters: int) -> None:

@@ -22,6 +22,7 @@ METRICS = ("ttft_s", "tpot_s")
 REQUESTS_PER_PARAMETER = 10
 """Fewer fitted requests than that for each parameter are too few."""
 
+_SCHEMA = {"figure": pl.String, "simulated": pl.Float64, "real": pl.Float64}
 _MOST_BLOCKS = 20
 _LEAST_BLOCK_S = 1e-3
 _LEAST_SPREAD = 1e-3
@@ -112,7 +113,7 @@ class FitRun:
                 rows += [
                     (f"{name}_{what}", statistic_of(ours, what), statistic_of(theirs, what)) for what in STATISTICS
                 ]
-        frame = pl.DataFrame(rows, schema=["figure", "simulated", "real"], orient="row")
+        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
         return frame.select(pl.lit("the other requests").alias("part"), pl.all())
 
 

@@ -39,7 +39,7 @@ class FitSweep:
         """Every second point of a sweep, from the first on."""
         found = tuple(sorted(points, key=lambda point: (point.concurrency or 0, point.rate_rps or 0.0)))
         rows = [
-            (np.log(point.figures[figure]), METRICS.index(figure[:6]), block)
+            (np.log(point.figures[figure]), METRICS.index(figure.rsplit("_", 1)[0]), block)
             for block, point in enumerate(found[::2])
             for figure in _fitted(point)
         ]
@@ -75,7 +75,8 @@ class FitSweep:
             rows += [
                 (name_of(point), name, ours, point.figures[name]) for name, ours in zip(names, values, strict=True)
             ]
-        return pl.DataFrame(rows, schema=["part", "figure", "simulated", "real"], orient="row")
+        schema = {"part": pl.String, "figure": pl.String, "simulated": pl.Float64, "real": pl.Float64}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _fitted(point: Aggregate) -> list[str]:

@@ -45,6 +45,12 @@ def test_a_sweep_by_clients(server: Server) -> None:
     assert found.errors["error_after"].abs().max() < 0.03 < found.errors["error_before"].abs().max()
 
 
+def test_points_of_several_files_are_one_sweep(server: Server) -> None:
+    files = [_sweep(server, (n,)) for n in CLIENTS]
+    apart, together = calibrate(server, files, tuple(TRUE)), calibrate(server, [_sweep(server, CLIENTS)], tuple(TRUE))
+    assert apart.estimates == together.estimates
+
+
 def test_too_few_points_are_refused(server: Server) -> None:
     with pytest.raises(RunError, match=r"too little is measured to fit 2 parameters .* fitted to 2 of 4 points"):
         calibrate(server, [_sweep(server, CLIENTS[:4])], tuple(TRUE))
@@ -52,7 +58,7 @@ def test_too_few_points_are_refused(server: Server) -> None:
 
 def test_runs_and_sweeps_together(server: Server) -> None:
     found = calibrate(server, [_sweep(server, CLIENTS[::2]), measured(server, TRUE, 0)], tuple(TRUE))
-    assert found.errors["run"].unique(maintain_order=True).to_list() == ["sweep.json", "run_0.csv"]
+    assert found.errors["run"].unique(maintain_order=True).to_list() == ["run_0.csv", "sweep.json"]
     for one in found.estimates:
         assert one.value == pytest.approx(TRUE[one.name], rel=0.15)
 
