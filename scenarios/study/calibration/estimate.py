@@ -109,7 +109,7 @@ class Target(NamedTuple):
 
     def noise(self, residuals: Floats) -> Floats:
         """Standard deviation of each residual: that of its metric."""
-        squares = np.bincount(self.metric, residuals**2) / np.bincount(self.metric)
+        squares = np.bincount(self.metric, residuals**2) / np.maximum(1, np.bincount(self.metric))
         noise: Floats = np.sqrt(np.maximum(squares, _LEAST_NOISE**2))[self.metric]
         return noise
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from scenarios.errors import RunError
 from scenarios.measurements.measurement import TIMES, Measurement
 from scenarios.measurements.run import STATISTICS, statistic_of
 from scenarios.study.calibration.estimate import Floats, Target
@@ -48,11 +49,18 @@ class FitRun:
 
     @classmethod
     def of(cls, server: Server, measured: Measurement) -> FitRun:
-        """The first half of a run, in the order of time; features of requests come from the server's simulation."""
+        """The first half of a run, in the order of time; features of requests come from the server's simulation.
+
+        Raises:
+            RunError: It has no TTFT and TPOT, or the simulation does not serve all requests.
+        """
         trace, real = _requests_of(measured)
         n_fitted = len(trace) // 2
         arrival_s = trace.requests["arrival_s"].to_numpy()
         is_used = {name: _is_measured(real[name], trace, name)[:n_fitted] for name in METRICS}
+        if not any(used.any() for used in is_used.values()):
+            msg = f"{measured.source}: neither TTFT nor TPOT is known of the first half of the requests"
+            raise RunError(msg)
         served = server.replayer.replay(measured).requests.with_columns(trace.requests["prompt_tokens"])
         e2e_s = real["e2e_s"].fill_null(served["e2e_s"]).to_numpy()
         columns = [_orthonormal(_features(served, name)[:n_fitted][is_used[name]]) for name in METRICS]
@@ -75,7 +83,7 @@ class FitRun:
     @property
     def worth(self) -> float:
         """How many parameters can be fitted to it at most."""
-        return self.n_fitted / REQUESTS_PER_PARAMETER
+        return max(int(used.sum()) for used in self.is_used.values()) / REQUESTS_PER_PARAMETER
 
     @property
     def split(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from scenarios.errors import RunError
@@ -91,3 +93,21 @@ def test_a_bound_is_said(server: Server) -> None:
     slow = server.with_values({"linear_flops_efficiency": 0.5, "kv_read_efficiency": 0.4})
     (one,) = calibrate(slow, [measured(server, {}, 0)], ("step_overhead_s",)).estimates
     assert (one.value, one.at_bound, one.low) == (0.0, "lower", 0.0)
+
+
+@pytest.mark.parametrize(("unknown", "fitted"), [("ttft_s", "step_overhead_s"), ("tpot_s", "frontend_s")])
+def test_one_latency_is_enough(server: Server, unknown: str, fitted: str) -> None:
+    run = measured(server, {fitted: TRUE[fitted]}, 0, n=100)
+    assert run.real is not None
+    run = replace(run, real=run.real.with_columns(pl.lit(None, pl.Float64).alias(unknown)))
+    (one,) = calibrate(server, [run], (fitted,)).estimates
+    assert one.value == pytest.approx(TRUE[fitted], rel=0.2)
+
+
+def test_without_latencies_there_is_nothing_to_fit(server: Server) -> None:
+    run = measured(server, {}, 0, n=40)
+    assert run.real is not None
+    nothing = pl.lit(None, pl.Float64)
+    run = replace(run, real=run.real.with_columns(ttft_s=nothing, tpot_s=nothing))
+    with pytest.raises(RunError, match="neither TTFT nor TPOT is known"):
+        calibrate(server, [run])
