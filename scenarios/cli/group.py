@@ -20,7 +20,7 @@ COMMANDS = {
         "Run all scenarios of a file with all planners and seeds, and say what became of them.",
     ),
     "calibrate": (
-        "scenarios.cli.calibrate:calibrate_",
+        "scenarios.cli.measured:calibrate_",
         "Fit a few physical parameters to a part of what was measured, and say how far off the rest is.",
     ),
     "capacity": (
@@ -80,7 +80,7 @@ COMMANDS = {
         "Check scenario files, with all their scenarios; all problems are reported at once.",
     ),
     "validate-run": (
-        "scenarios.cli.validate_run:validate_run",
+        "scenarios.cli.measured:validate_run",
         "Replay what was measured on a server, and print simulated against real.",
     ),
 }

@@ -118,8 +118,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
 
     Args:
         rows: Usable rows of this GPU type.
-        gpu: Its datasheet, and what to keep where nothing was measured: the all-reduce of other `tp`, and the
-            efficiency in mixed iterations.
+        gpu: Its datasheet, and what to keep where nothing was measured: other `tp`, mixed iterations.
         models: Models beside the catalog's, by name.
 
     Raises:

@@ -24,6 +24,8 @@ REQUESTS_PER_PARAMETER = 10
 """Fewer fitted requests than that for each parameter are too few."""
 
 _SCHEMA = {"figure": pl.String, "simulated": pl.Float64, "real": pl.Float64}
+_REQUESTS_OF_ALL_DRAWS = 500
+"""Of more requests fewer simulations do."""
 _MOST_BLOCKS = 20
 _LEAST_BLOCK_S = 1e-3
 _LEAST_SPREAD = 1e-3
@@ -100,6 +102,7 @@ class FitRun:
         if self.measured.concurrency is not None:
             return self._once(server, self.measured)
         tpot_s = real["tpot_s"].median()
+        n_draws = max(1, round(n_draws * min(1.0, _REQUESTS_OF_ALL_DRAWS / self.n_fitted)))
         traces = moved(trace.head(self.n_needed), float(tpot_s or 0.0), n_draws)  # type: ignore[arg-type]
         mean: Floats = np.mean([self._once(server, replace(self.measured, trace=one)) for one in traces], axis=0)
         return mean
