@@ -24,9 +24,10 @@ REQUESTS_PER_PARAMETER = 10
 """Fewer fitted requests than that for each parameter are too few."""
 
 _SCHEMA = {"figure": pl.String, "simulated": pl.Float64, "real": pl.Float64}
+_SLOWLY = 20
 _REQUESTS_OF_ALL_DRAWS = 500
 """Of more requests fewer simulations do."""
-_MOST_BLOCKS = 20
+_FEWEST_BLOCKS, _MOST_BLOCKS = 8, 20
 _LEAST_BLOCK_S = 1e-3
 _LEAST_SPREAD = 1e-3
 
@@ -136,22 +137,25 @@ def _requests_of(measured: Measurement) -> tuple[Trace, pl.DataFrame]:
 
 
 def _blocks(arrival_s: Floats, length_s: float) -> NDArray[np.int64]:
-    """Blocks of time that are as long as a request takes, or longer: within one, requests share iterations."""
+    """Blocks of time that are about as long as a request takes: within one, requests share iterations."""
     at_s = arrival_s - arrival_s[0]
-    length_s = max(length_s, at_s[-1] / _MOST_BLOCKS, _LEAST_BLOCK_S)
+    length_s = max(min(length_s, at_s[-1] / _FEWEST_BLOCKS), at_s[-1] / _MOST_BLOCKS, _LEAST_BLOCK_S)
     _, block = np.unique(np.floor(at_s / length_s), return_inverse=True)
     numbers: NDArray[np.int64] = block.astype(np.int64)
     return numbers
 
 
 def moved(trace: Trace, most_s: float, n: int) -> list[Trace]:
-    """The same requests several times, each arriving a little later at random, so that it meets another iteration."""
+    """The same requests several times, each arriving a little later, so that it meets another iteration.
+
+    By how much changes slowly: gaps between arrivals stay as they are, within a twentieth of the time.
+    """
+    arrival_s = trace.requests["arrival_s"].to_numpy()
+    knots_s = np.arange(arrival_s[0], arrival_s[-1] + 2 * _SLOWLY * most_s, max(_SLOWLY * most_s, _LEAST_BLOCK_S))
     traces = []
     for draw in range(n):
-        rng = np.random.default_rng(draw)
-        arrival_s = trace.requests["arrival_s"].to_numpy() + rng.uniform(0, most_s, len(trace))
-        in_order = np.maximum.accumulate(arrival_s)
-        traces.append(replace(trace, requests=trace.requests.with_columns(arrival_s=in_order)))
+        later_s = np.interp(arrival_s, knots_s, np.random.default_rng(draw).uniform(0, most_s, len(knots_s)))
+        traces.append(replace(trace, requests=trace.requests.with_columns(arrival_s=arrival_s + later_s)))
     return traces
 
 

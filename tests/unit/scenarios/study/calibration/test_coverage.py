@@ -72,7 +72,8 @@ def test_little_and_noisy_data_identify_nothing(server: Server) -> None:
 def test_parameters_that_do_the_same_are_named(server: Server) -> None:
     """At each iteration weights are read once: fewer bytes/s are like a longer step."""
     names = ("step_overhead_s", "weight_read_efficiency")
-    step, read = calibrate(server, [measured(server, {"step_overhead_s": 1e-3}, 0)], names).estimates
+    run = measured(server, {"step_overhead_s": 1e-3}, 0, n=160, rate_rps=4.0)
+    step, read = calibrate(server, [run], names).estimates
     fitted, left = (step, read) if step.is_fitted else (read, step)
     assert left.why_not == f"cannot be told apart from {fitted.name}"
     assert left.value == left.start
