@@ -99,7 +99,7 @@ def test_each_request_is_sent_when_somebody_is_free(
     st.tuples(service_times(), any_engine, any_stepping),
     st.none() | st.floats(0.1, 8.0),
 )
-def test_littles_law(
+def test_users_are_waiting_or_thinking_or_have_nothing_to_do(
     deployment: Any, plain: Trace, loop: ClosedLoop, how: tuple[Any, Any, Any], horizon_s: float | None
 ) -> None:
     """At any moment each user has not begun, waits for an answer, thinks, or has nothing left to send.
