@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from sim import simulate
 from tests.property.test_sim_clients import Case, cases
 from tests.property.test_sim_market import make
+from tests.property.test_sim_observe import assert_visits_are_where_requests_were, observe
 from tests.strategies_sim import (
     MODEL,
     any_engine,
@@ -60,6 +61,15 @@ def test_macro_steps_change_nothing_on_one_or_a_few_replicas(
     )
     assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
     assert_frame_equal(macro.replicas, iteration.replicas, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(cases(), looped, any_stepping, horizons)
+def test_an_observer_knows_which_row_of_the_records_it_saw(
+    case: Case, trace: Trace, stepping: str, horizon_s: float | None
+) -> None:
+    deployment, _, settings, replanner = case
+    result, observer = observe((deployment, trace, settings, replanner), stepping, horizon_s)
+    assert_visits_are_where_requests_were(result, observer)
 
 
 @given(cases(), looped, any_stepping, horizons)
