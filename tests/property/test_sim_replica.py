@@ -172,7 +172,8 @@ class BlockAccounting(RuleBasedStateMachine):
 
 def n_distinct(cache: PrefixCache, blocks: dict[Sequence, int]) -> int:
     """Blocks of all requests; those that several share count once."""
-    n_blocks = sum(n - cache._holdings[seq.index].n_blocks for seq, n in blocks.items())
+    held = {index: holding.n_blocks for index, holding in cache._holdings.items()}  # of prompts that have ids
+    n_blocks = sum(n - held.get(seq.index, 0) for seq, n in blocks.items())
     segments = list(cache._root.children.values())
     for segment in segments:
         n_blocks += segment.n_held
