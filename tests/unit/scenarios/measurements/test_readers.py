@@ -124,6 +124,19 @@ def test_prefix_hashes_of_a_file_beside(tmp_path: Path) -> None:
 
 WITHOUT_PROMPT = files.aiperf_records()[1]
 WITHOUT_PROMPT["metrics"].pop("input_sequence_length")
+
+
+def test_prefix_hashes_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    hashes = pl.Series("prefix_hashes", [[7, 8, 9], [7], [7, 8]])
+    files.own_table(input_tokens=[33, 16, 32]).with_columns(hashes).write_ndjson(path)
+    trace = read_measurement(path).trace
+    assert trace is not None
+    assert (trace.prefix_segment_tokens, trace.requests["prefix_hashes"].list.len().to_list()) == (16, [3, 1, 2])
+    with pytest.raises(TraceError, match="3 prefix hashes do not fit a prompt of 33 tokens at 512 tokens each"):
+        read_measurement(path, prefix_segment_tokens=512)
+
+
 BROKEN: dict[str, tuple[str, str]] = {
     "no measurement": ('{"a": 1}', r"no measurement that is known (a); formats: aiperf, "),
     "columns of nothing": ("x,y\n1,2\n", r"no measurement that is known (x, y); formats: "),
