@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sim.arrivals import Arrivals
 from sim.catalog.engines import IDEAL_ENGINE
 from sim.clock import Clock
-from sim.demand.arrivals import Arrivals
 from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from sim.arrivals import Arrivals
 from sim.clock import Clock
 from sim.cluster import Cluster
-from sim.demand.arrivals import Arrivals
 from sim.protocols import Situation
 from sim.replanning import Moves, Replan, Replanning
 
