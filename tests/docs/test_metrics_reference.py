@@ -7,13 +7,14 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.table import Table
 
 from scenarios.report.accuracy import accuracy_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
-from scenarios.report.tables import fleet_table, results_table
+from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of
@@ -22,6 +23,7 @@ from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.silicon_estimates import answers
 from scenarios.study.stress import StressRow
 from scenarios.study.uncertainty import PlanInWorlds, Weighing
+from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA
 from sim import METRICS, STRESS_METRICS
 from sim.timing.worlds import World
 
@@ -91,6 +93,7 @@ def printed_columns() -> set[str]:
             *on_a_market(),
             *of_accuracy(),
             *in_worlds(),
+            validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
     return {re.sub(r" goal .*", "", header).strip() for header in found}
