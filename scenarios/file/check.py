@@ -10,6 +10,7 @@ from scenarios.file.catalog import make_base_catalog
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
+    ClosedLoop,
     DropsTimeline,
     Engine,
     FileTimeline,
@@ -175,8 +176,19 @@ def _check_streams(scenario: Scenario, names: Sequence[str], folder: Path) -> It
             if stream.resample is not None and stream.arrivals is not None:
                 message = "draws blocks of recorded times, but arrivals replaces them and is drawn anew for each seed"
                 yield (*path, "resample"), f"{message}; leave one of the two out"
+            yield from _check_who_sends(stream, path)
         if isinstance(stream, Synthetic):
             yield from _check_synthetic(stream, path)
+
+
+def _check_who_sends(stream: TraceFile, path: FieldPath) -> Iterator[Finding]:
+    if isinstance(stream.arrivals, ClosedLoop):
+        if stream.sessions is not None:
+            message = "users of a closed loop send the next request of the stream, whatever session it is of"
+            yield (*path, "sessions"), f"{message}; leave sessions or arrivals out"
+        if stream.rate_factor != 1:
+            message = "changes nothing: users of a closed loop send requests when others have ended"
+            yield (*path, "rate_factor"), f"{message}; change users or think_time_s"
 
 
 def _check_grids(scenario: Scenario) -> Iterator[Finding]:
@@ -326,6 +338,9 @@ def _check_overrides(scenario: Scenario) -> Iterator[Finding]:
             if override not in scenario.overrides:
                 hint = nearest(override, scenario.overrides)
                 yield ("scenarios", name, index), f"unknown override {override!r}: {hint}"
+    if scenario.planning.uncertain_cases and isinstance(scenario.planning.capacity, GivenCapacity):
+        message = "capacities that are given depend on no service times: leave it out"
+        yield ("planning", "uncertain_cases"), message
     for index, override in enumerate(scenario.planning.cases):
         path: FieldPath = ("planning", "cases", index)
         if override not in scenario.overrides:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from scenarios.errors import RunError
 from sim import Deployment, ReplicaSpec, ServiceTimeModel, simulate
+from traces import ClosedLoop as ClosedLoopUsers
 from traces import Trace
 
 _SEED = 0
@@ -58,10 +59,6 @@ def serve_closed_loop(
 ) -> ClosedLoop:
     """Serve requests on one replica; all clients start at once, and no time passes between an answer and what follows.
 
-    The replica is first come, first served. So it does the same when all requests wait from the start and as many as
-    there are clients may run at once: request k would be sent when k - `concurrency` + 1 have ended, which is when it
-    can be admitted at the earliest.
-
     Args:
         spec: The replica.
         prompt_tokens: Of each request.
@@ -73,21 +70,20 @@ def serve_closed_loop(
         DeploymentError: The replica does not fit in memory, or the model of service times does not know it.
         RunError: A request does not fit in the replica.
     """
-    n = len(prompt_tokens)
     per_group = max(1, round(concurrency / spec.dp))
-    concurrency = per_group * spec.dp
-    limits = replace(spec.limits, max_seqs=min(per_group, spec.max_seqs // spec.dp))
-    limited = replace(spec, limits=limits)
-    at_once = Trace.from_columns(
-        [0.0] * n, prompt_tokens.tolist(), output_tokens.tolist(), model=spec.model.name, source="a closed loop"
-    )
-    result = simulate(Deployment(((limited, 1),)), at_once, service_time=service_time, router="round_robin")
+    zeros = np.zeros(len(prompt_tokens))
+    listed = Trace.from_columns(zeros, prompt_tokens, output_tokens, model=spec.model.name, source="a closed loop")
+    trace = listed.sent_by(ClosedLoopUsers(per_group * spec.dp))
+    result = simulate(Deployment(((spec, 1),)), trace, service_time=service_time)
     requests = result.requests
     if not (requests["status"] == "completed").all():
         msg = (
             f"{spec.name} of {spec.model.name} does not hold requests of {prompt_tokens.max()} tokens and their output"
         )
         raise RunError(msg)
-    finish_s = requests["finish_s"].to_numpy()
-    sent_s = np.concatenate([np.zeros(min(n, concurrency)), np.sort(finish_s)[: max(0, n - concurrency)]])
-    return ClosedLoop(sent_s, requests["first_token_s"].to_numpy(), finish_s, output_tokens)
+    return ClosedLoop(
+        requests["arrival_s"].to_numpy(),
+        requests["first_token_s"].to_numpy(),
+        requests["finish_s"].to_numpy(),
+        output_tokens,
+    )

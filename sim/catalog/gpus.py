@@ -93,6 +93,33 @@ class MlaCoefficients:
     least_heads: int = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far iteration times of a GPU type may be off, in the same direction for all iterations of a run.
+
+    The true times are those of the model times a factor, lognormal with the median 1 (`sim.timing.worlds`).
+
+    Attributes:
+        decode: Standard deviation of the logarithm of the factor of decodes: about a relative one.
+        prefill: That of iterations with prompt chunks.
+        correlation: Of the two logarithms.
+        source: Where the numbers come from.
+    """
+
+    decode: float
+    prefill: float
+    correlation: float = 0.0
+    source: str = ""
+
+
+UNCERTAINTY_OF_BASIS: dict[Basis, Uncertainty] = {
+    "fitted": Uncertainty(0.023, 0.057, 0.48, "errors of each model by a fit to the other models of its GPU type"),
+    "partly_estimated": Uncertainty(0.066, 0.088, 0.58, "halfway between fitted and extrapolated, in squares"),
+    "extrapolated": Uncertainty(0.091, 0.111, 0.68, "errors of each GPU type by its datasheet and a fit to the others"),
+}
+"""Of GPU types that have none of their own; `hetserve profile check` prints it (`sim.timing.uncertainty`)."""
+
+
 LIKE_FORMAT = {"fp8_block": "fp8", "int4": "int4_g32", "int4_g32": "int4"}
 """For a format without coefficients, the one whose kernels are most like its own."""
 
@@ -122,6 +149,7 @@ class GpuCoefficients:
         exposed_read_share: Of the time in which their weights are read, what computing does not hide.
         chunk_overhead_s: Fixed time of a layer in an iteration that holds a prompt chunk: attention has a kernel more.
         sustained_slowdown: By how much FLOP/s fall, as a share, in layers that compute for long (`sim.timing.linear`).
+        own_uncertainty: How far times may be off; None where that is known of GPU types of its basis only.
     """
 
     basis: Basis
@@ -143,6 +171,12 @@ class GpuCoefficients:
     exposed_read_share: float = 0.3
     chunk_overhead_s: float = 13e-6
     sustained_slowdown: float = 0.05
+    own_uncertainty: Uncertainty | None = None
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """How far times may be off: its own, or that of GPU types whose coefficients have the same basis."""
+        return self.own_uncertainty or UNCERTAINTY_OF_BASIS[self.basis]
 
     def of_format(self, name: str) -> FormatCoefficients:
         """Coefficients of dense layers with weights of a format: its own, of one like it, or those of bf16."""
