@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -13,11 +12,9 @@ from sim import (
     Chunk,
     CompactServiceTime,
     ConstantServiceTime,
-    Deployment,
     DeploymentError,
     EngineProfile,
     EngineServiceTime,
-    ReplicaLimits,
     ReplicaSpec,
     Stage,
     StageTime,
@@ -25,11 +22,8 @@ from sim import (
     gpu_type,
     model_names,
     model_spec,
-    simulate,
 )
-from sim.catalog.engines import engine_profile
 from tests.strategies_sim import DENSE_MODELS, FITTING_REPLICAS
-from traces import Trace
 
 LLAMA_70B = model_spec("Llama-3-70B")
 H100, L40 = gpu_type("H100-SXM"), gpu_type("L40")
@@ -291,54 +285,3 @@ def test_measured_iterations_are_reproduced(data_dir: Path) -> None:
         table = f"errors in per cent:\n{errors}"
     n_off = errors.filter(is_off | is_biased).height
     assert n_off == 0, table
-
-
-@pytest.mark.data
-def test_a_real_run_is_reproduced(data_dir: Path) -> None:
-    """A vLLM 0.19 server on one RTX 4090, as it was set: 300 requests, KV cache full most of the time."""
-    run = pl.read_csv(data_dir / "profiles/replay_rtx4090_llama31_8b_tp1.csv").select(
-        "arrival_s",
-        "input_tokens",
-        "output_tokens",
-        ttft_s="real_ttft_s",
-        tpot_s=pl.col("real_tpot_ms") / 1e3,
-        e2e_s="real_e2e_s",
-    )
-    limits = ReplicaLimits(kv_blocks=2_588, max_batched_tokens=2_048, max_seqs=256)
-    spec = ReplicaSpec.uniform(model_spec("Llama-3.1-8B"), gpu_type("RTX4090"), limits=limits)
-    plain = Trace.from_columns(run["arrival_s"], run["input_tokens"], run["output_tokens"], model="Llama-3.1-8B")
-    hashes = json.loads((data_dir / "profiles/replay_rtx4090_llama31_8b_tp1_prefix_hashes.json").read_text())
-    trace = replace(
-        plain, requests=plain.requests.with_columns(prefix_hashes=pl.Series(hashes, dtype=pl.List(pl.Int64)))
-    )
-    engine = engine_profile("vllm", "0.19")
-    result = simulate(
-        Deployment(((spec, 1),)),
-        trace,
-        service_time=EngineServiceTime(CompactServiceTime(), engine),
-        engine=engine,
-        router="round_robin",
-        prefix_segment_tokens=16,
-    )
-    simulated = result.requests.select(
-        "arrival_s",
-        ttft_s=pl.col("first_token_s") - pl.col("arrival_s"),
-        tpot_s=(pl.col("finish_s") - pl.col("first_token_s")) / (pl.col("output_tokens") - 1),
-        e2e_s=pl.col("finish_s") - pl.col("arrival_s"),
-    )
-
-    def figures(requests: pl.DataFrame) -> dict[str, float]:
-        makespan_s = (pl.col("arrival_s") + pl.col("e2e_s")).max() - pl.col("arrival_s").min()
-        latency = pl.col("ttft_s", "tpot_s", "e2e_s")
-        row = requests.select(
-            latency.mean().name.suffix("_mean"),
-            latency.quantile(0.5, "linear").name.suffix("_p50"),
-            latency.quantile(0.99, "linear").name.suffix("_p99"),
-            makespan_s=makespan_s,
-        )
-        return row.row(0, named=True)
-
-    real, ours = figures(run), figures(simulated)
-    error_pct = {name: 100 * (ours[name] / real[name] - 1) for name in real}
-    assert len(error_pct) == 10
-    assert max(abs(error) for error in error_pct.values()) < 1.5, error_pct
