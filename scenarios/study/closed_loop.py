@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.errors import RunError
-from sim import Deployment, ReplicaSpec, ServiceTimeModel, simulate
-from traces import Trace
+from sim import Deployment, EngineProfile, EngineServiceTime, ReplicaSpec, ServiceTimeModel, simulate
+from sim.catalog.engines import IDEAL_ENGINE
+from traces import ClosedLoop, Trace
 
 _SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedLoop:
+class Served:
     """Times of each request, in the order in which they were sent.
 
     Attributes:
@@ -43,10 +44,10 @@ class ClosedLoop:
         return float(np.mean(decode_s / (self.output_tokens[is_long] - 1)))
 
 
-def draw_lengths(longest: int, shortest_share: float, n: int, stream: int) -> npt.NDArray[np.int64]:
-    """So many lengths, drawn evenly from a share of the longest up to it."""
-    rng = np.random.default_rng((_SEED, stream))
-    return rng.integers(int(longest * shortest_share), longest + 1, n)
+def draw_lengths(tokens: int, shares: tuple[float, float], n: int, stream: int) -> npt.NDArray[np.int64]:
+    """So many lengths, drawn evenly between two shares of a length."""
+    shortest, longest = (int(tokens * share) for share in shares)
+    return np.random.default_rng((_SEED, stream)).integers(shortest, longest + 1, n)
 
 
 def serve_closed_loop(
@@ -54,40 +55,51 @@ def serve_closed_loop(
     prompt_tokens: npt.NDArray[np.int64],
     output_tokens: npt.NDArray[np.int64],
     concurrency: int,
-    service_time: ServiceTimeModel,
-) -> ClosedLoop:
+    kernels: ServiceTimeModel,
+    engine: EngineProfile = IDEAL_ENGINE,
+) -> Served:
     """Serve requests on one replica; all clients start at once, and no time passes between an answer and what follows.
-
-    The replica is first come, first served. So it does the same when all requests wait from the start and as many as
-    there are clients may run at once: request k would be sent when k - `concurrency` + 1 have ended, which is when it
-    can be admitted at the earliest.
 
     Args:
         spec: The replica.
         prompt_tokens: Of each request.
         output_tokens: Of each request.
         concurrency: Clients; with data parallelism as many as are nearest to it and can be dealt out evenly.
-        service_time: How long iterations take.
+        kernels: How long iterations take on the GPU.
+        engine: What the serving engine adds.
 
     Raises:
         DeploymentError: The replica does not fit in memory, or the model of service times does not know it.
         RunError: A request does not fit in the replica.
     """
-    n = len(prompt_tokens)
     per_group = max(1, round(concurrency / spec.dp))
-    concurrency = per_group * spec.dp
     limits = replace(spec.limits, max_seqs=min(per_group, spec.max_seqs // spec.dp))
     limited = replace(spec, limits=limits)
-    at_once = Trace.from_columns(
-        [0.0] * n, prompt_tokens.tolist(), output_tokens.tolist(), model=spec.model.name, source="a closed loop"
+    clients = ClosedLoop(users=per_group * spec.dp)
+    trace = Trace.from_columns(
+        [0.0] * len(prompt_tokens),
+        prompt_tokens.tolist(),
+        output_tokens.tolist(),
+        model=spec.model.name,
+        source="a closed loop",
+    ).sent_by(clients)
+    result = simulate(
+        Deployment(((limited, 1),)),
+        trace,
+        service_time=EngineServiceTime(kernels, engine),
+        engine=engine,
+        prefix_caching=False,
+        router="round_robin",
     )
-    result = simulate(Deployment(((limited, 1),)), at_once, service_time=service_time, router="round_robin")
     requests = result.requests
     if not (requests["status"] == "completed").all():
         msg = (
             f"{spec.name} of {spec.model.name} does not hold requests of {prompt_tokens.max()} tokens and their output"
         )
         raise RunError(msg)
-    finish_s = requests["finish_s"].to_numpy()
-    sent_s = np.concatenate([np.zeros(min(n, concurrency)), np.sort(finish_s)[: max(0, n - concurrency)]])
-    return ClosedLoop(sent_s, requests["first_token_s"].to_numpy(), finish_s, output_tokens)
+    return Served(
+        requests["arrival_s"].to_numpy(),
+        requests["first_token_s"].to_numpy(),
+        requests["finish_s"].to_numpy(),
+        output_tokens,
+    )
