@@ -208,9 +208,14 @@ class _Seen:
             self._rows.append(rows)
             self._types.append(np.zeros(len(rows), np.int64) if kinds is None else kinds[rows].astype(np.int64))
 
-    def _window(self, situation: Situation, window_s: float) -> slice:
-        start = int(np.searchsorted(self._arrival_s[: situation.n_arrived], situation.now_s - window_s))
-        return slice(start, situation.n_arrived)
+    def _window(self, situation: Situation, window_s: float) -> npt.NDArray[np.int64]:
+        """Rows of the requests that have come of late."""
+        sent_s, since_s = situation.log.sent_s, situation.now_s - window_s
+        if len(sent_s):  # some wait for others
+            self._arrival_s = sent_s
+            return np.flatnonzero((sent_s >= since_s) & (sent_s <= situation.now_s))
+        start = int(np.searchsorted(self._arrival_s[: situation.n_arrived], since_s))
+        return np.arange(start, situation.n_arrived)
 
     def demands(self, situation: Situation, window_s: float) -> tuple[Demand, ...]:
         """The rates of the last requests by type, with some of the first demands added."""
@@ -221,8 +226,8 @@ class _Seen:
             return self._demands
         demands = []
         for demand, rows, types in zip(self._demands, self._rows, self._types, strict=True):
-            low, high = np.searchsorted(rows, [window.start, window.stop])
-            counts = np.bincount(types[low:high], minlength=len(demand.amounts)).tolist()
+            is_late = np.isin(rows, window, assume_unique=True)
+            counts = np.bincount(types[is_late], minlength=len(demand.amounts)).tolist()
             amounts = tuple(
                 (n + PRIOR_REQUESTS * amount / total) / (seen_s + PRIOR_REQUESTS / total)
                 for n, amount in zip(counts, demand.amounts, strict=True)

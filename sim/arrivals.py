@@ -1,4 +1,4 @@
-"""The requests of a trace come, one after the other, on a clock that all replicas share."""
+"""The requests of a trace come on a clock that all replicas share: at their times, or when others have ended."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 from sim.clients import Attempts
 from sim.clock import Clock, Order
 from sim.frontend import FrontEnd
+from sim.loops import Loops
+from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:
     from sim.dispatch import Dispatcher
     from sim.progress import Meter
-    from sim.replica.batch import Sequence
     from sim.setting import Requests, Setting
 
 
@@ -43,6 +44,8 @@ class Arrivals:
         self._clock = clock
         self._meter = meter
         self._frontend = FrontEnd(setting.engine.frontend_s, clock, dispatcher.send)
+        self._n_coming = 0  # at times that are known
+        self._loops: Loops | None = None
 
     def begin(self) -> None:
         """Let requests come."""
@@ -56,23 +59,44 @@ class Arrivals:
                 withdraw=self._withdraw,
                 fail=dispatcher.fail,
             )
-        everybody = self._requests.sequences(np.arange(len(self._requests.arrival_s)))
-        self._wait_for_next(self._meter.watch(everybody))
+        trace = dispatcher.trace
+        coming = np.arange(len(trace))
+        if trace.loops:
+            coming = trace.requests["loop"].is_null().arg_true().to_numpy().astype(np.int64)
+            dispatcher.log.wait_for(trace.requests, coming)
+            self._loops = loops = Loops(trace, self._clock, self._send_row)
+            dispatcher.follow(loops)
+            loops.begin()
+        self._n_coming = len(coming)
+        self._wait_for_next(self._meter.watch(self._requests.sequences(coming)))
 
     def _wait_for_next(self, arrivals: Iterator[tuple[float, Sequence]]) -> None:
         """Send the next request when its time has come, and so on."""
         arrival_s, seq = next(arrivals, (inf, None))
         if seq is None:
             return
-        attempts = self._dispatcher.attempts
-        send = self._frontend.take if attempts is None else attempts.begin
 
         def arrive(_: object) -> None:
             self._wait_for_next(arrivals)
-            self.n_arrived += 1
-            send(seq, arrival_s)
+            self._n_coming -= 1
+            self._send(seq, arrival_s)
 
         self._clock.at(arrival_s, Order.ARRIVAL, arrive)
+
+    def _send_row(self, row: int, now_s: float) -> None:
+        """Send a request that has waited for another one."""
+        self._dispatcher.log.sent_s[row] = now_s
+        self._meter.note(now_s)
+        prompt_tokens, output_tokens = self._requests.prompt_tokens[row], self._requests.output_tokens[row]
+        self._send(Sequence(row, int(prompt_tokens), int(output_tokens)), now_s)
+
+    def _send(self, seq: Sequence, now_s: float) -> None:
+        self.n_arrived += 1
+        attempts = self._dispatcher.attempts
+        if attempts is None:
+            self._frontend.take(seq, now_s)
+        else:
+            attempts.begin(seq, now_s)
 
     def _withdraw(self, seq: Sequence, now_s: float) -> None:
         if not self._frontend.drop(seq):
@@ -81,7 +105,9 @@ class Arrivals:
     @property
     def is_any_to_come(self) -> bool:
         """Whether a request is still to come, for the first time or again."""
-        if self.n_arrived < len(self._requests.arrival_s) or not self._frontend.is_empty:
+        if self._n_coming or not self._frontend.is_empty:
+            return True
+        if self._loops is not None and self._loops.is_any_to_come:
             return True
         attempts = self._dispatcher.attempts
         return attempts is not None and attempts.n_to_come > 0

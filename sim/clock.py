@@ -16,8 +16,9 @@ class Order(IntEnum):
     COMPLETION = 0
     AVAILABILITY = 1
     ARRIVAL = 2
-    SCHEDULING = 3
-    HORIZON = 4
+    NEXT_REQUEST = 3
+    SCHEDULING = 4
+    HORIZON = 5
 
 
 class Alarm(simpy.Event):

@@ -22,6 +22,7 @@ from sim.setting import Requests, Rows, Setting
 if TYPE_CHECKING:
     from sim.clients import Attempts
     from sim.deployment import Deployment
+    from sim.loops import Loops
     from sim.replica.replica import Replica
     from traces.trace import Trace
     from traces.workload import WorkloadMix
@@ -39,7 +40,9 @@ class Dispatcher:
     Attributes:
         deployment: That requests go by.
         log: What happened to the requests.
+        trace: The requests.
         attempts: The clients, if they do not wait for ever.
+        loops: Who sends requests that wait for others, if there are any.
         held: Requests for which there is no replica now, but there may be one later.
         routers: The router of each model; None where nobody serves it.
     """
@@ -47,12 +50,13 @@ class Dispatcher:
     def __init__(self, setting: Setting, fleet: Fleet, trace: Trace, requests: Requests) -> None:
         self.deployment = setting.deployment
         self.attempts: Attempts | None = None
+        self.loops: Loops | None = None
         self.held: dict[Sequence, None] = {}
         self.routers: list[Router | None] = []
         self._setting = setting
         self._fleet = fleet
         self.log = fleet.records.log
-        self._trace = trace
+        self.trace = trace
         self._requests = requests
         self._max_queued_requests = setting.max_queued_requests
         self._models = models = list(trace.models)
@@ -65,6 +69,11 @@ class Dispatcher:
         self._longest_tokens = self._longest_of_models() if setting.market is not None else []
         self._predict()
         self._connect(fleet.replicas.values())
+
+    def follow(self, loops: Loops) -> None:
+        """Let those hear of each request that ends who send another one then."""
+        self.loops = loops
+        self._fleet.tell_ends(loops.on_end)
 
     def adopt(self, deployment: Deployment) -> None:
         """Send requests by another deployment from now on."""
@@ -94,9 +103,9 @@ class Dispatcher:
                 continue
             self._mixes[index] = mix
             if mix is None:
-                self._kinds[index], self._probabilities[index] = bytes(len(self._trace)), [[1.0]]
+                self._kinds[index], self._probabilities[index] = bytes(len(self.trace)), [[1.0]]
             else:
-                kinds = predict_kinds(self._setting.length_predictor, self._trace, mix)
+                kinds = predict_kinds(self._setting.length_predictor, self.trace, mix)
                 self._kinds[index], self._probabilities[index] = kinds
 
     def _longest_of_models(self) -> list[int]:
@@ -154,7 +163,7 @@ class Dispatcher:
             return
         replica = self._route(seq.index, tokens)
         if replica is None:
-            self.log.failed_s[seq.index] = now_s
+            self._end(seq.index, now_s)
             return
         if self._max_queued_requests is not None and replica.n_waiting >= self._max_queued_requests:
             self.fail(seq, now_s, QUEUE_FULL)
@@ -190,7 +199,13 @@ class Dispatcher:
         if self.attempts is None or not self.attempts.try_again(seq, now_s):
             self.log.reason[seq.index] = reason
             self.log.generated_tokens[seq.index] = seq.generated_tokens
-            self.log.failed_s[seq.index] = now_s
+            self._end(seq.index, now_s)
+
+    def _end(self, row: int, now_s: float) -> None:
+        """A request has failed for good."""
+        self.log.failed_s[row] = now_s
+        if self.loops is not None:
+            self.loops.on_end(row, now_s)
 
     def lose(self, lost: list[tuple[Sequence, int]], now_s: float) -> None:
         """Requests of a replica that is gone: dropped, or sent elsewhere."""

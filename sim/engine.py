@@ -11,6 +11,8 @@ from dataclasses import asdict, replace
 from math import inf
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sim.arrivals import Arrivals
@@ -23,11 +25,13 @@ from sim.market_run import MarketRun
 from sim.parallel import Processes
 from sim.progress import Meter, Progress
 from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
+from sim.replica.session_prefixes import with_sessions
 from sim.results.replicas import Bill, replica_frame
 from sim.results.result import SimulationResult
 from sim.routing.predictors import LENGTH_PREDICTORS
 from sim.routing.registry import router_names
 from sim.setting import Requests, Setting, Stepping
+from traces.closed_loop import ClosedLoop
 
 if TYPE_CHECKING:
     from sim.catalog.engines import EngineProfile
@@ -128,12 +132,13 @@ def simulate(
     _check(setting, first_arrival_s(trace), n_jobs)
     n_in_trace = len(trace)
     if horizon_s is not None:
-        trace = trace.slice(0.0, horizon_s)
+        trace = _until(trace, horizon_s)
     if prefix_caching is None:
         prefix_caching = setting.engine.prefix_caching
     if prefix_caching is not False:
-        prefixes_of = Prefixes.of_all if prefix_caching else Prefixes.from_trace
-        setting = replace(setting, prefixes=prefixes_of(trace, _segment_tokens(trace, prefix_segment_tokens)))
+        segment_tokens = _segment_tokens(trace, prefix_segment_tokens)
+        known = Prefixes.of_all if prefix_caching else Prefixes.from_trace
+        setting = replace(setting, prefixes=with_sessions(known(trace, segment_tokens), trace, segment_tokens))
     result = _Simulation(setting, trace, progress).run(n_jobs)
     return replace(result, manifest=result.manifest | {"n_trace_requests": n_in_trace})
 
@@ -147,8 +152,19 @@ def _segment_tokens(trace: Trace, stated: int | None) -> int:
     return stated or known or DEFAULT_SEGMENT_TOKENS
 
 
+def _until(trace: Trace, horizon_s: float) -> Trace:
+    """The requests that may come before a horizon: those that wait for others might all."""
+    if not trace.loops:
+        return trace.slice(0.0, horizon_s)
+    return replace(
+        trace, requests=trace.requests.filter((pl.col("arrival_s") < horizon_s) | pl.col("loop").is_not_null())
+    )
+
+
 def first_arrival_s(trace: Trace) -> float:
-    """When the first request of a trace arrives."""
+    """When the first request of a trace arrives, or the first user of a closed loop begins."""
+    if any(isinstance(loop, ClosedLoop) for loop in trace.loops):
+        return 0.0
     return float(trace.requests["arrival_s"][0])
 
 
@@ -181,6 +197,12 @@ def _check(setting: Setting, first_s: float, n_jobs: int) -> None:
         raise SettingsError(msg)
 
 
+def _rows_of(ids: pl.Series, in_records: pl.Series) -> npt.NDArray[np.int64]:
+    """In which row of the records each request is; -1 if in none."""
+    rows = dict(zip(in_records.to_list(), range(len(in_records)), strict=True))
+    return np.array([rows.get(request_id, -1) for request_id in ids.to_list()])
+
+
 class _Simulation:
     """One run: its replicas, its requests, and who sends them.
 
@@ -204,17 +226,19 @@ class _Simulation:
         on_market: MarketRun | None = None
         if setting.market is not None:
             on_market = self._serve_on(setting.market)
-        elif setting.are_replicas_apart and self._dispatcher.is_load_oblivious:
+        elif setting.are_replicas_apart and not self._trace.loops and self._dispatcher.is_load_oblivious:
             self._serve_apart(n_jobs)
         else:
             self._serve_on_one_clock()
         requests = self._fleet.records.log.to_frame(self._trace.requests)
+        if setting.observer is not None and self._trace.loops:
+            setting.observer.renumber(_rows_of(self._trace.requests["request_id"], requests["request_id"]))
         end_s = self._last_s(requests) if setting.horizon_s is None else setting.horizon_s
         bills = self._bills(end_s) if on_market is None else on_market.bills(end_s)
         return SimulationResult(
             requests=requests,
             replicas=replica_frame(self._fleet.records.facts, bills),
-            manifest=self._manifest(end_s, [] if on_market is None else on_market.replans),
+            manifest=self._manifest(requests.height, end_s, [] if on_market is None else on_market.replans),
             availability=None if setting.market is None else setting.market.changes(end_s),
         )
 
@@ -258,7 +282,7 @@ class _Simulation:
         facts = self._fleet.records.facts
         return {i: Bill.of_whole_run(of_replica["usd_per_h"], end_s) for i, of_replica in facts.items()}
 
-    def _manifest(self, end_s: float, replans: list[Replan]) -> dict[str, Any]:
+    def _manifest(self, n_requests: int, end_s: float, replans: list[Replan]) -> dict[str, Any]:
         setting, records = self._setting, self._fleet.records
         return {
             "router": setting.router,
@@ -269,7 +293,7 @@ class _Simulation:
             "trace": self._trace.source,
             "trace_start": None if self._trace.start is None else self._trace.start.isoformat(),
             "trace_notes": list(self._trace.notes),
-            "n_requests": len(self._trace),
+            "n_requests": n_requests,
             "horizon_s": setting.horizon_s,
             "end_s": end_s,
             "n_events": records.n_events,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class Fleet:
         self.records = Records(RequestLog(n_requests))
         self.replicas: dict[int, Replica] = {}
         self.entries: list[int] = []
+        self._on_end: Callable[[int, float], None] | None = None
         for entry, (spec, count) in enumerate(setting.deployment.replicas):
             for _ in range(0 if setting.market is not None else count):
                 if only is None or len(self.entries) in only:
@@ -91,9 +92,16 @@ class Fleet:
             schedules_ahead=setting.engine.schedules_ahead,
             prefixes=setting.prefixes,
         )
+        replica.on_end = self._on_end
         self.entries.append(entry)
         self.replicas[replica.replica_id] = replica
         return replica
+
+    def tell_ends(self, on_end: Callable[[int, float], None]) -> None:
+        """Let all replicas, those to come too, call this with the row and the time of each request that finishes."""
+        self._on_end = on_end
+        for replica in self.replicas.values():
+            replica.on_end = on_end
 
     def serve_apart(self, requests: Requests, rows: Mapping[int, Rows], meter: Meter) -> None:
         """Run some replicas, each on a clock of its own.

@@ -37,6 +37,12 @@ class Meter:
         """Count requests that did not come by here: rejected ones, and those that other processes have served."""
         self._n_elsewhere += n_requests
 
+    def note(self, time_s: float) -> None:
+        """Count a request that is sent now."""
+        self._n_watched += 1
+        if self._progress is not None and self._n_watched % _PROGRESS_EVERY == 0:
+            self._progress(time_s, self._n_watched + self._n_elsewhere)
+
     def watch(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
         """The same arrivals, counted as they are asked for."""
         return arrivals if self._progress is None else self._count(arrivals, self._progress)

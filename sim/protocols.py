@@ -23,7 +23,8 @@ class Situation:
             always there, at the catalog's price.
         deployment: What is to run: the last decision that took effect, or what the run began with.
         running: Replicas that serve or will soon, without those that are under notice or drain, and how many of each.
-        n_arrived: How many requests have arrived: that many rows of the trace, from the first.
+        n_arrived: How many requests have arrived: that many rows of the trace, from the first, unless some wait for
+            others; then `log.sent_s` says when each was sent.
         log: What has happened to them.
     """
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from traces.closed_loop import LOOP_SCHEMA
+
 NAN = float("nan")
 
 INTERRUPTED = "interrupted"
@@ -56,7 +58,8 @@ class RequestLog:
     """Columns with one entry per request of the trace, in its order.
 
     `generated_tokens` is noted of requests that do not finish; the others have generated their output. `reason` and
-    `failed_s` say, by row, why a request was rejected or dropped and when, if not at its arrival.
+    `failed_s` say, by row, why a request was rejected or dropped and when, if not at its arrival. `sent_s` is empty
+    unless requests wait for others: then it says when they were sent, nan where they were not.
     """
 
     __slots__ = (
@@ -74,6 +77,7 @@ class RequestLog:
         "reason",
         "recomputed_tokens",
         "replica_id",
+        "sent_s",
     )
 
     def __init__(self, n_requests: int) -> None:
@@ -89,8 +93,14 @@ class RequestLog:
         self.n_timeouts = array("i", [0]) * n_requests
         self.recomputed_tokens = array("q", [0]) * n_requests
         self.cached_prompt_tokens = array("i", [0]) * n_requests
+        self.sent_s = np.empty(0)
         self.reason: dict[int, str] = {}
         self.failed_s: dict[int, float] = {}
+
+    def wait_for(self, requests: pl.DataFrame, coming: npt.NDArray[np.int64]) -> None:
+        """Be told when requests are sent, but for those of these rows, which come at their times of arrival."""
+        self.sent_s = np.full(requests.height, NAN)
+        self.sent_s[coming] = requests["arrival_s"].to_numpy()[coming]
 
     def add_gaps(self, rows: npt.NDArray[np.int64], gaps_s: npt.NDArray[np.float64]) -> None:
         """Note times between two tokens of requests, where they are the longest."""
@@ -104,8 +114,11 @@ class RequestLog:
     def to_frame(self, requests: pl.DataFrame) -> pl.DataFrame:
         """The request frame of the trace with these columns, once: it lets go of each as it is copied.
 
-        Times that never came are null.
+        Times that never came are null. Where requests waited for others, `arrival_s` is when they were sent; those that
+        never were are left out, and the others are in the order of that time, then of `request_id`.
         """
+        if len(self.sent_s):
+            requests = requests.with_columns(arrival_s=pl.Series(self.sent_s)).drop(LOOP_SCHEMA, strict=False)
         n = requests.height
         times = {name: self._pop(name, pl.Float64).fill_nan(None) for name in _TIMES}
         reason = pl.Series("reason", [None], dtype=pl.String).new_from_index(0, n)
@@ -127,7 +140,7 @@ class RequestLog:
         is_finished = times["finish_s"].is_not_null()
         generated_tokens = self._pop("generated_tokens", pl.Int32)
         replica_id = self._pop("replica_id", pl.Int32)
-        return requests.with_columns(
+        frame = requests.with_columns(
             **times,
             generated_tokens=pl.when(is_finished).then(pl.col("output_tokens")).otherwise(generated_tokens),
             replica_id=replica_id.set(replica_id < 0, None),
@@ -140,6 +153,11 @@ class RequestLog:
             reason=reason,
             ended_s=ended_s,
         ).with_columns(status=status)
+        return (
+            frame.filter(pl.col("arrival_s").is_not_nan()).sort("arrival_s", "request_id")
+            if self.sent_s.size
+            else frame
+        )
 
     def _pop(self, name: str, dtype: type[pl.DataType]) -> pl.Series:
         column = pl.Series(name, getattr(self, name), dtype=dtype)

@@ -33,7 +33,7 @@ from sim.catalog.precision import PRECISIONS
 from sim.kv_cache import block_rule
 from sim.setting import Stepping
 from tests.strategies import traces
-from traces import Trace, WorkloadGrid, WorkloadMix
+from traces import ClosedLoop, Sessions, Trace, WorkloadGrid, WorkloadMix
 
 MODEL = model_spec("Llama-3-8B")
 MISTRAL = model_spec("Mistral-7B")
@@ -227,6 +227,36 @@ def with_prefixes(draw: st.DrawFn, plain: st.SearchStrategy[Trace]) -> Trace:
     cut = [row and row[: -(-prompt // SEGMENT_TOKENS)] for row, prompt in zip(hashes, prompts, strict=True)]
     column = pl.Series("prefix_hashes", cut, dtype=pl.List(pl.Int64))
     return Trace(trace.requests.with_columns(column), trace.source)
+
+
+think_times = st.sampled_from([0.0, 0.1, 0.5]) | st.floats(0.0, 3.0)
+think_kinds = st.sampled_from(["constant", "constant", "exponential"])
+
+
+@st.composite
+def closed_loops(draw: st.DrawFn) -> ClosedLoop:
+    """A few users, who begin together or on a lattice of times."""
+    ramp_s = draw(st.sampled_from([0.0, 0.4, 3.0]))
+    return ClosedLoop(draw(st.integers(1, 8)), draw(think_times), ramp_s, draw(think_kinds))  # type: ignore[arg-type]
+
+
+@st.composite
+def in_loops(draw: st.DrawFn, plain: st.SearchStrategy[Trace]) -> Trace:
+    """Some requests at their times, others sent by users of one or two closed loops or in sessions."""
+    trace = draw(plain)
+    senders = [None, draw(closed_loops()), draw(closed_loops()), Sessions(draw(think_times), draw(think_kinds))]
+    n = len(trace)
+    sender = pl.Series(draw(st.lists(st.sampled_from([0, 1, 1, 1, 2, 3, 3]), min_size=n, max_size=n)))
+    sessions = draw(st.lists(st.none() | st.integers(0, 3), min_size=n, max_size=n))
+    sessions[int((sender == 3).arg_max() or 0)] = 0  # one at least is in a session
+    requests = trace.requests.with_columns(session_id=pl.Series(sessions, dtype=pl.Int64))
+    parts = []
+    for index, loop in enumerate(senders):
+        part = requests.filter(sender == index)
+        if part.height:
+            alone = Trace(part, f"part {index}")
+            parts.append(alone if loop is None else alone.sent_by(loop, seed=draw(st.integers(0, 3))))
+    return parts[0].merge(*parts[1:])
 
 
 def horizon_after(trace: Trace, horizon_s: float | None) -> float | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         scheduled_drops,
     )
     from traces.bootstrap import block_bootstrap
+    from traces.closed_loop import ClosedLoop, Sessions
     from traces.readers import (
         READERS,
         Reading,
@@ -60,6 +61,7 @@ _LAZY = {
     "AllAtOnce": "traces.synth",
     "ArrivalProcess": "traces.synth",
     "AvailabilityTimeline": "traces.availability",
+    "ClosedLoop": "traces.closed_loop",
     "Column": "traces.schema",
     "DiurnalArrivals": "traces.synth",
     "FixedTypes": "traces.synth",
@@ -74,6 +76,7 @@ _LAZY = {
     "READERS": "traces.readers",
     "Reading": "traces.readers",
     "REQUEST_SCHEMA": "traces.schema",
+    "Sessions": "traces.closed_loop",
     "Trace": "traces.trace",
     "WorkloadGrid": "traces.workload",
     "WorkloadMix": "traces.workload",
@@ -109,6 +112,7 @@ __all__ = [
     "AllAtOnce",
     "ArrivalProcess",
     "AvailabilityTimeline",
+    "ClosedLoop",
     "Column",
     "DiurnalArrivals",
     "FixedTypes",
@@ -120,6 +124,7 @@ __all__ = [
     "PiecewiseArrivals",
     "PoissonArrivals",
     "Reading",
+    "Sessions",
     "Trace",
     "TraceError",
     "WorkloadGrid",

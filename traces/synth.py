@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from traces.closed_loop import ClosedLoop
 from traces.errors import TraceError
 from traces.trace import Trace
 
@@ -278,7 +279,7 @@ def synthesize(
     with the samplers of this module a shorter trace is the beginning of a longer one.
 
     Args:
-        arrivals: Process that draws the times.
+        arrivals: Process that draws the times, or a closed loop.
         lengths: Sampler that draws prompt and output tokens.
         n_requests: Number of requests, >= 1.
         seed: Any integer >= 0.
@@ -303,7 +304,8 @@ def synthesize(
     arrival_s = arrivals.sample(n_requests, generator(seed, ARRIVALS_STREAM))
     prompt, output = lengths.sample(n_requests, generator(seed, LENGTHS_STREAM))
     source = source or f"synthesize({arrivals!r}, {lengths!r}, {n_requests}, seed={seed})"
-    return Trace.from_columns(arrival_s, prompt, output, model=model, slo_class=slo_class, source=source)
+    trace = Trace.from_columns(arrival_s, prompt, output, model=model, slo_class=slo_class, source=source)
+    return replace(trace.sent_by(arrivals, seed), source=source) if isinstance(arrivals, ClosedLoop) else trace
 
 
 def azure_conv_like(

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import numpy.typing as npt
 import polars as pl
 
+from traces.closed_loop import LOOP_SCHEMA, ClosedLoop, Sessions
 from traces.errors import TraceError
 from traces.schema import REQUEST_SCHEMA, validate_requests, with_defaults
 
@@ -30,6 +32,8 @@ class Trace:
         notes: What a reader left out, sorted or took for granted: sentences for whoever uses the trace.
         start: When the first request of the file arrived, if the file says it: aware where its zone is known.
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands, if that is known.
+        loops: Who sends requests that wait for others (`sent_by`); then `requests` has the columns of
+            `traces.closed_loop.LOOP_SCHEMA`, too.
     """
 
     requests: pl.DataFrame
@@ -37,9 +41,10 @@ class Trace:
     notes: tuple[str, ...] = ()
     start: datetime | None = None
     prefix_segment_tokens: int | None = None
+    loops: tuple[ClosedLoop | Sessions, ...] = ()
 
     def __post_init__(self) -> None:
-        known = {column.name: column.dtype for column in REQUEST_SCHEMA}
+        known = {column.name: column.dtype for column in REQUEST_SCHEMA} | (LOOP_SCHEMA if self.loops else {})
         required = {column.name for column in REQUEST_SCHEMA if column.required}
         schema = dict(self.requests.schema)
         if self.requests.is_empty() or not required <= set(schema) or not schema.items() <= known.items():
@@ -203,6 +208,31 @@ class Trace:
             raise TraceError(msg)
         return self._derive(self.requests.with_columns(model=pl.lit(name)), f"with_model({name!r})")
 
+    def sent_by(self, loop: ClosedLoop | Sessions, seed: int = 0) -> Trace:
+        """The same requests, in the same order, but sent when others have ended.
+
+        Args:
+            loop: Users in a closed loop, or sessions.
+            seed: For think times that are drawn.
+
+        Raises:
+            TraceError: They are sent like that already, or there are no sessions.
+
+        Examples:
+            >>> Trace.from_columns([0.0, 1.0, 4.0], [100, 20, 30], [5, 6, 7]).sent_by(ClosedLoop(users=2)).loops
+            (ClosedLoop(users=2, think_time_s=0.0, ramp_s=0.0, think_time='constant'),)
+        """
+        if self.loops:
+            msg = f"{self.source}: its requests are sent by {self.loops[0]!r} already"
+            raise TraceError(msg)
+        try:
+            requests = loop.mark(self.requests, seed)
+        except TraceError as error:
+            msg = f"{self.source}: {error}"
+            raise TraceError(msg) from None
+        source = f"{self.source} | {loop!r}"
+        return replace(self, requests=requests, loops=(loop,), source=source, notes=(*self.notes, loop.words()))
+
     def merge(self, *others: Trace) -> Trace:
         """All requests of this trace and of `others`, on one time axis.
 
@@ -219,9 +249,14 @@ class Trace:
             sizes = ", ".join(f"{trace.prefix_segment_tokens} in {trace.source}" for trace in traces)
             msg = f"prefix hashes of different traces must stand for equally many tokens: {sizes}"
             raise TraceError(msg)
-        parts = [trace.requests.drop("request_id") for trace in traces]
+        n_loops = accumulate((len(trace.loops) for trace in traces), initial=0)
+        parts = [
+            trace.requests.drop("request_id").with_columns(pl.col("^loop$") + n_before)
+            for trace, n_before in zip(traces, n_loops, strict=False)
+        ]
         merged = pl.concat(parts, how="diagonal").sort("arrival_s", maintain_order=True)
-        names = [column.name for column in REQUEST_SCHEMA if column.name in ("request_id", *merged.columns)]
+        known = (*(column.name for column in REQUEST_SCHEMA), *LOOP_SCHEMA)
+        names = [name for name in known if name in ("request_id", *merged.columns)]
         numbered = merged.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("request_id"))
         return Trace(
             numbered.select(names),
@@ -229,6 +264,7 @@ class Trace:
             notes=tuple(f"{trace.source}: {note}" for trace in traces for note in trace.notes),
             start=self.start if len({trace.start for trace in traces}) == 1 else None,
             prefix_segment_tokens=min(segments, default=None),
+            loops=tuple(loop for trace in traces for loop in trace.loops),
         )
 
     def _derive(self, requests: pl.DataFrame, step: str) -> Trace:

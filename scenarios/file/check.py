@@ -10,6 +10,7 @@ from scenarios.file.catalog import make_base_catalog
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
+    ClosedLoop,
     DropsTimeline,
     Engine,
     FileTimeline,
@@ -171,8 +172,19 @@ def _check_streams(scenario: Scenario, names: Sequence[str], folder: Path) -> It
             if stream.resample is not None and stream.arrivals is not None:
                 message = "draws blocks of recorded times, but arrivals replaces them and is drawn anew for each seed"
                 yield (*path, "resample"), f"{message}; leave one of the two out"
+            yield from _check_who_sends(stream, path)
         if isinstance(stream, Synthetic):
             yield from _check_synthetic(stream, path)
+
+
+def _check_who_sends(stream: TraceFile, path: FieldPath) -> Iterator[Finding]:
+    if isinstance(stream.arrivals, ClosedLoop):
+        if stream.sessions is not None:
+            message = "users of a closed loop send the next request of the stream, whatever session it is of"
+            yield (*path, "sessions"), f"{message}; leave sessions or arrivals out"
+        if stream.rate_factor != 1:
+            message = "changes nothing: users of a closed loop send requests when others have ended"
+            yield (*path, "rate_factor"), f"{message}; change users or think_time_s"
 
 
 def _check_grids(scenario: Scenario) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ from scenarios.inputs.settings import (
 )
 from scenarios.inputs.workload import make_grid, make_trace, stream_seed
 from sim import SLO, ServiceTimeModel
-from traces import AvailabilityTimeline, Trace, WorkloadMix
+from traces import AvailabilityTimeline, ClosedLoop, Trace, WorkloadMix
 
 SAMPLE_STREAM = 401
 """Number of the random stream that gives requests to planners; 400 to 499 are this package's."""
@@ -203,6 +203,10 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
+    if planning.objective != "makespan" and any(isinstance(loop, ClosedLoop) for loop in trace.loops):
+        msg = f"users of a closed loop send as fast as they are answered: there is no rate, as {planning.objective!r} "
+        msg += "needs it; use planning.objective: makespan"
+        raise PlannerError(msg)
     if planning.objective != "makespan" and trace.duration_s == 0:
         msg = f"all requests arrive at once: there is no rate, as {planning.objective!r} needs it; "
         msg += "use planning.objective: makespan"

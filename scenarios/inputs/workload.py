@@ -15,6 +15,7 @@ from scenarios.inputs.memory import check_memory
 from traces import (
     AllAtOnce,
     ArrivalProcess,
+    ClosedLoop,
     DiurnalArrivals,
     FixedTypes,
     GammaArrivals,
@@ -23,6 +24,7 @@ from traces import (
     LogNormalLengths,
     PiecewiseArrivals,
     PoissonArrivals,
+    Sessions,
     Trace,
     TraceError,
     WorkloadGrid,
@@ -86,6 +88,7 @@ def _make_stream(name: str, stream: schema.Stream, folder: Path, seed: int, segm
             if stream.model is not None:
                 trace = replace(trace, requests=trace.requests.with_columns(model=pl.lit(stream.model)))
             trace = trace if stream.resample is None else _resample(name, trace, stream.resample, seed)
+            trace = trace if stream.sessions is None else _follow(name, trace, stream.sessions, seed)
             return trace if stream.rate_factor == 1 else trace.scale_rate(stream.rate_factor)
 
 
@@ -95,6 +98,14 @@ def _resample(name: str, trace: Trace, resample: schema.BlockBootstrap, seed: in
         return block_bootstrap(trace, resample.block_s, seed)
     except TraceError as error:
         msg = f"workload.{name}.resample: {error}"
+        raise TraceError(msg) from None
+
+
+def _follow(name: str, trace: Trace, sessions: schema.Sessions, seed: int) -> Trace:
+    try:
+        return trace.sent_by(Sessions(sessions.think_time_s, sessions.think_time), seed)
+    except TraceError as error:
+        msg = f"workload.{name}.sessions: {error}"
         raise TraceError(msg) from None
 
 
@@ -110,6 +121,8 @@ def _arrivals(arrivals: schema.Arrivals) -> ArrivalProcess:
             return DiurnalArrivals(arrivals.mean_rate_rps, arrivals.peak_to_trough, arrivals.peak_hour, cv=arrivals.cv)
         case schema.AllAtOnce():
             return AllAtOnce()
+        case schema.ClosedLoop():
+            return ClosedLoop(arrivals.users, arrivals.think_time_s, arrivals.ramp_s, arrivals.think_time)
 
 
 def _lengths(lengths: schema.Lengths) -> LengthSampler:

@@ -25,7 +25,9 @@ def requests_line(row: Row, result: SimulationResult) -> str:
     parts = []
     if n_in_trace != n_counted:
         parts.append(f"{n_in_trace:,} in the trace")
-    if n_arrived != n_in_trace:
+    if n_arrived != n_in_trace and manifest["horizon_s"] is None:
+        parts.append(f"{n_arrived:,} are sent; the others wait for the end of one that never ends")
+    elif n_arrived != n_in_trace:
         parts.append(f"{n_arrived:,} arrive before sim.horizon_s ({manifest['horizon_s']:g} s)")
     if n_counted != n_arrived:
         parts.append(f"{n_counted:,} count, between warm-up and cool-down")

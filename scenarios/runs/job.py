@@ -198,7 +198,7 @@ class Job:
             "slo": asdict(self.slo),
             "warmup_s": scenario.sim.warmup_s,
             "cooldown_s": scenario.sim.cooldown_s,
-            "offered_rps": trace.rate_rps if trace.duration_s > 0 else None,
+            "offered_rps": trace.rate_rps if trace.duration_s > 0 and not trace.loops else None,
             "changes": list(self.loaded.changes),
             "basis": basis_of(self.loaded),
             "plan": plan,

@@ -121,7 +121,10 @@ def _in_advance(steps: Sequence[Scheduled], market: Market) -> list[Scheduled]:
 def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Scheduled | None:
     """The plan for the fewest GPUs of each type that there are while requests come; None if there is none."""
     assert job.trace is not None
-    changes = market.timeline.until(float(job.trace.requests["arrival_s"][-1]))
+    last_s = float(job.trace.requests["arrival_s"][-1])
+    if job.trace.loops:  # it is not known before when they are sent
+        last_s = job.loaded.scenario.sim.horizon_s or market.timeline.end_s
+    changes = market.timeline.until(last_s)
     changes = changes.filter(changes["market"] == market.kind)
     fewest: dict[str, int] = {}
     for gpu, count in changes.select("gpu_type", "count").iter_rows():

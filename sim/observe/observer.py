@@ -64,6 +64,7 @@ class Observer:
 
     def __init__(self) -> None:
         self._notes: dict[int, Notes] = {}
+        self._row_of: Integers | None = None
 
     def make(
         self,
@@ -83,6 +84,10 @@ class Observer:
         )
         self._notes[replica_id] = replica.notes
         return replica
+
+    def renumber(self, row_of: Integers) -> None:
+        """Be told in which row of the records each request of the trace is, where they are not in its order."""
+        self._row_of = row_of
 
     def n_batches(self, replica_id: int) -> int:
         """How many batches a replica has: as many as pipeline stages."""
@@ -123,6 +128,7 @@ class Observer:
         frames = []
         for replica_id, notes in sorted(self._notes.items()):
             row, batch, step = np.asarray(notes.visits, dtype=np.int64).reshape(-1, 3).T
+            row = row if self._row_of is None else self._row_of[row]
             frames.append(pl.DataFrame({"row": row, "batch": batch, "step": step}).with_columns(replica_id=replica_id))
         return _concat(frames, VISIT_SCHEMA).unique(maintain_order=True)
 

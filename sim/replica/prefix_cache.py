@@ -15,7 +15,7 @@ Source of the rules: vLLM, vllm/v1/core/kv_cache_manager.py and block_pool.py.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -41,12 +41,14 @@ class Prefixes:
         segment_tokens: Tokens of a segment.
         of_itself: Whether a prompt without ids begins like itself, should it be computed again.
         has_ids: Whether any prompt has ids.
+        with_answers: Requests whose ids go on over what is answered, since the next prompt of their session holds it.
     """
 
     hashes: Rows[Rows[int]]
     segment_tokens: int = DEFAULT_SEGMENT_TOKENS
     of_itself: bool = False
     has_ids: bool = True
+    with_answers: Container[int] = ()
 
     @classmethod
     def from_trace(cls, trace: Trace, segment_tokens: int = DEFAULT_SEGMENT_TOKENS) -> Prefixes | None:
@@ -75,7 +77,7 @@ class Prefixes:
         return cls(known.hashes, segment_tokens, of_itself=True)
 
     def take(self, rows: Iterable[int]) -> Prefixes:
-        """Those of some requests."""
+        """Those of some requests, none of them in a session."""
         return replace(self, hashes=[self.hashes[row] for row in rows])
 
 
@@ -98,6 +100,7 @@ class PrefixCache:
             msg = f"prefix caching: {prefixes.segment_tokens} tokens per hash are not whole blocks of {block_tokens}"
             raise DeploymentError(msg)
         self._prefix_hashes = prefixes.hashes
+        self._with_answers = prefixes.with_answers
         self._is_of_itself = prefixes.of_itself
         self._own_hashes: dict[int, Rows[int]] = {}  # of prompts without any that may be computed again
         self._block_tokens = block_tokens
@@ -179,11 +182,27 @@ class PrefixCache:
         hashes = self._hashes(seq)
         if hashes:
             self._evict(n_free)
-            self._cache(seq, hashes)
+            self._cache(seq, hashes, min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq)))
 
-    def _cache(self, seq: Sequence, hashes: Rows[int]) -> None:
+    def register_answer(self, seq: Sequence, n_free: int) -> None:
+        """Cache the blocks that the answer of a request has filled, if the next prompt of its session begins with it.
+
+        vLLM does so as they fill. Nobody asks for them before the answer is there: the last token of it, which was
+        never read, is in none of them.
+
+        Args:
+            seq: A running request that has all of its tokens.
+            n_free: Free blocks of the replica.
+        """
+        if seq.index in self._with_answers:
+            hashes = self._hashes(seq)
+            n_full = (seq.prompt_tokens + seq.output_tokens - 1) // self._block_tokens
+            self._evict(n_free)
+            self._cache(seq, hashes, min(n_full, len(hashes) * self._segment_blocks))
+
+    def _cache(self, seq: Sequence, hashes: Rows[int], n_full: int) -> None:
+        """Cache so many leading blocks of a running request, and let it hold them."""
         holding = self._holdings[seq.index]
-        n_full = min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq))
         while holding.n_blocks < n_full:
             index, n_before = divmod(holding.n_blocks, self._segment_blocks)
             if n_before:
@@ -222,7 +241,7 @@ class PrefixCache:
             n_segments = -(-seq.prompt_tokens // (self._segment_blocks * self._block_tokens))
             own = self._own_hashes[seq.index] = [-1 - seq.index] * n_segments  # those of traces are 0 or more
             self._holdings[seq.index] = _Holding()
-            self._cache(seq, own)
+            self._cache(seq, own, min(seq.computed_tokens // self._block_tokens, self._n_hashed(seq)))
         holding = self._holdings.pop(seq.index)
         n_freed = n_blocks - holding.n_blocks
         if n_freed:

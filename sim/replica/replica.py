@@ -68,6 +68,9 @@ class Replica(ReplicaMemory, ABC):
         self.stages = service_time.stage_times(spec)
         self.n_outstanding = 0
         self.on_idle: Callable[[float], None] | None = None  # called with the time when its last request has ended
+        self.on_end: Callable[[int, float], None] | None = (
+            None  # called with the row and the time of each that finishes
+        )
         # Facts for the replica's record.
         self.n_preemptions = 0
         self.prefill_tokens = 0
@@ -375,9 +378,12 @@ class Replica(ReplicaMemory, ABC):
         if self._prefix_cache is None:
             self._free_blocks += n_blocks
         else:
+            self._prefix_cache.register_answer(seq, self._free_blocks)
             self._release(seq, n_blocks, now_s, is_over=True)
         del self._running[seq]
         self.n_outstanding -= 1
         self._log.finish_s[seq.index] = now_s
         if self.on_idle is not None and self.n_outstanding == 0:
             self.on_idle(now_s)
+        if self.on_end is not None:
+            self.on_end(seq.index, now_s)

@@ -245,7 +245,7 @@ class SingleStageReplica(Replica):
                 log.sum_up_if_many()
             if chunks:
                 self._complete_prompts(batch, now_s)
-            if not is_alone:
+            if not is_alone or self.on_end is not None:  # whoever hears of an end may send the next request
                 if clock.peek() <= now_s:  # all else that happens now comes before scheduling
                     self._wake_at(now_s, Order.SCHEDULING)
                     yield

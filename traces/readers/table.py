@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from traces.closed_loop import ClosedLoop
 from traces.errors import Remedy, TraceError, nearest
 from traces.readers.files import Table
 from traces.readers.naming import name_columns
@@ -76,6 +77,8 @@ def make_trace(table: Table, layout: Layout, reading: Reading) -> Trace:
         start=start,
         prefix_segment_tokens=segment_tokens if "prefix_hashes" in requests.columns else None,
     )
+    if isinstance(reading.arrivals, ClosedLoop):
+        return replace(trace.sent_by(reading.arrivals, reading.seed), source=trace.source)
     _doubt_rate(trace, reading, layout)
     return trace
 
@@ -218,7 +221,8 @@ def _arrivals(
     """Arrivals in seconds, what is said of them, when the first came, and what is wrong with them."""
     if reading.arrivals is not None:
         drawn = reading.arrivals.sample(len(frame), generator(reading.seed, ARRIVALS_STREAM))
-        return pl.Series("arrival_s", drawn), [f"arrivals are drawn: {reading.arrivals}"], None, ""
+        notes = [] if isinstance(reading.arrivals, ClosedLoop) else [f"arrivals are drawn: {reading.arrivals}"]
+        return pl.Series("arrival_s", drawn), notes, None, ""
     if "arrival_s" not in frame.columns:
         naming = name_columns(["arrival_s"], table.names())
         drawing = Remedy("arrivals", "{kind: poisson, rate_rps: 5}")

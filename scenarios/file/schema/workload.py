@@ -52,7 +52,29 @@ class AllAtOnce(Part):
     kind: Literal["all_at_once"]
 
 
-Arrivals = Annotated[Poisson | Gamma | Piecewise | Diurnal | AllAtOnce, Field(discriminator="kind")]
+class Thinking(Part):
+    """How long users let pass between the end of a request and their next one."""
+
+    think_time_s: NonNegativeFloat = 0.0
+    """The mean of it."""
+    think_time: Literal["constant", "exponential"] = "constant"
+    """Whether it is always as long, or exponentially distributed."""
+
+
+class ClosedLoop(Thinking):
+    """Users who each send the next request, in the order of the stream, when their last one has ended."""
+
+    kind: Literal["closed_loop"]
+    users: PositiveInt
+    ramp_s: NonNegativeFloat = 0.0
+    """Time over which they begin, evenly; 0: all at once."""
+
+
+class Sessions(Thinking):
+    """Requests of one `session_id` follow one another, each when the one before has ended."""
+
+
+Arrivals = Annotated[Poisson | Gamma | Piecewise | Diurnal | AllAtOnce | ClosedLoop, Field(discriminator="kind")]
 
 
 class Grid(Part):
@@ -141,6 +163,8 @@ class TraceFile(Part):
     """Only the first so many rows of the file that are not left out."""
     resample: BlockBootstrap | None = None
     """A trace like the file's for each seed; by default all seeds have the file's own."""
+    sessions: Sessions | None = None
+    """Requests of a session wait for the answers before them; by default all are sent at their times."""
     rate_factor: PositiveFloat = 1.0
     """Arrivals so many times as fast as in the file."""
 

@@ -14,7 +14,14 @@ def test_simultaneous_events_come_in_order(made_in: tuple[Order, ...]) -> None:
     for order in made_in:
         clock.at(1.0, order, lambda _, order=order: seen.append(order))
     clock.run()
-    assert seen == [Order.COMPLETION, Order.AVAILABILITY, Order.ARRIVAL, Order.SCHEDULING, Order.HORIZON]
+    assert seen == [
+        Order.COMPLETION,
+        Order.AVAILABILITY,
+        Order.ARRIVAL,
+        Order.NEXT_REQUEST,
+        Order.SCHEDULING,
+        Order.HORIZON,
+    ]
 
 
 def test_events_of_one_kind_keep_their_order() -> None:
