@@ -67,7 +67,7 @@ def real_run_rows(folder: Path) -> list[dict[str, Any]]:
         prefix_caching=True,
     )
     figures = {name: error for name, *_, error in compare_with_real(result, replay).iter_rows()}
-    cell = {"set": RUN, "estimator": "hetserve", "model": model, "gpu": gpu, "precision": "bf16"}
+    cell: dict[str, Any] = {"set": RUN, "estimator": "hetserve", "model": model, "gpu": gpu, "precision": "bf16"}
     cell |= {"engine": engine.label, "tp": 1}
     fitted_to = {"fitted_to": "RTX 4090 run: engine overheads; its kernels: compact coefficients"}
     rows = []
