@@ -40,8 +40,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
+from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
 
 
@@ -54,7 +56,7 @@ class Kind(NamedTuple):
 
 
 class ReplicaFacts(NamedTuple):
-    """What the steady state depends on of a replica: the times of its stages, and its limits."""
+    """What the steady state depends on of a replica: the times of its stages, its limits, and how it schedules."""
 
     stages: tuple[StageTime, ...]
     max_batched_tokens: int
@@ -62,6 +64,7 @@ class ReplicaFacts(NamedTuple):
     max_context_tokens: int
     kv_blocks: int
     rule: BlockRule
+    engine: EngineProfile
 
     @classmethod
     def of(cls, spec: ReplicaSpec, service_time: ServiceTimeModel) -> Self:
@@ -77,6 +80,7 @@ class ReplicaFacts(NamedTuple):
             max_context_tokens(spec),
             kv_blocks(spec),
             block_rule(spec),
+            service_time.engine if isinstance(service_time, EngineServiceTime) else IDEAL_ENGINE,
         )
 
     def holds(self, kinds: Sequence[Kind]) -> bool:
@@ -129,11 +133,15 @@ class SteadyState:
         n_servers: How many requests share what limits L: those that run, or 1 if it is the token budget, on which
             prompts wait for each other.
         rps: Requests/s.
+        frontend_s: How long a request is in the front end.
+        schedules_ahead: Whether a request that comes waits for an iteration that is put together already.
     """
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
         self.kinds = kinds
         self._stages = facts.stages
+        self.frontend_s = facts.engine.frontend_s
+        self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
         self._budget_tokens = facts.max_batched_tokens
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)

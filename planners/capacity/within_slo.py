@@ -8,9 +8,10 @@ many requests run at a time varies. With a round of a + b N for N requests they 
 processor that they share, and N has the negative binomial distribution with variance N / (1 - e), where
 e = b N / (a + b N) is the elasticity of the round.
 
-The first token takes half the time between two iterations of different batches, the iterations of its chunks beside an
-average batch, and the time W that the request waits to be admitted. That is the wait at m servers, by Sakasegawa's
-approximation (Ann. Inst. Stat. Math. 29, 1977): with the utilisation rho and the full capacity mu,
+The first token takes the front end's time, half the time between two iterations of different batches, that of a whole
+one more if the engine schedules ahead, the iterations of its chunks beside an average batch, and the time W that the
+request waits to be admitted. That is the wait at m servers, by Sakasegawa's approximation (Ann. Inst. Stat. Math. 29,
+1977): with the utilisation rho and the full capacity mu,
 
     P(W > t) = rho^(sqrt(2 (m + 1)) - 1) exp(-t / w),   w = (1 + Cs^2) / 2 / (mu (1 - rho)).
 
@@ -81,10 +82,12 @@ class _Loads:
         rounds_s = [state.round_s(batch) for batch in batches[1:]]
         self._rounds_s = np.array([rounds_s[0], *rounds_s])
         busy_s = [min(1.0, batch.running) * round_s for batch, round_s in zip(batches, self._rounds_s, strict=True)]
+        waited_rounds = 1.5 if state.schedules_ahead else 0.5
         self._firsts_s = [
-            np.array(
+            state.frontend_s
+            + np.array(
                 [
-                    round_s / state.n_batches / 2 + state.prompt_s(batch, kind.prompt_tokens, round_s)
+                    waited_rounds * round_s / state.n_batches + state.prompt_s(batch, kind.prompt_tokens, round_s)
                     for batch, round_s in zip(batches, busy_s, strict=True)
                 ]
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -73,23 +73,15 @@ def serve_closed_loop(
         RunError: A request does not fit in the replica.
     """
     per_group = max(1, round(concurrency / spec.dp))
-    limits = replace(spec.limits, max_seqs=min(per_group, spec.max_seqs // spec.dp))
-    limited = replace(spec, limits=limits)
-    clients = ClosedLoop(users=per_group * spec.dp)
-    trace = Trace.from_columns(
-        [0.0] * len(prompt_tokens),
-        prompt_tokens.tolist(),
-        output_tokens.tolist(),
-        model=spec.model.name,
-        source="a closed loop",
-    ).sent_by(clients)
+    zeros = np.zeros(len(prompt_tokens))
+    listed = Trace.from_columns(zeros, prompt_tokens, output_tokens, model=spec.model.name, source="a closed loop")
+    trace = listed.sent_by(ClosedLoop(per_group * spec.dp))
     result = simulate(
-        Deployment(((limited, 1),)),
+        Deployment(((spec, 1),)),
         trace,
         service_time=EngineServiceTime(kernels, engine),
         engine=engine,
         prefix_caching=False,
-        router="round_robin",
     )
     requests = result.requests
     if not (requests["status"] == "completed").all():

@@ -69,7 +69,7 @@ class Prefixes:
 
         >>> from traces import Trace
         >>> Prefixes.of_all(Trace.from_columns([0.0, 1.0], [1000, 100], [1, 1], model="llama"))
-        Prefixes(hashes=[[], []], segment_tokens=512, of_itself=True, has_ids=False)
+        Prefixes(hashes=[[], []], segment_tokens=512, of_itself=True, has_ids=False, with_answers=())
         """
         known = cls.from_trace(trace, segment_tokens)
         if known is None:

@@ -16,6 +16,7 @@ from tests.property.test_sim_clients import Case, cases
 from tests.property.test_sim_market import make
 from tests.strategies_sim import (
     MODEL,
+    any_engine,
     any_stepping,
     closed_loops,
     crowded_traces,
@@ -48,11 +49,13 @@ def test_macro_steps_change_nothing(case: Case, trace: Trace, horizon_s: float |
     assert macro.manifest["replans"] == iteration.manifest["replans"]
 
 
-@given(deployments(), in_loops(crowded_traces()), service_times())
-def test_macro_steps_change_nothing_on_one_or_a_few_replicas(deployment: Any, trace: Trace, service_time: Any) -> None:
+@given(deployments(), in_loops(crowded_traces()), service_times(), any_engine)
+def test_macro_steps_change_nothing_on_one_or_a_few_replicas(
+    deployment: Any, trace: Trace, service_time: Any, engine: Any
+) -> None:
     """A replica that is alone is ahead of the clock until somebody may send a request."""
     macro, iteration = (
-        simulate(deployment, trace, service_time=service_time, stepping=stepping)  # type: ignore[arg-type]
+        simulate(deployment, trace, service_time=service_time, stepping=stepping, engine=engine)  # type: ignore[arg-type]
         for stepping in ("macro", "iteration")
     )
     assert_frame_equal(macro.requests, iteration.requests, check_exact=True)
@@ -89,9 +92,15 @@ def test_each_request_is_sent_when_somebody_is_free(
     assert set(opened["request_id"]) <= set(sent["request_id"])
 
 
-@given(deployments(), crowded_traces(), closed_loops(), service_times(), any_stepping, st.none() | st.floats(0.1, 8.0))
+@given(
+    deployments(),
+    crowded_traces(),
+    closed_loops(),
+    st.tuples(service_times(), any_engine, any_stepping),
+    st.none() | st.floats(0.1, 8.0),
+)
 def test_littles_law(
-    deployment: Any, plain: Trace, loop: ClosedLoop, service_time: Any, stepping: Any, horizon_s: float | None
+    deployment: Any, plain: Trace, loop: ClosedLoop, how: tuple[Any, Any, Any], horizon_s: float | None
 ) -> None:
     """At any moment each user has not begun, waits for an answer, thinks, or has nothing left to send.
 
@@ -99,7 +108,10 @@ def test_littles_law(
     they begin and after the last request.
     """
     trace = plain.sent_by(loop, seed=1)
-    result = simulate(deployment, trace, service_time=service_time, stepping=stepping, horizon_s=horizon_s)
+    service_time, engine, stepping = how
+    result = simulate(
+        deployment, trace, service_time=service_time, engine=engine, stepping=stepping, horizon_s=horizon_s
+    )
     requests = result.requests.join(trace.requests.select("request_id", "think_s"), on="request_id")
     end_s = max(result.manifest["end_s"], loop.ramp_s) if horizon_s is None else horizon_s
     ended_s = requests["ended_s"].fill_null(end_s).to_numpy()

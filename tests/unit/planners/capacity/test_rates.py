@@ -16,6 +16,8 @@ from sim import (
     CompactServiceTime,
     ConstantServiceTime,
     Deployment,
+    EngineProfile,
+    EngineServiceTime,
     ReplicaLimits,
     ReplicaSpec,
     compute_metrics,
@@ -264,6 +266,18 @@ def test_goals_are_met_at_the_rate_that_they_leave(
     attained = compute_metrics(result, slo, warmup_s=0.1 * arrival_s[-1])["slo_attainment"]
     assert attained is not None
     assert attained >= slo.attainment - shortfall
+
+
+def test_the_engine_takes_its_part_of_a_ttft_goal() -> None:
+    """The front end shifts the goal; scheduling ahead takes one round of the requests that come while others run."""
+
+    def rps(goal_s: float, **engine: Any) -> float:
+        times = EngineServiceTime(ConstantServiceTime(0.1), EngineProfile(**engine))
+        return capacity_of_mix_rps(replica(), times, [Kind(1.0, 100, 200)], SLO(ttft_s=goal_s))
+
+    assert rps(0.35, frontend_s=0.1) == rps(0.25) > 0
+    assert 0 < rps(0.24, schedules_ahead=True) < rps(0.24)
+    assert rps(0.26, schedules_ahead=True) == pytest.approx(rps(0.16), rel=1e-3)
 
 
 @pytest.mark.parametrize("growth", [0.02, 0.3, 0.8])
