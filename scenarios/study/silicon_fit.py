@@ -41,7 +41,8 @@ class KernelFactors:
             equally likely.
         flops: Of the time of matrix products and of prefill attention.
         fixed: Of what does not depend on the batch: the fixed time of layers, and the latency of all-reduces.
-        skew: Of what the GPU with the most tokens has above the mean, where experts are dealt out whole.
+        skew: Of what the GPU with the most tokens has above the mean, where experts are dealt out whole. It is a
+            matter of which experts are chosen: one for all precisions.
     """
 
     weights: float = 1.0

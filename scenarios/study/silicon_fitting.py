@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import exp
 from typing import Any
 
 import numpy as np
@@ -69,8 +68,8 @@ _OVERHEADS = (
 _FACTOR = _Kind(0.0, _KERNEL_SPREAD, -_MAX_LOG_FACTOR, _MAX_LOG_FACTOR, 0.1, 0.7)
 _DENSE_FACTOR = _Kind(0.0, _DENSE_KERNEL_SPREAD, -_MAX_LOG_FACTOR, _MAX_LOG_FACTOR, 0.1, 0.7)
 _SKEW = _Kind(-0.5, 0.7, -5.0, 0.0, 0.3, 1.0)
-_N_FACTORS = 4
-_N_KINDS = len(_OVERHEADS) + _N_FACTORS
+_N_FACTORS = 3
+_N_KINDS = len(_OVERHEADS) + _N_FACTORS + 1
 
 
 class SiliconFit:
@@ -93,20 +92,27 @@ class SiliconFit:
         self._lenders = {version: lender_of(version, self.n_by_version) for version in sorted(self.n_by_version)}
         self._versions = sorted(set(self._lenders.values()))
         self._kernels = sorted(self.n_by_kernels)
+        self._skews = sorted({(model, gpu) for model, gpu, _ in self._kernels})
         self._index = np.array([self._indices(row.case) for row in self._rows])
         measured_ms = [(row.tpot_ms, row.ttft_ms) for row in self._rows]
         self._measured = np.log(np.array(measured_ms) * MILLI)
         self._kinds = [*_OVERHEADS] * len(self._versions)
         for model, _, _ in self._kernels:
-            factor = _DENSE_FACTOR if model in DENSE else _FACTOR
-            self._kinds += [factor, factor, factor, _SKEW]
+            self._kinds += [_DENSE_FACTOR if model in DENSE else _FACTOR] * _N_FACTORS
+        self._kinds += [_SKEW] * len(self._skews)
         self._values = np.array([kind.expected for kind in self._kinds])
 
     def _indices(self, case: Case) -> list[int]:
-        """Where the parameters of a row are: overheads of its version, then factors of its kernels."""
+        """Where the parameters of a row are: overheads of its version, factors of its kernels, skew of its experts."""
+        model, gpu, _ = key = kernel_key(case)
         version = len(_OVERHEADS) * self._versions.index(self._lenders[case.version])
-        kernels = len(_OVERHEADS) * len(self._versions) + _N_FACTORS * self._kernels.index(kernel_key(case))
-        return [version + k for k in range(len(_OVERHEADS))] + [kernels + k for k in range(_N_FACTORS)]
+        kernels = self._n_overheads + _N_FACTORS * self._kernels.index(key)
+        skew = self._n_overheads + _N_FACTORS * len(self._kernels) + self._skews.index((model, gpu))
+        return [*range(version, version + len(_OVERHEADS)), *range(kernels, kernels + _N_FACTORS), skew]
+
+    @property
+    def _n_overheads(self) -> int:
+        return len(_OVERHEADS) * len(self._versions)
 
     @property
     def fit(self) -> Fit:
@@ -114,12 +120,16 @@ class SiliconFit:
         return self._fit_of(self._values)
 
     def _fit_of(self, values: Floats) -> Fit:
-        n_overheads = len(_OVERHEADS) * len(self._versions)
-        of_version = values[:n_overheads].reshape(-1, len(_OVERHEADS)) * np.array(_OVERHEAD_UNITS_S)
+        parts = np.split(values, [self._n_overheads, self._n_overheads + _N_FACTORS * len(self._kernels)])
+        of_version = parts[0].reshape(-1, len(_OVERHEADS)) * np.array(_OVERHEAD_UNITS_S)
         by_lender = {version: Overheads(*of.tolist()) for version, of in zip(self._versions, of_version, strict=True)}
         overheads = {version: by_lender[lender] for version, lender in self._lenders.items()}
-        of_kernels = values[n_overheads:].reshape(-1, _N_FACTORS)
-        kernels = {key: KernelFactors(*(exp(x) for x in of)) for key, of in zip(self._kernels, of_kernels, strict=True)}
+        of_kernels = np.exp(parts[1]).reshape(-1, _N_FACTORS).tolist()
+        skews = dict(zip(self._skews, np.exp(parts[2]).tolist(), strict=True))
+        kernels = {
+            key: KernelFactors(weights, flops, fixed, skews[key[:2]])
+            for key, (weights, flops, fixed) in zip(self._kernels, of_kernels, strict=True)
+        }
         return Fit(overheads, kernels)
 
     def improve(self) -> tuple[float, float]:
