@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sim.catalog.gpus import GpuType
     from sim.catalog.models import ModelSpec
     from sim.catalog.read import Catalog, gpu_names, gpu_type, model_names, model_spec
-    from sim.clients import Clients
+    from sim.demand.clients import Clients
     from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
     from sim.engine import simulate
     from sim.failures import Failures
@@ -41,7 +41,7 @@ _LAZY = {
     "AiconfiguratorServiceTime": "sim.timing.aiconfigurator",
     "Catalog": "sim.catalog.read",
     "Chunk": "sim.timing.service_time",
-    "Clients": "sim.clients",
+    "Clients": "sim.demand.clients",
     "CompactServiceTime": "sim.timing.compact",
     "ConstantServiceTime": "sim.timing.service_time",
     "Deployment": "sim.deployment",

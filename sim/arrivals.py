@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sim.clients import Attempts
 from sim.clock import Clock, Order
-from sim.frontend import FrontEnd
-from sim.loops import Loops
+from sim.demand.clients import Attempts
+from sim.demand.frontend import FrontEnd
+from sim.demand.loops import Loops
 from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from sim.routing.router import Router
 from sim.setting import Requests, Rows, Setting
 
 if TYPE_CHECKING:
-    from sim.clients import Attempts
+    from sim.demand.clients import Attempts
+    from sim.demand.loops import Loops
     from sim.deployment import Deployment
-    from sim.loops import Loops
     from sim.replica.replica import Replica
     from traces.trace import Trace
     from traces.workload import WorkloadMix

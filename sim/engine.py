@@ -35,7 +35,7 @@ from traces.closed_loop import ClosedLoop
 
 if TYPE_CHECKING:
     from sim.catalog.engines import EngineProfile
-    from sim.clients import Clients
+    from sim.demand.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.observe.observer import Observer

@@ -13,7 +13,7 @@ from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:
-    from sim.clients import Clients
+    from sim.demand.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.observe.observer import Observer

@@ -13,7 +13,7 @@ from planners.capacity.pipelines import mixed_pipelines, uniform_replicas
 from planners.capacity.rates import capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
-from planners.problem.candidate import Candidate, Demand
+from planners.problem.candidate import Candidate, Capacities, Demand
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec
@@ -97,6 +97,39 @@ def find_candidates(
         prefix = f"{demand.model} on " if len(demands) > 1 else ""
         candidates += search.candidates(by_name[demand.model], demand, prefix)
     return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
+
+
+def capacities_of(
+    candidates: Sequence[Candidate],
+    demands: Sequence[Demand],
+    service_time: ServiceTimeModel,
+    slo: SLO | None = None,
+    *,
+    beside_mix: bool = True,
+) -> Capacities:
+    """What candidates can do with other service times, by the closed form.
+
+    Args:
+        candidates: With a `spec`.
+        demands: One per model, with a mix.
+        service_time: Gives iteration times.
+        slo: What requests should meet.
+        beside_mix: As for `find_candidates`.
+
+    Raises:
+        DeploymentError: The service-time model says nothing about one of them.
+    """
+    kinds = {demand.model: kinds_of(demand) for demand in demands}
+    return tuple(
+        capacities_rps(
+            ReplicaFacts.of(candidate.spec, service_time),
+            kinds[candidate.model],
+            None if slo is None else slo.of_model(candidate.spec.model.name),
+            beside_mix=beside_mix,
+        )
+        for candidate in candidates
+        if candidate.spec is not None
+    )
 
 
 def require_candidates(

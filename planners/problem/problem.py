@@ -193,7 +193,12 @@ class PlanningProblem:
         demands = tuple(
             replace(demand, amounts=amounts) for demand, amounts in zip(self.demands, case.amounts, strict=True)
         )
-        return replace(self, demands=demands, available=case.available, cases=())
+        then = dict(case.capacities)
+        capacities = (
+            (*then.get(one.name, ()), *one.capacity_rps[len(then.get(one.name, ())) :]) for one in self.candidates
+        )
+        there = replace(self, demands=demands, available=case.available, cases=())
+        return there.with_capacities(tuple(capacities)) if then else there
 
     @property
     def needs(self) -> frozenset[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import click
 
+from scenarios.cli.options import uncertainty_option
 from scenarios.cli.printing import print_scenario, report
 from scenarios.cli.trace_options import remedies_as_typed, sets_with_trace, trace_parameters
+from scenarios.cli.weighing import weighed
 from scenarios.cli.work import Work, say_failures, say_missing, scenarios_option, sets_option, work_options
 from scenarios.errors import RunError
 from scenarios.file.library import library_names, members, suite_minutes, suite_names
@@ -29,25 +32,30 @@ from traces import nearest
     "--format", "style", type=click.Choice(["table", "md", "json", "csv"]), default="table", show_default=True,
     help="How to print; csv has a line for each run with all metrics.",
 )  # fmt: skip
+@uncertainty_option
 @trace_parameters
 @work_options
 def compare(
     sources: Sequence[str], scenarios: Sequence[str], sets: Sequence[str], baseline: str | None, style: str,
-    trace: Path | None, reader: str | None, columns: str | None, head: int | None, work: Work,
+    n_worlds: int | None, trace: Path | None, reader: str | None, columns: str | None, head: int | None, work: Work,
 ) -> None:  # fmt: skip
     """Compare planners: run a scenario with all of them, or read finished runs from directories.
 
     A file with a `matrix` is run with all its combinations; then the table says what the baseline gains. `stress` runs
-    all scenarios of the library whose market or requests change; a table says what became of service and money.
+    all scenarios of the library whose market or requests change; a table says what became of service and money. With
+    --uncertainty, each plan is simulated in N worlds where service times are off, the same for all plans.
     """
     context = click.get_current_context()
+    if n_worlds is not None and style == "csv":
+        msg = "--uncertainty compares plans, and csv has a line for each run: use --format json"
+        raise click.UsageError(msg)
     sources = [str(context.with_resource(copy_of(one))) if is_address(one) else one for one in sources]
     _check_sources(sources)
     _say_how_long(sources, work)
     sources = [member for given in sources for member in members(given)]
     _check_sources(sources)
     if all(Path(source).is_dir() for source in sources):
-        _check_unused(context)
+        _check_unused(context, {"jobs"} if n_worlds is not None else set())
     chosen = _chosen(sources, scenarios)
     asked = list(sets)
     if trace is not None or reader is not None or columns is not None or head is not None:
@@ -67,7 +75,8 @@ def compare(
         directories += [run_directory(work.out, r.scenario, r.planner, r.seed) for r in made if r.status == "ok"]
         rows += made
     _check_runs(directories)
-    report(rows, baseline, style, directories, is_told=is_told)
+    weighings = () if n_worlds is None else weighed(rows, n_worlds, work.jobs, progress=work.progress)
+    report(rows, baseline, style, directories, is_told=is_told, weighings=weighings)
     say_failures(rows)
 
 
@@ -151,8 +160,8 @@ def _check_runs(directories: Sequence[Path]) -> None:
 _OF_RUNS = ("scenarios", "sets", "seeds", "out", "force", "resume", "jobs", "executor", "n_retries", "timeout_s")
 
 
-def _check_unused(context: click.Context) -> None:
-    """Refuse options that only runs to be made can use.
+def _check_unused(context: click.Context, used: AbstractSet[str]) -> None:
+    """Refuse options that only runs to be made can use, but for some that are used otherwise.
 
     Raises:
         UsageError: There is one.
@@ -161,6 +170,7 @@ def _check_unused(context: click.Context) -> None:
         parameter.opts[0]
         for parameter in context.command.params
         if parameter.name in _OF_RUNS
+        and parameter.name not in used
         and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
     ]
     if given:

@@ -63,6 +63,12 @@ progress_option = click.option(
 )  # fmt: skip
 
 
+uncertainty_option = click.option(
+    "--uncertainty", "n_worlds", type=click.IntRange(min=2), metavar="N",
+    help="What comes of the plans in N worlds where service times are as far off as they may be.",
+)  # fmt: skip
+
+
 force_option = click.option("--force", is_flag=True, help="Replace results that exist.")
 
 

@@ -19,10 +19,12 @@ from scenarios.cli.errors import NoPlan
 from scenarios.report.stress import stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
+from scenarios.report.uncertainty import weighing_lines, weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import read_stress
 from scenarios.study.summary import seeds_are_copies, standings
+from scenarios.study.uncertainty import Weighing
 from sim import METRICS
 
 _MOST_REASONS = 10
@@ -115,6 +117,7 @@ def report(
     directories: Sequence[Path] = (),
     *,
     is_told: bool = False,
+    weighings: Sequence[Weighing] = (),
 ) -> None:
     """Print rows side by side, as `table`, `md`, `json` or `csv`; of several scenarios, what the baseline gains.
 
@@ -124,6 +127,7 @@ def report(
         style: How to print.
         directories: Where the runs are kept: of those on a market that moves, there is more to say.
         is_told: Whether each scenario has been printed already.
+        weighings: What the plans deliver where service times are off.
 
     Raises:
         NoPlan: No row has a run.
@@ -134,7 +138,9 @@ def report(
         click.echo(to_csv(rows), nl=False)
     elif style == "json":
         data = comparison.to_dict()
-        print_json(data | {"stress": [row.to_dict() for row in stress]} if stress else data)
+        data |= {"stress": [row.to_dict() for row in stress]} if stress else {}
+        data |= {"uncertainty": [weighing.to_dict() for weighing in weighings]} if weighings else {}
+        print_json(data)
     else:
         n_scenarios = len({row.scenario for row in rows})
         if n_scenarios > 1:
@@ -146,10 +152,13 @@ def report(
                 tables.append(results_table(comparison))
         if any(row.is_eventful for row in stress):
             tables.append(stress_table(stress))
+        tables += [table for weighing in weighings for table in weighing_tables(weighing)]
         if style == "md":
             click.echo(to_markdown(tables), nl=False)
         else:
             print_tables(*tables)
+        for weighing in weighings:
+            print_lines(weighing_lines(weighing))
         refused = _refused(rows) if len(rows) > 1 else []
         for line in refused[:_MOST_REASONS]:
             click.echo(line)

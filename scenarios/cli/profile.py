@@ -14,7 +14,7 @@ from scenarios.file.catalog import gpu_of_datasheet, user_catalog
 from scenarios.file.entries import read_entries
 from scenarios.file.schema import Datasheet
 from scenarios.file.yaml_lines import dump
-from scenarios.report.profile import error_table, worst_table
+from scenarios.report.profile import error_table, uncertainty_table, worst_table
 from sim import GpuType, gpu_type
 from sim.errors import ProfileError, check_name
 from sim.timing import fit as fitting
@@ -23,6 +23,7 @@ from sim.timing.fit import MIN_ROWS, catalog_entry, usable_rows
 from sim.timing.kernel_questions import SYSTEMS
 from sim.timing.kernels import kernel_rows
 from sim.timing.measured import read_profile
+from sim.timing.uncertainty import by_basis, by_gpu_type
 
 FORMAT_BLOCKS = ("formats", "experts")
 
@@ -80,15 +81,19 @@ def check(data: Path, gpus: Sequence[str], datasheet: Path | None) -> None:
     own = _own_gpus(datasheet)
     rows, names = _read(data, gpus, own)
     fitted = fitting.fit_all(rows, names, own)
+    by_model = fitting.leave_one_model_out(rows, names, own)
+    by_gpu = fitting.leave_one_gpu_out(rows, fitted)
     tables = {
         "Fitted to all rows": fitting.errors(rows, fitted),
-        "Fitted to the other models of the GPU type": fitting.leave_one_model_out(rows, names, own),
-        "Datasheet and medians of the other GPU types": fitting.leave_one_gpu_out(rows, fitted),
+        "Fitted to the other models of the GPU type": by_model,
+        "Datasheet and medians of the other GPU types": by_gpu,
     }
     print_tables(*(error_table(title, errors) for title, errors in tables.items() if errors.height))
     for title, errors in tables.items():
         if errors.is_empty():
             click.echo(f"nothing to hold out: {title}", err=True)
+    if by_model.height and by_gpu.height:
+        print_tables(uncertainty_table(by_basis(by_model, by_gpu), by_gpu_type(by_model)))
 
 
 @profile.command()

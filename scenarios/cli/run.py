@@ -23,10 +23,12 @@ from scenarios.cli.options import (
     scenario_options,
     seed_option,
     seeds_of,
+    uncertainty_option,
     writing,
 )
 from scenarios.cli.printing import print_json, print_tables, reasons_of, report
 from scenarios.cli.trace_options import trace_options
+from scenarios.cli.weighing import weighed
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
@@ -39,6 +41,7 @@ from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
+from scenarios.study.promises import promises
 
 
 @click.command()
@@ -81,12 +84,13 @@ def _unused(directory: Path) -> Path:
 @seed_option
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
+@uncertainty_option
 @replace_option
 @json_option
 @progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, seed: int | None, write_lp: Path | None,
-    force: bool, as_json: bool, progress: bool | None,
+    n_worlds: int | None, force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Say what to rent and which requests to send where, without a simulation.
 
@@ -108,14 +112,18 @@ def plan(
                 write(job.problem, write_lp)
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
+        promised = None if n_worlds is None else promises(job, found, n_worlds)
     data = plan_to_dict(found)
     if as_json:
+        data |= {} if promised is None else {"uncertainty": promised.to_dict()}
         print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
     elif found.objective is not None:
         print_tables(*plan_tables(data, basis_of(loaded)))
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+        if promised is not None:
+            click.echo(promised.in_words())
         shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
         if shed_usd_per_h > 0 and found.objective_name == "cost":
             fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
@@ -134,6 +142,7 @@ def plan(
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
 @seed_option
+@uncertainty_option
 @out_option
 @force_option
 @jobs_option
@@ -141,7 +150,7 @@ def plan(
 @progress_option
 def run(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, plan_file: Path | None,
-    seed: int | None, out: Path, jobs: int, force: bool, as_json: bool, progress: bool | None,
+    seed: int | None, n_worlds: int | None, out: Path, jobs: int, force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
     """Plan with one planner and simulate its fleet.
 
@@ -155,7 +164,8 @@ def run(
         rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
     else:
         rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
-    report(rows, None, "json" if as_json else "table", _directories(rows))
+    weighings = () if n_worlds is None else weighed(rows, n_worlds, jobs, progress=progress)
+    report(rows, None, "json" if as_json else "table", _directories(rows), weighings=weighings)
     if not as_json:
         for row in rows:
             _say_what_was_served(row)

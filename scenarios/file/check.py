@@ -334,6 +334,9 @@ def _check_overrides(scenario: Scenario) -> Iterator[Finding]:
             if override not in scenario.overrides:
                 hint = nearest(override, scenario.overrides)
                 yield ("scenarios", name, index), f"unknown override {override!r}: {hint}"
+    if scenario.planning.uncertain_cases and isinstance(scenario.planning.capacity, GivenCapacity):
+        message = "capacities that are given depend on no service times: leave it out"
+        yield ("planning", "uncertain_cases"), message
     for index, override in enumerate(scenario.planning.cases):
         path: FieldPath = ("planning", "cases", index)
         if override not in scenario.overrides:

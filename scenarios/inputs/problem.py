@@ -23,6 +23,7 @@ from scenarios.inputs.settings import (
     make_slo,
 )
 from scenarios.inputs.workload import make_grid, make_trace, stream_seed
+from scenarios.inputs.worlds import world_cases
 from sim import SLO, ServiceTimeModel
 from traces import AvailabilityTimeline, ClosedLoop, Trace, WorkloadMix
 
@@ -73,23 +74,33 @@ def make_problem(
             keep_dominated=keep_dominated,
             any_number=any_number,
         )
-        sample = _make_sample(loaded, trace, seed)
-        trial = Trial(
-            service_time, sample, slo, scenario.sim.router, scenario.sim.length_predictor, make_engine(loaded)
-        )
-    planning = scenario.planning
-    return PlanningProblem(
-        demands=demands,
+        cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
+        sample, sim = _make_sample(loaded, trace, seed), scenario.sim
+        trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
+    return replace(
+        bare_problem(loaded, trace, seed),
         candidates=found.candidates,
+        trial=trial,
+        cases=cases,
+        left_out=found.left_out,
+        **_further_limits(scenario.planning),
+    )
+
+
+def bare_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> PlanningProblem:
+    """The planning problem without candidates and limits on them: what a run needs that has its plan.
+
+    The arguments and errors are those of `make_problem`.
+    """
+    scenario, planning = loaded.scenario, loaded.scenario.planning
+    return PlanningProblem(
+        demands=_make_demands(scenario, trace),
+        candidates=(),
         available=_available(scenario, loaded.timeline),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
         time_limit_s=planning.time_limit_s,
         seed=seed,
-        trial=trial,
-        cases=cases,
-        left_out=found.left_out,
-        **_further_limits(planning),
     )
 
 

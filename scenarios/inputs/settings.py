@@ -24,7 +24,12 @@ from sim import (
     engine_profile,
 )
 from sim.catalog.engines import DEFAULT_ENGINE, IDEAL, is_of_version
+from sim.catalog.gpus import Uncertainty
+from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA
+
+INTERPOLATED = Uncertainty(0.02, 0.05, 0.0, "NVIDIA's tables of kernels against measured iterations: docs, validity.md")
+"""How far times may be off that are interpolated between measured ones."""
 
 
 def make_models(loaded: LoadedScenario) -> dict[str, ModelSpec]:
@@ -88,14 +93,25 @@ def make_limits(loaded: LoadedScenario) -> ReplicaLimits:
     return ReplicaLimits(**defaults | loaded.scenario.sim.limits.model_dump(exclude_none=True))
 
 
-def make_service_time(loaded: LoadedScenario) -> ServiceTimeModel:
-    """The service-time model: times of kernels, with the overheads of the serving engine.
+def uncertainties_of(loaded: LoadedScenario) -> dict[str, Uncertainty]:
+    """How far the service times of each GPU type of the market may be off."""
+    gpu_types = make_gpu_types(loaded)
+    if not isinstance(loaded.scenario.sim.service_time, schema.CompactTimes):
+        return dict.fromkeys(gpu_types, INTERPOLATED)
+    return {name: gpu.coefficients.uncertainty for name, gpu in gpu_types.items() if gpu.coefficients is not None}
+
+
+def make_service_time(loaded: LoadedScenario, world: World | None = None) -> ServiceTimeModel:
+    """The service-time model: times of kernels, with the overheads of the serving engine; perhaps as in a world.
 
     Raises:
         ProfileError: A table cannot be used.
         SettingsError: A package that it needs is not installed.
     """
-    return EngineServiceTime(make_kernel_times(loaded), make_engine(loaded))
+    kernels, engine = make_kernel_times(loaded), make_engine(loaded)
+    if world is None:
+        return EngineServiceTime(kernels, engine)
+    return EngineServiceTime(WorldServiceTime(kernels, world), world.engine(engine))
 
 
 def make_kernel_times(loaded: LoadedScenario) -> ServiceTimeModel:

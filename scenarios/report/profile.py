@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 from rich.table import Table
 
 from scenarios.report.tables import make_columns, make_table
+from sim.catalog.gpus import Basis, Uncertainty
 from sim.timing.fit import summary
 
 N_WORST = 10
@@ -21,6 +24,17 @@ def error_table(title: str, errors: pl.DataFrame) -> Table:
         table.add_row(
             row["gpu"], row["phase"], f"{row['n']:,}", *(f"{x:.1f}" for x in figures), f"{row['bias_pct']:+.1f}"
         )
+    return table
+
+
+def uncertainty_table(by_basis: Mapping[Basis, Uncertainty], by_gpu: Mapping[str, Uncertainty]) -> Table:
+    """How far times may be off for a whole run: of each GPU type, and by what coefficients rest on."""
+    table = make_table("Uncertainty: standard deviations of the logarithms of times, and their correlation")
+    make_columns(
+        table, [("GPU type, or basis", "left"), ("decode", "right"), ("prefill", "right"), ("correlation", "right")]
+    )
+    for name, one in (*by_gpu.items(), *by_basis.items()):
+        table.add_row(name, f"{one.decode:.3f}", f"{one.prefill:.3f}", f"{one.correlation:.2f}")
     return table
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -75,6 +75,7 @@ def see_again(directory: Path, watcher: Watcher | None = None) -> Seen:
     watcher.stage("requests")
     job = Job.prepare(load(str(directory / RESOLVED)), kept.manifest["seed"])
     plans = job.read_plans(directory / PLANS)
+    delay_s = job.loaded.scenario.planning.replanning.delay_s
     observer = Observer()
     watcher.stage("simulating the run again", job.n_requests)
     again = job.simulate(
@@ -82,18 +83,27 @@ def see_again(directory: Path, watcher: Watcher | None = None) -> Seen:
         plans[0].deployment,
         plans[0].plan,
         watcher.progress,
-        replanner=_replanner(kept, plans, job.loaded.scenario.planning.replanning.delay_s, directory),
+        replanner=kept_plans(kept.manifest["replans"], plans, delay_s, directory),
         observer=observer,
     )
     _check_is_the_same(kept, again, directory)
     return Seen(kept, plans, observer)
 
 
-def _replanner(
-    kept: SimulationResult, plans: tuple[Scheduled, ...], delay_s: float, directory: Path
+def kept_plans(
+    replans: Sequence[Mapping[str, Any]], plans: Sequence[Scheduled], delay_s: float, directory: Path
 ) -> KeptPlans | None:
-    """What changed the deployment in the course of a run; None if nothing did."""
-    replans = kept.manifest["replans"]
+    """What changed the deployment in the course of a run; None if nothing did.
+
+    Args:
+        replans: The changes, as the run's manifest tells them.
+        plans: All that was to run.
+        delay_s: From the question until the answer took effect.
+        directory: Where the run is kept.
+
+    Raises:
+        RunError: A plan is missing.
+    """
     if not replans:
         return None
     later = list(plans[1:])

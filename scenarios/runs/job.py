@@ -17,8 +17,16 @@ from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.market import make_market
-from scenarios.inputs.problem import make_problem
-from scenarios.inputs.settings import basis_of, engine_notes, make_engine, make_gpu_types, make_models, make_slo
+from scenarios.inputs.problem import bare_problem, make_problem
+from scenarios.inputs.settings import (
+    basis_of,
+    engine_notes,
+    make_engine,
+    make_gpu_types,
+    make_models,
+    make_service_time,
+    make_slo,
+)
 from scenarios.inputs.workload import make_trace
 from scenarios.runs.directory import FORMAT, PLANS, RESOLVED, run_directory
 from scenarios.runs.plan_file import deployment_to_dict, read_deployments, read_plan
@@ -82,6 +90,19 @@ class Job:
         if slo is None:
             slo = make_slo(loaded.scenario)
         return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), slo)
+
+    @classmethod
+    def of_plan(cls, loaded: LoadedScenario, seed: int) -> Job:
+        """The requests of one seed, for a run whose plan is there: there are no candidates, so that nothing is planned.
+
+        Raises:
+            TraceError: A trace cannot be read.
+            PlannerError: There is no rate where one is needed.
+        """
+        trace = make_trace(loaded, seed) if loaded.scenario.workload else None
+        problem = bare_problem(loaded, trace, seed)
+        service_time = None if trace is None else make_service_time(loaded)
+        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), make_slo(loaded.scenario))
 
     @property
     def n_requests(self) -> int:

@@ -80,6 +80,11 @@ class EngineProfile:
         """Name and version."""
         return f"{self.name} {self.version}".rstrip()
 
+    @property
+    def has_overheads(self) -> bool:
+        """Whether iterations take time beside the GPU's kernels."""
+        return self.step_overhead_s + self.sequence_overhead_s + self.request_overhead_s > 0
+
     def padded(self, n_decode: int) -> int:
         """As how large a batch so many decodes are computed.
 

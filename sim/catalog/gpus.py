@@ -68,6 +68,33 @@ class MlaCoefficients:
     least_heads: int = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far iteration times of a GPU type may be off, in the same direction for all iterations of a run.
+
+    The true times are those of the model times a factor, lognormal with the median 1 (`sim.timing.worlds`).
+
+    Attributes:
+        decode: Standard deviation of the logarithm of the factor of decodes: about a relative one.
+        prefill: That of iterations with prompt chunks.
+        correlation: Of the two logarithms.
+        source: Where the numbers come from.
+    """
+
+    decode: float
+    prefill: float
+    correlation: float = 0.0
+    source: str = ""
+
+
+UNCERTAINTY_OF_BASIS: dict[Basis, Uncertainty] = {
+    "fitted": Uncertainty(0.027, 0.063, 0.03, "errors of each model by a fit to the other models of its GPU type"),
+    "partly_estimated": Uncertainty(0.064, 0.091, 0.34, "halfway between fitted and extrapolated, in squares"),
+    "extrapolated": Uncertainty(0.086, 0.112, 0.64, "errors of each GPU type by its datasheet and a fit to the others"),
+}
+"""Of GPU types that have none of their own; `hetserve profile check` prints it (`sim.timing.uncertainty`)."""
+
+
 LIKE_FORMAT = {"fp8_block": "fp8", "int4": "int4_g32", "int4_g32": "int4"}
 """For a format without coefficients, the one whose kernels are most like its own."""
 
@@ -93,6 +120,7 @@ class GpuCoefficients:
         experts: The same of routed experts.
         mla: Of latent attention; None where nothing was measured.
         expert_skew: Tokens of the GPU with the most of them where experts are dealt out whole, over the mean.
+        own_uncertainty: How far times may be off; None where that is known of GPU types of its basis only.
     """
 
     basis: Basis
@@ -110,6 +138,12 @@ class GpuCoefficients:
     experts: tuple[tuple[str, FormatCoefficients], ...] = ()
     mla: MlaCoefficients | None = None
     expert_skew: float = 1.0
+    own_uncertainty: Uncertainty | None = None
+
+    @property
+    def uncertainty(self) -> Uncertainty:
+        """How far times may be off: its own, or that of GPU types whose coefficients have the same basis."""
+        return self.own_uncertainty or UNCERTAINTY_OF_BASIS[self.basis]
 
     def of_format(self, name: str) -> FormatCoefficients:
         """Coefficients of dense layers with weights of a format: its own, of one like it, or those of bf16."""

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from sim.catalog.datasheet import extrapolate, fitted
 from sim.catalog.entries import model_of_entry
-from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, FormatCoefficients, GpuType, MlaCoefficients
+from sim.catalog.gpus import NO_PRICE, AllReduce, Domain, FormatCoefficients, GpuType, MlaCoefficients, Uncertainty
 from sim.catalog.models import ModelSpec
 from sim.errors import check_name
 from sim.units import GIB, GIGA, MICRO, TERA
@@ -171,6 +171,8 @@ def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
         found["mla"] = MlaCoefficients(**_in_seconds(entry["mla"]))
     if "expert_skew" in entry:
         found["expert_skew"] = entry["expert_skew"]
+    if entry.get("uncertainty") is not None:
+        found["own_uncertainty"] = Uncertainty(**entry["uncertainty"])
     if entry.get("domain") is not None:
         found["domain"] = Domain(**entry["domain"])
     return found

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
-from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
+from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 from sim.catalog.gpus import Basis
 from sim.catalog.precision import FORMATS
 from traces.errors import nearest
@@ -92,6 +92,18 @@ class LatentEfficiencies(Part):
     least_heads: PositiveInt = 64
 
 
+class TimeUncertainty(Part):
+    """How far iteration times may be off for a whole run: standard deviations of the logarithm of a factor."""
+
+    decode: Share
+    """Of decodes."""
+    prefill: Share
+    """Of iterations with prompt chunks."""
+    correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Of the two logarithms."""
+    source: str = "an uncertainty that the user gives"
+
+
 class Coefficients(Part):
     """Coefficients of the compact model, as `hetserve profile fit --out` writes them; what lacks is estimated."""
 
@@ -114,6 +126,8 @@ class Coefficients(Part):
     formats_source: str = ""
     fit_error: dict[str, float] = {}
     domain: Measured | None = None
+    uncertainty: TimeUncertainty | None = None
+    """By default that of GPU types with the same basis."""
     source: str = "coefficients that the user gives"
 
     def to_entry(self) -> dict[str, Any]:

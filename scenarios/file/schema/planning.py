@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from scenarios.file.schema.part import NonNegativeFloat, Part
+from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
 from scenarios.file.schema.workload import Grid
 
 
@@ -106,6 +106,8 @@ class Planning(Part):
     """Penalty for a request that is not served, of all workload types or by their names; the others must be served."""
     cases: tuple[str, ...] = ()
     """Overrides that make other markets and mixes, for planners that look for one fleet for several cases."""
+    uncertain_cases: NonNegativeInt = 0
+    """Worlds in which service times are as far off as they may be, as further cases."""
     time_limit_s: PositiveFloat = 60.0
     replanning: Replanning = Replanning()
 
