@@ -29,7 +29,7 @@ jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_
 @progress_option
 @click.pass_context
 def accuracy(context: click.Context, jobs: int, as_json: bool, progress: bool | None) -> None:
-    """Say how far the simulator is from what was measured: all that it was ever compared with.
+    """Say how far the simulator is from all that it was ever compared with.
 
     Measured points of vLLM that aiconfigurator-core ships, those that something was fitted to apart from the rest; a
     real run on an RTX 4090; measured iterations. The last two are read from the folder that the environment variable

@@ -112,7 +112,12 @@ def _kernel_errors(name: str, fitted_to: str, errors: pl.DataFrame) -> list[dict
     rows = []
     for group in groups.sort("model", "gpu", "precision", "tp", "phase").iter_rows(named=True):
         cell = {"set": name, "estimator": "hetserve", "model": group["model"], "gpu": group["gpu"]}
-        cell |= {"precision": group["precision"], "engine": "none", "tp": group["tp"], "metric": group["phase"]}
+        cell |= {
+            "precision": group["precision"] or "bf16",
+            "engine": "none",
+            "tp": group["tp"],
+            "metric": group["phase"],
+        }
         rows.append(_row(cell, group["n"], group["mean_abs_error"], group["bias"]) | {"fitted_to": fitted_to})
     return rows
 
