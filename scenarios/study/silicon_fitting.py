@@ -24,7 +24,7 @@ from scenarios.study.silicon_split import suspicion
 from sim.units import MICRO, MILLI
 
 DENSE = ("Llama-3.1-70B", "Llama-3.1-8B", "Qwen3-32B")
-N_ROUNDS = 5
+N_ROUNDS = 3
 
 Floats = npt.NDArray[np.float64]
 Mapper = Callable[[Callable[[Any], Answer], Iterable[Any]], Iterable[Answer]]
