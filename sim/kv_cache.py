@@ -153,7 +153,7 @@ def kv_blocks(spec: ReplicaSpec) -> int:
 
     >>> from sim.catalog.read import gpu_type, model_spec
     >>> kv_blocks(ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090")))
-    2582
+    2588
     """
     limits = spec.limits
     if limits.kv_blocks is not None:

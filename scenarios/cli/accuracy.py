@@ -15,6 +15,7 @@ from scenarios.report.progress import ProgressBar
 from scenarios.study.accuracy import errors_of, estimate_all, to_dicts
 from scenarios.study.comparisons import other_rows
 from scenarios.study.silicon import read_silicon, sample_path
+from scenarios.study.silicon_fit import read_fit
 from scenarios.study.silicon_fitting import N_ROUNDS, SiliconFit
 from scenarios.study.silicon_split import is_fitted_to, once_each
 from sim.parallel import process_pool
@@ -79,7 +80,7 @@ def fit(jobs: int, rounds: int) -> None:
     """
     chosen = [row for row in once_each(read_silicon(sample_path())) if is_fitted_to(row)]
     with process_pool(jobs) as pool:
-        fitting = SiliconFit(chosen, lambda function, cases: pool.map(function, cases, chunksize=4))
+        fitting = SiliconFit(chosen, lambda function, cases: pool.map(function, cases, chunksize=4), read_fit())
         for number in range(rounds):
             tpot, ttft = fitting.improve()
             click.echo(f"round {number + 1}: TPOT {tpot:.1%}, TTFT {ttft:.1%} before it", err=True)

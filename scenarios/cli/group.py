@@ -78,7 +78,10 @@ COMMANDS = {
         "scenarios.cli.files:validate",
         "Check scenario files, with all their scenarios; all problems are reported at once.",
     ),
-    "validate-run": ("scenarios.cli.look:validate_run", "Replay a measured run, and print simulated against real."),
+    "validate-run": (
+        "scenarios.cli.validate_run:validate_run",
+        "Replay what was measured on a server, and print simulated against real.",
+    ),
 }
 """Where each command is, and how its help begins: `hetserve --help` imports none of them."""
 

@@ -17,7 +17,7 @@ from sim import Catalog, GpuType, ModelSpec
 from sim.catalog.datasheet import extrapolate, fitted
 from sim.catalog.entries import model_of_entry
 from sim.catalog.gpus import NO_PRICE, GpuCoefficients
-from sim.catalog.read import read_coefficients, read_gpu
+from sim.catalog.read import read_allreduce, read_coefficients, read_gpu
 from traces.errors import nearest
 
 DIRECTORY_VARIABLE = "HETSERVE_CATALOG"
@@ -108,11 +108,18 @@ def _own_gpu(name: str, offer: schema.Gpu, catalog: Catalog, folder: Path) -> Gp
     if offer.datasheet is not None:
         price = NO_PRICE if gpu is None else gpu.usd_per_h
         gpu = replace(gpu_of_datasheet(name, offer.datasheet, catalog), usd_per_h=price)
-    elif offer.coefficients is None:
+    elif offer.coefficients is None and offer.peer_to_peer is None and offer.allreduce is None:
         return None
-    if offer.coefficients is not None and gpu is not None:
+    if gpu is None:
+        return None
+    if offer.coefficients is not None:
         found = _coefficients(folder / offer.coefficients, name)
-        return replace(gpu, coefficients=complete(gpu, found, catalog))
+        gpu = replace(gpu, coefficients=complete(gpu, found, catalog))
+    if offer.peer_to_peer is not None:
+        gpu = replace(gpu, peer_to_peer=offer.peer_to_peer)
+    if offer.allreduce is not None:
+        costs = {tp: cost.model_dump() for tp, cost in offer.allreduce.items()}
+        gpu = replace(gpu, host_allreduce=read_allreduce(costs))
     return gpu
 
 

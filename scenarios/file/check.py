@@ -80,6 +80,10 @@ def _check_gpus(scenario: Scenario, catalog: Catalog, folder: Path) -> Iterator[
     known = catalog.gpus
     for name, gpu in scenario.cluster.gpus.items():
         path: FieldPath = ("cluster", "gpus", name)
+        for field in ("peer_to_peer", "allreduce"):
+            if isinstance(scenario.sim.service_time, TableTimes) and getattr(gpu, field) is not None:
+                message = "changes nothing: the times in sim.service_time.path hold their all-reduces; leave it out"
+                yield (*path, field), message
         if name not in known and gpu.coefficients is not None:
             yield (*path, "coefficients"), f"need the hardware of {name!r}, too: give its datasheet beside them"
         elif name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):

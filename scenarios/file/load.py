@@ -75,6 +75,21 @@ def load(source: str, scenario: str | None = None, sets: Sequence[str] = ()) -> 
     return _load(document, folder, scenario, [*patches, *set_patches], [*problems, *set_problems])
 
 
+def load_text(text: str, name: str, sets: Sequence[str] = ()) -> LoadedScenario:
+    """Load a scenario that stands in no file; relative paths start in the working directory.
+
+    Args:
+        text: The scenario in YAML.
+        name: What to call it in messages.
+        sets: Last changes, as for `load`.
+
+    Raises:
+        ScenarioError: Whatever is wrong, all of it.
+    """
+    document = parse(text, name)
+    return _load(document, Path.cwd(), None, *parse_sets(sets, document.data))
+
+
 def load_all(source: str) -> list[LoadedScenario]:
     """Load the file as it stands and all its scenarios.
 

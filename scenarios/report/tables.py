@@ -129,7 +129,7 @@ def metrics_table(row: Row) -> Table:
 
 
 def validation_table(comparison: pl.DataFrame, title: str) -> Table:
-    """Simulated against measured; of two distribution functions, how far apart they are where that is most."""
+    """Simulated against measured; of two distribution functions the largest gap; of single requests the mean error."""
     table = make_table(title)
     make_columns(
         table, [("figure", "left"), ("simulated", "right"), ("real", "right"), ("unit", "left"), ("error", "right")]
@@ -139,6 +139,11 @@ def validation_table(comparison: pl.DataFrame, title: str) -> Table:
             times = figure.removesuffix("_largest_gap")
             table.add_row(
                 f"{times}: largest gap between distribution functions", share(simulated), NOTHING, "", NOTHING
+            )
+        elif figure.endswith("_each"):
+            times = figure.removesuffix("_each")
+            table.add_row(
+                f"{times}: mean absolute error, request by request", f"{simulated:,.4g}", NOTHING, unit, share(error)
             )
         else:
             table.add_row(figure, f"{simulated:,.4g}", f"{real:,.4g}", unit, _change(error))

@@ -6,27 +6,17 @@ said to be not run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from scenarios.study.validate_run import Replay, compare_with_real, read_replay
-from sim import (
-    CompactServiceTime,
-    Deployment,
-    EngineServiceTime,
-    ReplicaLimits,
-    ReplicaSpec,
-    engine_profile,
-    gpu_type,
-    model_spec,
-    simulate,
-)
-from sim.slo import E2E_S, TPOT_S, TTFT_S
+from scenarios.file.load import load
+from scenarios.inputs.settings import make_engine
+from scenarios.measurements.read import read_measurement
+from scenarios.study.replay import Replayer
+from scenarios.study.validate_run import compare_with_real
 from sim.timing import fit as fitting
 from sim.timing.fit import usable_rows
 from sim.timing.measured import read_profile
@@ -36,8 +26,8 @@ CELL_FIELDS = ("model", "gpu", "precision", "engine", "tp")
 
 _REPLAY = "profiles/replay_rtx4090_llama31_8b_tp1.csv"
 _HASHES = "profiles/replay_rtx4090_llama31_8b_tp1_prefix_hashes.json"
+_SCENARIO = "rtx4090_llama31_8b"
 _ITERATIONS = "profiles/iteration_times_slim.csv"
-_BLOCK_TOKENS = 16
 _MEASURED_TIMES = {"ttft": "ttft_s", "tpot": "tpot_s", "e2e": "e2e_s"}
 _STATISTICS = ("mean", "p50", "p99")
 
@@ -45,49 +35,30 @@ _STATISTICS = ("mean", "p50", "p99")
 def real_run_rows(folder: Path) -> list[dict[str, Any]]:
     """Errors of the run of Llama-3.1-8B on an RTX 4090, replayed as its server was set.
 
-    The server had prefix caching on, admitted a request only if its whole prompt fitted, and 2,588 KV blocks. `n` is 1
-    for a mean or a quantile, and the number of requests where each is compared with itself.
+    The scenario of the library says how that was. `n` is 1 for a mean or a quantile, and the number of requests where
+    each is compared with itself: then `mean_abs_error` is the mean absolute difference over the measured mean.
     """
-    model, gpu = "Llama-3.1-8B", "RTX4090"
-    engine = engine_profile("vllm", "0.19")
-    replay = _with_hashes(read_replay(folder / _REPLAY, model), folder / _HASHES)
-    limits = ReplicaLimits(
-        block_tokens=_BLOCK_TOKENS,
-        max_batched_tokens=2048,
-        max_seqs=256,
-        kv_blocks=2588,
-        reserve_whole_prompt=engine.reserve_whole_prompt,
-    )
-    replica = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), limits=limits)
-    result = simulate(
-        Deployment(((replica, 1),)),
-        replay.trace,
-        service_time=EngineServiceTime(CompactServiceTime(), engine),
-        engine=engine,
-        prefix_caching=True,
-    )
-    figures = {name: error for name, *_, error in compare_with_real(result, replay).iter_rows()}
-    cell: dict[str, Any] = {"set": RUN, "estimator": "hetserve", "model": model, "gpu": gpu, "precision": "bf16"}
-    cell |= {"engine": engine.label, "tp": 1}
-    fitted_to = {"fitted_to": "RTX 4090 run: engine overheads; its kernels: compact coefficients"}
+    loaded = load(_SCENARIO)
+    measured = read_measurement(folder / _REPLAY, prefix_hashes=folder / _HASHES)
+    replayer = Replayer.of_scenario(loaded, "homogeneous")
+    assert isinstance(replayer, Replayer), replayer
+    assert measured.real is not None
+    compared = compare_with_real(replayer.replay(measured), measured)
+    figures = {name: error for name, *_, error in compared.iter_rows()}
+    spec = replayer.deployment.replicas[0][0]
+    cell: dict[str, Any] = {"set": RUN, "estimator": "hetserve", "model": spec.model.name}
+    cell |= {"gpu": spec.stages[0].gpu_type.name, "precision": spec.model.precision.name}
+    cell |= {"engine": make_engine(loaded).label, "tp": spec.stages[0].tp}
+    fitted_to = {"fitted_to": "kernels; RTX 4090 run: engine overheads"}
     rows = []
     for name, column in _MEASURED_TIMES.items():
         for statistic in _STATISTICS:
             error = figures[f"{column}_{statistic}"]
             rows.append(_row(cell | {"metric": f"{name} {statistic}"}, 1, abs(error), error) | fitted_to)
-    simulated = result.requests.select(ttft_s=TTFT_S, tpot_s=TPOT_S, e2e_s=E2E_S)
     for name, column in _MEASURED_TIMES.items():
-        errors = (simulated[column] / replay.real[column] - 1).drop_nulls()
-        rows.append(
-            _row(cell | {"metric": f"{name} each"}, len(errors), errors.abs().mean(), errors.mean()) | fitted_to
-        )
+        each = figures[f"{column}_each"], figures[f"{column}_mean"]
+        rows.append(_row(cell | {"metric": f"{name} each"}, len(measured.real), *each) | fitted_to)
     return rows
-
-
-def _with_hashes(replay: Replay, path: Path) -> Replay:
-    hashes = pl.Series("prefix_hashes", json.loads(path.read_text()), dtype=pl.List(pl.Int64))
-    requests = replay.trace.requests.with_columns(hashes)
-    return replace(replay, trace=replace(replay.trace, requests=requests, prefix_segment_tokens=_BLOCK_TOKENS))
 
 
 def kernel_rows(folder: Path) -> list[dict[str, Any]]:

@@ -100,6 +100,7 @@ def scaled(gpu: GpuType, factors: KernelFactors) -> GpuType:
     coefficients: GpuCoefficients = replace(
         c,
         layer_overhead_s=c.layer_overhead_s * factors.fixed,
+        chunk_overhead_s=c.chunk_overhead_s * factors.fixed,
         weight_read_efficiency=c.weight_read_efficiency / factors.weights,
         linear_flops_efficiency=c.linear_flops_efficiency / factors.flops,
         attention_flops_efficiency=c.attention_flops_efficiency / factors.flops,

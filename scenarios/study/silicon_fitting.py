@@ -1,10 +1,10 @@
 """Fits overheads of engine versions, and factors of kernel times, to a fifth of the measured points.
 
-Gauss-Newton in the logarithms of TPOT and TTFT: each kind of parameter is moved a little, in all rows at once, and the
-best change by these slopes is made, some times over. Large errors count less than their squares. Where the rows say
-little, what is known before counts: factors of kernels are near to 1, nearer for dense models, whose kernels the
-catalog has within few per cent; overheads are near to those that `sim/catalog/engines.yaml` has of other servers. None
-is below 0.
+Gauss-Newton in the logarithms of TPOT and TTFT, from what was fitted last on: each kind of parameter is moved a little,
+in all rows at once, and the best change by these slopes is made, some times over. Large errors count less than their
+squares. Where the rows say little, what is known before counts: factors of kernels are near to 1, nearer for dense
+models, whose kernels the catalog has within few per cent; overheads are near to those that `sim/catalog/engines.yaml`
+has of other servers. None is below 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scenarios.study.silicon_split import suspicion
 from sim.units import MICRO, MILLI
 
 DENSE = ("Llama-3.1-70B", "Llama-3.1-8B", "Qwen3-32B")
-N_ROUNDS = 3
+N_ROUNDS = 2
 
 Floats = npt.NDArray[np.float64]
 Mapper = Callable[[Callable[[Any], Answer], Iterable[Any]], Iterable[Answer]]
@@ -78,13 +78,14 @@ class SiliconFit:
     Args:
         rows: The measurements that may be fitted to; those that something speaks against are left out.
         mapper: Simulates them: `map`, or that of a pool of processes.
+        start: What was fitted last; what it does not have begins with what is known before any measurement.
 
     Attributes:
         n_by_version: Rows of each version of the engine.
         n_by_kernels: Rows of each model, GPU type and precision.
     """
 
-    def __init__(self, rows: Sequence[SiliconRow], mapper: Mapper) -> None:
+    def __init__(self, rows: Sequence[SiliconRow], mapper: Mapper, start: Fit | None = None) -> None:
         self._rows = [row for row in rows if row.case.concurrency is not None and suspicion(row.case) is None]
         self._mapper = mapper
         self.n_by_version = Counter(row.case.version for row in self._rows)
@@ -101,6 +102,20 @@ class SiliconFit:
             self._kinds += [_DENSE_FACTOR if model in DENSE else _FACTOR] * _N_FACTORS
         self._kinds += [_SKEW] * len(self._skews)
         self._values = np.array([kind.expected for kind in self._kinds])
+        if start is not None:
+            self._begin_with(start)
+
+    def _begin_with(self, start: Fit) -> None:
+        for row, index in zip(self._rows, self._index, strict=True):
+            version, key = self._lenders[row.case.version], kernel_key(row.case)
+            if version in start.overheads:
+                of = start.overheads[version]
+                times_s = of.step_overhead_s, of.sequence_overhead_s, of.request_overhead_s, of.frontend_s
+                self._values[index[: len(_OVERHEADS)]] = np.array(times_s) / _OVERHEAD_UNITS_S
+            if key in start.kernels:
+                factors = start.kernels[key]
+                of_kernels = factors.weights, factors.flops, factors.fixed, factors.skew
+                self._values[index[len(_OVERHEADS) :]] = np.log(of_kernels)
 
     def _indices(self, case: Case) -> list[int]:
         """Where the parameters of a row are: overheads of its version, factors of its kernels, skew of its experts."""

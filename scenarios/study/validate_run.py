@@ -2,93 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import polars as pl
 
-from scenarios.errors import RunError
-from sim import SimulationResult
-from sim.slo import E2E_S, TPOT_S, TTFT_S
-from traces import Trace, nearest, read_csv
+from scenarios.measurements.measurement import TIMES, Aggregate, Measurement
+from scenarios.measurements.run import STATISTICS, statistic_of
+from scenarios.study.replay import Replayed
 
-REAL_COLUMNS = {"real_ttft_s": "s", "real_tpot_ms": "ms", "real_e2e_s": "s"}
-STATISTICS = ("mean", "p50", "p90", "p99")
+SCHEMA = {"figure": pl.String, "unit": pl.String, "simulated": pl.Float64, "real": pl.Float64, "error": pl.Float64}
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """A measured run.
-
-    Attributes:
-        trace: Its requests.
-        real: The measured `ttft_s`, `tpot_s`, `e2e_s` of each, in the order of the trace.
-    """
-
-    trace: Trace
-    real: pl.DataFrame
-
-
-def read_replay(path: Path, model: str) -> Replay:
-    """Read a measured run: a CSV file with `arrival_s`, `input_tokens`, `output_tokens` and the measured times.
-
-    The measured times are `real_ttft_s`, `real_tpot_ms` (over the tokens after the first) and `real_e2e_s`.
-
-    Raises:
-        TraceError: The requests are not those of a trace.
-        RunError: A measured time is missing.
-    """
-    trace = read_csv(path, columns={"prompt_tokens": "input_tokens"}, model=model)
-    table = pl.read_csv(path, infer_schema_length=None)
-    missing = [name for name in REAL_COLUMNS if name not in table.columns]
-    if missing:
-        msg = f"{path}: no column {missing[0]!r}: {nearest(missing[0], table.columns)}"
-        raise RunError(msg)
-    nulls = [name for name in REAL_COLUMNS if not table[name].dtype.is_numeric() or table[name].null_count()]
-    if nulls:
-        msg = f"{path}: column {nulls[0]!r} must hold a number in each row"
-        raise RunError(msg)
-    real = table.select(ttft_s=pl.col("real_ttft_s"), tpot_s=pl.col("real_tpot_ms") / 1e3, e2e_s=pl.col("real_e2e_s"))
-    return Replay(trace, real)
-
-
-def compare_with_real(result: SimulationResult, replay: Replay) -> pl.DataFrame:
+def compare_with_real(replayed: Replayed, measured: Measurement) -> pl.DataFrame:
     """Simulated against measured: `figure`, `unit`, `simulated`, `real`, `error` (relative).
 
-    For TTFT, TPOT and E2E the mean and quantiles, and the largest gap between the two distribution functions (the
-    two-sample Kolmogorov-Smirnov statistic, whose `error` is the gap itself); output tokens/s and makespan.
-
-    Raises:
-        RunError: Not all requests completed in the simulation.
+    For TTFT, TPOT and E2E, as far as they were measured, the mean and quantiles over all requests; the largest gap
+    between the two distribution functions (the two-sample Kolmogorov-Smirnov statistic, whose `error` is the gap
+    itself); and request by request the mean absolute difference, whose `error` is its share of the measured mean. Then
+    output tokens/s and makespan.
     """
-    requests = result.requests
-    if not (requests["status"] == "completed").all():
-        counts = requests["status"].value_counts(sort=True).rows()
-        msg = f"the simulation did not complete all requests: {', '.join(f'{n} {status}' for status, n in counts)}"
-        raise RunError(msg)
-    simulated = requests.select(ttft_s=TTFT_S, tpot_s=TPOT_S, e2e_s=E2E_S)
-    is_single = requests["output_tokens"] == 1
-    real = replay.real.with_columns(replay.real["tpot_s"].set(is_single, None))
-    rows: list[tuple[str, str, float, float, float]] = []
-    for name in ("ttft_s", "tpot_s", "e2e_s"):
-        ours, theirs = simulated[name].drop_nulls(), real[name].drop_nulls()
-        for statistic in STATISTICS:
-            a, b = _statistic(ours, statistic), _statistic(theirs, statistic)
-            rows.append((f"{name}_{statistic}", "s", a, b, a / b - 1))
-        gap = _largest_gap(ours, theirs)
-        rows.append((f"{name}_largest_gap", "share", gap, 0.0, gap))
-    first_s = requests["arrival_s"][0]
-    makespans = [float((requests["arrival_s"] + frame["e2e_s"]).max() or 0) - first_s for frame in (simulated, real)]  # type: ignore[arg-type]
-    tokens = requests["output_tokens"].sum()
-    rates = [tokens / makespan for makespan in makespans]
-    rows.append(("output_tokens_per_s", "tokens/s", rates[0], rates[1], rates[0] / rates[1] - 1))
-    rows.append(("makespan_s", "s", makespans[0], makespans[1], makespans[0] / makespans[1] - 1))
-    return pl.DataFrame(rows, schema=["figure", "unit", "simulated", "real", "error"], orient="row")
+    assert measured.real is not None
+    ours, theirs = replayed.requests, measured.real
+    rows: list[tuple[str, str, float, float | None, float]] = []
+    for name in TIMES:
+        rows += _rows_of(name, ours[name], theirs[name])
+    if theirs["e2e_s"].null_count() == 0:
+        assert measured.trace is not None
+        real_ends_s = measured.trace.requests["arrival_s"] + theirs["e2e_s"]
+        spans_s = [_span(ours["sent_s"], ours["sent_s"] + ours["e2e_s"])]
+        spans_s.append(_span(measured.trace.requests["arrival_s"], real_ends_s))
+        rates = [int(ours["output_tokens"].sum()) / span_s for span_s in spans_s]
+        rows.append(("output_tokens_per_s", "tokens/s", rates[0], rates[1], rates[0] / rates[1] - 1))
+        rows.append(("makespan_s", "s", spans_s[0], spans_s[1], spans_s[0] / spans_s[1] - 1))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _statistic(values: pl.Series, name: str) -> float:
-    value = values.mean() if name == "mean" else values.quantile(float(name[1:]) / 100, interpolation="linear")
-    return float(value)  # type: ignore[arg-type]
+def _rows_of(name: str, simulated: pl.Series, real: pl.Series) -> list[tuple[str, str, float, float | None, float]]:
+    """The rows of one time, over the requests of which it is known on both sides."""
+    known = simulated.is_not_null() & real.is_not_null()
+    ours, theirs = simulated.filter(known), real.filter(known)
+    if ours.is_empty():
+        return []
+    rows: list[tuple[str, str, float, float | None, float]] = []
+    for statistic in STATISTICS:
+        a, b = statistic_of(ours, statistic), statistic_of(theirs, statistic)
+        rows.append((f"{name}_{statistic}", "s", a, b, a / b - 1))
+    gap = _largest_gap(ours, theirs)
+    rows.append((f"{name}_largest_gap", "share", gap, None, gap))
+    difference_s = statistic_of((ours - theirs).abs(), "mean")
+    rows.append((f"{name}_each", "s", difference_s, None, difference_s / statistic_of(theirs, "mean")))
+    return rows
+
+
+def _span(sent_s: pl.Series, ends_s: pl.Series) -> float:
+    return statistic_of(ends_s, "p100") - statistic_of(sent_s, "p0")
+
+
+def compare_point(replayed: Replayed, point: Aggregate) -> pl.DataFrame:
+    """A point of a sweep, figure by figure as they were measured; the columns are those of `compare_with_real`."""
+    requests = replayed.requests
+    span_s = _span(requests["sent_s"], requests["sent_s"] + requests["e2e_s"])
+    rates = {
+        "output_tokens_per_s": ("tokens/s", int(requests["output_tokens"].sum()) / span_s),
+        "requests_per_s": ("requests/s", len(requests) / span_s),
+    }
+    rows = []
+    for figure, real in point.figures.items():
+        name, _, statistic = figure.rpartition("_")
+        if figure in rates:
+            unit, ours = rates[figure]
+        elif requests[name].drop_nulls().is_empty():
+            continue
+        else:
+            unit, ours = "s", statistic_of(requests[name].drop_nulls(), statistic)
+        rows.append((figure, unit, ours, real, ours / real - 1 if real else None))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def name_of(point: Aggregate) -> str:
+    """A point in words: its load and lengths."""
+    load = f"{point.concurrency} clients" if point.rate_rps is None else f"{point.rate_rps:g} requests/s"
+    load = "all at once" if point.rate_rps == float("inf") else load
+    return f"{load}, {point.prompt_tokens:,.0f} + {point.output_tokens:,.0f} tokens"
 
 
 def _largest_gap(a: pl.Series, b: pl.Series) -> float:

@@ -25,8 +25,12 @@ TYPICAL = {
     "attention_flops_efficiency": 0.65,
     "elementwise_efficiency": 0.6,
     "mixed_kv_read_efficiency": 0.88,
+    "exposed_flops_share": 0.3,
+    "exposed_read_share": 0.3,
+    "chunk_overhead_s": 13 * MICRO,
+    "sustained_slowdown": 0.05,
 }
-"""Coefficients of any GPU, where nothing better is known: medians over eight GPUs with tp 1 (a first fit)."""
+"""Coefficients of any GPU, where nothing better is known: medians over eight GPUs (a first fit)."""
 
 TYPICAL_ALLREDUCE_LATENCY_S = 5 * MICRO
 TYPICAL_ALLREDUCE_SHARE = 0.5

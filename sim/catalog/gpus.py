@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, log2
 from typing import Literal
 
 from sim.catalog.precision import NumberFormat, Operations, Precision
+from sim.units import GIGA
 
 Basis = Literal["fitted", "partly_estimated", "extrapolated"]
 
@@ -20,6 +21,30 @@ class AllReduce:
 
     latency_s: float
     bandwidth_bytes_per_s: float
+
+    def through_host(self, tp: int) -> AllReduce:
+        """The same where the GPUs have no peer-to-peer access, so that what they send goes through the host's memory.
+
+        Between two it takes 20 us and reaches 14 GB/s: found on a server whose decodes of a 32B model in batches of 128
+        took 59.6 ms where kernels alone take 42.2. Among more, a tree has log2(tp) levels of 20 us each, and in a ring
+        each GPU sends over a link of its own, at 14 GB/s as before. What is slower without this stays so.
+
+        >>> AllReduce(5e-6, 19e9).through_host(2)
+        AllReduce(latency_s=2e-05, bandwidth_bytes_per_s=14000000000.0)
+        >>> AllReduce(11e-6, 5e9).through_host(4)
+        AllReduce(latency_s=4e-05, bandwidth_bytes_per_s=5000000000.0)
+        """
+        latency_s = _HOST_LATENCY_S * log2(tp)
+        bandwidth = min(self.bandwidth_bytes_per_s, _HOST_BANDWIDTH_BYTES_PER_S)
+        return AllReduce(max(self.latency_s, latency_s), bandwidth)
+
+    def time_s(self, tp: int, n_bytes: float) -> float:
+        """Of one all-reduce of so many bytes."""
+        return self.latency_s + 2 * (tp - 1) / tp * n_bytes / self.bandwidth_bytes_per_s
+
+
+_HOST_LATENCY_S = 20e-6
+_HOST_BANDWIDTH_BYTES_PER_S = 14 * GIGA
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +113,9 @@ class Uncertainty:
 
 
 UNCERTAINTY_OF_BASIS: dict[Basis, Uncertainty] = {
-    "fitted": Uncertainty(0.027, 0.063, 0.03, "errors of each model by a fit to the other models of its GPU type"),
-    "partly_estimated": Uncertainty(0.064, 0.091, 0.34, "halfway between fitted and extrapolated, in squares"),
-    "extrapolated": Uncertainty(0.086, 0.112, 0.64, "errors of each GPU type by its datasheet and a fit to the others"),
+    "fitted": Uncertainty(0.023, 0.057, 0.48, "errors of each model by a fit to the other models of its GPU type"),
+    "partly_estimated": Uncertainty(0.066, 0.088, 0.58, "halfway between fitted and extrapolated, in squares"),
+    "extrapolated": Uncertainty(0.091, 0.111, 0.68, "errors of each GPU type by its datasheet and a fit to the others"),
 }
 """Of GPU types that have none of their own; `hetserve profile check` prints it (`sim.timing.uncertainty`)."""
 
@@ -120,6 +145,10 @@ class GpuCoefficients:
         experts: The same of routed experts.
         mla: Of latent attention; None where nothing was measured.
         expert_skew: Tokens of the GPU with the most of them where experts are dealt out whole, over the mean.
+        exposed_flops_share: Of the time in which matrix products compute, what reading their weights does not hide.
+        exposed_read_share: Of the time in which their weights are read, what computing does not hide.
+        chunk_overhead_s: Fixed time of a layer in an iteration that holds a prompt chunk: attention has a kernel more.
+        sustained_slowdown: By how much FLOP/s fall, as a share, in layers that compute for long (`sim.timing.linear`).
         own_uncertainty: How far times may be off; None where that is known of GPU types of its basis only.
     """
 
@@ -138,6 +167,10 @@ class GpuCoefficients:
     experts: tuple[tuple[str, FormatCoefficients], ...] = ()
     mla: MlaCoefficients | None = None
     expert_skew: float = 1.0
+    exposed_flops_share: float = 0.3
+    exposed_read_share: float = 0.3
+    chunk_overhead_s: float = 13e-6
+    sustained_slowdown: float = 0.05
     own_uncertainty: Uncertainty | None = None
 
     @property
@@ -176,6 +209,8 @@ class GpuType:
         peak_fp8_flops_per_s: The same in FP8; 0 if it does not compute in FP8.
         peak_fp4_flops_per_s: The same in FP4; 0 if it does not compute in FP4.
         formats: Number formats of weights for which the serving engine has kernels on it, by name.
+        peer_to_peer: Whether GPUs of a node read each other's memory; without, all-reduces go through the host's.
+        host_allreduce: Cost of one all-reduce on this host, by tensor-parallel degree, where somebody measured it.
     """
 
     name: str
@@ -193,6 +228,25 @@ class GpuType:
     peak_fp8_flops_per_s: float = 0.0
     peak_fp4_flops_per_s: float = 0.0
     formats: tuple[str, ...] = ("bf16",)
+    peer_to_peer: bool = True
+    host_allreduce: tuple[tuple[int, AllReduce], ...] = ()
+
+    @property
+    def allreduce(self) -> dict[int, AllReduce]:
+        """Cost of one all-reduce, by tensor-parallel degree: the host's, or that of the coefficients.
+
+        >>> from sim.catalog.read import gpu_type
+        >>> gpu_type("L40S").allreduce[2].latency_s, gpu_type("RTX4090").allreduce[2].latency_s
+        (4.81e-06, 2e-05)
+        """
+        costs = dict(self.coefficients.allreduce) if self.coefficients is not None else {}
+        if not self.peer_to_peer:
+            costs = {tp: cost.through_host(tp) for tp, cost in costs.items()}
+        return costs | dict(self.host_allreduce)
+
+    def has_host_allreduce(self, tp: int) -> bool:
+        """Whether an all-reduce among so many costs what the host makes of it, and not what its kernel does."""
+        return not self.peer_to_peer or tp in dict(self.host_allreduce)
 
     @property
     def has_price(self) -> bool:

@@ -132,7 +132,9 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
     # As vLLM chooses them, but for the A100 (vllm/engine/arg_utils.py).
     large = {"max_batched_tokens": 8192, "max_seqs": 1024} if hardware["memory_gib"] >= 70 else {}
     defaults = entry.get("vllm_defaults", large)
-    sources = [f"hardware: {hardware['source']}", *([f"price: {price['source']}"] if price else [])]
+    sources = [f"hardware: {hardware['source']}"]
+    sources += [f"memory: {hardware['memory_source']}"] if "memory_source" in hardware else []
+    sources += [f"price: {price['source']}"] if price else []
     gpu = GpuType(
         name=name,
         memory_bytes=int(hardware["memory_gib"] * GIB),
@@ -142,6 +144,7 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
         peak_fp8_flops_per_s=hardware.get("peak_fp8_tflops", 0.0) * TERA,
         peak_fp4_flops_per_s=hardware.get("peak_fp4_tflops", 0.0) * TERA,
         formats=tuple(entry.get("formats", ("bf16",))),
+        peer_to_peer=hardware.get("peer_to_peer", True),
         memory_bandwidth_bytes_per_s=hardware["memory_bandwidth_gb_per_s"] * GIGA,
         link_bandwidth_bytes_per_s=hardware["link_bandwidth_gb_per_s"] * GIGA,
         description=entry.get("description", ""),
@@ -155,13 +158,11 @@ def read_gpu(name: str, entry: Mapping[str, Any], measured: Mapping[str, GpuType
 def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `GpuCoefficients` from a block `coefficients`, perhaps not all of them."""
     found = {name: entry[name] for name in _AS_THEY_STAND if name in entry}
-    if "layer_overhead_us" in entry:
-        found["layer_overhead_s"] = entry["layer_overhead_us"] * MICRO
+    for name in ("layer_overhead", "chunk_overhead"):
+        if f"{name}_us" in entry:
+            found[f"{name}_s"] = entry[f"{name}_us"] * MICRO
     if "allreduce" in entry:
-        found["allreduce"] = tuple(
-            (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
-            for tp, cost in sorted(entry["allreduce"].items())
-        )
+        found["allreduce"] = read_allreduce(entry["allreduce"])
     for key in ("formats", "experts"):
         if key in entry:
             found[key] = tuple(
@@ -178,6 +179,14 @@ def read_coefficients(entry: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def read_allreduce(entry: Mapping[int, Mapping[str, float]]) -> tuple[tuple[int, AllReduce], ...]:
+    """Costs of an all-reduce by tensor-parallel degree, from `latency_us` and `bandwidth_gb_per_s` of each."""
+    return tuple(
+        (tp, AllReduce(cost["latency_us"] * MICRO, cost["bandwidth_gb_per_s"] * GIGA))
+        for tp, cost in sorted(entry.items())
+    )
+
+
 _AS_THEY_STAND = (
     "basis",
     "weight_read_efficiency",
@@ -186,6 +195,9 @@ _AS_THEY_STAND = (
     "attention_flops_efficiency",
     "elementwise_efficiency",
     "mixed_kv_read_efficiency",
+    "exposed_flops_share",
+    "exposed_read_share",
+    "sustained_slowdown",
     "source",
 )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot, inf, sqrt
+from math import hypot, inf
 from typing import NamedTuple
 
 from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients, GpuType
 from sim.catalog.precision import ACTIVATION_BYTES, NumberFormat
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
+from sim.timing.linear import overlapped, sustained
 from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
 from sim.timing.service_time import Chunk, StageTime
 from sim.timing.work import StageWork, window_pairs
@@ -20,16 +21,18 @@ class CompactServiceTime:
 
     For T new tokens of S sequences, on the GPUs of one stage with L layers (all quantities of one GPU):
 
-        t = L c0 + sum over formats (L c_f + smax(W / (BW e_bw), F / (PF e_fl))) + head
-            + [experts] L_e c_e + X u(T) / (BW e_xbw) + s XF / (PF e_xfl)
+        t = L c0 + [chunks] L c_p + sum over formats (L c_f + lin(W / (BW e_bw), s F / (PF e_fl))) + head
+            + [experts] L_e c_e + X u(T) / (BW e_xbw) + k XF / (PF e_xfl)
             + KV / (BW e_kv) + [latent attention] L c_l + AF / (PF e_af) + EW / (BW e_ew)
             + [tp > 1] N_r (latency + 2 (tp - 1) / tp x 2 T hidden / BW_allreduce)
             + [experts, dp > 1] 2 L_e (latency + (dp - 1) / dp x 2 T_all hidden / BW_allreduce)
             + [not the last stage] 2 T hidden / BW_link
 
-    smax(a, b) = sqrt(a^2 + b^2); W: bytes of weights of a format; F: FLOPs of the linear layers with them; PF: peak of
-    the operations in which the GPU computes with the format; c_f: fixed time of a layer whose attention is in it; head:
-    the same maximum for the output head in bf16, on the last stage; KV: bytes of context read by decodes and by chunks
+    lin(a, b) = max(a + x_f b, b + x_r a): reading and computing go on at the same time, but for a share of each
+    (`sim.timing.linear`); s: 1, and up to 1 + slow-down in layers that compute for long; c_p: attention of chunks is a
+    kernel of its own; W: bytes of weights of a format; F: FLOPs of the linear layers with them; PF: peak of the
+    operations in which the GPU computes with the format; c_f: fixed time of a layer whose attention is in it; head: the
+    same for the output head in bf16, on the last stage, with s = 1; KV: bytes of context read by decodes and by chunks
     with a past; AF: FLOPs of prefill attention, 2 x heads x (width of keys + of values) x (new x past + new^2 / 2); EW:
     bytes of norms, residuals, rotary embedding and activation; N_r: two all-reduces in each layer, but one in a layer
     with experts if dp > 1. In an iteration that holds chunks too, GPUs without FlashAttention 3 read the KV of decodes
@@ -37,11 +40,11 @@ class CompactServiceTime:
 
     Experts: those with few tokens wait for their weights, those with many for FLOPs, so that times add up. L_e layers
     have them; X: bytes of all of a GPU's; u(T) = 1 - (1 - k/E)^T: the share of E that T tokens with k each are expected
-    to choose; XF: FLOPs of the chosen ones; s: where experts are dealt out whole, what the GPU with the most tokens
+    to choose; XF: FLOPs of the chosen ones; k: where experts are dealt out whole, what the GPU with the most tokens
     has, over the mean, else 1. EW holds the results of the chosen experts, written, read and added.
 
-    Latent attention: KV / (BW e_kv) is smax(KV / (BW e_kv), LF / (PF e_lf)), LF: FLOPs of all heads, or of as many as
-    a kernel computes at least, with the compressed vectors that they read.
+    Latent attention: KV / (BW e_kv) is sqrt((KV / (BW e_kv))^2 + (LF / (PF e_lf))^2), LF: FLOPs of all heads, or of as
+    many as a kernel computes at least, with the compressed vectors that they read.
 
     Data parallelism: T and S are those of one of dp equal groups, but T_all, and T of experts, those of all; KV and AF
     are divided by dp.
@@ -58,7 +61,7 @@ class CompactServiceTime:
     >>> (stage,) = CompactServiceTime().stage_times(spec)
     >>> base, slope = stage.decode(32)
     >>> round(1e3 * (base + slope * 32 * 1024), 2)  # ms for 32 decodes with 1,024 tokens each
-    8.05
+    8.03
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class _CompactStageTime:
         work = StageWork.of(spec, index)
 
         self._fixed = stage.n_layers * c.layer_overhead_s
+        self._chunks_fixed = stage.n_layers * c.chunk_overhead_s
         self._dp = stage.dp
         self._set_products(work, stage, c)
         self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
@@ -151,11 +155,15 @@ class _CompactStageTime:
     def _set_products(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
         """Matrix products in weights: seconds of the weights, and of a token."""
         gpu = stage.gpu_type
-        self._linear: list[tuple[float, float]] = []
+        self._exposed = c.exposed_flops_share, c.exposed_read_share
+        self._slowdown = c.sustained_slowdown
+        self._linear: list[tuple[float, float, float]] = []
         for linear in work.linear:
             products = _Products.of(gpu, c.of_format(linear.number_format.name), linear.number_format)
             weights_s = linear.weight_bytes / products.bytes_per_s
-            self._linear.append((weights_s, linear.flops_per_token / products.flops_per_s))
+            peak = gpu.peak_flops_of(gpu.operations_of(linear.number_format))
+            layer_s = linear.flops_per_token / peak / stage.n_layers
+            self._linear.append((weights_s, linear.flops_per_token / products.flops_per_s, layer_s))
             self._fixed += linear.n_layers * products.layer_overhead_s
         self._experts = work.experts
         if work.experts is not None:
@@ -208,6 +216,7 @@ class _CompactStageTime:
         if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
             self._owner.n_extrapolated += 1
         time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
+        time_s += self._chunks_fixed if chunks else 0.0
         return time_s + self._kv_per_token * past_tokens + self._attention_per_pair * pairs
 
     def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
@@ -217,19 +226,18 @@ class _CompactStageTime:
             own_tokens, own_seqs = -(-n_tokens // self._dp), -(-n_seqs // self._dp)
         head = self._head_per_seq * own_seqs
         time_s = self._fixed
-        for weights, per_token in self._linear:
-            linear = per_token * own_tokens
-            time_s += sqrt(weights * weights + linear * linear)
+        for weights, per_token, layer_per_token in self._linear:
+            slower = sustained(layer_per_token * own_tokens, self._slowdown)
+            time_s += overlapped(weights, slower * per_token * own_tokens, *self._exposed)
         if self._experts is not None:
             weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
             time_s += weights + linear + self._per_token_of_all * n_tokens
-        return time_s + sqrt(self._head_weights * self._head_weights + head * head) + self._per_token * own_tokens
+        return time_s + overlapped(self._head_weights, head, *self._exposed) + self._per_token * own_tokens
 
 
 def _allreduce(stage: Stage) -> AllReduce:
-    c = stage.gpu_type.coefficients
-    by_tp = dict(c.allreduce) if c is not None else {}
+    by_tp = stage.gpu_type.allreduce
     if stage.tp not in by_tp:
         known = ", ".join(str(tp) for tp in [1, *by_tp])
         msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time for tp {stage.tp}; known: {known}"
@@ -239,8 +247,7 @@ def _allreduce(stage: Stage) -> AllReduce:
 
 def _alltoall(stage: Stage) -> AllReduce:
     """Of all GPUs of a stage: latency and bandwidth of their all-reduce, or of the largest that is known."""
-    c = stage.gpu_type.coefficients
-    by_tp = dict(c.allreduce) if c is not None else {}
+    by_tp = stage.gpu_type.allreduce
     if not by_tp:
         msg = f"GPU type {stage.gpu_type.name!r} has no all-reduce time, of which all-to-alls are estimated"
         raise DeploymentError(msg)

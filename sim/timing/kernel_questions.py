@@ -6,10 +6,11 @@ import json
 import logging
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim.catalog.gpus import GpuType
+from sim.catalog.gpus import AllReduce, GpuType
 from sim.catalog.models import ModelSpec
+from sim.catalog.precision import ACTIVATION_BYTES
 from sim.deployment import Layout
 from sim.errors import DeploymentError
 from traces.errors import nearest
@@ -85,16 +86,25 @@ class Questions:
         self._head = [i for i, name in enumerate(generation) if name.endswith("logits_gemm")]
         self._decode_attention = [i for i, name in enumerate(generation) if name.endswith(_ATTENTION)]
         self._nccl: str | None = None
-        if system in PCIE and tp > 2 and layout.dp == 1:
-            self._layers = [i for i in self._layers if not context[i].endswith(_ALLREDUCES)]
+        self._host: _HostAllReduces | None = None
+        has_host = tp > 1 and gpu.has_host_allreduce(tp)
+        has_nccl = not has_host and system in PCIE and tp > 2 and layout.dp == 1
+        if has_host and layout.dp > 1:
+            msg = f"aiconfigurator-core's times of {self._of} hold all-reduces, which those of the host cannot replace"
+            raise DeploymentError(msg)
+        if has_host:
+            self._host = _HostAllReduces(gpu.allreduce[tp], tp, _n_allreduces(model), model.hidden_size)
+        if has_nccl:
             self._nccl = _nccl(model, tp)
+        if has_host or has_nccl:
+            self._layers = [i for i in self._layers if not context[i].endswith(_ALLREDUCES)]
 
     def layers_s(self, n_tokens: int) -> float:
         """All layers but attention, and the embedding."""
         times = self._engine.evaluate_context_ops(self._layers, batch_size=1, s=n_tokens)
         if self._nccl is not None:
             times += self._engine.evaluate_ops_json(self._nccl, is_context=True, batch_size=1, s=n_tokens)
-        return _total_s(times)
+        return _total_s(times) + (self._host.time_s(n_tokens) if self._host is not None else 0.0)
 
     def head_s(self, n_sequences: int) -> float:
         """The output head."""
@@ -109,6 +119,19 @@ class Questions:
     def chunk_attention_s(self, new: int, past: int) -> float:
         """Attention of a chunk."""
         return _total_s(self._engine.evaluate_context_ops(self._chunk_attention, batch_size=1, s=new, prefix=past))
+
+
+class _HostAllReduces(NamedTuple):
+    """The all-reduces of an iteration on a host of which the scenario says what they cost."""
+
+    cost: AllReduce
+    tp: int
+    n_allreduces: int
+    hidden_size: int
+
+    def time_s(self, n_tokens: int) -> float:
+        """Of all of them, for so many tokens."""
+        return self.n_allreduces * self.cost.time_s(self.tp, ACTIVATION_BYTES * self.hidden_size * n_tokens)
 
 
 def _names(evaluate: Any) -> list[str]:
@@ -215,13 +238,18 @@ def _config(model: ModelSpec) -> dict[str, Any]:
 
 
 def _nccl(model: ModelSpec, tp: int) -> str:
-    """The all-reduces of an iteration with NCCL: two in each layer, one after the embedding."""
+    """The all-reduces of an iteration with NCCL."""
     from aiconfigurator_core.sdk.common import CommQuantMode
     from aiconfigurator_core.sdk.engine import build_ops_json
     from aiconfigurator_core.sdk.operations import NCCL
 
-    n_allreduces = 2 * model.n_layers + 1
-    return build_ops_json([NCCL("nccl", float(n_allreduces), "all_reduce", model.hidden_size, tp, CommQuantMode.half)])
+    n_allreduces = float(_n_allreduces(model))
+    return build_ops_json([NCCL("nccl", n_allreduces, "all_reduce", model.hidden_size, tp, CommQuantMode.half)])
+
+
+def _n_allreduces(model: ModelSpec) -> int:
+    """Of an iteration: two in each layer, one after the embedding."""
+    return 2 * model.n_layers + 1
 
 
 def _total_s(times: list[tuple[str, float, float, str]]) -> float:

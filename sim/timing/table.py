@@ -24,13 +24,14 @@ class TableServiceTime:
     With n decodes that hold c tokens in all, and chunks of N new tokens in all, an iteration takes
 
         decode   base(n) + slope(n) c
-        mixed    max(decode, prompt(N + n) + sum over chunks of past(new, past) + k slope(n) c)
+        mixed    max(decode, prompt(N + n) + sum over chunks of past(new, past) + beside(n, c))
 
     base and slope are linear between the measured batch sizes, prompt between the measured numbers of new tokens, past
     is bilinear. All are fitted to the rows by least squares on relative errors such that none ever falls: noise is
-    levelled out. k >= 1 is how much slower decodes read KV beside a chunk, from the mixed rows (1 without any). If no
-    row tells what a past costs, its tokens cost what one decode's context does. Outside the measured domain everything
-    is extrapolated linearly.
+    levelled out. What the KV of decodes costs beside a chunk comes from the mixed rows: a line in c for each of their
+    batch sizes, as of decodes, if there are two or more with two contexts each; else k slope(n) c with one k >= 1 (1
+    without mixed rows). If no row tells what a past costs, its tokens cost what one decode's context does. Outside the
+    measured domain everything is extrapolated linearly.
 
     Args:
         path: CSV or Parquet with the columns of `sim.timing.measured`. Its columns gpu, model and tp select a replica's
@@ -120,7 +121,11 @@ class _Table:
         self._fit_decode(decode)
         self._fit_chunks(chunks)
         self.max_context = int(_floats(decode, "context_tokens").max())
-        self.mixed_factor = self._mixed_factor(rows.filter(pl.col("phase") == "mixed"))
+        self.mixed_factor = 1.0
+        self.beside: DecodeLines | None = None
+        mixed = rows.filter(pl.col("phase") == "mixed")
+        if not mixed.is_empty():
+            self._fit_mixed(mixed)
 
     def _fit_decode(self, rows: pl.DataFrame) -> None:
         n = _floats(rows, "batch")
@@ -145,18 +150,19 @@ class _Table:
         cost = added[len(self.tokens) :].reshape(len(self.news), len(self.pasts) - 1).cumsum(axis=0).cumsum(axis=1)
         self.past_s = np.hstack([np.zeros((len(self.news), 1)), cost]).tolist()
 
-    def _mixed_factor(self, rows: pl.DataFrame) -> float:
-        if rows.is_empty():
-            return 1.0
-        measured, rest, kv = [], [], []
-        for row in rows.iter_rows(named=True):
-            n, new = row["batch"], row["new_tokens"]
-            measured.append(row["time_ms"] / 1e3)
-            rest.append(self.prompt_s(n + new) + self.past_cost_s(new, row["past_tokens"]))
-            kv.append(self.decode(n)[1] * n * row["context_tokens"])
-        share = np.array(kv) / np.array(measured)
-        left = 1 - np.array(rest) / np.array(measured)
-        return max(1.0, float(share @ left / (share @ share))) if share.any() else 1.0
+    def _fit_mixed(self, rows: pl.DataFrame) -> None:
+        n, new, past = _floats(rows, "batch"), _floats(rows, "new_tokens"), _floats(rows, "past_tokens")
+        context, measured_s = n * _floats(rows, "context_tokens"), _floats(rows, "time_ms") / 1e3
+        alone = [self.prompt_s(a + b) + self.past_cost_s(b, c) for a, b, c in zip(n, new, past, strict=True)]
+        left_s = measured_s - np.array(alone)
+        contexts = rows.group_by("batch").agg(n=pl.col("context_tokens").n_unique())
+        if contexts.height > 1 and (contexts["n"] > 1).all():
+            self.beside = DecodeLines.fit(n, context, left_s, measured_s)
+            self.n_corrections += self.beside.n_held
+            return
+        share = np.array([self.decode(a)[1] for a in n]) * context / measured_s
+        if share.any():
+            self.mixed_factor = max(1.0, float(share @ (left_s / measured_s) / (share @ share)))
 
     def decode(self, n: float) -> tuple[float, float]:
         """(base, slope) of n decodes."""
@@ -177,6 +183,13 @@ class _Table:
         weight = (new - self.news[i]) / (self.news[i + 1] - self.news[i])
         low, high = line(self.pasts, self.past_s[i], past), line(self.pasts, self.past_s[i + 1], past)
         return low + weight * (high - low)
+
+    def beside_s(self, n: int, context: float, slope: float) -> float:
+        """What the KV of n decodes costs beside a chunk."""
+        if self.beside is None or not n:
+            return self.mixed_factor * slope * context
+        base, own_slope = self.beside.at(n)
+        return max(base, 0.0) + max(own_slope, slope) * context
 
     def covers_decode(self, n: int) -> bool:
         """Whether so many decodes were measured."""
@@ -217,7 +230,7 @@ class _TableStageTime:
             or context_tokens > n_decode * table.max_context
         ):
             self._owner.n_extrapolated += 1
-        time_s = table.prompt_s(n_tokens) + past_s + table.mixed_factor * slope * context_tokens
+        time_s = table.prompt_s(n_tokens) + past_s + table.beside_s(n_decode, context_tokens, slope)
         return max(decode_s, time_s)
 
 

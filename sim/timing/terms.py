@@ -16,6 +16,7 @@ from sim.catalog.precision import NumberFormat
 from sim.catalog.read import model_names, model_spec
 from sim.deployment import ReplicaSpec, Stage
 from sim.timing.kernels import PROFILED, in_formats, profiled_model
+from sim.timing.linear import overlapped, sustained
 from sim.timing.work import StageWork
 
 Floats = NDArray[np.float64]
@@ -33,10 +34,10 @@ class Products(NamedTuple):
 class Terms:
     """Measured iterations of one GPU type, each an array entry, in what its time is made of.
 
-    All but `time_s`, `n_layers`, `n_latent_layers`, `n_allreduces`, `tp` and `is_skewed` are seconds at the datasheet's
-    bandwidth and FLOP/s; `allreduce_bytes` are bytes. `mixed_kv` is for an efficiency without grouped queries; `linear`
-    and `experts` are by number format; `latent`: decodes with latent attention; `is_skewed`: experts are dealt out
-    whole. Contexts are what an average layer reads.
+    All but `time_s`, `n_layers`, `n_latent_layers`, `n_allreduces`, `tp`, `has_chunk` and `is_skewed` are seconds at
+    the datasheet's bandwidth and FLOP/s; `allreduce_bytes` are bytes. `mixed_kv` is for an efficiency without grouped
+    queries; `linear` and `experts` are by number format; `latent`: decodes with latent attention; `is_skewed`: experts
+    are dealt out whole. Contexts are what an average layer reads.
     """
 
     time_s: Floats
@@ -58,6 +59,7 @@ class Terms:
     elementwise: Floats
     n_allreduces: Floats
     allreduce_bytes: Floats
+    has_chunk: Floats
 
     @classmethod
     def of(cls, rows: pl.DataFrame, gpu: GpuType) -> Terms:
@@ -100,12 +102,13 @@ class Terms:
         kv_efficiency = np.full(len(self.time_s), c.kv_read_efficiency)
         if c.mixed_kv_read_efficiency is not None:
             kv_efficiency = np.minimum(kv_efficiency, c.mixed_kv_read_efficiency * self.mixed_kv_factor)
-        time_s: Floats = self.n_layers * c.layer_overhead_s
+        exposed = c.exposed_flops_share, c.exposed_read_share
+        time_s: Floats = self.n_layers * (c.layer_overhead_s + self.has_chunk * c.chunk_overhead_s)
         for name, products in self.linear.items():
             own = c.of_format(name)
-            time_s = time_s + np.hypot(
-                products.weights / own.weight_read_efficiency, products.flops / own.flops_efficiency
-            )
+            slower = sustained(products.flops / self.n_layers, c.sustained_slowdown)
+            read_s, flops_s = products.weights / own.weight_read_efficiency, products.flops / own.flops_efficiency
+            time_s = time_s + overlapped(read_s, slower * flops_s, *exposed)
             time_s = time_s + products.n_layers * own.layer_overhead_s
         for name, products in self.experts.items():
             own = c.of_experts(name)
@@ -116,7 +119,7 @@ class Terms:
         padded = np.maximum(1.0, c.of_mla.least_heads / np.maximum(self.n_latent_heads, 1.0))
         time_s = (
             time_s
-            + np.hypot(self.head_weights / c.weight_read_efficiency, self.head / c.linear_flops_efficiency)
+            + overlapped(self.head_weights / c.weight_read_efficiency, self.head / c.linear_flops_efficiency, *exposed)
             + np.hypot(self.kv / c.kv_read_efficiency, padded * self.latent / c.of_mla.decode_flops_efficiency)
             + self.n_latent_layers * c.of_mla.layer_overhead_s
             + self.mixed_kv / kv_efficiency
@@ -173,6 +176,7 @@ def _entry(row: Mapping[str, Any], work: StageWork, gpu: GpuType) -> tuple[dict[
         "elementwise": work.elementwise_bytes_per_token * n_tokens / read,
         "n_allreduces": work.n_allreduces * has_allreduce,
         "allreduce_bytes": work.allreduce_bytes_per_token * n_tokens * has_allreduce,
+        "has_chunk": float(n_chunks > 0),
     }
     return entry, n_tokens
 

@@ -10,10 +10,13 @@ import polars as pl
 import pytest
 
 from scenarios.file.load import load
+from scenarios.file.schema.sim import Limits
 from scenarios.inputs.settings import make_gpu_types
-from sim import gpu_type
+from sim import CompactServiceTime, GpuType, ReplicaLimits, ReplicaSpec, gpu_type, model_spec
 from sim.catalog.datasheet import extrapolate, fitted
+from sim.catalog.gpus import AllReduce
 from sim.catalog.read import Catalog
+from sim.kv_cache import kv_blocks
 from tests.cli.conftest import Hetserve
 from tests.unit.sim.timing.test_fit import made_rows
 
@@ -79,9 +82,71 @@ def test_a_case_with_memory_and_price_of_a_gpu_in_the_catalog(hetserve: Hetserve
     assert hetserve("plan", path).exit_code == 0
 
 
+def host(folder: Path, said: str) -> GpuType:
+    """L40S in a scenario that says this of its all-reduces."""
+    path = write(folder, f"{{available: 4{said}}}")
+    path.write_text(path.read_text().replace("X1:", "L40S:"))
+    return make_gpu_types(load(str(path)))["L40S"]
+
+
+def test_an_all_reduce_is_a_fact_of_the_host(tmp_path: Path) -> None:
+    measured = host(tmp_path, "").allreduce
+    assert measured == dict(gpu_type("L40S").coefficients.allreduce)  # type: ignore[union-attr]
+    without = host(tmp_path, ", peer_to_peer: false").allreduce
+    assert without[2] == AllReduce(20e-6, 14e9)
+    assert without[4] == AllReduce(pytest.approx(40e-6), 5.1e9), "NCCL among four is slower than that"
+    assert without[8] == AllReduce(pytest.approx(60e-6), 1.6e9)
+    own = host(
+        tmp_path, ", allreduce: {2: {latency_us: 30, bandwidth_gb_s: 10}, 3: {latency_us: 1, bandwidth_gb_per_s: 2}}"
+    )
+    assert own.allreduce == {**measured, 2: AllReduce(pytest.approx(30e-6), 10e9), 3: AllReduce(1e-6, 2e9)}
+    assert own.coefficients == gpu_type("L40S").coefficients
+    model = model_spec("Qwen3-32B")
+    specs = [ReplicaSpec.uniform(model, gpu, tp=2) for gpu in (gpu_type("L40S"), own)]
+    base_s, own_s = (CompactServiceTime().stage_times(spec)[0].decode(128)[0] for spec in specs)
+    n_bytes = 128 * 2 * model.hidden_size
+    assert own_s - base_s == pytest.approx(128 * (30e-6 + n_bytes / 10e9 - measured[2].time_s(2, n_bytes)))
+
+
+def test_geforce_cards_have_no_peer_to_peer_access(tmp_path: Path) -> None:
+    gpu = gpu_type("RTX4090")
+    assert (gpu.peer_to_peer, gpu.allreduce[2]) == (False, AllReduce(20e-6, 14e9))
+    path = write(tmp_path, "{available: 4, peer_to_peer: true}")
+    path.write_text(path.read_text().replace("X1:", "RTX4090:"))
+    patched = make_gpu_types(load(str(path)))["RTX4090"]
+    assert patched.allreduce == dict(gpu.coefficients.allreduce)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("said", ["peer_to_peer: false", "allreduce: {2: {latency_us: 20, bandwidth_gb_s: 14}}"])
+def test_a_table_holds_its_all_reduces(hetserve: Hetserve, tmp_path: Path, said: str) -> None:
+    made_rows(gpu_type("L40S")).drop("row").write_csv(tmp_path / "times.csv")
+    path = write(tmp_path, f"{{available: 2, {said}}}")
+    times = "sim: {service_time: {kind: table, path: times.csv}}\n"
+    path.write_text(path.read_text().replace("X1:", "L40S:") + times)
+    result = hetserve("validate", path)
+    assert result.exit_code == 2
+    assert f"own.yaml:5 cluster.gpus.L40S.{said.partition(':')[0]}: changes nothing" in result.stderr
+
+
+def test_the_reserve_of_memory(hetserve: Hetserve, tmp_path: Path) -> None:
+    path = write(tmp_path, "{available: 2}")
+    path.write_text(path.read_text().replace("X1:", "RTX4090:") + "sim: {limits: {reserve_bytes: 0}}\n")
+    scenario = load(str(path)).scenario
+    limits = ReplicaLimits(**scenario.sim.limits.model_dump())
+    spec = ReplicaSpec.uniform(model_spec("Llama-3.1-8B"), gpu_type("RTX4090"), limits=limits)
+    assert kv_blocks(spec) - 2588 in (1.578 * 1024 // 2, 1.578 * 1024 // 2 + 1)
+    assert ReplicaLimits(**Limits().model_dump()) == ReplicaLimits()
+    wrong = hetserve("plan", path, "--set", "sim.limits.reserve_bytes=-1")
+    assert wrong.exit_code == 2
+    assert "sim.limits.reserve_bytes" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("offer", "said"),
     [
+        ("{available: 2, usd_per_h: 1, allreduce: {2: {latency_us: 20}}}", "allreduce.2.bandwidth_gb"),
+        ("{available: 2, usd_per_h: 1, allreduce: {1: {latency_us: 20, bandwidth_gb_s: 1}}}", "allreduce.1"),
+        ("{available: 2, usd_per_h: 1, allreduce: {2: {latency: 20, bandwidth_gb_s: 1}}}", "latency_us"),
         ("{available: 2}", "own.yaml:5 cluster.gpus.X1: unknown GPU type 'X1'"),
         ("{available: 2, usd_per_h: 1, memory_gib: 9}", "nothing is known of how fast 'X1' is"),
         ("{available: 2, usd_per_h: 1, memory_gib: 9}", "give its datasheet, or sim.service_time"),

@@ -7,19 +7,21 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.table import Table
 
 from scenarios.report.accuracy import accuracy_tables, comparison_table
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
-from scenarios.report.tables import fleet_table, results_table
+from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.compare import Comparison
 from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.silicon_estimates import answers
 from scenarios.study.stress import StressRow
+from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA
 from sim import METRICS, STRESS_METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
@@ -79,6 +81,7 @@ def printed_columns() -> set[str]:
             standings_table([], "BASELINE", 1),
             *on_a_market(),
             *of_accuracy(),
+            validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
     return {re.sub(r" goal .*", "", header).strip() for header in found}

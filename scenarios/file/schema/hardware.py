@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, AliasChoices, Field, PositiveFloat, PositiveInt
 
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 from sim.catalog.gpus import Basis
@@ -62,10 +62,10 @@ class Datasheet(Part):
 
 
 class AllReduceCost(Part):
-    """Cost of an all-reduce."""
+    """Cost of an all-reduce: latency + 2 (tp - 1) / tp x bytes / bandwidth."""
 
     latency_us: NonNegativeFloat
-    bandwidth_gb_per_s: PositiveFloat
+    bandwidth_gb_per_s: PositiveFloat = Field(validation_alias=AliasChoices("bandwidth_gb_per_s", "bandwidth_gb_s"))
 
 
 class Measured(Part):
@@ -116,6 +116,10 @@ class Coefficients(Part):
     elementwise_efficiency: Efficiency | None = None
     mixed_kv_read_efficiency: Efficiency | None = None
     """null: decodes keep their speed beside a prompt chunk."""
+    exposed_flops_share: Share | None = None
+    exposed_read_share: Share | None = None
+    chunk_overhead_us: NonNegativeFloat | None = None
+    sustained_slowdown: NonNegativeFloat | None = None
     allreduce: dict[PositiveInt, AllReduceCost] | None = None
     allreduce_source: str = ""
     formats: dict[Format, FormatEfficiencies] | None = None
@@ -153,6 +157,9 @@ class Hardware(Part):
     link_bandwidth_gb_per_s: PositiveFloat
     gpus_per_node: PositiveInt
     source: str
+    peer_to_peer: bool = True
+    memory_source: str = ""
+    """Of `memory_gib`, where it is another than that of the rest."""
 
 
 class Price(Part):

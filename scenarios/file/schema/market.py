@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from scenarios.file.schema.hardware import Datasheet
+from scenarios.file.schema.hardware import AllReduceCost, Datasheet
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 
@@ -26,6 +26,10 @@ class Gpu(Part):
     """Of a GPU type that the catalog does not have, or instead of what the catalog says."""
     coefficients: Path | None = None
     """A file of coefficients as `hetserve profile fit --out` writes it, relative to the scenario file."""
+    peer_to_peer: bool | None = None
+    """Whether GPUs of a node read each other's memory over their link; without, all-reduces go through the host's."""
+    allreduce: dict[Annotated[int, Field(ge=2)], AllReduceCost] | None = None
+    """Cost of one all-reduce on this host, by tensor-parallel degree."""
 
 
 class _Timeline(Part):

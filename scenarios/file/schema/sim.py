@@ -10,12 +10,15 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
 from sim.catalog.engines import DEFAULT_ENGINE
+from sim.deployment import DEFAULT_RESERVE_BYTES
 
 
 class Limits(Part):
     """Limits of each replica, named as in vLLM; what is left out is vLLM's default for the GPU."""
 
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    reserve_bytes: NonNegativeInt = DEFAULT_RESERVE_BYTES
+    """Of that, what each GPU keeps for activations, CUDA graphs and the CUDA context."""
     block_tokens: PositiveInt = 16
     max_batched_tokens: PositiveInt | None = None
     max_seqs: PositiveInt | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sim import (
     model_spec,
     simulate,
 )
+from sim.catalog.gpus import AllReduce
 from sim.timing.aiconfigurator import (
     BACKENDS,
     MAX_CONTEXT_TOKENS_TIMES_HEADS,
@@ -50,6 +52,7 @@ REPLICAS = [
     ReplicaSpec.uniform(LLAMA_70B, A100, tp=8),
     ReplicaSpec.uniform(LLAMA_70B, H100, tp=4),
 ]
+SPEC_L40S = REPLICAS[1]
 TIMES = AiconfiguratorServiceTime()
 
 
@@ -127,6 +130,18 @@ def test_backends_differ(backend: str) -> None:
     engine = engine_of(LLAMA_8B, "a100_sxm", Layout(1), backend, "current")
     assert 1e3 * stage.mixed(0, 0, [Chunk(1000, 0)]) == pytest.approx(engine.predict_prefill_latency(1, 1000), rel=0.02)
     assert backend == "vllm" or stage.decode(8) != stage_of(SPEC).decode(8)
+
+
+@pytest.mark.parametrize("tp", [2, 4])
+def test_all_reduces_of_the_host_take_the_place_of_those_of_the_tables(tp: int) -> None:
+    known = dict(L40S.coefficients.allreduce)[tp]  # type: ignore[union-attr]
+    slower = AllReduce(known.latency_s + 10e-6, known.bandwidth_bytes_per_s)
+    hosts = [replace(L40S, host_allreduce=((tp, cost),)) for cost in (known, slower)]
+    bases = [stage_of(ReplicaSpec.uniform(LLAMA_8B, gpu, tp=tp)).decode(64)[0] for gpu in hosts]
+    assert bases[1] - bases[0] == pytest.approx(65 * 10e-6, rel=0.01), "but for the levelling"
+    assert bases[0] == pytest.approx(stage_of(ReplicaSpec.uniform(LLAMA_8B, L40S, tp=tp)).decode(64)[0], rel=0.1)
+    without = replace(L40S, peer_to_peer=False)
+    assert stage_of(ReplicaSpec.uniform(LLAMA_8B, without)).decode(64) == stage_of(SPEC_L40S).decode(64)
 
 
 def test_more_than_two_gpus_over_pcie_reduce_with_nccl() -> None:

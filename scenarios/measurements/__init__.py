@@ -1,0 +1,1 @@
+"""What was measured on real servers: results of load generators, and what is known of the server that they loaded."""

@@ -1,0 +1,166 @@
+"""Results of AIPerf and of GenAI-Perf, which came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scenarios.errors import RunError
+from scenarios.measurements.measurement import Aggregate, Server
+from scenarios.measurements.run import (
+    Load,
+    Run,
+    aggregate_of,
+    count_of,
+    figures_of,
+    is_number,
+    mapping,
+    measured_times,
+    number,
+    rate_of,
+)
+from traces import Trace
+from traces.readers import PathLike
+from traces.readers.files import read_json, read_json_lines
+
+_PER_S = {"s": 1.0, "sec": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_TIMES = {"time_to_first_token": "ttft_s", "inter_token_latency": "tpot_s", "request_latency": "e2e_s"}
+_RATES = {"output_token_throughput": "output_tokens_per_s", "request_throughput": "requests_per_s"}
+
+
+def read_records(path: PathLike, model: str | None) -> tuple[Run, ...]:
+    """Read a `profile_export.jsonl` of AIPerf.
+
+    Schema: github.com/ai-dynamo/aiperf, docs/tutorials/working-with-profile-exports.md: a line for each request, with
+    `metadata.request_start_ns` and `benchmark_phase`, `error`, and `metrics`, each with `value` and `unit`:
+    `input_sequence_length`, `output_sequence_length`, `time_to_first_token`, `request_latency`. Requests of a phase
+    other than profiling, cancelled ones and those with an error are left out.
+
+    Raises:
+        RunError: A line is no record, or a time is wrong.
+        TraceError: The requests are not valid.
+    """
+    records = [(row, mapping(path, line, f"line {row + 1}")) for row, line in read_json_lines(path)]
+    kept = [(row, record) for row, record in records if _is_measured(record)]
+    if not kept:
+        msg = f"{path}: no request of the phase profiling has an answer"
+        raise RunError(msg)
+    kept.sort(key=lambda pair: _start_ns(path, *pair))
+    first_ns = _start_ns(path, *kept[0])
+    n_left_out = len(records) - len(kept)
+    trace = Trace.from_columns(
+        [(_start_ns(path, *pair) - first_ns) / 1e9 for pair in kept],
+        [_tokens(path, *pair, "input_sequence_length") for pair in kept],
+        [_tokens(path, *pair, "output_sequence_length") for pair in kept],
+        model=model or "default",
+        source=f"aiperf:{path}" + (f" ({n_left_out} of {len(records)} requests left out)" if n_left_out else ""),
+    )
+    times = {name: [_seconds(path, row, record, name) for row, record in kept] for name in _TIMES}
+    real = measured_times(path, trace, times["time_to_first_token"], times["request_latency"])
+    return (Run(trace, real, aggregate_of(trace, real, Load())),)
+
+
+def _is_measured(record: Mapping[str, Any]) -> bool:
+    metadata = record.get("metadata") or {}
+    is_whole = record.get("error") is None and not metadata.get("was_cancelled")
+    return is_whole and metadata.get("benchmark_phase", "profiling") == "profiling"
+
+
+def _start_ns(path: PathLike, row: int, record: Mapping[str, Any]) -> int:
+    start_ns = (record.get("metadata") or {}).get("request_start_ns")
+    if not isinstance(start_ns, int):
+        msg = f"{path}: line {row + 1}: metadata.request_start_ns is {start_ns!r}, must be a whole number"
+        raise RunError(msg)
+    return start_ns
+
+
+def _metric(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    metrics = mapping(path, record.get("metrics"), f"line {row + 1}: metrics")
+    return mapping(path, metrics.get(name) or {}, f"line {row + 1}: metrics.{name}")
+
+
+def _tokens(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> int:
+    value = _metric(path, row, record, name).get("value")
+    if not isinstance(value, int):
+        msg = f"{path}: line {row + 1}: metrics.{name}.value is {value!r}, must be a whole number of tokens"
+        raise RunError(msg)
+    return value
+
+
+def _seconds(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> object:
+    metric = _metric(path, row, record, name)
+    value = metric.get("value")
+    return value / _per_s(path, metric, f"line {row + 1}: metrics.{name}") if is_number(value) else value
+
+
+def _per_s(path: PathLike, metric: Mapping[str, Any], what: str) -> float:
+    unit = metric.get("unit", "ms")
+    if unit not in _PER_S:
+        msg = f"{path}: {what}.unit is {unit!r}, must be one of {', '.join(_PER_S)}"
+        raise RunError(msg)
+    return _PER_S[unit]
+
+
+def read_summary(path: PathLike, model: str | None) -> tuple[Run, ...]:
+    """Read a `profile_export_aiperf.json` of AIPerf or a `profile_export_genai_perf.json` of GenAI-Perf.
+
+    Schema: docs.nvidia.com/aiperf/reference/json-export-schema: an object for each metric, with `unit`, `avg`, `p50`,
+    `p90`, `p99`; github.com/triton-inference-server/perf_analyzer, genai-perf/genai_perf/export_data/json_exporter.py:
+    the same. Load stands in `input_config`: `loadgen.concurrency` or `.request_rate` (AIPerf), `perf_analyzer.stimulus`
+    or `concurrency`, `request_rate` (GenAI-Perf). `inter_token_latency` is per request, after the first token: a TPOT.
+
+    Raises:
+        RunError: An aggregate is missing or wrong.
+    """
+    document = mapping(path, read_json(path), "the document")
+    figures: dict[str, float] = {}
+    for theirs, ours in _TIMES.items():
+        metric = document.get(theirs)
+        if isinstance(metric, Mapping):
+            figures |= figures_of(ours, metric, _per_s(path, metric, theirs))
+    for theirs, ours in _RATES.items():
+        value = (document.get(theirs) or {}).get("avg")
+        figures |= {ours: float(value)} if is_number(value) else {}
+    lengths = [
+        number(path, mapping(path, document.get(name), name), "avg", f"{name}.avg")
+        for name in ("input_sequence_length", "output_sequence_length")
+    ]
+    config = document.get("input_config") or {}
+    load = _load(config)
+    n = count_of((document.get("request_count") or {}).get("avg"))
+    aggregate = Aggregate(lengths[0], lengths[1], load.concurrency, load.rate_rps, n, figures)
+    return (Run(None, None, aggregate, load.closed_loop, Server(model=model or _model(config))),)
+
+
+def _load(config: Mapping[str, Any]) -> Load:
+    analyzer = config.get("perf_analyzer") or {}
+    for place in (config.get("loadgen"), analyzer.get("stimulus"), config):
+        if isinstance(place, Mapping):
+            rate_rps = rate_of(place.get("request_rate"))
+            concurrency = count_of(place.get("concurrency"))
+            if rate_rps or concurrency:
+                return Load(concurrency, rate_rps)
+    return Load()
+
+
+def _model(config: Mapping[str, Any]) -> str | None:
+    endpoint = config.get("endpoint") or {}
+    names = endpoint.get("model_names") or config.get("model_names") or config.get("model")
+    first = names[0] if isinstance(names, list) and names else names
+    return first if isinstance(first, str) else None
+
+
+def refuse_timestamps(path: PathLike, model: str | None) -> tuple[Run, ...]:
+    """Say why a `profile_export.json` of GenAI-Perf cannot be used: it has texts and times, but no numbers of tokens.
+
+    Schema: github.com/triton-inference-server/perf_analyzer: `experiments` with `requests` with `timestamp` and
+    `response_timestamps`.
+
+    Raises:
+        RunError: Always.
+    """
+    msg = (
+        f"{path}: has times of answers, but no numbers of tokens: those need the model's tokenizer; use "
+        "profile_export_genai_perf.json beside it, or AIPerf, whose profile_export.jsonl has both"
+    )
+    raise RunError(msg)
