@@ -47,6 +47,7 @@ def weighing(*goodputs: list[float | None], nominal: list[float | None], objecti
             f"planner {i}",
             {merit: at_nominal, "slo_attainment": 1.0},
             tuple({merit: value, "slo_attainment": 0.5 + 0.1 * k} for k, value in enumerate(values)),
+            frozenset({"A"}),
         )
         for i, (values, at_nominal) in enumerate(zip(goodputs, nominal, strict=True))
     )
