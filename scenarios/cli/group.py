@@ -14,7 +14,10 @@ import click
 from scenarios.cli.errors import Interrupted, InvalidInput, is_expected
 
 COMMANDS = {
-    "accuracy": ("scenarios.cli.accuracy:accuracy", "Say how far the simulator is from what others have measured."),
+    "accuracy": (
+        "scenarios.cli.accuracy:accuracy",
+        "Say how far the simulator is from all that it was ever compared with.",
+    ),
     "batch": (
         "scenarios.cli.batch:batch",
         "Run all scenarios of a file with all planners and seeds, and say what became of them.",

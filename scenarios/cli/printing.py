@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.cli.errors import NoPlan
+from scenarios.report.extrapolated import extrapolation_line
 from scenarios.report.stress import stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
@@ -159,6 +160,9 @@ def report(
             print_tables(*tables)
         for weighing in weighings:
             print_lines(weighing_lines(weighing))
+        beyond = extrapolation_line(rows)
+        if beyond is not None:
+            print_lines([beyond])
         refused = _refused(rows) if len(rows) > 1 else []
         for line in refused[:_MOST_REASONS]:
             click.echo(line)

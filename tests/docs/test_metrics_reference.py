@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from rich.table import Table
 
-from scenarios.report.accuracy import accuracy_tables
+from scenarios.report.accuracy import accuracy_tables, comparison_table
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
-from scenarios.study.accuracy import errors_of
+from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.compare import Comparison
 from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.silicon_estimates import answers
@@ -60,10 +60,11 @@ def on_a_market() -> list[Table]:
 
 
 def of_accuracy() -> list[Table]:
-    """The tables of a measured row that nobody has an estimate of."""
-    checkpoint = next(iter(CHECKPOINTS.values()))
-    case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, 1.0, None)
-    return accuracy_tables(errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)}))
+    """The tables of a measured row that nobody has an estimate of, and that something speaks against."""
+    checkpoint = CHECKPOINTS["nvidia/Llama-3.1-8B-Instruct-FP8", "fp8"]
+    case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, (1.0, 1.0), None)
+    errors = errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)})
+    return [*accuracy_tables(errors), comparison_table(to_dicts(errors))]
 
 
 def in_worlds() -> list[Table]:
