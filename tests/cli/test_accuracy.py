@@ -31,7 +31,7 @@ def some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     some = some.unique(["silicon_ttft_ms", "silicon_tpot_ms"], maintain_order=True)
     path = tmp_path / "sample.csv"
     some.write_csv(path)
-    monkeypatch.setattr("scenarios.cli.accuracy.sample_path", lambda: path)
+    monkeypatch.setattr("scenarios.cli.measurements.accuracy.sample_path", lambda: path)
     return len(some)
 
 

@@ -19,8 +19,8 @@ from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.compare import Comparison
-from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
-from scenarios.study.silicon_estimates import answers
+from scenarios.study.silicon.estimates import answers
+from scenarios.study.silicon.points import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.stress import StressRow
 from scenarios.study.uncertainty import PlanInWorlds, Weighing
 from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA

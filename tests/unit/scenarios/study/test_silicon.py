@@ -12,10 +12,10 @@ import pytest
 from scenarios.errors import RunError
 from scenarios.study import silicon
 from scenarios.study.accuracy import FIT, PLAUSIBLE, REST, errors_of, not_scored, summarise, to_dicts
-from scenarios.study.silicon import CHECKPOINTS, Answer, Case, Estimate, SiliconRow, read_silicon, sample_path
-from scenarios.study.silicon_estimates import NO_CONCURRENCY, answers
-from scenarios.study.silicon_servers import DEFAULTS, Server
-from scenarios.study.silicon_split import is_fitted_to, once_each, part_of, suspicion
+from scenarios.study.silicon.estimates import NO_CONCURRENCY, answers
+from scenarios.study.silicon.points import CHECKPOINTS, Answer, Case, Estimate, SiliconRow, read_silicon, sample_path
+from scenarios.study.silicon.servers import DEFAULTS, Server
+from scenarios.study.silicon.split import is_fitted_to, once_each, part_of, suspicion
 from sim.timing.aiconfigurator import is_installed
 
 with_package = pytest.mark.skipif(not is_installed(), reason="not run: aiconfigurator-core is not installed")

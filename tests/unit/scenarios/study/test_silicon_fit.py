@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scenarios.study import silicon_fitting
-from scenarios.study.silicon import CHECKPOINTS, NVIDIA_LENGTHS, Answer, Case, Estimate, SiliconRow
-from scenarios.study.silicon_fit import Fit, KernelFactors, Overheads, engine_of, lender_of, read_fit, scaled
-from scenarios.study.silicon_fitting import SiliconFit
-from scenarios.study.silicon_servers import Server
+from scenarios.study.silicon import fitting
+from scenarios.study.silicon.fit import Fit, KernelFactors, Overheads, engine_of, lender_of, read_fit, scaled
+from scenarios.study.silicon.fitting import SiliconFit
+from scenarios.study.silicon.points import CHECKPOINTS, NVIDIA_LENGTHS, Answer, Case, Estimate, SiliconRow
+from scenarios.study.silicon.servers import Server
 from sim import EngineProfile, gpu_type
 
 DENSE = CHECKPOINTS["Qwen/Qwen3-32B", ""]
@@ -82,7 +82,7 @@ def test_the_fit_finds_overheads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def mapper(function: Callable[[Any], Answer], cases: Iterable[Any]) -> Iterable[Answer]:
         return map(function, cases)
 
-    monkeypatch.setattr(silicon_fitting, "simulated", simulated)
+    monkeypatch.setattr(fitting, "simulated", simulated)
     true = Overheads(1.2e-3, 50e-6, 0.2e-3, 12e-3)
     rows = []
     for concurrency in (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512):
