@@ -90,14 +90,14 @@ def test_the_fit_finds_overheads_again(monkeypatch: pytest.MonkeyPatch) -> None:
         found = simulated(case, concurrency, engine_of(case, true), KernelFactors())
         assert isinstance(found, Estimate)
         rows.append(SiliconRow(case, 1e3 * found.ttft_s, 1e3 * found.tpot_s, str(concurrency)))
-    fitting = SiliconFit(rows, mapper)
-    errors = [fitting.improve() for _ in range(5)]
+    fitted = SiliconFit(rows, mapper)
+    errors = [fitted.improve() for _ in range(5)]
     tpot, ttft = zip(*errors, strict=True)
     assert tpot[-1] < 0.01 < tpot[0]
     assert list(ttft) == sorted(ttft, reverse=True)
-    fit: Fit = fitting.fit
+    fit: Fit = fitted.fit
     (factors,) = fit.kernels.values()
     per_sequence_s = fit.overheads["0.12"].sequence_overhead_s + 1e-4 * factors.weights
     assert per_sequence_s == pytest.approx(true.sequence_overhead_s + 1e-4, rel=0.02)
-    (entry,) = fitting.to_dict()["overheads"]
+    (entry,) = fitted.to_dict()["overheads"]
     assert (entry["version"], entry["n"], entry["fitted_with"]) == ("0.12", 12, "0.12")
