@@ -15,7 +15,7 @@ from scenarios.cli.errors import Interrupted, InvalidInput, is_expected
 
 COMMANDS = {
     "accuracy": (
-        "scenarios.cli.accuracy:accuracy",
+        "scenarios.cli.measurements.accuracy:accuracy",
         "Say how far the simulator is from all that it was ever compared with.",
     ),
     "batch": (
@@ -62,7 +62,7 @@ COMMANDS = {
         "scenarios.cli.plot:plot",
         "Draw a run over time: GPUs, requests, SLO attainment and money, with the drops of what can be rented.",
     ),
-    "profile": ("scenarios.cli.profile:profile", "Fit the service-time model to measured iterations."),
+    "profile": ("scenarios.cli.measurements.profile:profile", "Fit the service-time model to measured iterations."),
     "report": (
         "scenarios.cli.report:report",
         "Write one HTML file about the finished runs in DIR: to be sent, opened without a network, and printed.",
@@ -79,7 +79,7 @@ COMMANDS = {
         "Check scenario files, with all their scenarios; all problems are reported at once.",
     ),
     "validate-run": (
-        "scenarios.cli.validate_run:validate_run",
+        "scenarios.cli.measurements.validate_run:validate_run",
         "Replay what was measured on a server, and print simulated against real.",
     ),
 }

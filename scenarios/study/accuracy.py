@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from scenarios.runs.watcher import Watcher
-from scenarios.study.silicon import ENGINE, Answer, Case, SiliconRow
-from scenarios.study.silicon_estimates import FITTED_TO, answers
-from scenarios.study.silicon_split import is_fitted_to, suspicion
+from scenarios.study.silicon.estimates import FITTED_TO, answers
+from scenarios.study.silicon.points import ENGINE, Answer, Case, SiliconRow
+from scenarios.study.silicon.split import is_fitted_to, suspicion
 from sim.parallel import process_pool
 from sim.units import MILLI
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scenarios.study import silicon
 from scenarios.study.accuracy import FIT, PLAUSIBLE, REST
+from scenarios.study.silicon import points
 from sim.timing.aiconfigurator import is_installed
 from tests.cli.conftest import Hetserve
 
@@ -22,7 +22,7 @@ FIELDS = ("set", "estimator", "model", "gpu", "precision", "engine", "tp", "metr
 @pytest.fixture
 def some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Some measurements with few clients instead of all, and those without a concurrency; returns how many."""
-    table = pl.read_csv(silicon.sample_path(), infer_schema_length=None)
+    table = pl.read_csv(points.sample_path(), infer_schema_length=None)
     table = table.filter(pl.col("backend") == "vllm", pl.col("mode") == "agg")
     has_none = ~pl.col("silicon_data_source").str.contains("silicon_concurrency")
     suspicious = table.filter(pl.col("model_path").str.contains("3.1-8B")).sort("batch_size").head(2)
@@ -31,7 +31,7 @@ def some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     some = some.unique(["silicon_ttft_ms", "silicon_tpot_ms"], maintain_order=True)
     path = tmp_path / "sample.csv"
     some.write_csv(path)
-    monkeypatch.setattr("scenarios.cli.accuracy.sample_path", lambda: path)
+    monkeypatch.setattr("scenarios.cli.measurements.accuracy.sample_path", lambda: path)
     return len(some)
 
 
@@ -82,7 +82,7 @@ def test_the_same_in_several_processes(hetserve: Hetserve, some_rows: int) -> No
 
 
 def test_without_the_package(hetserve: Hetserve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silicon, "find_spec", lambda _: None)
+    monkeypatch.setattr(points, "find_spec", lambda _: None)
     result = hetserve("accuracy", "silicon")
     assert result.exit_code == 2
     assert "pip install 'hetserve[aiconfigurator]'" in result.stderr

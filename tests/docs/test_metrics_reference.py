@@ -15,14 +15,17 @@ from scenarios.report.accuracy import accuracy_tables, comparison_table
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
+from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.compare import Comparison
-from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
-from scenarios.study.silicon_estimates import answers
+from scenarios.study.silicon.estimates import answers
+from scenarios.study.silicon.points import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.stress import StressRow
+from scenarios.study.uncertainty import PlanInWorlds, Weighing
 from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA
 from sim import METRICS, STRESS_METRICS
+from sim.timing.worlds import World
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
 ALL = METRICS | STRESS_METRICS
@@ -64,6 +67,15 @@ def of_accuracy() -> list[Table]:
     return [*accuracy_tables(errors), comparison_table(to_dicts(errors))]
 
 
+def in_worlds() -> list[Table]:
+    """The tables of two plans in two worlds, but for the one whose columns are plans."""
+    figures: defaultdict[str, float] = defaultdict(float)
+    plans = tuple(PlanInWorlds(name, figures, (figures, figures), frozenset()) for name in ("one", "other"))
+    weighing = Weighing("s", "throughput", plans, (World(), World()), {}, has_overheads=True, goal=None)
+    first, _, *others = weighing_tables(weighing)
+    return [first, *others]
+
+
 def printed_columns() -> set[str]:
     """Headers of the tables of runs, in all their forms."""
     found: set[str] = set()
@@ -81,6 +93,7 @@ def printed_columns() -> set[str]:
             standings_table([], "BASELINE", 1),
             *on_a_market(),
             *of_accuracy(),
+            *in_worlds(),
             validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}

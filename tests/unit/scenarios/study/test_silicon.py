@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from scenarios.errors import RunError
-from scenarios.study import silicon
 from scenarios.study.accuracy import FIT, PLAUSIBLE, REST, errors_of, not_scored, summarise, to_dicts
-from scenarios.study.silicon import CHECKPOINTS, Answer, Case, Estimate, SiliconRow, read_silicon, sample_path
-from scenarios.study.silicon_estimates import NO_CONCURRENCY, answers
-from scenarios.study.silicon_servers import DEFAULTS, Server
-from scenarios.study.silicon_split import is_fitted_to, once_each, part_of, suspicion
+from scenarios.study.silicon import points
+from scenarios.study.silicon.estimates import NO_CONCURRENCY, answers
+from scenarios.study.silicon.points import CHECKPOINTS, Answer, Case, Estimate, SiliconRow, read_silicon, sample_path
+from scenarios.study.silicon.servers import DEFAULTS, Server
+from scenarios.study.silicon.split import is_fitted_to, once_each, part_of, suspicion
 from sim.timing.aiconfigurator import is_installed
 
 with_package = pytest.mark.skipif(not is_installed(), reason="not run: aiconfigurator-core is not installed")
@@ -207,7 +207,7 @@ def test_each_checkpoint_has_a_config_in_the_package() -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(silicon, "find_spec", lambda _: None)
+    monkeypatch.setattr(points, "find_spec", lambda _: None)
     with pytest.raises(RunError, match=r"hetserve\[aiconfigurator\]"):
         sample_path()
 

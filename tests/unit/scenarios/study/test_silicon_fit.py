@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scenarios.study import silicon_fitting
-from scenarios.study.silicon import CHECKPOINTS, NVIDIA_LENGTHS, Answer, Case, Estimate, SiliconRow
-from scenarios.study.silicon_fit import Fit, KernelFactors, Overheads, engine_of, lender_of, read_fit, scaled
-from scenarios.study.silicon_fitting import SiliconFit
-from scenarios.study.silicon_servers import Server
+from scenarios.study.silicon import fitting
+from scenarios.study.silicon.fit import Fit, KernelFactors, Overheads, engine_of, lender_of, read_fit, scaled
+from scenarios.study.silicon.fitting import SiliconFit
+from scenarios.study.silicon.points import CHECKPOINTS, NVIDIA_LENGTHS, Answer, Case, Estimate, SiliconRow
+from scenarios.study.silicon.servers import Server
 from sim import EngineProfile, gpu_type
 
 DENSE = CHECKPOINTS["Qwen/Qwen3-32B", ""]
@@ -82,7 +82,7 @@ def test_the_fit_finds_overheads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def mapper(function: Callable[[Any], Answer], cases: Iterable[Any]) -> Iterable[Answer]:
         return map(function, cases)
 
-    monkeypatch.setattr(silicon_fitting, "simulated", simulated)
+    monkeypatch.setattr(fitting, "simulated", simulated)
     true = Overheads(1.2e-3, 50e-6, 0.2e-3, 12e-3)
     rows = []
     for concurrency in (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 512):
@@ -90,14 +90,14 @@ def test_the_fit_finds_overheads_again(monkeypatch: pytest.MonkeyPatch) -> None:
         found = simulated(case, concurrency, engine_of(case, true), KernelFactors())
         assert isinstance(found, Estimate)
         rows.append(SiliconRow(case, 1e3 * found.ttft_s, 1e3 * found.tpot_s, str(concurrency)))
-    fitting = SiliconFit(rows, mapper)
-    errors = [fitting.improve() for _ in range(5)]
+    fitted = SiliconFit(rows, mapper)
+    errors = [fitted.improve() for _ in range(5)]
     tpot, ttft = zip(*errors, strict=True)
     assert tpot[-1] < 0.01 < tpot[0]
     assert list(ttft) == sorted(ttft, reverse=True)
-    fit: Fit = fitting.fit
+    fit: Fit = fitted.fit
     (factors,) = fit.kernels.values()
     per_sequence_s = fit.overheads["0.12"].sequence_overhead_s + 1e-4 * factors.weights
     assert per_sequence_s == pytest.approx(true.sequence_overhead_s + 1e-4, rel=0.02)
-    (entry,) = fitting.to_dict()["overheads"]
+    (entry,) = fitted.to_dict()["overheads"]
     assert (entry["version"], entry["n"], entry["fitted_with"]) == ("0.12", 12, "0.12")

@@ -1,6 +1,6 @@
 """What was fitted to the fifth of the measured points that may be fitted to.
 
-`silicon_fit.yaml` holds it, as `hetserve accuracy fit` has printed it: the overheads of each version of the engine, and
+`silicon/fit.yaml` holds it, as `hetserve accuracy fit` has printed it: the overheads of each version of the engine, and
 for each checkpoint on each GPU type factors of the catalog's kernel times.
 """
 
@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from ruamel.yaml import YAML
 
-from scenarios.study.silicon import Case
+from scenarios.study.silicon.points import Case
 from sim import EngineProfile, GpuType, engine_profile
 from sim.catalog.gpus import FormatCoefficients, GpuCoefficients
 from sim.units import MICRO, MILLI
@@ -139,7 +139,7 @@ def _minor(version: str) -> int:
 @cache
 def read_fit() -> Fit:
     """What was fitted."""
-    entries = YAML(typ="safe", pure=True).load(files("scenarios").joinpath("study/silicon_fit.yaml").read_text())
+    entries = YAML(typ="safe", pure=True).load(files("scenarios").joinpath("study/silicon/fit.yaml").read_text())
     overheads = {
         entry["version"]: Overheads(
             entry["step_overhead_ms"] * MILLI,

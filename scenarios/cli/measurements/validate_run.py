@@ -27,12 +27,14 @@ _NUMBER = click.IntRange(min=1)
 
 
 def measurement_options(command: Callable[..., None]) -> Callable[..., None]:
-    """How to read what was measured: --format, --run, --prefix-hashes, --concurrency, --rate."""
+    """How to read what was measured: its format, run, prefix hashes and load."""
     for option in (
         click.option("--rate", "rate_rps", type=click.FloatRange(min=0, min_open=True), metavar="RPS",
                      help="Requests/s that were offered, where the file does not say it."),
         click.option("--concurrency", type=_NUMBER, metavar="N",
                      help="Clients of a closed loop, where the file does not say it."),
+        click.option("--prefix-segment-tokens", type=_NUMBER, default=16, show_default=True, metavar="N",
+                     help="Tokens for which each of these ids stands, or of those in the file."),
         click.option("--prefix-hashes", type=_FILE, metavar="JSON",
                      help="Ids of the blocks of each prompt, in the order of the file's requests."),
         click.option("--run", type=click.IntRange(min=0), metavar="N", help="Which of the file's runs, from 0."),
@@ -80,7 +82,7 @@ def validate_run(
     table with arrival_s, input_tokens, output_tokens, real_ttft_s, real_tpot_ms and real_e2e_s. What the server was is
     taken from options, the server's log and the file, in that order.
     """
-    names = ("run", "prefix_hashes", "concurrency", "rate_rps")
+    names = ("run", "prefix_hashes", "prefix_segment_tokens", "concurrency", "rate_rps")
     measured = read_measurement(path, format=options["format_name"], **{name: options[name] for name in names})
     replayer = make_replayer(measured, file, planner, sets, options)
     lines, tables, rows = [], [], []

@@ -14,10 +14,10 @@ from scenarios.report.accuracy import accuracy_tables, comparison_table
 from scenarios.report.progress import ProgressBar
 from scenarios.study.accuracy import errors_of, estimate_all, to_dicts
 from scenarios.study.comparisons import other_rows
-from scenarios.study.silicon import read_silicon, sample_path
-from scenarios.study.silicon_fit import read_fit
-from scenarios.study.silicon_fitting import N_ROUNDS, SiliconFit
-from scenarios.study.silicon_split import is_fitted_to, once_each
+from scenarios.study.silicon.fit import read_fit
+from scenarios.study.silicon.fitting import N_ROUNDS, SiliconFit
+from scenarios.study.silicon.points import read_silicon, sample_path
+from scenarios.study.silicon.split import is_fitted_to, once_each
 from sim.parallel import process_pool
 
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
@@ -76,7 +76,7 @@ def silicon(jobs: int, as_json: bool, progress: bool | None) -> None:
 def fit(jobs: int, rounds: int) -> None:
     """Fit overheads of engine versions, and factors of kernel times, to a fifth of the points, and print them.
 
-    It takes some minutes. What the estimators use is what it has printed: scenarios/study/silicon_fit.yaml.
+    It takes some minutes. What the estimators use is what it has printed: scenarios/study/silicon/fit.yaml.
     """
     chosen = [row for row in once_each(read_silicon(sample_path())) if is_fitted_to(row)]
     with process_pool(jobs) as pool:

@@ -2,8 +2,8 @@
 
 `systems/silicon_sample.csv` of the package holds mean TTFT and TPOT at a closed-loop concurrency. Of it the
 aggregated vLLM rows are read. Most are runs of SemiAnalysis' InferenceX; NVIDIA's own of Qwen3 and Llama-3.1-8B have
-a path of a machine as their source. Which rows count is in `silicon_split`, with which settings servers ran in
-`silicon_servers`. The rules:
+a path of a machine as their source. Which rows count is in `split`, with which settings servers ran in
+`servers`. The rules:
 
 - **Concurrency** is `silicon_concurrency` in `silicon_data_source`. `batch_size` is it divided by
   `attention_dp_size`. A row without one is not scored.
@@ -36,7 +36,7 @@ from typing import Any
 import polars as pl
 
 from scenarios.errors import RunError
-from scenarios.study.silicon_servers import DEFAULTS, Server, server_of
+from scenarios.study.silicon.servers import DEFAULTS, Server, server_of
 from traces import nearest
 
 ENGINE = "vllm"

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scenarios.study.silicon import Answer, Case, Estimate, SiliconRow
-from scenarios.study.silicon_estimates import simulated
-from scenarios.study.silicon_fit import Fit, KernelFactors, KernelKey, Overheads, engine_of, kernel_key, lender_of
-from scenarios.study.silicon_split import suspicion
+from scenarios.study.silicon.estimates import simulated
+from scenarios.study.silicon.fit import Fit, KernelFactors, KernelKey, Overheads, engine_of, kernel_key, lender_of
+from scenarios.study.silicon.points import Answer, Case, Estimate, SiliconRow
+from scenarios.study.silicon.split import suspicion
 from sim.units import MICRO, MILLI
 
 DENSE = ("Llama-3.1-70B", "Llama-3.1-8B", "Qwen3-32B")
@@ -196,7 +196,7 @@ class SiliconFit:
         return logs
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """As `silicon_fit.yaml` has it."""
+        """As `silicon/fit.yaml` has it."""
         fit = self.fit
         overheads = [
             {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from scenarios.study.silicon import Case, SiliconRow
+from scenarios.study.silicon.points import Case, SiliconRow
 
 N_PARTS = 5
 _LIMITED_CLIENTS = 512

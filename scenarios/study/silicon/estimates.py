@@ -2,11 +2,11 @@
 
 **hetserve** does what the benchmark of InferenceX does: all clients start at once, ten requests each are sent in a
 closed loop, and TTFT and TPOT are means over all of them, with the first wave. That is an assumption of NVIDIA's runs.
-The server has the settings of `silicon_servers`, the engine the overheads of its version that were fitted to the fifth
+The server has the settings of `servers`, the engine the overheads of its version that were fitted to the fifth
 of the points that may be fitted to, and iterations take as long as the compact model says with the catalog's
 coefficients. **calibrated** is the same with the factors of kernel times that were fitted together with the overheads.
 
-**aiconfigurator** is in `silicon_package`.
+**aiconfigurator** is in `package`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from functools import cache
 
 from scenarios.errors import RunError
 from scenarios.study.closed_loop import draw_lengths, serve_closed_loop
-from scenarios.study.silicon import Answer, Case, Checkpoint, Estimate, sample_path
-from scenarios.study.silicon_fit import UNSCALED, KernelFactors, read_fit, scaled
-from scenarios.study.silicon_package import package_estimate
+from scenarios.study.silicon.fit import UNSCALED, KernelFactors, read_fit, scaled
+from scenarios.study.silicon.package import package_estimate
+from scenarios.study.silicon.points import Answer, Case, Checkpoint, Estimate, sample_path
 from sim import CompactServiceTime, EngineProfile, ModelSpec, ReplicaSpec, Stage, gpu_type
 from sim.catalog.config_json import read_config
 from sim.catalog.precision import PRECISIONS
