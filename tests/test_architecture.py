@@ -17,7 +17,7 @@ PACKAGES = ("planners", "scenarios", "sim", "traces")
         ("simpy", {"sim/clock.py", "sim/replica/replica.py"}),
         ("pulp", {"planners/milp/"}),
         ("highspy", {"planners/milp/"}),
-        ("aiconfigurator_core", {"sim/timing/kernel_questions.py", "scenarios/study/silicon_package.py"}),
+        ("aiconfigurator_core", {"sim/timing/kernel_questions.py", "scenarios/study/silicon/package.py"}),
         ("altair", {"scenarios/report/"}),
         ("perfetto", {"scenarios/export/trace_file.py"}),
         ("click", {"scenarios/cli/"}),

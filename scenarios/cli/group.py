@@ -14,13 +14,16 @@ import click
 from scenarios.cli.errors import Interrupted, InvalidInput, is_expected
 
 COMMANDS = {
-    "accuracy": ("scenarios.cli.accuracy:accuracy", "Say how far the simulator is from what others have measured."),
+    "accuracy": (
+        "scenarios.cli.measurements.accuracy:accuracy",
+        "Say how far the simulator is from all that it was ever compared with.",
+    ),
     "batch": (
         "scenarios.cli.batch:batch",
         "Run all scenarios of a file with all planners and seeds, and say what became of them.",
     ),
     "calibrate": (
-        "scenarios.cli.measured:calibrate_",
+        "scenarios.cli.measurements.calibrate:calibrate_",
         "Fit a few physical parameters to a part of what was measured, and say how far off the rest is.",
     ),
     "capacity": (
@@ -63,7 +66,7 @@ COMMANDS = {
         "scenarios.cli.plot:plot",
         "Draw a run over time: GPUs, requests, SLO attainment and money, with the drops of what can be rented.",
     ),
-    "profile": ("scenarios.cli.profile:profile", "Fit the service-time model to measured iterations."),
+    "profile": ("scenarios.cli.measurements.profile:profile", "Fit the service-time model to measured iterations."),
     "report": (
         "scenarios.cli.report:report",
         "Write one HTML file about the finished runs in DIR: to be sent, opened without a network, and printed.",
@@ -80,7 +83,7 @@ COMMANDS = {
         "Check scenario files, with all their scenarios; all problems are reported at once.",
     ),
     "validate-run": (
-        "scenarios.cli.measured:validate_run",
+        "scenarios.cli.measurements.validate_run:validate_run",
         "Replay what was measured on a server, and print simulated against real.",
     ),
 }

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.cli.errors import NoPlan
+from scenarios.report.extrapolated import extrapolation_line
 from scenarios.report.stress import stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
@@ -157,15 +158,23 @@ def report(
             click.echo(to_markdown(tables), nl=False)
         else:
             print_tables(*tables)
-        for weighing in weighings:
-            print_lines(weighing_lines(weighing))
-        refused = _refused(rows) if len(rows) > 1 else []
-        for line in refused[:_MOST_REASONS]:
-            click.echo(line)
-        if len(refused) > _MOST_REASONS:
-            click.echo(f"... and {len(refused) - _MOST_REASONS} more such lines: hetserve show")
-        if seeds_are_copies(rows):
-            click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
-            click.echo("Recorded traces are drawn anew for each seed with workload.NAME.resample.")
+        _print_lines_below(rows, weighings)
     if not any(row.status == "ok" for row in rows):
         raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])
+
+
+def _print_lines_below(rows: Sequence[Row], weighings: Sequence[Weighing]) -> None:
+    """What there is to say below the tables."""
+    for weighing in weighings:
+        print_lines(weighing_lines(weighing))
+    beyond = extrapolation_line(rows)
+    if beyond is not None:
+        print_lines([beyond])
+    refused = _refused(rows) if len(rows) > 1 else []
+    for line in refused[:_MOST_REASONS]:
+        click.echo(line)
+    if len(refused) > _MOST_REASONS:
+        click.echo(f"... and {len(refused) - _MOST_REASONS} more such lines: hetserve show")
+    if seeds_are_copies(rows):
+        click.echo("All seeds gave the same runs: nothing was drawn. They are copies, and say nothing of chance.")
+        click.echo("Recorded traces are drawn anew for each seed with workload.NAME.resample.")

@@ -116,7 +116,8 @@ def plan(
     data = plan_to_dict(found)
     if as_json:
         data |= {} if promised is None else {"uncertainty": promised.to_dict()}
-        print_json(data | {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)})
+        data |= {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)}
+        print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
     elif found.objective is not None:
         print_tables(*plan_tables(data, basis_of(loaded)))
         unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
@@ -131,6 +132,9 @@ def plan(
         click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
         left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
         click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
+        n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)
+        if n_extrapolated:
+            click.echo(f"Service times outside of what was measured: {n_extrapolated:,}, asked for all candidates")
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
 

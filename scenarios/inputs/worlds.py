@@ -44,7 +44,7 @@ class WorldCapacities:
         rows = zip(self._candidates, self._closed_form(world), self._modelled, strict=True)
         return tuple(
             tuple(
-                rps * there / modelled if modelled > 0 else 0.0
+                rps * (there / modelled) if modelled > 0 else 0.0
                 for rps, there, modelled in zip(candidate.capacity_rps, of_world, of_model, strict=True)
             )
             for candidate, of_world, of_model in rows

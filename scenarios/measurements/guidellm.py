@@ -16,6 +16,7 @@ from scenarios.measurements.run import (
     is_number,
     mapping,
     measured_times,
+    part,
     rate_of,
 )
 from scenarios.measurements.settings import server_from
@@ -53,10 +54,11 @@ def read(path: PathLike, model: str | None) -> tuple[Run, ...]:
 
 
 def _run(path: PathLike, index: int, benchmark: Mapping[str, Any], model: str | None) -> Run:
-    config = benchmark.get("config") or {}
-    load = _load(config.get("strategy") or {})
-    server = server_from(path, {key: (config.get("backend") or {}).get(key) for key in ("model", "version")})
-    requests = benchmark.get("requests") or {}
+    config = part(path, benchmark, "config")
+    load = _load(part(path, config, "strategy", "config."))
+    backend = part(path, config, "backend", "config.")
+    server = server_from(path, {key: backend.get(key) for key in ("model", "version")})
+    requests = part(path, benchmark, "requests")
     if not requests.get("successful"):
         return Run(None, None, _aggregate(path, index, benchmark, load), load.closed_loop, server)
     trace = read_guidellm(path, benchmark=index, model=model or server.model or "default")

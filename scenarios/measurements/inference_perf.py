@@ -17,6 +17,7 @@ from scenarios.measurements.run import (
     mapping,
     measured_times,
     number,
+    part,
     rate_of,
 )
 from traces.readers import PathLike, read_inference_perf
@@ -37,17 +38,22 @@ def read_requests(path: PathLike, model: str | None) -> tuple[Run, ...]:
         TraceError: The requests are not valid.
     """
     trace = read_inference_perf(path, **({} if model is None else {"model": model}))
-    times = [_times(entry) for entry in read_json(path)]
+    times = [_times(path, row, entry) for row, entry in enumerate(read_json(path))]
     real = measured_times(path, trace, [ttft_s for ttft_s, _ in times], [e2e_s for _, e2e_s in times])
     return (Run(trace, real, aggregate_of(trace, real, Load())),)
 
 
-def _times(entry: Mapping[str, Any]) -> tuple[object, object]:
+def _times(path: PathLike, row: int, entry: Mapping[str, Any]) -> tuple[object, object]:
     """To the first token and to the last one; null where it is not known."""
     start_s, end_s = entry.get("start_time"), entry.get("end_time")
-    info = entry.get("info") or {}
-    token_times = (info.get("response_metrics") or {}).get("output_token_times") or info.get("output_token_times") or []
-    ttft_s = (entry.get("computed_metrics") or {}).get("time_to_first_token")
+    place = f"request {row}: "
+    info = part(path, entry, "info", place)
+    response = part(path, info, "response_metrics", f"{place}info.")
+    token_times = response.get("output_token_times") or info.get("output_token_times") or []
+    if not isinstance(token_times, list):
+        msg = f"{path}: {place}output_token_times must be an array of seconds"
+        raise RunError(msg)
+    ttft_s = part(path, entry, "computed_metrics", place).get("time_to_first_token")
     if ttft_s is None and token_times and is_number(token_times[0]) and is_number(start_s):
         ttft_s = token_times[0] - start_s
     last_s = token_times[-1] if token_times else end_s
@@ -66,9 +72,9 @@ def read_stage(path: PathLike, model: str | None) -> tuple[Run, ...]:
     """
     document = mapping(path, read_json(path), "the document")
     successes = mapping(path, document.get("successes"), "successes")
-    offered = mapping(path, document.get("load_summary") or {}, "load_summary")
+    offered = part(path, document, "load_summary")
     latency = mapping(path, successes.get("latency"), "successes.latency")
-    throughput = successes.get("throughput") or {}
+    throughput = part(path, successes, "throughput", "successes.")
     figures: dict[str, float] = {}
     for theirs, ours in _TIMES.items():
         figures |= figures_of(ours, latency.get(theirs), 1.0)

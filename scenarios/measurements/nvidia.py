@@ -17,14 +17,16 @@ from scenarios.measurements.run import (
     mapping,
     measured_times,
     number,
+    part,
     rate_of,
+    trace_of,
 )
-from traces import Trace
 from traces.readers import PathLike
 from traces.readers.files import read_json, read_json_lines
 
 _PER_S = {"s": 1.0, "sec": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _TIMES = {"time_to_first_token": "ttft_s", "inter_token_latency": "tpot_s", "request_latency": "e2e_s"}
+_TTFT_AND_E2E = ("time_to_first_token", "request_latency")
 _RATES = {"output_token_throughput": "output_tokens_per_s", "request_throughput": "requests_per_s"}
 
 
@@ -41,50 +43,33 @@ def read_records(path: PathLike, model: str | None) -> tuple[Run, ...]:
         TraceError: The requests are not valid.
     """
     records = [(row, mapping(path, line, f"line {row + 1}")) for row, line in read_json_lines(path)]
-    kept = [(row, record) for row, record in records if _is_measured(record)]
-    if not kept:
-        msg = f"{path}: no request of the phase profiling has an answer"
-        raise RunError(msg)
-    kept.sort(key=lambda pair: _start_ns(path, *pair))
-    first_ns = _start_ns(path, *kept[0])
-    n_left_out = len(records) - len(kept)
-    trace = Trace.from_columns(
-        [(_start_ns(path, *pair) - first_ns) / 1e9 for pair in kept],
-        [_tokens(path, *pair, "input_sequence_length") for pair in kept],
-        [_tokens(path, *pair, "output_sequence_length") for pair in kept],
-        model=model or "default",
-        source=f"aiperf:{path}" + (f" ({n_left_out} of {len(records)} requests left out)" if n_left_out else ""),
-    )
-    times = {name: [_seconds(path, row, record, name) for row, record in kept] for name in _TIMES}
-    real = measured_times(path, trace, times["time_to_first_token"], times["request_latency"])
+    profiled = [(row, record) for row, record in records if _phase(path, row, record) == "profiling"]
+    n_others = len(records) - len(profiled)
+    notes = (f"left out: {n_others} requests of the warm-up",) if n_others else ()
+    trace = trace_of(path, "aiperf", [_request(path, *pair) for pair in profiled], "ns", model, notes)
+    ttft_s, e2e_s = ([_seconds(path, *pair, name) for pair in profiled] for name in _TTFT_AND_E2E)
+    real = measured_times(path, trace, ttft_s, e2e_s)
     return (Run(trace, real, aggregate_of(trace, real, Load())),)
 
 
-def _is_measured(record: Mapping[str, Any]) -> bool:
-    metadata = record.get("metadata") or {}
+def _phase(path: PathLike, row: int, record: Mapping[str, Any]) -> object:
+    return part(path, record, "metadata", f"line {row + 1}: ").get("benchmark_phase", "profiling")
+
+
+def _request(path: PathLike, row: int, record: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = part(path, record, "metadata", f"line {row + 1}: ")
     is_whole = record.get("error") is None and not metadata.get("was_cancelled")
-    return is_whole and metadata.get("benchmark_phase", "profiling") == "profiling"
-
-
-def _start_ns(path: PathLike, row: int, record: Mapping[str, Any]) -> int:
-    start_ns = (record.get("metadata") or {}).get("request_start_ns")
-    if not isinstance(start_ns, int):
-        msg = f"{path}: line {row + 1}: metadata.request_start_ns is {start_ns!r}, must be a whole number"
-        raise RunError(msg)
-    return start_ns
+    return {
+        "arrival_s": metadata.get("request_start_ns"),
+        "prompt_tokens": _metric(path, row, record, "input_sequence_length").get("value") if is_whole else None,
+        "output_tokens": _metric(path, row, record, "output_sequence_length").get("value") if is_whole else None,
+        "error": "" if is_whole else "error",
+    }
 
 
 def _metric(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    metrics = mapping(path, record.get("metrics"), f"line {row + 1}: metrics")
-    return mapping(path, metrics.get(name) or {}, f"line {row + 1}: metrics.{name}")
-
-
-def _tokens(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> int:
-    value = _metric(path, row, record, name).get("value")
-    if not isinstance(value, int):
-        msg = f"{path}: line {row + 1}: metrics.{name}.value is {value!r}, must be a whole number of tokens"
-        raise RunError(msg)
-    return value
+    metrics = part(path, record, "metrics", f"line {row + 1}: ")
+    return part(path, metrics, name, f"line {row + 1}: metrics.")
 
 
 def _seconds(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> object:
@@ -95,7 +80,7 @@ def _seconds(path: PathLike, row: int, record: Mapping[str, Any], name: str) -> 
 
 def _per_s(path: PathLike, metric: Mapping[str, Any], what: str) -> float:
     unit = metric.get("unit", "ms")
-    if unit not in _PER_S:
+    if not isinstance(unit, str) or unit not in _PER_S:
         msg = f"{path}: {what}.unit is {unit!r}, must be one of {', '.join(_PER_S)}"
         raise RunError(msg)
     return _PER_S[unit]
@@ -119,32 +104,31 @@ def read_summary(path: PathLike, model: str | None) -> tuple[Run, ...]:
         if isinstance(metric, Mapping):
             figures |= figures_of(ours, metric, _per_s(path, metric, theirs))
     for theirs, ours in _RATES.items():
-        value = (document.get(theirs) or {}).get("avg")
+        value = part(path, document, theirs).get("avg")
         figures |= {ours: float(value)} if is_number(value) else {}
     lengths = [
         number(path, mapping(path, document.get(name), name), "avg", f"{name}.avg")
         for name in ("input_sequence_length", "output_sequence_length")
     ]
-    config = document.get("input_config") or {}
-    load = _load(config)
-    n = count_of((document.get("request_count") or {}).get("avg"))
+    config = part(path, document, "input_config")
+    load = _load(path, config)
+    n = count_of(part(path, document, "request_count").get("avg"))
     aggregate = Aggregate(lengths[0], lengths[1], load.concurrency, load.rate_rps, n, figures)
-    return (Run(None, None, aggregate, load.closed_loop, Server(model=model or _model(config))),)
+    return (Run(None, None, aggregate, load.closed_loop, Server(model=model or _model(path, config))),)
 
 
-def _load(config: Mapping[str, Any]) -> Load:
-    analyzer = config.get("perf_analyzer") or {}
-    for place in (config.get("loadgen"), analyzer.get("stimulus"), config):
-        if isinstance(place, Mapping):
-            rate_rps = rate_of(place.get("request_rate"))
-            concurrency = count_of(place.get("concurrency"))
-            if rate_rps or concurrency:
-                return Load(concurrency, rate_rps)
+def _load(path: PathLike, config: Mapping[str, Any]) -> Load:
+    loadgen, analyzer = (part(path, config, name, "input_config.") for name in ("loadgen", "perf_analyzer"))
+    stimulus = part(path, analyzer, "stimulus", "input_config.perf_analyzer.")
+    for place in (loadgen, stimulus, config):
+        load = Load(count_of(place.get("concurrency")), rate_of(place.get("request_rate")))
+        if load != Load():
+            return load
     return Load()
 
 
-def _model(config: Mapping[str, Any]) -> str | None:
-    endpoint = config.get("endpoint") or {}
+def _model(path: PathLike, config: Mapping[str, Any]) -> str | None:
+    endpoint = part(path, config, "endpoint", "input_config.")
     names = endpoint.get("model_names") or config.get("model_names") or config.get("model")
     first = names[0] if isinstance(names, list) and names else names
     return first if isinstance(first, str) else None

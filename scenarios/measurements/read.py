@@ -72,7 +72,7 @@ def read_measurement(
             all of them: each is an aggregate then, unless there is only one.
         prefix_hashes: A JSON file with an array for each request of the file, in their order: ids of the segments of
             its prompt, equal ids for prompts that are equal up to there.
-        prefix_segment_tokens: Tokens for which each of these ids stands.
+        prefix_segment_tokens: Tokens for which each of these ids stands, or of those that the file has itself.
         concurrency: Clients of a closed loop, where the file does not say how load was offered.
         rate_rps: Requests/s that were offered, where the file does not say it.
 
@@ -96,7 +96,7 @@ def read_measurement(
     source = f"{name}:{path}" if run is None else f"{name}:{path} (run {run})"
     found = _measurement(source, tuple(_offered(path, one, Load(concurrency, rate_rps)) for one in chosen))
     if prefix_hashes is None:
-        return found
+        return _with_segments(path, found, prefix_segment_tokens)
     if found.trace is None:
         msg = f"{path}: has no requests that prefix hashes could belong to"
         raise RunError(msg)
@@ -125,6 +125,19 @@ def _measurement(source: str, runs: tuple[Run, ...]) -> Measurement:
         return Measurement(source, first.trace, first.real, first.concurrency, (), first.server)
     concurrency = first.concurrency if len(runs) == 1 else None
     return Measurement(source, None, None, concurrency, tuple(run.aggregate for run in runs), first.server)
+
+
+def _with_segments(path: PathLike, found: Measurement, segment_tokens: int) -> Measurement:
+    """What was read, with how many tokens its own prefix hashes stand for.
+
+    Raises:
+        TraceError: They do not fit the prompts.
+    """
+    trace = found.trace
+    if trace is None or "prefix_hashes" not in trace.requests.columns:
+        return found
+    check_segments(trace.requests, segment_tokens, str(path))
+    return replace(found, trace=replace(trace, prefix_segment_tokens=segment_tokens))
 
 
 def _with_hashes(trace: Trace, path: PathLike, segment_tokens: int) -> Trace:

@@ -13,7 +13,11 @@ import polars as pl
 from scenarios.errors import RunError
 from scenarios.measurements.measurement import TIMES, Aggregate, Server
 from traces import Trace
-from traces.readers import PathLike
+from traces.readers import PathLike, Reading
+from traces.readers.files import Table
+from traces.readers.reading import Layout
+from traces.readers.table import make_trace
+from traces.readers.times import TimeUnit
 
 STATISTICS = ("mean", "p50", "p90", "p99")
 
@@ -172,6 +176,37 @@ def mapping(path: PathLike, value: object, what: str) -> Mapping[str, Any]:
         msg = f"{path}: {what} is {type(value).__name__}, must be an object"
         raise RunError(msg)
     return value
+
+
+def part(path: PathLike, holder: Mapping[str, Any], name: str, what: str = "") -> Mapping[str, Any]:
+    """An object in a document that may be missing or null; it is empty then.
+
+    Raises:
+        RunError: It is something else.
+    """
+    value = holder.get(name)
+    return {} if value is None else mapping(path, value, f"{what}{name}")
+
+
+def trace_of(
+    path: PathLike,
+    reader: str,
+    records: Sequence[Mapping[str, Any]],
+    time_unit: TimeUnit,
+    model: str | None,
+    notes: tuple[str, ...] = (),
+) -> Trace:
+    """Requests from records with `arrival_s`, `prompt_tokens`, `output_tokens` and `error`, "" if there was none.
+
+    `request_id` is the number of the record; those that failed are left out and counted.
+
+    Raises:
+        TraceError: The requests are not valid.
+    """
+    names = {name: name for name in ("arrival_s", "prompt_tokens", "output_tokens", "error")}
+    layout = Layout(reader, names, time_unit=time_unit, drops_failed=True, notes=notes)
+    options = {} if model is None else {"model": model}
+    return make_trace(Table.from_records(path, records), layout, Reading.of(path, options))
 
 
 def number(path: PathLike, holder: Mapping[str, Any], name: str, what: str = "") -> float:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from scenarios.errors import RunError
-from scenarios.measurements.run import Load, Run, aggregate_of, is_number, mapping, measured_times
+from scenarios.measurements.run import Load, Run, aggregate_of, is_number, mapping, measured_times, part, trace_of
 from scenarios.measurements.settings import server_from
-from scenarios.measurements.vllm_bench import first_and_last, flat_aggregate, load_of
-from traces import Trace
+from scenarios.measurements.vllm_bench import check_lengths, first_and_last, flat_aggregate, load_of
 from traces.readers import PathLike
 from traces.readers.files import read_json_lines
 
@@ -35,28 +33,17 @@ def read(path: PathLike, model: str | None) -> tuple[Run, ...]:
 
 def _run(path: PathLike, result: Mapping[str, Any], model: str | None) -> Run:
     load = load_of(result)
-    stated = result.get("server_info")
-    server = server_from(path, {**(stated if isinstance(stated, Mapping) else {}), **result, "engine": "sglang"})
-    knows_starts = isinstance(result.get("start_times"), list)
-    if not isinstance(result.get("input_lens"), list) or not (knows_starts or _is_at_once(load)):
+    server = server_from(path, {**part(path, result, "server_info"), **result, "engine": "sglang"})
+    starts_s = _starts(path, result, load)
+    if starts_s is None:
         return Run(None, None, flat_aggregate(path, result, load), load.closed_loop, server)
-    ttft_s, e2e_s = first_and_last(path, result)
-    kept = _succeeded(path, result, ttft_s, e2e_s)
-    if not knows_starts and len(kept) < len(ttft_s):  # a client was free after a failure nobody knows when
-        return Run(None, None, flat_aggregate(path, result, load), load.closed_loop, server)
-    starts_s = result["start_times"] if knows_starts else _starts([e2e_s[row] for row in kept], load)
-    sent_s = [starts_s[row] for row in kept] if knows_starts else starts_s
-    first_s = min(sent_s)
-    requests = sorted(zip(sent_s, kept, strict=True))
-    rows = [row for _, row in requests]
-    trace = Trace.from_columns(
-        [start_s - first_s for start_s, _ in requests],
-        [result["input_lens"][row] for row in rows],
-        [result["output_lens"][row] for row in rows],
-        model=model or server.model or "default",
-        source=f"sglang_bench:{path}",
-    )
-    real = measured_times(path, trace, [ttft_s[row] for row in rows], [e2e_s[row] for row in rows])
+    columns = {"prompt_tokens": result["input_lens"], "output_tokens": result.get("output_lens"), "arrival_s": starts_s}
+    columns["error"] = result.get("errors") or [""] * len(starts_s)
+    check_lengths(path, columns, len(starts_s))
+    rows = zip(*columns.values(), strict=True)
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    trace = trace_of(path, "sglang_bench", records, "s", model or server.model)
+    real = measured_times(path, trace, *first_and_last(path, result))
     return Run(trace, real, aggregate_of(trace, real, load), load.closed_loop, server)
 
 
@@ -65,36 +52,21 @@ def _is_at_once(load: Load) -> bool:
     return load.rate_rps == math.inf or (load.rate_rps is None and load.concurrency is not None)
 
 
-def _succeeded(
-    path: PathLike, result: Mapping[str, Any], ttft_s: Sequence[object], e2e_s: Sequence[object]
-) -> list[int]:
-    """The requests with an answer.
-
-    Raises:
-        RunError: There is none, or an array has another length.
-    """
-    n = len(ttft_s)
-    errors = result.get("errors") or [""] * n
-    outputs = result.get("output_lens")
-    arrays = {"errors": errors, "output_lens": outputs, "start_times": result.get("start_times", outputs)}
-    for name, array in arrays.items():
-        if not isinstance(array, list) or len(array) != n:
-            msg = f"{path}: {name} must have an element for each of the {n} requests"
-            raise RunError(msg)
-    kept = [row for row in range(n) if not errors[row] and outputs[row] and is_number(e2e_s[row])]  # type: ignore[index]
-    if not kept:
-        msg = f"{path}: no request has an answer"
-        raise RunError(msg)
-    return kept
-
-
-def _starts(e2e_s: Sequence[float], load: Load) -> list[float]:
-    """When requests were sent that all wait for one of the clients, in their order."""
-    n_clients = load.concurrency or len(e2e_s)
-    free_s = [0.0] * n_clients
+def _starts(path: PathLike, result: Mapping[str, Any], load: Load) -> list[Any] | None:
+    """When each request was sent, as far as it is said or follows; None if it does not."""
+    if not isinstance(result.get("input_lens"), list):
+        return None
+    if isinstance(result.get("start_times"), list):
+        return list(result["start_times"])
+    _, e2e_s = first_and_last(path, result)
+    errors = result.get("errors") or []
+    check_lengths(path, {"errors": errors or e2e_s}, len(e2e_s))
+    has_failed = any(errors) or not all(map(is_number, e2e_s))
+    if not _is_at_once(load) or has_failed:  # after a failure a client was free nobody knows when
+        return None
+    free_s = [0.0] * min(load.concurrency or len(e2e_s), len(e2e_s))
     starts_s = []
     for length_s in e2e_s:
-        start_s = heapq.heappop(free_s)
-        starts_s.append(start_s)
-        heapq.heappush(free_s, start_s + length_s)
+        starts_s.append(heapq.heappop(free_s))
+        heapq.heappush(free_s, starts_s[-1] + length_s)
     return starts_s

@@ -53,17 +53,25 @@ def first_and_last(path: PathLike, result: Mapping[str, Any]) -> tuple[list[Any]
     Raises:
         RunError: An array is missing or not as long as that of the prompts.
     """
-    n = len(result["input_lens"])
     names = ("ttfts", "latencies" if "latencies" in result else "itls")
-    for name in names:
-        if not isinstance(result.get(name), list) or len(result[name]) != n:
-            found = f"{len(result[name])} elements" if isinstance(result.get(name), list) else "no array"
-            msg = f"{path}: {name} has {found}, must have one for each of the {n} requests"
-            raise RunError(msg)
+    check_lengths(path, {name: result.get(name) for name in names}, len(result["input_lens"]))
     ttfts = result["ttfts"]
     if "latencies" in result:
         return ttfts, result["latencies"]
     return ttfts, [_end(path, row, *pair) for row, pair in enumerate(zip(ttfts, result["itls"], strict=True))]
+
+
+def check_lengths(path: PathLike, arrays: Mapping[str, Any], n: int) -> None:
+    """Make sure that arrays have an element for each of n requests.
+
+    Raises:
+        RunError: One is no array, or has another length.
+    """
+    for name, array in arrays.items():
+        if not isinstance(array, list) or len(array) != n:
+            found = f"{len(array)} elements" if isinstance(array, list) else "no array"
+            msg = f"{path}: {name} has {found}, must have one for each of the {n} requests"
+            raise RunError(msg)
 
 
 def _end(path: PathLike, row: int, ttft_s: object, itls: object) -> float | None:

@@ -112,7 +112,7 @@ def _regret_table(weighing: Weighing) -> Table:
             ("best in\nworlds", "right"),
             ("regret\nmean", "right"),
             ("regret\nworst", "right"),
-            ("regret mean\n$/h", "right"),
+            ("regret\nmean, $/h", "right"),
         ],
     )
     for i, plan in enumerate(weighing.plans):
@@ -133,17 +133,17 @@ def _regret_table(weighing: Weighing) -> Table:
 def _causes_table(weighing: Weighing) -> Table:
     metric, has_rivals = METRICS[weighing.merit], len(weighing.plans) > 1
     chosen = weighing.plans[weighing.chosen].planner
-    worth = ", and what measuring it would be worth" if has_rivals else ""
-    table = make_table(f"Whose error matters to {chosen}: shares of the variance{worth}")
+    worth = f", of its regret, and what measuring it would be worth ({metric.unit})" if has_rivals else ""
+    table = make_table(f"Whose error matters to {chosen}: shares of the variance of {metric.name}{worth}")
     right = "right"
-    of_rivals = [("of its\nregret", right), (f"worth\n{metric.unit}", right), ("worth\n$/h", right)]
+    of_rivals = [("share of\nregret", right), ("worth", right), ("worth\n$/h", right)]
     make_columns(
         table,
         [
             ("service times of", "left"),
             ("error of\ndecode", right),
             ("error of\nprefill", right),
-            (f"of its\n{metric.name}", right),
+            ("share of\nresult", right),
             *(of_rivals if has_rivals else []),
         ],
     )

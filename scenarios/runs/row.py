@@ -28,6 +28,8 @@ class Row:
         n_requests: Requests of the trace, outside the window too; None without a run.
         directory: Where the run is kept; None if that is not known.
         basis: What the service times of GPU types rest on, as far as they come from coefficients.
+        n_extrapolated: Service times outside of what was measured; None without a run.
+        n_steps: Iterations of the run; None without one.
     """
 
     scenario: str
@@ -41,6 +43,8 @@ class Row:
     n_requests: int | None = None
     directory: Path | None = None
     basis: dict[str, str] = field(default_factory=dict)
+    n_extrapolated: int | None = None
+    n_steps: int | None = None
 
     @classmethod
     def from_result(cls, result: SimulationResult, directory: Path | None = None) -> Row:
@@ -60,6 +64,8 @@ class Row:
             len(result.requests),
             directory,
             m.get("basis", {}),
+            m.get("n_extrapolated"),
+            m.get("n_steps"),
         )
 
     @classmethod

@@ -9,17 +9,24 @@ from typing import Any
 import polars as pl
 
 from scenarios.runs.watcher import Watcher
-from scenarios.study.silicon import ENGINE, SET, Answer, Case, SiliconRow
-from scenarios.study.silicon_estimates import answers
+from scenarios.study.silicon.estimates import FITTED_TO, answers
+from scenarios.study.silicon.points import ENGINE, Answer, Case, SiliconRow
+from scenarios.study.silicon.split import is_fitted_to, suspicion
 from sim.parallel import process_pool
+from sim.units import MILLI
 
-HETSERVE, PACKAGE = "hetserve", "aiconfigurator"
+HETSERVE, CALIBRATED, PACKAGE = "hetserve", "calibrated", "aiconfigurator"
 METRICS = ("tpot", "ttft")
+FIT, REST, PLAUSIBLE = "silicon fit fifth", "silicon rest", "silicon rest, plausible"
+"""Measurements that something was fitted to, the others, and those of the others that nothing speaks against."""
+
 CELL = ("model", "gpu", "precision", "engine", "tp")
 """What rows of a cell have in common."""
 
 _SCHEMA = {
     "row": pl.Int64,
+    "set": pl.String,
+    "suspicion": pl.String,
     "estimator": pl.String,
     "model": pl.String,
     "gpu": pl.String,
@@ -58,17 +65,19 @@ def estimate_all(
 def errors_of(rows: Sequence[SiliconRow], found: Mapping[Case, Mapping[str, Answer]]) -> pl.DataFrame:
     """A line for each row, estimator and metric: the relative `error` of the estimate, or the `reason` for none.
 
-    `row` numbers the rows; the other columns are those of `CELL`.
+    `row` numbers the rows, `set` is `FIT` or `REST`, `suspicion` is what speaks against the measurement; the other
+    columns are those of `CELL`.
     """
     lines: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         for estimator, answer in found[row.case].items():
-            cell = _cell_of(row.case) | {"row": number, "estimator": estimator}
+            cell = _cell_of(row.case) | {"row": number, "estimator": estimator, "suspicion": suspicion(row.case)}
+            cell["set"] = FIT if is_fitted_to(row) else REST
             if isinstance(answer, str):
                 lines += [cell | {"metric": metric, "reason": answer} for metric in METRICS]
             else:
-                lines.append(cell | {"metric": "tpot", "error": answer.tpot_s / row.tpot_s - 1})
-                lines.append(cell | {"metric": "ttft", "error": answer.ttft_s / row.ttft_s - 1})
+                lines.append(cell | {"metric": "tpot", "error": answer.tpot_s / (row.tpot_ms * MILLI) - 1})
+                lines.append(cell | {"metric": "ttft", "error": answer.ttft_s / (row.ttft_ms * MILLI) - 1})
     errors = pl.DataFrame(lines, schema=_SCHEMA)
     is_by_all = pl.col("error").is_not_null().all().over("row", "metric")
     return errors.with_columns(is_by_all=is_by_all)
@@ -80,7 +89,7 @@ def _cell_of(case: Case) -> dict[str, Any]:
         "model": checkpoint.name,
         "gpu": case.gpu,
         "precision": checkpoint.precision,
-        "engine": ENGINE,
+        "engine": f"{ENGINE} {case.version}",
         "tp": case.tp,
     }
 
@@ -117,14 +126,24 @@ def not_scored(errors: pl.DataFrame, by: Iterable[str] = ()) -> pl.DataFrame:
     return counted.sort("estimator", *by, "n", "reason", descending=[False, *(False for _ in by), True, False])
 
 
+def sets_of(errors: pl.DataFrame) -> pl.DataFrame:
+    """The lines of `errors_of`, those of `PLAUSIBLE` a second time."""
+    rest = errors.filter(pl.col("set") == REST, pl.col("suspicion").is_null())
+    return pl.concat([errors, rest.with_columns(set=pl.lit(PLAUSIBLE))])
+
+
 def to_dicts(errors: pl.DataFrame) -> list[dict[str, Any]]:
-    """As `hetserve accuracy --json` prints it: a row for each estimator, cell and metric."""
+    """As `hetserve accuracy --json` prints it: a row for each set, estimator, cell and metric."""
+    errors = sets_of(errors)
+    key = ("set", *CELL)
     reasons: dict[tuple[Any, ...], dict[str, int]] = {}
-    for estimator, *cell, reason, n in not_scored(errors, CELL).iter_rows():
+    for estimator, *cell, reason, n in not_scored(errors, key).iter_rows():
         reasons.setdefault((estimator, *cell), {})[reason] = n
     rows = []
-    for figures in summarise(errors, CELL).iter_rows(named=True):
-        cell_key = (figures["estimator"], *(figures[name] for name in CELL))
-        ordered = {name: figures.pop(name) for name in ("estimator", *CELL, "metric")}
-        rows.append({"set": SET} | ordered | figures | {"reasons": reasons.get(cell_key, {})})
+    for figures in summarise(errors, key).iter_rows(named=True):
+        cell_key = (figures["estimator"], *(figures[name] for name in key))
+        names = ("set", "estimator", *CELL, "metric", "n", "mean_abs_error", "bias")
+        ordered = {name: figures.pop(name) for name in names}
+        fitted_to = FITTED_TO[ordered["estimator"]]
+        rows.append(ordered | {"fitted_to": fitted_to} | figures | {"reasons": reasons.get(cell_key, {})})
     return rows

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios.errors import RunError
-from sim import Deployment, ReplicaSpec, ServiceTimeModel, simulate
-from traces import ClosedLoop as ClosedLoopUsers
-from traces import Trace
+from sim import Deployment, EngineProfile, EngineServiceTime, ReplicaSpec, ServiceTimeModel, simulate
+from sim.catalog.engines import IDEAL_ENGINE
+from traces import ClosedLoop, Trace
 
 _SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class ClosedLoop:
+class Served:
     """Times of each request, in the order in which they were sent.
 
     Attributes:
@@ -44,10 +44,10 @@ class ClosedLoop:
         return float(np.mean(decode_s / (self.output_tokens[is_long] - 1)))
 
 
-def draw_lengths(longest: int, shortest_share: float, n: int, stream: int) -> npt.NDArray[np.int64]:
-    """So many lengths, drawn evenly from a share of the longest up to it."""
-    rng = np.random.default_rng((_SEED, stream))
-    return rng.integers(int(longest * shortest_share), longest + 1, n)
+def draw_lengths(tokens: int, shares: tuple[float, float], n: int, stream: int) -> npt.NDArray[np.int64]:
+    """So many lengths, drawn evenly between two shares of a length."""
+    shortest, longest = (int(tokens * share) for share in shares)
+    return np.random.default_rng((_SEED, stream)).integers(shortest, longest + 1, n)
 
 
 def serve_closed_loop(
@@ -55,8 +55,9 @@ def serve_closed_loop(
     prompt_tokens: npt.NDArray[np.int64],
     output_tokens: npt.NDArray[np.int64],
     concurrency: int,
-    service_time: ServiceTimeModel,
-) -> ClosedLoop:
+    kernels: ServiceTimeModel,
+    engine: EngineProfile = IDEAL_ENGINE,
+) -> Served:
     """Serve requests on one replica; all clients start at once, and no time passes between an answer and what follows.
 
     Args:
@@ -64,7 +65,8 @@ def serve_closed_loop(
         prompt_tokens: Of each request.
         output_tokens: Of each request.
         concurrency: Clients; with data parallelism as many as are nearest to it and can be dealt out evenly.
-        service_time: How long iterations take.
+        kernels: How long iterations take on the GPU.
+        engine: What the serving engine adds.
 
     Raises:
         DeploymentError: The replica does not fit in memory, or the model of service times does not know it.
@@ -73,15 +75,21 @@ def serve_closed_loop(
     per_group = max(1, round(concurrency / spec.dp))
     zeros = np.zeros(len(prompt_tokens))
     listed = Trace.from_columns(zeros, prompt_tokens, output_tokens, model=spec.model.name, source="a closed loop")
-    trace = listed.sent_by(ClosedLoopUsers(per_group * spec.dp))
-    result = simulate(Deployment(((spec, 1),)), trace, service_time=service_time)
+    trace = listed.sent_by(ClosedLoop(per_group * spec.dp))
+    result = simulate(
+        Deployment(((spec, 1),)),
+        trace,
+        service_time=EngineServiceTime(kernels, engine),
+        engine=engine,
+        prefix_caching=False,
+    )
     requests = result.requests
     if not (requests["status"] == "completed").all():
         msg = (
             f"{spec.name} of {spec.model.name} does not hold requests of {prompt_tokens.max()} tokens and their output"
         )
         raise RunError(msg)
-    return ClosedLoop(
+    return Served(
         requests["arrival_s"].to_numpy(),
         requests["first_token_s"].to_numpy(),
         requests["finish_s"].to_numpy(),

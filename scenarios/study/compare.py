@@ -168,6 +168,7 @@ class Comparison:
                     "status": row.status,
                     "metrics": row.metrics,
                     "plan": row.plan,
+                    "n_extrapolated": row.n_extrapolated,
                 }
                 for row in self.rows
             ],

@@ -11,13 +11,15 @@ something in mere noise, too; so its answer counts only if it is above all answe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-N_SHUFFLED = 19
-"""An answer that is above so many of mere noise is one by chance in one of twenty cases."""
+N_SHUFFLED = 39
+"""An answer that is above so many of mere noise is one by chance in one of forty cases."""
 
 _SHUFFLE_STREAM = 402
 
@@ -36,10 +38,15 @@ def value_of_knowing(losses: Floats, known: Floats) -> float:
     >>> round(value_of_knowing(losses, x[:, None]), 9)
     0.5
     """
-    found = _saved(losses, known)
+    return _unless_chance(lambda of_worlds: _saved(losses, of_worlds), known)
+
+
+def _unless_chance(answer: Callable[[Floats], float], known: Floats) -> float:
+    """An answer; 0 if it is not above all with the worlds of what is known shuffled."""
+    found = answer(known)
     rng = np.random.default_rng(_SHUFFLE_STREAM)
-    by_chance = [_saved(losses, rng.permutation(known, axis=0)) for _ in range(N_SHUFFLED)]
-    return found if found > max(by_chance) else 0.0
+    is_above = all(found > answer(rng.permutation(known, axis=0)) for _ in range(N_SHUFFLED))
+    return found if is_above else 0.0
 
 
 def _saved(losses: Floats, known: Floats) -> float:
@@ -57,8 +64,12 @@ def value_of_knowing_all(losses: Floats) -> float:
 def explained_share(values: Floats, known: Floats) -> float:
     """Share of the variance of values over worlds that a regression on what is known explains, less what noise would.
 
-    The second argument is as for `value_of_knowing`.
+    The second argument is as for `value_of_knowing`; 0 if the share cannot be told from noise.
     """
+    return _unless_chance(lambda of_worlds: _explained_share(values, of_worlds), known)
+
+
+def _explained_share(values: Floats, known: Floats) -> float:
     n_worlds = len(values)
     total = float(np.var(values))
     n_terms = 2 * known.shape[1]

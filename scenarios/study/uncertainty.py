@@ -56,11 +56,13 @@ class PlanInWorlds:
         planner: Who made it.
         nominal: Figures of the run with the service times as they are.
         figures: Those in each world.
+        gpu_types: What it rents.
     """
 
     planner: str
     nominal: Figures
     figures: tuple[Figures, ...]
+    gpu_types: frozenset[str]
 
     def values(self, name: str) -> list[float | None]:
         """A figure in each world."""
@@ -90,7 +92,8 @@ class Cause:
     Attributes:
         name: A GPU type, or `overheads`.
         uncertainty: Of its times; None for overheads.
-        share_of_merit: Share of the variance of the chosen plan's merit over worlds that it explains.
+        share_of_merit: Share of the variance of the chosen plan's merit over worlds that it explains; 0 if that cannot
+            be told from noise, as for the others.
         share_of_regret: The same of what the chosen plan loses against the best.
         worth: What measuring it would save on average, in the unit of the merit.
         worth_usd_per_h: The same in USD/h; None where it has no price.
@@ -197,11 +200,12 @@ class Weighing:
         causes = []
         for name, known in self._known().items():
             worth = value_of_knowing(losses, known)
+            is_mine = name == OVERHEADS or name in self.plans[chosen].gpu_types
             causes.append(
                 Cause(
                     name,
                     self.uncertainties.get(name),
-                    explained_share(losses[chosen], known),
+                    explained_share(losses[chosen], known) if is_mine else 0.0,
                     explained_share(self.regrets(chosen), known),
                     worth,
                     self.usd_per_h(worth),
@@ -294,14 +298,14 @@ def _weigh_scenario(rows: Sequence[Row], n_worlds: int, n_jobs: int, watcher: Wa
     seeds = sorted(by_seed)
     nominal: dict[str, list[Figures]] = {row.planner: [] for row in rows}
     in_worlds: dict[str, list[list[Figures]]] = {row.planner: [] for row in rows}
-    rented: set[str] = set()
+    rented: dict[str, set[str]] = {row.planner: set() for row in rows}
     for seed in seeds:
         job = job_of(next(iter(by_seed[seed].values())), watcher)
         uncertainties = uncertainties_of(job.loaded)
         worlds = draw_worlds(uncertainties, n_worlds, seeds[0])
         runs = [KeptRun.read(directory, job) for directory in by_seed[seed].values()]
         for run, figures in zip(runs, figures_in_worlds(job, runs, worlds, n_jobs, watcher), strict=True):
-            rented |= run.gpu_types
+            rented[run.planner] |= run.gpu_types
             in_worlds[run.planner].append(figures)
     for row in rows:
         nominal[row.planner].append({**row.metrics, "kept_promise": row.kept_promise})
@@ -309,11 +313,16 @@ def _weigh_scenario(rows: Sequence[Row], n_worlds: int, n_jobs: int, watcher: Wa
         rows[0].scenario,
         job.loaded.scenario.planning.objective,
         tuple(
-            PlanInWorlds(planner, _means(nominal[planner]), tuple(map(_means, zip(*of_seeds, strict=True))))
+            PlanInWorlds(
+                planner,
+                _means(nominal[planner]),
+                tuple(map(_means, zip(*of_seeds, strict=True))),
+                frozenset(rented[planner]),
+            )
             for planner, of_seeds in in_worlds.items()
         ),
         worlds,
-        {name: one for name, one in sorted(uncertainties.items()) if name in rented},
+        {name: one for name, one in sorted(uncertainties.items()) if name in set().union(*rented.values())},
         has_overheads=make_engine(job.loaded).has_overheads,
         goal=rows[0].attainment_goal,
     )

@@ -13,7 +13,7 @@ from sim.catalog.models import ModelSpec
 from sim.catalog.precision import ACTIVATION_BYTES
 from sim.deployment import Layout, ReplicaSpec
 from sim.errors import SettingsError
-from sim.timing.kernel_questions import Questions
+from sim.timing.kernel_questions import Questions, max_kv_heads, n_folds
 from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
 from sim.timing.monotone import DecodeLines, level, line, segment
 from sim.timing.service_time import Chunk, StageTime
@@ -27,7 +27,6 @@ MAX_DECODES = 2048
 MAX_NEW_TOKENS = 8192
 MAX_PROMPT_TOKENS = 16384
 MAX_CONTEXT_TOKENS_TIMES_HEADS = 2**23
-MAX_KV_HEADS = 8  # of a GPU
 
 
 class AiconfiguratorServiceTime:
@@ -188,8 +187,10 @@ class _StageTime:
         self._dp = stage.dp
         self._window = spec.model.window
         self._full_share = spec.model.n_full_layers / spec.model.n_layers
-        is_measured = spec.model.mla is not None or spec.model.n_kv_heads <= MAX_KV_HEADS * stage.tp
-        self._max_decodes = MAX_DECODES if is_measured else 0
+        folds = n_folds(spec.model, stage.gpu_type, stage.tp, owner.backend)
+        most_kv_heads = folds * max_kv_heads(stage.gpu_type, owner.backend) * stage.tp
+        is_measured = spec.model.mla is not None or spec.model.n_kv_heads <= most_kv_heads
+        self._max_decodes = MAX_DECODES // folds if is_measured else 0
         self._max_new_tokens = MAX_NEW_TOKENS if is_measured else 0
         self._max_context_tokens = MAX_CONTEXT_TOKENS_TIMES_HEADS * stage.tp / spec.model.n_heads
         self._decode_cache: dict[int, tuple[float, float]] = {}

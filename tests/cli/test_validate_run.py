@@ -223,19 +223,13 @@ CHECKED = [f"{name}_{part}" for name in ("ttft_s", "tpot_s", "e2e_s") for part i
 
 
 @pytest.mark.data
-def test_real_run_of_vllm_with_its_kernels(hetserve: Hetserve, data_dir: Path, tmp_path: Path) -> None:
-    """Prompts and decodes as they were timed; beside a prompt, decodes take what they take alone."""
+@pytest.mark.parametrize("times", ["compact", "kernels"])
+def test_real_run_of_vllm(hetserve: Hetserve, data_dir: Path, tmp_path: Path, times: str) -> None:
+    """With the compact model, and with prompts and decodes as they were timed, each alone."""
     timed = pl.read_csv(data_dir / "profiles/iteration_times_slim.csv", infer_schema_length=None)
     alone = timed.filter((pl.col("gpu") == "RTX4090") & (pl.col("phase") != "mixed"))
     alone.write_csv(tmp_path / "kernels.csv")
     table = f"sim.service_time={{kind: table, path: {tmp_path / 'kernels.csv'}}}"
-    errors = errors_of_the_real_run(hetserve, data_dir, "--set", table)
+    errors = errors_of_the_real_run(hetserve, data_dir, *(("--set", table) if times == "kernels" else ()))
     assert {name: errors[name] for name in (*CHECKED, "makespan_s") if abs(errors[name]) > 0.03} == {}
     assert max(errors[f"{name}_each"] for name in ("ttft_s", "tpot_s", "e2e_s")) < 0.02
-
-
-@pytest.mark.data
-def test_real_run_of_vllm_with_the_compact_model(hetserve: Hetserve, data_dir: Path) -> None:
-    errors = errors_of_the_real_run(hetserve, data_dir)
-    assert {name: errors[name] for name in (*CHECKED, "makespan_s") if abs(errors[name]) > 0.035} == {}
-    assert max(errors[f"{name}_each"] for name in ("ttft_s", "tpot_s", "e2e_s")) < 0.03

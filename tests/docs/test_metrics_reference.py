@@ -11,20 +11,23 @@ import polars as pl
 import pytest
 from rich.table import Table
 
-from scenarios.report.accuracy import accuracy_tables
+from scenarios.report.accuracy import accuracy_tables, comparison_table
 from scenarios.report.calibration import calibration_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
+from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
-from scenarios.study.accuracy import errors_of
+from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.calibration.calibrate import Calibration
 from scenarios.study.compare import Comparison
-from scenarios.study.silicon import CHECKPOINTS, Case, SiliconRow
-from scenarios.study.silicon_estimates import answers
+from scenarios.study.silicon.estimates import answers
+from scenarios.study.silicon.points import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.stress import StressRow
+from scenarios.study.uncertainty import PlanInWorlds, Weighing
 from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA
 from sim import METRICS, STRESS_METRICS
+from sim.timing.worlds import World
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
 ALL = METRICS | STRESS_METRICS
@@ -62,10 +65,20 @@ def on_a_market() -> list[Table]:
 
 
 def of_accuracy() -> list[Table]:
-    """The tables of a measured row that nobody has an estimate of."""
-    checkpoint = next(iter(CHECKPOINTS.values()))
-    case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, 1.0, None)
-    return accuracy_tables(errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)}))
+    """The tables of a measured row that nobody has an estimate of, and that something speaks against."""
+    checkpoint = CHECKPOINTS["nvidia/Llama-3.1-8B-Instruct-FP8", "fp8"]
+    case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, (1.0, 1.0), None)
+    errors = errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)})
+    return [*accuracy_tables(errors), comparison_table(to_dicts(errors))]
+
+
+def in_worlds() -> list[Table]:
+    """The tables of two plans in two worlds, but for the one whose columns are plans."""
+    figures: defaultdict[str, float] = defaultdict(float)
+    plans = tuple(PlanInWorlds(name, figures, (figures, figures), frozenset()) for name in ("one", "other"))
+    weighing = Weighing("s", "throughput", plans, (World(), World()), {}, has_overheads=True, goal=None)
+    first, _, *others = weighing_tables(weighing)
+    return [first, *others]
 
 
 def printed_columns() -> set[str]:
@@ -85,6 +98,7 @@ def printed_columns() -> set[str]:
             standings_table([], "BASELINE", 1),
             *on_a_market(),
             *of_accuracy(),
+            *in_worlds(),
             validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
             *calibration_tables(Calibration((), (), pl.DataFrame(CALIBRATION_ROW), None)),  # type: ignore[arg-type]
         ]

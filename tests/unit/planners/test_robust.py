@@ -18,6 +18,7 @@ from planners import (
     check_planner,
     get_planner,
 )
+from planners.questions.what_if import with_replica
 from tests.planning import hard_problem, two_models, worked_example
 
 NOW_GPUS = (("fast", 2), ("slow", 4))
@@ -46,6 +47,26 @@ def test_without_cases_only_the_best_fleet_of_now_counts() -> None:
     plan = get_planner("milp_robust").plan(problem_with())
     assert plan.counts == get_planner("milp").plan(problem_with()).counts == (2, 0)
     assert plan.termination is Termination.OPTIMAL
+
+
+def test_a_case_with_other_capacities() -> None:
+    """Where fast ones are as slow as the slow ones, and dearer, four slow ones are best in the worst case."""
+    slow = Case("slow", NOW_GPUS, ((10.0, 10.0),), (("fast", (0.3, 0.5)), ("gone", (9.0,))))
+    problem = problem_with(slow)
+    assert [one.capacity_rps for one in problem.in_case(slow).candidates] == [(0.3, 0.5), (0.3, 0.5)]
+    assert [one.capacity_rps for one in problem.candidates] == [(1.0, 1.1), (0.3, 0.5)]
+    plan = get_planner("milp_robust").plan(problem)
+    assert plan.counts == (0, 4)
+    assert plan.diagnostics[0] == "pace of the worst case: 0.075, of no fleet above 0.075"
+    assert check_plan(problem, plan) == []
+
+
+def test_types_that_a_case_does_not_know_keep_their_capacity() -> None:
+    """As with a replica that is forced into a plan, to explain it."""
+    slow = Case("slow", NOW_GPUS, ((10.0, 10.0),), (("fast", (0.3, 0.5)),))
+    forced = with_replica(problem_with(slow), 0)
+    fastest = forced.candidates[0].capacity_rps[2]
+    assert forced.in_case(forced.cases[0]).candidates[0].capacity_rps == (0.3, 0.5, fastest)
 
 
 def test_what_may_be_taken_away_is_not_all_that_is_rented() -> None:

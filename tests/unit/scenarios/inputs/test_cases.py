@@ -10,7 +10,9 @@ from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.file.yaml_lines import parse_value
+from scenarios.inputs.worlds import WorldCapacities
 from scenarios.runs.job import Job
+from sim.timing.worlds import World
 
 SCENARIO = """
 schema_version: 1
@@ -112,9 +114,56 @@ def test_resolved_paths_of_cases(file: Path, tmp_path: Path) -> None:
     assert resolved["overrides"] == {"later": {"workload.chat.path": str(tmp_path / "b.csv")}}
 
 
+UNCERTAIN = ("planning.cases=[]", "planning.uncertain_cases=3")
+
+
+def test_uncertain_cases_are_now_with_other_capacities(file: Path) -> None:
+    problem = Job.prepare(loaded(file, None, *UNCERTAIN), 0).problem
+    plain = Job.prepare(loaded(file, None, "planning.cases=[]"), 0).problem
+    assert problem.candidates == plain.candidates
+    assert [case.name for case in problem.cases] == ["world 1", "world 2", "world 3"]
+    for case in problem.cases:
+        there = problem.in_case(case)
+        assert (there.available, there.demands) == (problem.available, problem.demands)
+        ratios = [
+            in_world / now
+            for one, other in zip(there.candidates, problem.candidates, strict=True)
+            for in_world, now in zip(one.capacity_rps, other.capacity_rps, strict=True)
+        ]
+        assert all(0.5 < ratio < 2 and ratio != 1 for ratio in ratios)
+
+
+def test_uncertain_cases_are_drawn_from_the_seed(file: Path) -> None:
+    cases = [Job.prepare(loaded(file, None, *UNCERTAIN), seed).problem.cases for seed in (0, 0, 1)]
+    assert cases[0] == cases[1] != cases[2]
+
+
+def test_a_world_in_which_the_model_is_right_has_the_same_capacities(file: Path) -> None:
+    scenario = loaded(file, None, "planning.cases=[]")
+    problem = Job.prepare(scenario, 0).problem
+    found = WorldCapacities(scenario, problem.candidates, problem.demands).of(World())
+    assert found == tuple(candidate.capacity_rps for candidate in problem.candidates)
+
+
+def test_planner_plans_for_worlds(file: Path) -> None:
+    plan = Job.prepare(loaded(file, None, *UNCERTAIN), 0).plan(PlannerChoice(name="milp_robust"))
+    assert plan.counts
+    table = [line for line in plan.diagnostics if line.startswith("regret")]
+    assert table[0].split() == ["regret", "$/h", "now", *("world", "1", "world", "2", "world", "3"), "worst"]
+
+
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
+        (
+            [
+                "planning.uncertain_cases=2",
+                "planning.capacity={kind: given, requests: {a: 1}, candidates: "
+                "{c: {gpus: {A40: 1}, capacity_rps: [1]}}}",
+                "workload={}",
+            ],
+            "planning.uncertain_cases: capacities that are given depend on no service times",
+        ),
         (["planning.cases=[few, fwe]"], "planning.cases.1: unknown override 'fwe': did you mean 'few'"),
         (["planning.cases=[few, few]"], "planning.cases.1: 'few' is named twice"),
         (["planning.cases=[rich]"], "s.yaml:22 overrides.rich.planning.budget_usd_per_h: a case may change workload"),

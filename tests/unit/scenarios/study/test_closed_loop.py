@@ -11,6 +11,7 @@ from sim import (
     CompactServiceTime,
     ConstantServiceTime,
     Deployment,
+    EngineProfile,
     ReplicaLimits,
     ReplicaSpec,
     gpu_type,
@@ -52,7 +53,7 @@ def test_two_clients_send_when_they_are_answered() -> None:
 )
 def test_it_is_the_open_trace_of_when_requests_are_sent(concurrency: int, limits: ReplicaLimits | None) -> None:
     n = 10 * concurrency
-    prompts, outputs = draw_lengths(1024, 0.5, n, 1), draw_lengths(200, 0.5, n, 2)
+    prompts, outputs = draw_lengths(1024, (0.5, 1.0), n, 1), draw_lengths(200, (0.5, 1.0), n, 2)
     spec = replica(limits)
     served = serve_closed_loop(spec, prompts, outputs, concurrency, CompactServiceTime())
     trace = Trace.from_columns(
@@ -65,18 +66,29 @@ def test_it_is_the_open_trace_of_when_requests_are_sent(concurrency: int, limits
 
 
 def test_as_many_are_under_way_as_there_are_clients() -> None:
-    prompts, outputs = draw_lengths(1024, 0.8, 80, 1), draw_lengths(128, 0.8, 80, 2)
+    prompts, outputs = draw_lengths(1024, (0.8, 1.0), 80, 1), draw_lengths(128, (0.8, 1.0), 80, 2)
     served = serve_closed_loop(replica(), prompts, outputs, 8, CompactServiceTime())
     for sent_s in served.sent_s[8:]:
         assert ((served.sent_s <= sent_s) & (served.finish_s > sent_s)).sum() == 8
 
 
 def test_lengths_are_between_their_bounds_and_the_same_each_time() -> None:
-    lengths = draw_lengths(1024, 0.8, 10_000, 1)
+    lengths = draw_lengths(1024, (0.8, 1.0), 10_000, 1)
     assert (lengths.min(), lengths.max()) == (819, 1024)
     assert lengths.mean() == pytest.approx((819 + 1024) / 2, rel=0.01)
-    assert (lengths == draw_lengths(1024, 0.8, 10_000, 1)).all()
-    assert (draw_lengths(1000, 1.0, 5, 1) == 1000).all()
+    assert (lengths == draw_lengths(1024, (0.8, 1.0), 10_000, 1)).all()
+    assert (draw_lengths(1000, (1.0, 1.0), 5, 1) == 1000).all()
+    around = draw_lengths(1000, (0.9, 1.1), 10_000, 1)
+    assert (around.min(), around.max()) == (900, 1100)
+
+
+def test_a_newcomer_waits_for_the_front_end_and_for_what_is_dispatched() -> None:
+    prompts, outputs = np.array([100] * 6), np.array([5, 7] * 3)
+    ahead = EngineProfile(schedules_ahead=True, frontend_s=0.25)
+    ideal = serve_closed_loop(replica(), prompts, outputs, 2, ConstantServiceTime(1.0))
+    real = serve_closed_loop(replica(), prompts, outputs, 2, ConstantServiceTime(1.0), ahead)
+    assert real.mean_tpot_s == ideal.mean_tpot_s == 1.0
+    assert real.mean_ttft_s >= ideal.mean_ttft_s + 1.25
 
 
 def test_requests_that_do_not_fit() -> None:

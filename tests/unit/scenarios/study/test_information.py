@@ -50,7 +50,7 @@ def test_no_x_is_worth_more_than_all() -> None:
 def test_noise_is_worth_nothing_nearly_always() -> None:
     rng = np.random.default_rng(0)
     worths = [value_of_knowing(rng.normal(size=(3, 50)), rng.normal(size=(50, 2))) for _ in range(100)]
-    assert sum(worth > 0 for worth in worths) <= 12  # 5 of 100 are expected, and 11 are the 99.6 % quantile
+    assert sum(worth > 0 for worth in worths) <= 7  # 2.5 of 100 are expected
 
 
 def test_one_decision_leaves_nothing_to_know() -> None:

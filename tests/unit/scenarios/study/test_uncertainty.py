@@ -30,6 +30,24 @@ planners: [homogeneous, {name: homogeneous, label: again}, milp]
 seeds: [1, 2]
 """
 
+MOVING = """
+schema_version: 1
+name: m
+cluster:
+  gpus: {H100-SXM: {available: 4}, L40S: {available: 8}}
+  availability:
+    kind: scheduled_drops
+    notice_s: 10
+    boot_s: 30
+    drops: [{start_s: 20, stop_s: 80, share: {H100-SXM: 0.75}}]
+workload:
+  chat: {kind: azure_conv_like, model: Llama-3-8B, n_requests: 2500, rate_rps: 28}
+slo: {ttft_s: 1, tpot_s: 0.05}
+planning: {budget_usd_per_h: 6, replanning: {delay_s: 5}}
+planners: [{name: milp, policy: replan}]
+sim: {router: least_loaded}
+"""
+
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
@@ -47,6 +65,7 @@ def weighing(*goodputs: list[float | None], nominal: list[float | None], objecti
             f"planner {i}",
             {merit: at_nominal, "slo_attainment": 1.0},
             tuple({merit: value, "slo_attainment": 0.5 + 0.1 * k} for k, value in enumerate(values)),
+            frozenset({"A"}),
         )
         for i, (values, at_nominal) in enumerate(zip(goodputs, nominal, strict=True))
     )
@@ -152,6 +171,20 @@ def test_weighing_kept_runs(rows: list[Row], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     (again,) = weigh(rows, 3, n_jobs=2)
     assert json.dumps(again.to_dict(), allow_nan=False) == data
+
+
+def test_what_was_planned_during_a_run_is_kept_in_all_worlds(tmp_path: Path) -> None:
+    """Three of four H100s are gone for a minute, and a plan takes effect meanwhile."""
+    (tmp_path / "m.yaml").write_text(MOVING)
+    (row,) = run_rows(load(str(tmp_path / "m.yaml")), tmp_path / "out")
+    assert row.directory is not None
+    job = job_of(row.directory, Watcher())
+    run = KeptRun.read(row.directory, job)
+    assert len(run.plans) == 1 + len(run.replans) > 1
+    slow = World((("H100-SXM", Factors(2, 2)),))
+    (right, off), *_ = figures_in_worlds(job, [run], [World(), slow], 1, Watcher())
+    assert right == {**row.metrics, "kept_promise": row.kept_promise}
+    assert off["e2e_s_mean"] > 1.2 * right["e2e_s_mean"]  # type: ignore[operator]
 
 
 def test_there_must_be_runs(rows: list[Row], tmp_path: Path) -> None:

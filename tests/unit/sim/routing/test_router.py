@@ -66,7 +66,9 @@ def test_least_loaded_is_proportional_to_speed() -> None:
         speeds.append(1 / (base + slope * 32 * 1024))
     assert 3.5 < speeds[2] / speeds[0] < 5.5
     shares = [n * speed / sum(speeds) for speed in speeds]
-    assert all(abs(found - share) <= 1 for found, share in zip(counts(result, 3), shares, strict=True))
+    # To the request; the two slow ones may both be rounded in the same direction.
+    slow_and_fast = zip(counts(result, 3), shares, (1, 1, 2), strict=True)
+    assert all(abs(found - share) <= most for found, share, most in slow_and_fast)
 
 
 def test_the_slowest_stage_is_the_speed_of_a_pipeline() -> None:

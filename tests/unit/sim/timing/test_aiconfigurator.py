@@ -32,11 +32,10 @@ from sim.timing.aiconfigurator import (
     BACKENDS,
     MAX_CONTEXT_TOKENS_TIMES_HEADS,
     MAX_DECODES,
-    MAX_KV_HEADS,
     MAX_NEW_TOKENS,
     MAX_PROMPT_TOKENS,
 )
-from sim.timing.kernel_questions import SYSTEMS, Layout, engine_of
+from sim.timing.kernel_questions import MAX_KV_HEADS, SYSTEMS, Layout, Questions, engine_of
 from traces import azure_conv_like
 
 package = pytest.importorskip("aiconfigurator_core", reason="not run: aiconfigurator-core is not installed")
@@ -130,6 +129,30 @@ def test_backends_differ(backend: str) -> None:
     engine = engine_of(LLAMA_8B, "a100_sxm", Layout(1), backend, "current")
     assert 1e3 * stage.mixed(0, 0, [Chunk(1000, 0)]) == pytest.approx(engine.predict_prefill_latency(1, 1000), rel=0.02)
     assert backend == "vllm" or stage.decode(8) != stage_of(SPEC).decode(8)
+
+
+@pytest.mark.parametrize("gpu", [H100, A100, L40S])
+@pytest.mark.parametrize("backend", ["sglang", "trtllm"])
+def test_many_kv_heads_are_those_of_more_sequences(monkeypatch: Any, gpu: GpuType, backend: str) -> None:
+    """Tables of other engines hold 32 KV heads: folded as in vLLM's, which end at 8, the times are the same."""
+    model = model_spec("Llama-2-7B")
+    cells = [(n, context) for n in (1, 8, 32, 128) for context in (512, 1024, 4096) if n * context <= 2**17]
+    measured = Questions(model, gpu, Layout(1), backend, "current")
+    monkeypatch.setattr("sim.timing.kernel_questions.MAX_KV_HEADS_OF_OTHERS", MAX_KV_HEADS)
+    folded = Questions(model, gpu, Layout(1), backend, "current")
+    errors = [folded.decode_attention_s(*cell) / measured.decode_attention_s(*cell) - 1 for cell in cells]
+    assert 0 < np.abs(errors).mean() < 0.05
+    assert np.abs(errors).max() < 0.13
+
+
+def test_many_kv_heads_are_measured() -> None:
+    times = AiconfiguratorServiceTime()
+    stage = stage_of(ReplicaSpec.uniform(model_spec("Llama-2-7B"), H100), times)
+    stage.decode(MAX_DECODES // 4)
+    stage.mixed(8, 8 * 512, [Chunk(2048, 0)])
+    assert times.n_extrapolated == 0
+    stage.decode(MAX_DECODES // 4 + 1)
+    assert times.n_extrapolated == 1
 
 
 @pytest.mark.parametrize("tp", [2, 4])
@@ -263,10 +286,11 @@ def test_times_outside_are_counted() -> None:
 
 
 def test_more_kv_heads_than_measured_are_counted() -> None:
-    """Llama-2-7B has 32, without groups of queries; each of four GPUs has 8."""
+    """Tables end at eight on a GPU: 32 are those of four sequences, 24 of three, 12 are not measured at all."""
     times = AiconfiguratorServiceTime()
-    for tp, n_counted in ((4, 0), (2, 2)):
-        stage = stage_of(ReplicaSpec.uniform(model_spec("Llama-2-7B"), A100, tp=tp), times)
+    for n_heads, n_counted in ((32, 0), (24, 0), (12, 2)):
+        model = replace(model_spec("Llama-2-7B"), n_heads=n_heads, n_kv_heads=n_heads)
+        stage = stage_of(ReplicaSpec.uniform(model, A100), times)
         stage.decode(8)
         stage.mixed(0, 0, [Chunk(8, 0)])
         assert times.n_extrapolated == n_counted

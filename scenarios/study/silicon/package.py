@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import ceil
 from typing import Any
 
-from scenarios.study.silicon import ENGINE, GPUS, Answer, Case, Estimate
+from scenarios.study.silicon.points import ENGINE, GPUS, Answer, Case, Estimate
 
 
 def package_estimate(case: Case, concurrency: int) -> Answer:

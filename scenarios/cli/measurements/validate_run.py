@@ -1,16 +1,15 @@
-"""The commands for what was measured on a server: `hetserve validate-run` replays it, `calibrate` fits to it."""
+"""The command that replays what was measured: `hetserve validate-run`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from scenarios.cli.errors import NoPlan
-from scenarios.cli.options import check_can_write, json_option, progress_option, replace_option, writing
+from scenarios.cli.options import json_option
 from scenarios.cli.printing import print_json, print_lines, print_tables
 from scenarios.errors import RunError
 from scenarios.file.load import load
@@ -18,13 +17,7 @@ from scenarios.measurements.measurement import Measurement, Server
 from scenarios.measurements.read import FORMATS, read_measurement
 from scenarios.measurements.server_log import read_server_log
 from scenarios.measurements.settings import first_known
-from scenarios.report.calibration import calibration_tables
-from scenarios.report.progress import ProgressBar
 from scenarios.report.tables import validation_table
-from scenarios.study.calibration.calibrate import Calibration, calibrate
-from scenarios.study.calibration.knobs import DEFAULT, KNOBS
-from scenarios.study.calibration.knobs import Server as CalibratedServer
-from scenarios.study.calibration.output import calibrated_files, coefficients_path
 from scenarios.study.measured_server import server_scenario, settings_of
 from scenarios.study.replay import Replayer
 from scenarios.study.validate_run import compare_point, compare_with_real, name_of
@@ -34,12 +27,14 @@ _NUMBER = click.IntRange(min=1)
 
 
 def measurement_options(command: Callable[..., None]) -> Callable[..., None]:
-    """How to read what was measured: --format, --run, --prefix-hashes, --concurrency, --rate."""
+    """How to read what was measured: its format, run, prefix hashes and load."""
     for option in (
         click.option("--rate", "rate_rps", type=click.FloatRange(min=0, min_open=True), metavar="RPS",
                      help="Requests/s that were offered, where the file does not say it."),
         click.option("--concurrency", type=_NUMBER, metavar="N",
                      help="Clients of a closed loop, where the file does not say it."),
+        click.option("--prefix-segment-tokens", type=_NUMBER, default=16, show_default=True, metavar="N",
+                     help="Tokens for which each of these ids stands, or of those in the file."),
         click.option("--prefix-hashes", type=_FILE, metavar="JSON",
                      help="Ids of the blocks of each prompt, in the order of the file's requests."),
         click.option("--run", type=click.IntRange(min=0), metavar="N", help="Which of the file's runs, from 0."),
@@ -87,7 +82,7 @@ def validate_run(
     table with arrival_s, input_tokens, output_tokens, real_ttft_s, real_tpot_ms and real_e2e_s. What the server was is
     taken from options, the server's log and the file, in that order.
     """
-    names = ("run", "prefix_hashes", "concurrency", "rate_rps")
+    names = ("run", "prefix_hashes", "prefix_segment_tokens", "concurrency", "rate_rps")
     measured = read_measurement(path, format=options["format_name"], **{name: options[name] for name in names})
     replayer = make_replayer(measured, file, planner, sets, options)
     lines, tables, rows = [], [], []
@@ -107,10 +102,10 @@ def validate_run(
         print_json(rows)
     else:
         print_tables(*tables)
-        print_lines([f"server: {replayer.settings}", *_notes(measured), *lines])
+        print_lines([f"server: {replayer.settings}", *notes_of(measured), *lines])
 
 
-def _notes(measured: Measurement) -> list[str]:
+def notes_of(measured: Measurement) -> list[str]:
     """What the reader left out or took for granted."""
     return [] if measured.trace is None else [f"note: {note}" for note in measured.trace.notes]
 
@@ -162,62 +157,3 @@ def _stated(options: dict[str, Any]) -> Server:
     names = ("model", "gpu", "tp", "kv_blocks", "max_batched_tokens", "max_seqs", "prefix_caching")
     given = {name: options[name] for name in (*names, "reserve_whole_prompt")}
     return Server(engine=engine or None, version=version or None, **given)
-
-
-@click.command("calibrate")
-@click.argument("runs", type=click.Path(dir_okay=False, exists=True, path_type=Path), metavar="RUN...", nargs=-1,
-                required=True)  # fmt: skip
-@measurement_options
-@click.option("--scenario", "file", required=True, metavar="FILE", help="What was measured: model, GPUs and limits.")
-@click.option("--fit", "names", multiple=True, metavar="NAME",
-              help=f"A parameter to fit; may be repeated. By default {', '.join(DEFAULT)}. All: {', '.join(KNOBS)}.",
-              )  # fmt: skip
-@click.option("--planner", default="homogeneous", show_default=True, help="Gives the fleet that was measured.")
-@click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Change a field of the scenario.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Write the scenario with the fitted values to FILE.")  # fmt: skip
-@replace_option
-@json_option
-@progress_option
-def calibrate_(
-    runs: Sequence[Path], file: str, names: Sequence[str], planner: str, sets: Sequence[str], out: Path | None,
-    force: bool, as_json: bool, progress: bool | None, **options: Any,
-) -> None:  # fmt: skip
-    """Fit a few physical parameters to a part of what was measured, and say how far off the rest is.
-
-    Fitted to are TTFT and TPOT of the first half of the requests of each RUN, and every second point of a sweep. What
-    the measurements do not identify is named, and left as it is in the scenario.
-    """
-    if out is not None:
-        check_can_write(out, force=force)
-        check_can_write(coefficients_path(out), force=force)
-    server = _calibrated_server(file, sets, planner)
-    names_of_reader = ("run", "prefix_hashes", "concurrency", "rate_rps")
-    how = {"format": options["format_name"]} | {name: options[name] for name in names_of_reader}
-    measurements = [replace(read_measurement(run, **how), source=run.name) for run in runs]
-    with ProgressBar(is_wanted=progress) as bar:
-        bar.stage("fitting")
-        found = calibrate(server, measurements, names or DEFAULT)
-    if as_json:
-        print_json(_to_dict(found))
-    else:
-        print_tables(*calibration_tables(found))
-        notes = [note for one in measurements for note in _notes(one)]
-        print_lines([f"server: {server.replayer.settings}", *notes, *found.splits])
-    if out is not None:
-        for path, text in calibrated_files(found, file, sets, out, [run.name for run in runs]).items():
-            with writing(path):
-                path.write_text(text)
-        click.echo(f"Scenario: {out}", err=as_json)
-
-
-def _calibrated_server(file: str, sets: Sequence[str], planner: str) -> CalibratedServer:
-    found = Replayer.of_scenario(load(file, None, sets), planner)
-    if isinstance(found, tuple):
-        raise NoPlan(found)
-    return CalibratedServer(found)
-
-
-def _to_dict(found: Calibration) -> dict[str, object]:
-    parameters = [asdict(one) for one in found.estimates]
-    return {"parameters": parameters, "splits": list(found.splits), "errors": found.errors.to_dicts()}

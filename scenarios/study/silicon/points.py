@@ -2,8 +2,8 @@
 
 `systems/silicon_sample.csv` of the package holds mean TTFT and TPOT at a closed-loop concurrency. Of it the
 aggregated vLLM rows are read. Most are runs of SemiAnalysis' InferenceX; NVIDIA's own of Qwen3 and Llama-3.1-8B have
-a path of a machine as their source. Nothing is fitted to them, and each row counts, also where one run is listed
-twice. The rules:
+a path of a machine as their source. Which rows count is in `split`, with which settings servers ran in
+`servers`. The rules:
 
 - **Concurrency** is `silicon_concurrency` in `silicon_data_source`. `batch_size` is it divided by
   `attention_dp_size`. A row without one is not scored.
@@ -18,8 +18,11 @@ twice. The rules:
   `attention_dp_size` is empty it is what makes attention as wide as the experts: `moe_tp_size` x `moe_ep_size` /
   `tp_size`.
 - **Lengths.** InferenceX draws prompts and outputs evenly from 80 to 100 % of `isl` and `osl` (`--random-range-ratio
-  0.8`). Of the other rows all requests are as long as the file says.
-- **Version.** Many are empty or nightly. All are scored with the same service times, and none is told apart.
+  0.8`). Of the other rows they are drawn from 90 to 110 %, an assumption: requests that are all as long as the file
+  says would keep clients in step, each wave's prompts waiting for one another, which the fit fifth does not show.
+- **Version.** Major and minor of `backend_version`. Rows without one are of October to December 2025, when InferenceX
+  went from vLLM 0.10.2 to 0.11.2 (its perf-changelog.yaml): they are called 0.11. The nightly build is of the days
+  before 0.19.0, and is called that.
 """
 
 from __future__ import annotations
@@ -33,15 +36,17 @@ from typing import Any
 import polars as pl
 
 from scenarios.errors import RunError
+from scenarios.study.silicon.servers import DEFAULTS, Server, server_of
 from traces import nearest
 
-SET = "silicon"
 ENGINE = "vllm"
 GPUS = {"h100_sxm": "H100-SXM", "h200_sxm": "H200-SXM", "b200_sxm": "B200-SXM", "b300_sxm": "B300-SXM"}
 """Names of the catalog for those of the file."""
 
-INFERENCEX_LENGTH_RATIO = 0.8
+INFERENCEX_LENGTHS, NVIDIA_LENGTHS = (0.8, 1.0), (0.9, 1.1)
+UNLABELLED_VERSION, NIGHTLY_VERSION = "0.11", "0.19"
 _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+)")
+_MEASURED = re.compile(r"measured=(\d{4}-\d\d-\d\d)")
 _NVIDIA_SOURCE = "source_file=/"
 
 
@@ -89,10 +94,12 @@ class Case:
         moe_ep: Over how many groups of GPUs experts are spread.
         gemm_mode: The package's name for the numbers of dense layers, as the file has it; None where it has none.
         moe_mode: The same of experts.
-        prompt_tokens: Longest prompt.
-        output_tokens: Longest output.
-        length_ratio: The shortest prompt and output, as a share of the longest.
+        prompt_tokens: Prompt as the file has it.
+        output_tokens: Output as the file has it.
+        lengths: The shortest and the longest prompt and output, as shares of those.
         concurrency: Clients; None where the file does not say.
+        version: Of vLLM, major and minor.
+        server: Settings of the server.
     """
 
     checkpoint: Checkpoint
@@ -105,17 +112,20 @@ class Case:
     moe_mode: str | None
     prompt_tokens: int
     output_tokens: int
-    length_ratio: float
+    lengths: tuple[float, float]
     concurrency: int | None
+    version: str = UNLABELLED_VERSION
+    server: Server = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)
 class SiliconRow:
-    """A measured point: what was run, and the means over its requests."""
+    """A measured point: what was run, the means over its requests, and the row's name in the file."""
 
     case: Case
-    ttft_s: float
-    tpot_s: float
+    ttft_ms: float
+    tpot_ms: float
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,24 +174,49 @@ def _row(path: Path, fields: dict[str, Any]) -> SiliconRow:
     if fields["system"] not in GPUS:
         msg = f"{where} system: no rule for {fields['system']!r}: {nearest(fields['system'], GPUS)}"
         raise RunError(msg)
-    source = fields["silicon_data_source"]
-    stated = _CONCURRENCY.search(source)
+    checkpoint, gpu = CHECKPOINTS[label], GPUS[fields["system"]]
+    source: str = fields["silicon_data_source"]
+    is_nvidia = source.startswith(_NVIDIA_SOURCE)
+    concurrency = _CONCURRENCY.search(source)
+    n_clients = int(concurrency[1]) if concurrency else None
+    measured = _MEASURED.search(source)
+    version = version_of(fields["backend_version"])
+    prompt_tokens = int(fields["isl"])
+    server = DEFAULTS
+    if n_clients is not None and not is_nvidia:
+        date = measured[1] if measured else ""
+        server = server_of(checkpoint.name, checkpoint.precision, gpu, version, date, prompt_tokens, n_clients)
     tp, dp, moe_tp, moe_ep = _layout(fields)
     case = Case(
-        checkpoint=CHECKPOINTS[label],
-        gpu=GPUS[fields["system"]],
+        checkpoint=checkpoint,
+        gpu=gpu,
         tp=tp,
         dp=dp,
         moe_tp=moe_tp,
         moe_ep=moe_ep,
         gemm_mode=fields["gemm_quant_mode"],
         moe_mode=fields["moe_quant_mode"],
-        prompt_tokens=int(fields["isl"]),
+        prompt_tokens=prompt_tokens,
         output_tokens=int(fields["osl"]),
-        length_ratio=1.0 if source.startswith(_NVIDIA_SOURCE) else INFERENCEX_LENGTH_RATIO,
-        concurrency=int(stated[1]) if stated else None,
+        lengths=NVIDIA_LENGTHS if is_nvidia else INFERENCEX_LENGTHS,
+        concurrency=n_clients,
+        version=version,
+        server=server,
     )
-    return SiliconRow(case, fields["silicon_ttft_ms"] / 1e3, fields["silicon_tpot_ms"] / 1e3)
+    return SiliconRow(case, fields["silicon_ttft_ms"], fields["silicon_tpot_ms"], fields["id"])
+
+
+def version_of(label: str | None) -> str:
+    """Major and minor version of vLLM.
+
+    >>> version_of("0.19.0"), version_of("nightly-5b8c30d62b754b57"), version_of(None)
+    ('0.19', '0.19', '0.11')
+    """
+    if label is None:
+        return UNLABELLED_VERSION
+    if label.startswith("nightly"):
+        return NIGHTLY_VERSION
+    return ".".join(label.split(".")[:2])
 
 
 def _layout(fields: dict[str, Any]) -> tuple[int, int, int, int]:

@@ -1,11 +1,12 @@
 """What hetserve and `aiconfigurator-core` expect of a measured point.
 
 **hetserve** does what the benchmark of InferenceX does: all clients start at once, ten requests each are sent in a
-closed loop, and TTFT and TPOT are means over all of them, with the first wave. That is an assumption of TTFT: a tenth
-of the requests waits for the prompts of all others. Limits of the replica are vLLM's defaults in the catalog, and
-service times are the compact model's, with the coefficients of the catalog.
+closed loop, and TTFT and TPOT are means over all of them, with the first wave. That is an assumption of NVIDIA's runs.
+The server has the settings of `servers`, the engine the overheads of its version that were fitted to the fifth
+of the points that may be fitted to, and iterations take as long as the compact model says with the catalog's
+coefficients. **calibrated** is the same with the factors of kernel times that were fitted together with the overheads.
 
-**aiconfigurator** is in `silicon_package`.
+**aiconfigurator** is in `package`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from functools import cache
 
 from scenarios.errors import RunError
 from scenarios.study.closed_loop import draw_lengths, serve_closed_loop
-from scenarios.study.silicon import Answer, Case, Checkpoint, Estimate, sample_path
-from scenarios.study.silicon_package import package_estimate
-from sim import CompactServiceTime, ModelSpec, ReplicaSpec, Stage, gpu_type
+from scenarios.study.silicon.fit import UNSCALED, KernelFactors, read_fit, scaled
+from scenarios.study.silicon.package import package_estimate
+from scenarios.study.silicon.points import Answer, Case, Checkpoint, Estimate, sample_path
+from sim import CompactServiceTime, EngineProfile, ModelSpec, ReplicaSpec, Stage, gpu_type
 from sim.catalog.config_json import read_config
 from sim.catalog.precision import PRECISIONS
 from sim.errors import DeploymentError, SimError, check_name
@@ -40,12 +42,34 @@ def answers(case: Case) -> dict[str, Answer]:
 
 
 def hetserve_estimate(case: Case, concurrency: int) -> Answer:
-    """The simulation of the benchmark."""
+    """The simulation of the benchmark, with the catalog's kernel times."""
+    return simulated(case, concurrency, read_fit().engine_of(case))
+
+
+def calibrated_estimate(case: Case, concurrency: int) -> Answer:
+    """The simulation of the benchmark, with kernel times that were fitted."""
+    fit = read_fit()
+    return simulated(case, concurrency, fit.engine_of(case), fit.factors_of(case))
+
+
+def simulated(case: Case, concurrency: int, engine: EngineProfile, factors: KernelFactors = UNSCALED) -> Answer:
+    """Mean times of the benchmark's requests.
+
+    Args:
+        case: What is run.
+        concurrency: Clients.
+        engine: The serving engine.
+        factors: Of the kernels' times.
+    """
     n = N_REQUESTS_PER_CLIENT * concurrency
-    prompts = draw_lengths(case.prompt_tokens, case.length_ratio, n, _PROMPTS)
-    outputs = draw_lengths(case.output_tokens, case.length_ratio, n, _OUTPUTS)
+    prompts = draw_lengths(case.prompt_tokens, case.lengths, n, _PROMPTS)
+    outputs = draw_lengths(case.output_tokens, case.lengths, n, _OUTPUTS)
     try:
-        served = serve_closed_loop(replica_of(case), prompts, outputs, concurrency, CompactServiceTime())
+        replica = case.server.applied_to(replica_of(case))
+        limits = replace(replica.limits, reserve_whole_prompt=engine.reserve_whole_prompt)
+        stages = tuple(replace(stage, gpu_type=scaled(stage.gpu_type, factors)) for stage in replica.stages)
+        measured = replace(replica, limits=limits, stages=stages)
+        served = serve_closed_loop(measured, prompts, outputs, concurrency, CompactServiceTime(), engine)
     except (SimError, RunError) as error:
         return str(error)
     return Estimate(served.mean_ttft_s, served.mean_tpot_s)
@@ -84,6 +108,14 @@ def _model_of(checkpoint: Checkpoint) -> ModelSpec:
 
 ESTIMATORS: dict[str, Callable[[Case, int], Answer]] = {
     "hetserve": hetserve_estimate,
+    "calibrated": calibrated_estimate,
     "aiconfigurator": package_estimate,
 }
 """Who estimates, by name."""
+
+FITTED_TO = {
+    "hetserve": "silicon fit fifth: engine overheads",
+    "calibrated": "silicon fit fifth: engine overheads, kernel times",
+    "aiconfigurator": "all of silicon: constants of TTFT",
+}
+"""What of an estimator was fitted to these points."""

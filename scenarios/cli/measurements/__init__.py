@@ -1,0 +1,1 @@
+"""Commands that compare with measurements, and fit to them."""
