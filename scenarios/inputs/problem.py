@@ -214,11 +214,12 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
     if trace is None:
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
-    if planning.objective != "makespan" and any(isinstance(loop, ClosedLoop) for loop in trace.loops):
-        msg = f"users of a closed loop send as fast as they are answered: there is no rate, as {planning.objective!r} "
-        msg += "needs it; use planning.objective: makespan"
+    is_closed = any(isinstance(loop, ClosedLoop) for loop in trace.loops)
+    if planning.objective == "cost" and is_closed:
+        msg = "users of a closed loop send as fast as they are answered: there is no rate, as 'cost' needs it; "
+        msg += "use planning.objective: throughput, or makespan"
         raise PlannerError(msg)
-    if planning.objective != "makespan" and trace.duration_s == 0:
+    if planning.objective != "makespan" and trace.duration_s == 0 and not is_closed:
         msg = f"all requests arrive at once: there is no rate, as {planning.objective!r} needs it; "
         msg += "use planning.objective: makespan"
         raise PlannerError(msg)
@@ -231,7 +232,8 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
         if planning.objective == "makespan":
             demands.append(Demand.from_requests(model, mix, n_requests[model]))
         else:
-            demands.append(Demand.from_rate(model, mix, trace.rate_rps * n_requests[model] / len(trace)))
+            rate_rps = 1.0 if is_closed else trace.rate_rps  # any will do where the mix is all that is known
+            demands.append(Demand.from_rate(model, mix, rate_rps * n_requests[model] / len(trace)))
     return tuple(demands)
 
 

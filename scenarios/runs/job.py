@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from planners import Plan, PlanningProblem, PlanStatus, get_planner
+from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
@@ -43,7 +43,7 @@ from sim import (
     simulate,
 )
 from sim.protocols import Replanner
-from traces import Trace
+from traces import ClosedLoop, Trace
 
 
 class Scheduled(NamedTuple):
@@ -113,6 +113,10 @@ class Job:
         """Tell what readers left out, sorted or took for granted, and what is not known of the serving engine."""
         for note in () if self.trace is None else self.trace.notes:
             watcher.note(note)
+        if self.trace is not None and any(isinstance(loop, ClosedLoop) for loop in self.trace.loops):
+            is_at_once = self.problem.objective is Objective.MAKESPAN
+            told = "all its requests at once" if is_at_once else "the mix of its requests only"
+            watcher.note(f"a closed loop has no rate of its own: planners are told {told}")
         for note in engine_notes(self.loaded):
             watcher.note(note)
 

@@ -110,7 +110,7 @@ class SingleStageReplica(Replica):
         crossings, block_tokens = batch.crossings, self._block_tokens
         is_macro, stage, decode_times = self._is_macro, self.stages[0], self._decode_times
         is_ahead, began_s = self._is_ahead, inf  # when the last iteration began
-        has_window = self._has_window
+        has_window, is_heard = self._has_window, self.on_end is not None
         no_chunks: list[Chunk] = []
         nobody = (inf, Sequence(-1, 1, 1))
         arrival_s, arrived = next(arrivals, nobody)
@@ -245,7 +245,7 @@ class SingleStageReplica(Replica):
                 log.sum_up_if_many()
             if chunks:
                 self._complete_prompts(batch, now_s)
-            if not is_alone or self.on_end is not None:  # whoever hears of an end may send the next request
+            if not is_alone or is_heard:  # whoever hears of an end may send the next request
                 if clock.peek() <= now_s:  # all else that happens now comes before scheduling
                     self._wake_at(now_s, Order.SCHEDULING)
                     yield

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from sim import simulate
 from tests.property.test_sim_clients import Case, cases
 from tests.property.test_sim_market import make
+from tests.property.test_sim_observe import assert_visits_are_where_requests_were, observe
 from tests.strategies_sim import (
     MODEL,
     any_engine,
@@ -63,6 +64,15 @@ def test_macro_steps_change_nothing_on_one_or_a_few_replicas(
 
 
 @given(cases(), looped, any_stepping, horizons)
+def test_an_observer_knows_which_row_of_the_records_it_saw(
+    case: Case, trace: Trace, stepping: str, horizon_s: float | None
+) -> None:
+    deployment, _, settings, replanner = case
+    result, observer = observe((deployment, trace, settings, replanner), stepping, horizon_s)
+    assert_visits_are_where_requests_were(result, observer)
+
+
+@given(cases(), looped, any_stepping, horizons)
 def test_each_request_is_sent_when_somebody_is_free(
     case: Case, trace: Trace, stepping: str, horizon_s: float | None
 ) -> None:
@@ -99,7 +109,7 @@ def test_each_request_is_sent_when_somebody_is_free(
     st.tuples(service_times(), any_engine, any_stepping),
     st.none() | st.floats(0.1, 8.0),
 )
-def test_littles_law(
+def test_users_are_waiting_or_thinking_or_have_nothing_to_do(
     deployment: Any, plain: Trace, loop: ClosedLoop, how: tuple[Any, Any, Any], horizon_s: float | None
 ) -> None:
     """At any moment each user has not begun, waits for an answer, thinks, or has nothing left to send.

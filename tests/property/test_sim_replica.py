@@ -101,11 +101,18 @@ class Subject:
 class BlockAccounting(RuleBasedStateMachine):
     """Two replicas get the same requests, one with macro-steps, one without."""
 
-    @initialize(spec=replica_specs(), service_time=service_times(), is_caching=st.booleans())
-    def start(self, spec: ReplicaSpec, service_time: ServiceTimeModel, is_caching: bool) -> None:
+    @initialize(
+        spec=replica_specs(),
+        service_time=service_times(),
+        is_caching=st.booleans(),
+        has_answers=st.booleans(),
+    )
+    def start(self, spec: ReplicaSpec, service_time: ServiceTimeModel, is_caching: bool, has_answers: bool) -> None:
         self.hashes: list[list[int]] = []
+        self.with_answers: set[int] = set()
+        self.has_answers = has_answers
         self.now_s = 0.0
-        prefixes = Prefixes(self.hashes, SEGMENT_TOKENS) if is_caching else None
+        prefixes = Prefixes(self.hashes, SEGMENT_TOKENS, with_answers=self.with_answers) if is_caching else None
         self.subjects = [Subject(spec, service_time, prefixes, is_macro=is_macro) for is_macro in (True, False)]
 
     @rule(
@@ -116,6 +123,8 @@ class BlockAccounting(RuleBasedStateMachine):
         self.now_s += gap_s
         first = len(self.hashes)
         self.hashes += [hashes for _, _, hashes in together]
+        if self.has_answers:
+            self.with_answers |= {first + n for n, (_, _, hashes) in enumerate(together) if hashes}
         for subject in self.subjects:
             lengths = [(prompt, output) for prompt, output, _ in together]
             subject.submit(self.now_s, [Sequence(first + n, *pair) for n, pair in enumerate(lengths)])
@@ -172,7 +181,8 @@ class BlockAccounting(RuleBasedStateMachine):
 
 def n_distinct(cache: PrefixCache, blocks: dict[Sequence, int]) -> int:
     """Blocks of all requests; those that several share count once."""
-    n_blocks = sum(n - cache._holdings[seq.index].n_blocks for seq, n in blocks.items())
+    held = {index: holding.n_blocks for index, holding in cache._holdings.items()}  # of prompts that have ids
+    n_blocks = sum(n - held.get(seq.index, 0) for seq, n in blocks.items())
     segments = list(cache._root.children.values())
     for segment in segments:
         n_blocks += segment.n_held

@@ -11,7 +11,7 @@ from sim import Failures, SimulationResult
 HARD_TIMES = [
     "workload.chat.n_requests=400",
     "sim.failures={mtbf_h: 0.01, mttr_s: 5}",
-    "sim.demand.clients={ttft_timeout_s: 0.5, max_retries: 1, backoff_s: 0.2}",
+    "sim.clients={ttft_timeout_s: 0.5, max_retries: 1, backoff_s: 0.2}",
     "sim.max_queued_requests=3",
 ]
 
@@ -51,8 +51,8 @@ def test_failures_have_the_units_and_the_seed_of_the_run() -> None:
     [
         ("sim.failures={mtbf_h: 0, mttr_s: 30}", "sim.failures.mtbf_h"),
         ("sim.failures={mtbf_h: 1}", "sim.failures.mttr_s"),
-        ("sim.demand.clients={jitter: 2}", "sim.demand.clients.jitter"),
-        ("sim.demand.clients={backoff_factor: 0.5}", "sim.demand.clients.backoff_factor"),
+        ("sim.clients={jitter: 2}", "sim.clients.jitter"),
+        ("sim.clients={backoff_factor: 0.5}", "sim.clients.backoff_factor"),
         ("sim.max_queued_requests=0", "sim.max_queued_requests"),
     ],
 )
