@@ -106,27 +106,42 @@ def _not_scored_table(errors: pl.DataFrame) -> Table:
     return table
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """All comparisons, by set, estimator, model, GPU type, precision and engine; errors are means over tp.
+def comparison_tables(rows: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """All comparisons: each set by estimator and metric, with what was fitted to what; then hetserve's one by one.
+
+    Of the points of silicon the second table has those that nothing was fitted to; errors are means over tp.
 
     Args:
         rows: Of `scenarios.study.accuracy.to_dicts` and `scenarios.study.comparisons.other_rows`.
     """
-    table = make_table("All that hetserve was compared with, errors in %")
-    columns = [(name, "left") for name in ("set", "estimator", "model", "GPU type", "precision", "engine", "metric")]
+    ours = [row for row in rows if row["estimator"] == HETSERVE and row["set"] not in (FIT, PLAUSIBLE)]
+    return [
+        _comparison_table(
+            "All that hetserve was compared with, errors in %", rows, ("set", "estimator", "metric"), says_why=True
+        ),
+        _comparison_table(
+            "hetserve by model, GPU type, precision and engine, errors in %",
+            [row for row in ours if row["n"]],
+            ("set", "model", "gpu", "precision", "engine", "metric"),
+            says_why=False,
+        ),
+    ]
+
+
+def _comparison_table(title: str, rows: Sequence[Mapping[str, Any]], by: Sequence[str], *, says_why: bool) -> Table:
+    table = make_table(title)
+    columns = [("GPU type" if name == "gpu" else name, "left") for name in by]
     figures = [(name, "right") for name in ("rows", "mean abs", "bias")]
-    make_columns(table, [*columns, *figures, ("fitted to", "left")])
+    make_columns(table, [*columns, *figures, *([("fitted to", "left")] if says_why else [])])
     groups: dict[tuple[str | None, ...], list[Mapping[str, Any]]] = {}
-    names = ("set", "estimator", "model", "gpu", "precision", "engine", "metric", "fitted_to")
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+        groups.setdefault(tuple(row[name] for name in (*by, "fitted_to")), []).append(row)
     for (*cell, fitted_to), of_group in groups.items():
         n = sum(row["n"] for row in of_group)
-        errors = (_mean(of_group, name, n) for name in ("mean_abs_error", "bias"))
-        mean_abs, bias = errors
+        mean_abs, bias = (_mean(of_group, name, n) for name in ("mean_abs_error", "bias"))
         why = fitted_to or ", ".join(reason for row in of_group for reason in row.get("reasons", {}))
         labels = (NOTHING if label is None else label for label in cell)
-        table.add_row(*labels, f"{n:,}", _per_cent(mean_abs), _per_cent(bias, "+"), why)
+        table.add_row(*labels, f"{n:,}", _per_cent(mean_abs), _per_cent(bias, "+"), *([why] if says_why else []))
     return table
 
 

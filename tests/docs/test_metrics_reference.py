@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from rich.table import Table
 
-from scenarios.report.accuracy import accuracy_tables, comparison_table
+from scenarios.report.accuracy import accuracy_tables, comparison_tables
 from scenarios.report.calibration import calibration_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
@@ -69,7 +69,7 @@ def of_accuracy() -> list[Table]:
     checkpoint = CHECKPOINTS["nvidia/Llama-3.1-8B-Instruct-FP8", "fp8"]
     case = Case(checkpoint, "H100-SXM", 1, 1, 1, 1, None, None, 1024, 1024, (1.0, 1.0), None)
     errors = errors_of([SiliconRow(case, 1.0, 1.0)], {case: answers(case)})
-    return [*accuracy_tables(errors), comparison_table(to_dicts(errors))]
+    return [*accuracy_tables(errors), *comparison_tables(to_dicts(errors))]
 
 
 def in_worlds() -> list[Table]:

@@ -10,7 +10,7 @@ import click
 from scenarios.cli.options import json_option, progress_option
 from scenarios.cli.printing import print_json, print_tables
 from scenarios.file.yaml_lines import dump
-from scenarios.report.accuracy import accuracy_tables, comparison_table
+from scenarios.report.accuracy import accuracy_tables, comparison_tables
 from scenarios.report.progress import ProgressBar
 from scenarios.study.accuracy import errors_of, estimate_all, to_dicts
 from scenarios.study.comparisons import other_rows
@@ -47,7 +47,7 @@ def accuracy(context: click.Context, jobs: int, as_json: bool, progress: bool | 
     if as_json:
         print_json(found)
     else:
-        print_tables(comparison_table(found))
+        print_tables(*comparison_tables(found))
 
 
 @accuracy.command()
