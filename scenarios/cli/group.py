@@ -22,6 +22,10 @@ COMMANDS = {
         "scenarios.cli.batch:batch",
         "Run all scenarios of a file with all planners and seeds, and say what became of them.",
     ),
+    "calibrate": (
+        "scenarios.cli.measurements.calibrate:calibrate_",
+        "Fit a few physical parameters to a part of what was measured, and say how far off the rest is.",
+    ),
     "capacity": (
         "scenarios.cli.look:capacity",
         "Say how far the capacities that planners reckon with are from the simulator's.",

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scenarios.file.catalog import catalog_directory, make_catalog
+from scenarios.file.paths import change_paths
 from scenarios.file.schema import Scenario
 from scenarios.file.timeline import make_timeline
 from scenarios.file.yaml_lines import dump
@@ -53,24 +54,9 @@ class LoadedScenario:
         data = self.scenario.model_dump(mode="json", exclude={"scenarios", "matrix"})
         overrides = {name: data["overrides"][name] for name, _ in self.cases}
         data["overrides"] = overrides
-        parts = (*data["workload"].values(), data["sim"]["service_time"], data["cluster"]["availability"] or {})
-        for part in parts:
-            if "path" in part:
-                part["path"] = self._absolute(part["path"])
-            if "capacity" in part.get("options", ()):
-                part["options"]["capacity"] = self._absolute(part["options"]["capacity"])
-        for model in data["models"].values():
-            if "config" in model:
-                model["config"] = self._absolute(model["config"])
+        change_paths(data, self._absolute)
         directory = catalog_directory(self.scenario, self.folder)
         data["catalog"] = None if directory is None else str(directory.resolve())
-        for gpu in data["cluster"]["gpus"].values():
-            if gpu["coefficients"] is not None:
-                gpu["coefficients"] = self._absolute(gpu["coefficients"])
-        for override in overrides.values():
-            for field, value in override.items():
-                if field.endswith((".path", ".config")):
-                    override[field] = self._absolute(value)
         return dump(data)
 
     def _absolute(self, path: str) -> str:

@@ -18,7 +18,7 @@ from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.read import Catalog, gpu_names
 from sim.errors import ProfileError
 from sim.timing.fit_formats import PULL, fit_formats, is_dense_bf16
-from sim.timing.terms import Floats, Terms, known_models
+from sim.timing.terms import Floats, Models, Terms, known_models
 from sim.units import GIGA, MICRO
 
 # Flags of rows that are not used: an all-reduce that vLLM disables over PCIe, and whole iterations of an old vLLM.
@@ -61,15 +61,18 @@ ALLREDUCE_LATENCY_S = Coefficient(TYPICAL_ALLREDUCE_LATENCY_S, 0.1 * MICRO, 90 *
 ALLREDUCE_SHARE = Coefficient(TYPICAL_ALLREDUCE_SHARE, 0.02, 1.0)
 
 
-def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -> tuple[pl.DataFrame, dict[str, int]]:
+def usable_rows(
+    rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None, models: Models | None = None
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """The rows that can be fitted, and how many are left out, by the reason.
 
     Args:
         rows: Measured iterations.
         gpus: GPU types by name, beside those of the catalog.
+        models: Models by name, beside those of the catalog.
     """
     known = [*gpu_names(), *(gpus or {})]
-    names = known_models()
+    names = known_models(models)
     has_others = (pl.col("flag").fill_null("") != ESTIMATED_FLAG).any().over("gpu", "phase")
     reason = (
         pl.when(pl.col("flag").is_in(DROPPED_FLAGS))
@@ -86,7 +89,7 @@ def usable_rows(rows: pl.DataFrame, gpus: Mapping[str, GpuType] | None = None) -
     return rows.filter(pl.col("reason").is_null()).drop("reason"), dict(counts.iter_rows())
 
 
-def fit(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
+def fit(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) -> GpuCoefficients:
     """Coefficients of the compact model for one GPU type.
 
     Those of dense models in bf16 come first. With them, the ones of other formats, of experts and of latent attention
@@ -95,27 +98,28 @@ def fit(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
     Args:
         rows: Usable rows of this GPU type.
         gpu: Its datasheet, and what is known of it.
+        models: Models beside the catalog's, by name.
 
     Raises:
         ProfileError: There are too few rows.
     """
-    is_plain = is_dense_bf16(rows)
+    is_plain = is_dense_bf16(rows, models)
     plain, others = rows.filter(is_plain), rows.filter(~is_plain)
     c = known = gpu.coefficients
     if c is None or plain.height >= MIN_ROWS or others.height < MIN_ROWS:
-        c = fit_dense(plain, gpu)
+        c = fit_dense(plain, gpu, models)
         if known is not None:
             c = replace(c, formats=known.formats, experts=known.experts, mla=known.mla, expert_skew=known.expert_skew)
-    return fit_formats(others, replace(gpu, coefficients=c)) if others.height else c
+    return fit_formats(others, replace(gpu, coefficients=c), models) if others.height else c
 
 
-def fit_dense(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
+def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) -> GpuCoefficients:
     """Coefficients of the compact model for dense models in bf16 on one GPU type.
 
     Args:
         rows: Usable rows of this GPU type.
-        gpu: Its datasheet, and what to keep where nothing was measured: the all-reduce of other `tp`, and the
-            efficiency in mixed iterations.
+        gpu: Its datasheet, and what to keep where nothing was measured: other `tp`, mixed iterations.
+        models: Models beside the catalog's, by name.
 
     Raises:
         ProfileError: There are too few rows.
@@ -125,7 +129,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
     if rows.height < MIN_ROWS:
         msg = f"GPU type {gpu.name!r}: {rows.height} usable rows; a fit needs {MIN_ROWS}"
         raise ProfileError(msg)
-    terms = Terms.of(rows, gpu)
+    terms = Terms.of(rows, gpu, models)
     known = gpu.coefficients
     names = [name for name in COEFFICIENTS if name != "mixed_kv_read_efficiency"]
     has_mixed = "mixed" in rows["phase"].to_list() and not (known and known.mixed_kv_read_efficiency is None)
@@ -184,15 +188,18 @@ def domain(rows: pl.DataFrame) -> Domain:
     return Domain(**{name: int(value or 0) for name, value in row.items()})
 
 
-def errors(rows: pl.DataFrame, gpus: Mapping[str, GpuType]) -> pl.DataFrame:
-    """The rows with `modelled_ms` and `error_pct`, by what these GPU types' coefficients say."""
+def errors(rows: pl.DataFrame, gpus: Mapping[str, GpuType], models: Models | None = None) -> pl.DataFrame:
+    """The rows with `modelled_ms` and `error_pct`, by what these GPU types' coefficients say.
+
+    `models` are those beside the catalog's, by name.
+    """
     parts = []
     for (name,), part in rows.group_by("gpu", maintain_order=True):
         gpu = gpus[str(name)]
         if gpu.coefficients is None:
             msg = f"GPU type {gpu.name!r} has no service-time coefficients"
             raise ProfileError(msg)
-        terms = Terms.of(part, gpu)
+        terms = Terms.of(part, gpu, models)
         modelled = terms.modelled_s(gpu.coefficients)
         parts.append(
             part.with_columns(modelled_ms=1e3 * modelled, error_pct=100 * (modelled / terms.time_s - 1)),
@@ -211,17 +218,19 @@ def summary(errors: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def fit_all(rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None) -> dict[str, GpuType]:
-    """These GPU types with the coefficients that their rows give; `gpus` are some that the catalog does not have."""
+def fit_all(
+    rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None, models: Models | None = None
+) -> dict[str, GpuType]:
+    """These GPU types with the coefficients that their rows give; `gpus` and `models` are beside the catalog's."""
     known = Catalog.default().with_entries(gpus=gpus)
     return {
-        name: replace(known.gpu(name), coefficients=fit(rows.filter(pl.col("gpu") == name), known.gpu(name)))
+        name: replace(known.gpu(name), coefficients=fit(rows.filter(pl.col("gpu") == name), known.gpu(name), models))
         for name in names
     }
 
 
 def leave_one_model_out(
-    rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None
+    rows: pl.DataFrame, names: Sequence[str], gpus: Mapping[str, GpuType] | None = None, models: Models | None = None
 ) -> pl.DataFrame:
     """Errors of each model's rows by coefficients fitted to the other models' rows of the same GPU type.
 
@@ -233,18 +242,18 @@ def leave_one_model_out(
         for model in own["model"].unique(maintain_order=True):
             others, held_out = own.filter(pl.col("model") != model), own.filter(pl.col("model") == model)
             if others.height >= MIN_ROWS and set(held_out["tp"]) <= set(others["tp"]):
-                parts.append(errors(held_out, fit_all(others, [name], gpus)))
+                parts.append(errors(held_out, fit_all(others, [name], gpus, models), models))
     return pl.concat(parts) if parts else _no_errors(rows)
 
 
-def leave_one_gpu_out(rows: pl.DataFrame, fitted: Mapping[str, GpuType]) -> pl.DataFrame:
+def leave_one_gpu_out(rows: pl.DataFrame, fitted: Mapping[str, GpuType], models: Models | None = None) -> pl.DataFrame:
     """Errors of each GPU type by its datasheet and the medians of the coefficients of the others (`extrapolate`)."""
     parts = []
     for name, gpu in fitted.items():
         others = [other for other in fitted.values() if other.name != name]
         if others:
             own = rows.filter(pl.col("gpu") == name)
-            parts.append(errors(own, {name: replace(gpu, coefficients=_by_datasheet(gpu, others))}))
+            parts.append(errors(own, {name: replace(gpu, coefficients=_by_datasheet(gpu, others))}, models))
     return pl.concat(parts) if parts else _no_errors(rows)
 
 
@@ -258,12 +267,12 @@ def _by_datasheet(gpu: GpuType, others: Sequence[GpuType]) -> GpuCoefficients:
     return extrapolate(gpu, others, {"mixed_kv_read_efficiency": None} if keeps_speed else {})
 
 
-def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str, Any]:
+def catalog_entry(gpu: GpuType, summary: pl.DataFrame | None, source: str) -> dict[str, Any]:
     """The block `coefficients` of a GPU type, as in `sim/catalog/gpus.yaml`.
 
     Args:
         gpu: The GPU type with fitted coefficients.
-        summary: Errors by GPU type and phase.
+        summary: Errors by GPU type and phase; None if they are not known.
         source: Where the coefficients come from.
     """
     c = gpu.coefficients
@@ -273,7 +282,8 @@ def catalog_entry(gpu: GpuType, summary: pl.DataFrame, source: str) -> dict[str,
         value = getattr(c, name)
         in_us = name.removesuffix("_s") + "_us"
         found |= {in_us: _rounded(value / MICRO)} if name.endswith("_s") else {name: _rounded(value)}
-    mape = summary.filter(pl.col("gpu") == gpu.name).select("phase", "mape_pct").rows()
+    own = summary.filter(pl.col("gpu") == gpu.name) if summary is not None else None
+    mape = own.select("phase", "mape_pct").rows() if own is not None else []
     return {
         "basis": c.basis,
         **found,

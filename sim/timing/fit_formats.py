@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from sim.catalog.gpus import FormatCoefficients, GpuCoefficients, GpuType, MlaCoefficients
-from sim.timing.terms import Floats, Terms, model_of
+from sim.timing.terms import Floats, Models, Terms, model_of
 from sim.units import MICRO
 
 # Typical values, towards which coefficients are drawn weakly, and bounds; overheads in seconds.
@@ -24,25 +24,26 @@ _SKEW = (1.3, 1.0, 4.0)
 PULL = 0.01
 
 
-def is_dense_bf16(rows: pl.DataFrame) -> pl.Series:
-    """Which rows are of dense models in bf16."""
-    models = [model_of(row) for row in rows.iter_rows(named=True)]
-    is_plain = [model.moe is None and model.precision.name == "bf16" for model in models]
+def is_dense_bf16(rows: pl.DataFrame, models: Models | None = None) -> pl.Series:
+    """Which rows are of dense models in bf16; `models` are those beside the catalog's, by name."""
+    found = [model_of(row, models) for row in rows.iter_rows(named=True)]
+    is_plain = [model.moe is None and model.precision.name == "bf16" for model in found]
     return pl.Series(is_plain, dtype=pl.Boolean)
 
 
-def fit_formats(rows: pl.DataFrame, gpu: GpuType) -> GpuCoefficients:
+def fit_formats(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) -> GpuCoefficients:
     """The GPU type's coefficients, with those of formats, experts and latent attention that the rows identify.
 
     Args:
         rows: Iterations of models in other formats than bf16, with experts or with latent attention.
         gpu: The GPU type with coefficients of dense models in bf16, which are kept.
+        models: Models beside the catalog's, by name.
     """
     from scipy.optimize import least_squares
 
     known = gpu.coefficients
     assert known is not None
-    terms = Terms.of(rows, gpu)
+    terms = Terms.of(rows, gpu, models)
     dense = [name for name in terms.linear if name != "bf16"]
     experts = list(terms.experts)
     has_latent, has_skew = bool(terms.n_latent_layers.any()), bool(terms.is_skewed.any())

@@ -20,6 +20,7 @@ from sim.timing.linear import overlapped, sustained
 from sim.timing.work import StageWork
 
 Floats = NDArray[np.float64]
+Models = Mapping[str, ModelSpec]
 
 
 class Products(NamedTuple):
@@ -62,15 +63,18 @@ class Terms:
     has_chunk: Floats
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, gpu: GpuType) -> Terms:
-        """Terms of a table of measured iterations (`sim.timing.measured.read_profile`), all on this GPU type."""
+    def of(cls, rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) -> Terms:
+        """Terms of a table of measured iterations (`sim.timing.measured.read_profile`), all on this GPU type.
+
+        `models` are those beside the catalog's, by name.
+        """
         works: dict[tuple[Any, ...], tuple[int, StageWork]] = {}
         entries: list[dict[str, Any]] = []
         parts: dict[str, list[dict[str, tuple[float, float, float]]]] = {"linear": [], "experts": []}
         for row in rows.iter_rows(named=True):
             key = row["model"].lower(), row.get("precision"), row.get("experts"), row["tp"], row.get("ep")
             if key not in works:
-                model = model_of(row)
+                model = model_of(row, models)
                 stage = Stage(gpu, row["tp"], model.n_layers, expert_parallel=bool(row.get("ep")))
                 works[key] = model.n_layers, StageWork.of(ReplicaSpec(model, (stage,)), 0)
             n_layers, work = works[key]
@@ -132,17 +136,23 @@ class Terms:
         return time_s
 
 
-def known_models() -> list[str]:
-    """Names of models of which rows can be read, in lower case."""
-    return [name.lower() for name in (*model_names(), *(profiled.name for profiled in PROFILED))]
+def known_models(models: Models | None = None) -> list[str]:
+    """Names of models of which rows can be read, in lower case; `models` are some beside the catalog's."""
+    return [name.lower() for name in (*model_names(), *(profiled.name for profiled in PROFILED), *(models or {}))]
 
 
-def model_of(row: Mapping[str, Any]) -> ModelSpec:
-    """The model of a row, of the catalog or of the set of `sim.timing.kernels`, in the row's formats."""
-    names = {name.lower(): name for name in model_names()}
+def model_of(row: Mapping[str, Any], models: Models | None = None) -> ModelSpec:
+    """The model of a row: one of `models`, of the catalog or of the set of `sim.timing.kernels`, in the row's formats.
+
+    Where the row says none, one of `models` is in its own, and the others are in bf16.
+    """
     given = row["model"].lower()
-    model = model_spec(names[given]) if given in names else profiled_model(given)
+    own = {name.lower(): model for name, model in (models or {}).items()}
+    names = {name.lower(): name for name in model_names()}
+    model = own.get(given) or (model_spec(names[given]) if given in names else profiled_model(given))
     assert model is not None
+    if given in own and not row.get("precision"):
+        return model
     dense = row.get("precision") or "bf16"
     return in_formats(model, dense, row.get("experts") or dense)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -139,3 +140,61 @@ def test_kernels_can_be_fitted(hetserve: Hetserve, tmp_path: Path) -> None:
     unknown = hetserve("profile", "kernels", "--gpu", "A40", "--out", tmp_path / "other.csv")
     assert unknown.exit_code != 0
     assert "A40" in unknown.output
+
+
+OWN = """\
+schema_version: 1
+name: own
+cluster:
+  gpus:
+    X1:
+      available: 1
+      usd_per_h: 2
+      datasheet:
+        {memory_gib: 141, bf16_tflops: 989, fp8_tflops: 1979, memory_bandwidth_gb_per_s: 4800,
+         link_bandwidth_gb_per_s: 450}
+models:
+  House-8B: {n_layers: 32, hidden_size: 4096, n_heads: 32, n_kv_heads: 8, head_dim: 128, ffn_size: 14336,
+             vocab_size: 128256, max_context_tokens: 131072, source: ours}
+workload:
+  chat: {kind: azure_conv_like, model: House-8B, n_requests: 20, rate_rps: 1}
+planning: {budget_usd_per_h: 9}
+planners: [homogeneous]
+"""
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_models_and_gpus_of_a_scenario(hetserve: Hetserve, rows: pl.DataFrame, tmp_path: Path) -> None:
+    """The same as with the names of the catalog."""
+    llama = rows.filter(pl.col("gpu") == "H100-SXM", pl.col("model") == "llama-3.1-8b")
+    llama.with_columns(gpu=pl.lit("X1"), model=pl.lit("House-8B")).write_csv(tmp_path / "own.csv")
+    (tmp_path / "own.yaml").write_text(OWN)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    alone = hetserve("profile", "fit", "own.csv")
+    assert "GPU type X1 is not in the catalog" in alone.stderr
+    result = hetserve("profile", "fit", "own.csv", "--scenario", "own.yaml", "--out", "found.yaml")
+    assert result.exit_code == 0, result.output
+    found = YAML(typ="safe").load(tmp_path / "found.yaml")["X1"]["coefficients"]
+    assert found["basis"] == "fitted"
+    assert found["fit_error"]["decode_mape_pct"] < 2
+    (tmp_path / "sheets.yaml").write_text(
+        json.dumps({"X1": YAML(typ="safe").load(OWN)["cluster"]["gpus"]["X1"]["datasheet"]})
+    )
+    options = ("--datasheet", "sheets.yaml", "--config", "House-8B=config.json")
+    by_config = hetserve("profile", "fit", "own.csv", *options, "--out", "again.yaml")
+    assert by_config.exit_code == 0, by_config.output
+    assert (tmp_path / "again.yaml").read_text() == (tmp_path / "found.yaml").read_text()
+    wrong = hetserve("profile", "fit", "own.csv", "--config", "config.json")
+    assert (wrong.exit_code, "write NAME=FILE" in wrong.output) == (2, True)

@@ -12,12 +12,14 @@ import pytest
 from rich.table import Table
 
 from scenarios.report.accuracy import accuracy_tables, comparison_tables
+from scenarios.report.calibration import calibration_tables
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of, to_dicts
+from scenarios.study.calibration.calibrate import Calibration
 from scenarios.study.compare import Comparison
 from scenarios.study.silicon.estimates import answers
 from scenarios.study.silicon.points import CHECKPOINTS, Case, SiliconRow
@@ -29,6 +31,9 @@ from sim.timing.worlds import World
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
 ALL = METRICS | STRESS_METRICS
+CALIBRATION_ROW = {"run": "r", "part": "p", "figure": "f"} | dict.fromkeys(
+    ("real", "before", "after", "error_before", "error_after"), 1.0
+)
 SECTION = re.compile(r"^### `(\w+)`\n\n\*([^,*]+)(?:, (more|less) is better)?\*\n\n    (.+)\n", re.MULTILINE)
 SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SECTION.findall(PAGE)}
 
@@ -95,6 +100,7 @@ def printed_columns() -> set[str]:
             *of_accuracy(),
             *in_worlds(),
             validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
+            *calibration_tables(Calibration((), (), pl.DataFrame(CALIBRATION_ROW), None)),  # type: ignore[arg-type]
         ]
         found |= {str(column.header).replace("\n", " ") for table in tables for column in table.columns}
     return {re.sub(r" goal .*", "", header).strip() for header in found}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import polars as pl
 
-from scenarios.cli.options import check_can_write, replace_option, writing
+from scenarios.cli.options import Command, check_can_write, replace_option, writing
 from scenarios.cli.printing import print_tables
 from scenarios.file.catalog import gpu_of_datasheet, user_catalog
 from scenarios.file.entries import read_entries
+from scenarios.file.load import load
 from scenarios.file.schema import Datasheet
 from scenarios.file.yaml_lines import dump
 from scenarios.report.profile import error_table, uncertainty_table, worst_table
-from sim import GpuType, gpu_type
+from sim import Catalog, GpuType, ModelSpec, gpu_type
+from sim.catalog.config_json import read_config
 from sim.errors import ProfileError, check_name
 from sim.timing import fit as fitting
 from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
@@ -37,6 +40,27 @@ _datasheet_option = click.option(
     metavar="FILE",
     help="GPU types that the catalog does not have: a YAML file of their datasheets by name.",
 )
+_scenario_option = click.option(
+    "--scenario", "file", metavar="FILE", help="GPU types and models that the catalog does not have: a scenario's own.",
+)  # fmt: skip
+_config_option = click.option(
+    "--config", "configs", metavar="NAME=FILE", multiple=True,
+    help="A model that the catalog does not have, as rows call it, and its config.json; may be repeated.",
+)  # fmt: skip
+
+
+def _own_options(command: Command) -> Command:
+    """GPU types and models that the catalog does not have."""
+    for option in (_config_option, _scenario_option, _datasheet_option):
+        command = option(command)
+    return command
+
+
+class _Own(NamedTuple):
+    """GPU types and models beside the catalog's, by name."""
+
+    gpus: dict[str, GpuType]
+    models: dict[str, ModelSpec]
 
 
 @click.group()
@@ -52,18 +76,21 @@ def profile() -> None:
 @profile.command()
 @_data_argument
 @_gpu_option
-@_datasheet_option
+@_own_options
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the coefficients to FILE, in the form of the catalog.")  # fmt: skip
 @replace_option
-def fit(data: Path, gpus: Sequence[str], datasheet: Path | None, out: Path | None, force: bool) -> None:
+def fit(
+    data: Path, gpus: Sequence[str], datasheet: Path | None, file: str | None, configs: Sequence[str],
+    out: Path | None, force: bool,
+) -> None:  # fmt: skip
     """Fit the coefficients of each GPU type in DATA and say how far they are off."""
     if out is not None:
         check_can_write(out, force=force)
-    own = _own_gpus(datasheet)
+    own = _own(datasheet, file, configs)
     rows, names = _read(data, gpus, own)
-    fitted = fitting.fit_all(rows, names, own)
-    errors = fitting.errors(rows, fitted)
+    fitted = fitting.fit_all(rows, names, own.gpus, own.models)
+    errors = fitting.errors(rows, fitted, own.models)
     print_tables(error_table("Errors of the fit", errors), worst_table(errors))
     if out is not None:
         text = _fragment(data, rows, fitted, fitting.summary(errors))
@@ -75,16 +102,16 @@ def fit(data: Path, gpus: Sequence[str], datasheet: Path | None, out: Path | Non
 @profile.command()
 @_data_argument
 @_gpu_option
-@_datasheet_option
-def check(data: Path, gpus: Sequence[str], datasheet: Path | None) -> None:
+@_own_options
+def check(data: Path, gpus: Sequence[str], datasheet: Path | None, file: str | None, configs: Sequence[str]) -> None:
     """Say how far the model is off on models and GPU types that it was not fitted to."""
-    own = _own_gpus(datasheet)
+    own = _own(datasheet, file, configs)
     rows, names = _read(data, gpus, own)
-    fitted = fitting.fit_all(rows, names, own)
-    by_model = fitting.leave_one_model_out(rows, names, own)
-    by_gpu = fitting.leave_one_gpu_out(rows, fitted)
+    fitted = fitting.fit_all(rows, names, own.gpus, own.models)
+    by_model = fitting.leave_one_model_out(rows, names, own.gpus, own.models)
+    by_gpu = fitting.leave_one_gpu_out(rows, fitted, own.models)
     tables = {
-        "Fitted to all rows": fitting.errors(rows, fitted),
+        "Fitted to all rows": fitting.errors(rows, fitted, own.models),
         "Fitted to the other models of the GPU type": by_model,
         "Datasheet and medians of the other GPU types": by_gpu,
     }
@@ -124,18 +151,28 @@ def kernels(gpus: Sequence[str], out: Path, force: bool) -> None:
     click.echo(f"{sum(table.height for table in tables):,} iterations: {out}")
 
 
-def _own_gpus(datasheet: Path | None) -> dict[str, GpuType]:
-    """GPU types by their datasheets, in a file."""
-    if datasheet is None:
-        return {}
-    catalog = user_catalog()
-    sheets = read_entries(datasheet, Datasheet)
-    return {name: gpu_of_datasheet(name, sheet, catalog) for name, sheet in sheets.items()}
+def _own(datasheet: Path | None, file: str | None, configs: Sequence[str]) -> _Own:
+    """GPU types and models of one's own catalog, of a scenario, of datasheets and of config.json files."""
+    catalog = user_catalog() if file is None else load(file).catalog
+    models = dict(catalog.models)
+    for text in configs:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            msg = f"--config {text}: write NAME=FILE, the model as rows call it and its config.json"
+            raise click.UsageError(msg)
+        models[name] = read_config(Path(path), name)
+    sheets = {} if datasheet is None else read_entries(datasheet, Datasheet)
+    by_datasheet = {name: gpu_of_datasheet(name, sheet, catalog) for name, sheet in sheets.items()}
+    known = Catalog.default()
+    return _Own(
+        {name: gpu for name, gpu in {**catalog.gpus, **by_datasheet}.items() if gpu != known.gpus.get(name)},
+        {name: model for name, model in models.items() if model != known.models.get(name)},
+    )
 
 
-def _read(data: Path, gpus: Sequence[str], own: Mapping[str, GpuType]) -> tuple[pl.DataFrame, list[str]]:
+def _read(data: Path, gpus: Sequence[str], own: _Own) -> tuple[pl.DataFrame, list[str]]:
     """Rows that can be fitted and GPU types with enough of them; what is left out is said on stderr."""
-    rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")), own)
+    rows, left_out = usable_rows(read_profile(data, ("gpu", "model", "tp")), own.gpus, own.models)
     present = rows["gpu"].unique(maintain_order=True).to_list()
     for name in gpus:
         check_name(f"GPU type in {data}", name, present)

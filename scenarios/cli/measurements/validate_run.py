@@ -102,10 +102,10 @@ def validate_run(
         print_json(rows)
     else:
         print_tables(*tables)
-        print_lines([f"server: {replayer.settings}", *_notes(measured), *lines])
+        print_lines([f"server: {replayer.settings}", *notes_of(measured), *lines])
 
 
-def _notes(measured: Measurement) -> list[str]:
+def notes_of(measured: Measurement) -> list[str]:
     """What the reader left out or took for granted."""
     return [] if measured.trace is None else [f"note: {note}" for note in measured.trace.notes]
 

@@ -1,0 +1,1 @@
+"""Calibration: a few physical parameters of a server, fitted to a part of what was measured on it."""
