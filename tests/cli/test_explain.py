@@ -79,14 +79,14 @@ def test_why_not_a_certain_configuration(hetserve: Hetserve, small: Path) -> Non
 
 def test_why_a_replica_has_no_capacity(hetserve: Hetserve, small: Path) -> None:
     changes = (
-        "workload.chat.model=Llama-3-70B", "slo={ttft_s: 0.3, tpot_s: 0.05}", "planning.budget_usd_per_h=90",
+        "workload.chat.model=Llama-3-70B", "slo={ttft_s: 0.4, tpot_s: 0.05}", "planning.budget_usd_per_h=90",
         "cluster.gpus.H100-SXM.available=8", "cluster.gpus.RTX4090.available=16",
     )  # fmt: skip
     arguments = [argument for change in changes for argument in ("--set", change)]
     result = hetserve("explain", small, *arguments, "--most", "0", "--json")
     configurations = json.loads(result.stdout)["configurations"]
     reasons = {c["name"]: c["detail"] for c in configurations if c["fate"] == "no_capacity"}
-    assert reasons["RTX4090 tp8"] == "too slow for the TTFT goal of 0.3 s"
+    assert reasons["RTX4090 tp8"] == "too slow for the TTFT goal of 0.4 s"
     assert reasons["RTX4090 tp2 pp4"] == reasons["H100-SXM tp1 pp2"] == "too slow for the TPOT goal of 0.05 s"
     given = hetserve("explain", "paper_example", "--set", "planning.capacity.candidates.c2.capacity_rps=[0, 0]")
     assert "no capacity: its capacities are given as 0" in given.stdout

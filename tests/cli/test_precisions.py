@@ -13,7 +13,7 @@ from tests.cli.conftest import Hetserve
 FASTER = tuple(
     part
     for change in (
-        "cluster.gpus={H100-SXM: {available: 12}}",
+        "cluster.gpus={H100-SXM: {available: 16}}",
         "workload.agents.n_requests=300",
         "workload.chat.n_requests=150",
         "planning.grid={prompt_tokens: [824], output_tokens: [253]}",
