@@ -147,6 +147,7 @@ class PrintedPlan(PlanEntry):
 
     n_candidates: Annotated[int, Field(ge=0)] = 0
     left_out: dict[str, int] = {}
+    n_extrapolated: Annotated[int, Field(ge=0)] = 0
 
 
 class StepEntry(Part):
