@@ -9,22 +9,22 @@ from tests.benchmarks.cases import AGAINST_ITERATION, CASES, Case
 
 # Iterations and macro-steps made, events made, iterations of all replicas.
 WORK = {
-    "light load": (55_891, 16, 2_683_399),
-    "moderate load": (274_520, 16, 942_429),
-    "saturation": (82_467, 16, 93_833),
-    "KV-starved": (45_816, 16, 704_695),
-    "bursts": (47_544, 16, 186_875),
-    "one replica": (46_306, 1, 180_600),
-    "64 replicas": (276_424, 64, 968_857),
-    "load-aware router": (52_734, 86_053, 190_544),
-    "1,000 output tokens, 6 at a time": (11_864, 1, 647_717),
-    "1,000 output tokens, 28 at a time": (11_451, 1, 142_278),
-    "conversations": (54_824, 16, 190_457),
+    "light load": (55_776, 16, 2_702_714),
+    "moderate load": (274_294, 16, 933_716),
+    "saturation": (82_466, 16, 93_833),
+    "KV-starved": (45_803, 16, 704_704),
+    "bursts": (47_402, 16, 185_571),
+    "one replica": (46_409, 1, 179_317),
+    "64 replicas": (276_387, 64, 960_277),
+    "load-aware router": (52_551, 85_811, 189_135),
+    "1,000 output tokens, 6 at a time": (11_852, 1, 652_832),
+    "1,000 output tokens, 28 at a time": (11_409, 1, 141_140),
+    "conversations": (54_789, 16, 188_780),
 }
 EVENTS_BY_ITERATION = {
-    "1,000 output tokens, 6 at a time": 651_726,
-    "1,000 output tokens, 28 at a time": 146_280,
-    "conversations": 210_489,
+    "1,000 output tokens, 6 at a time": 656_841,
+    "1,000 output tokens, 28 at a time": 145_142,
+    "conversations": 208_812,
 }
 
 
