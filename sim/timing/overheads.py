@@ -60,7 +60,8 @@ class _EngineStageTime:
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         n_of_group = -(-n_decode // self._dp)  # data-parallel groups wait for the one with the most
-        base_s, slope_s = self._kernels.decode(self._engine.padded(n_of_group) * self._dp)
+        n_computed = self._engine.padded(n_of_group) * self._dp if self._engine.graph_sizes else n_decode
+        base_s, slope_s = self._kernels.decode(n_computed)
         return base_s + self._per_step_s + self._per_sequence_s * n_of_group, slope_s
 
     def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:

@@ -60,7 +60,7 @@ def value_by(problem: PlanningProblem, name: str = "milp") -> float:
 
 
 def same(one: float, other: float, tolerance: float = 1e-6) -> bool:
-    return one == other or abs(one - other) <= tolerance * max(one, other)
+    return one == other or abs(one - other) <= tolerance * max(one, other, 1e-9)
 
 
 @given(problems())

@@ -4,16 +4,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim import Chunk, CompactServiceTime, ConstantServiceTime, ReplicaSpec, ServiceTimeModel, StageTime
+from sim import (
+    Chunk,
+    CompactServiceTime,
+    ConstantServiceTime,
+    EngineProfile,
+    EngineServiceTime,
+    ReplicaSpec,
+    ServiceTimeModel,
+    StageTime,
+    gpu_names,
+    gpu_type,
+)
 from tests.strategies_sim import FITTING_REPLICAS, OTHER_REPLICAS
 
-service_times = st.builds(CompactServiceTime, st.sampled_from([0.0, 1e-3]), st.sampled_from([0.0, 1e-5])) | st.builds(
+engines = st.builds(
+    EngineProfile,
+    step_overhead_s=st.sampled_from([0.0, 1e-3]),
+    sequence_overhead_s=st.sampled_from([0.0, 1e-5]),
+    request_overhead_s=st.sampled_from([0.0, 1e-4]),
+)
+service_times = st.builds(EngineServiceTime, st.builds(CompactServiceTime), engines) | st.builds(
     ConstantServiceTime,
     st.floats(1e-4, 1.0),
     per_prompt_token_s=st.floats(0, 1e-3),
     per_decode_s=st.floats(0, 1e-2),
     per_context_token_s=st.floats(0, 1e-5),
 )
+SLOWER = max(gpu.coefficients.sustained_slowdown for gpu in map(gpu_type, gpu_names()) if gpu.coefficients)
+"""Share of their rate that layers lose at most which compute for long: so much larger batches may take."""
+
 chunks = st.builds(Chunk, st.integers(1, 8192), st.integers(0, 100_000))
 
 
@@ -70,14 +90,14 @@ def test_batching_never_costs_more(
 ) -> None:
     together = stage.mixed(first[0] + second[0], first[1] + second[1], some + others)
     apart = stage.mixed(*first, some) + stage.mixed(*second, others)
-    assert together <= apart * (1 + 1e-12)
+    assert together <= apart * (1 + SLOWER)
 
 
 @given(stages(), st.lists(st.integers(1, 2048), min_size=2, max_size=6))
 def test_a_prompt_in_chunks_takes_no_less_time_than_at_once(stage: StageTime, sizes: list[int]) -> None:
     parts = [Chunk(size, sum(sizes[:i])) for i, size in enumerate(sizes)]
     in_parts = sum(stage.mixed(0, 0, [part]) for part in parts)
-    assert in_parts >= stage.mixed(0, 0, [Chunk(sum(sizes), 0)]) * (1 - 1e-12)
+    assert in_parts >= stage.mixed(0, 0, [Chunk(sum(sizes), 0)]) * (1 - SLOWER)
 
 
 @given(st.sampled_from(FITTING_REPLICAS), st.floats(1e-3, 10.0), st.integers(1, 512), st.integers(1, 10**6))
