@@ -58,7 +58,14 @@ class Observed(Replica):
 
     def start(self, clock: Clock, arrivals: Iterator[tuple[float, Sequence]]) -> None:
         """Start, and note arrivals that are known."""
-        super().start(clock, self._noted(arrivals))
+        self._known = self._noted(arrivals)
+        super().start(clock, self._known)
+
+    def stop(self, now_s: float) -> None:
+        """Cut the run off, and note who came while nobody looked at arrivals."""
+        for _ in takewhile(lambda arrival: arrival[0] <= now_s, self._known):
+            pass
+        super().stop(now_s)
 
     def _noted(self, arrivals: Iterator[tuple[float, Sequence]]) -> Iterator[tuple[float, Sequence]]:
         for arrival_s, seq in arrivals:

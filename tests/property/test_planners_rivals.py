@@ -112,7 +112,7 @@ def test_helix_groups_gpus_as_well_as_they_can_be_where_replicas_have_no_stages(
     else:
         assert plan.objective is not None
         assert plan.bound is not None
-        assert same(plan.bound, plan.objective)
+        assert math.isclose(plan.bound, plan.objective, rel_tol=1e-4)  # the solver's tolerances, of small capacities
         assert same(mix_pace(problem, plan.counts), max(mix_pace(problem, y) for y in fleets(restricted)))
 
 
