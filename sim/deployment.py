@@ -35,8 +35,8 @@ class ReplicaLimits:
         max_seqs: Most requests running at once.
         max_context_tokens: Longest prompt plus output; the model's own maximum if None.
         reserve_whole_prompt: Whether a request is admitted only if the blocks of its whole prompt are free, though it
-            takes only those of its first chunk: `scheduler_reserve_full_isl` of vLLM since March 2026. vLLM 0.19, of
-            which there is a measured run, looks at the chunk alone. With prefix hashes it is always the whole prompt.
+            takes only those of its first chunk: `scheduler_reserve_full_isl`, which vLLM has and sets since March 2026.
+            Of a prompt with prefix hashes it is always the whole.
         kv_blocks: Number of KV blocks, instead of what memory gives.
     """
 

@@ -23,7 +23,7 @@ from sim import (
     TableServiceTime,
     engine_profile,
 )
-from sim.catalog.engines import DEFAULT_ENGINE, IDEAL, is_of_version
+from sim.catalog.engines import IDEAL, is_of_version
 from sim.catalog.gpus import Uncertainty
 from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA
@@ -72,7 +72,7 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
 def make_engine(loaded: LoadedScenario) -> EngineProfile:
     """The serving engine, with what the scenario says of it."""
     stated = loaded.scenario.sim.engine.model_dump(exclude_none=True)
-    return replace(engine_profile(stated.pop("name", DEFAULT_ENGINE), stated.pop("version", None)), **stated)
+    return replace(engine_profile(stated.pop("name"), stated.pop("version", None)), **stated)
 
 
 def engine_notes(loaded: LoadedScenario) -> list[str]:

@@ -17,6 +17,7 @@ from scenarios.runs.job import Job
 from scenarios.runs.plan import planner_choice
 from scenarios.study.measured_server import server_deployment
 from sim import Deployment
+from sim.catalog.engines import is_of_version
 from sim.kv_cache import kv_blocks
 from sim.slo import E2E_S, TPOT_S, TTFT_S
 from traces import ClosedLoop, PoissonArrivals, Trace
@@ -85,7 +86,7 @@ class Replayer:
         """What the fleet is taken to be, in words."""
         engine = make_engine(self.job.loaded)
         asked = self.job.loaded.scenario.sim.engine.version
-        is_known = asked is None or f"{asked}.".startswith(f"{engine.version}.")
+        is_known = asked is None or is_of_version(asked, engine.version)
         told = engine.label if is_known else f"{engine.label}, the nearest to {asked}"
         caching = self.job.loaded.scenario.sim.prefix_caching
         caches = engine.prefix_caching if caching is None else caching
