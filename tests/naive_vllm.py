@@ -118,9 +118,11 @@ def serve(
     now = began = 0.0
     while to_come or waiting or running:
         # What is put together ahead knows of nobody who came while the iteration before was under way.
-        is_put_together = engine.schedules_ahead and bool(waiting or running)
-        while to_come and to_come[0].arrival_s <= (began if is_put_together else now):
+        while to_come and to_come[0].arrival_s <= (began if engine.schedules_ahead else now):
             waiting.append(to_come.pop(0))
+        if not (waiting or running):  # nothing was put together
+            waiting = [request for request in to_come if request.arrival_s <= now]
+            to_come = to_come[len(waiting) :]
         budget, scheduled, preempted = spec.max_batched_tokens, [], False
 
         position = 0

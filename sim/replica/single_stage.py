@@ -258,10 +258,12 @@ class SingleStageReplica(Replica):
 
         If there was nothing to put together, nothing was, and they come at once.
         """
-        is_nothing = not (batch.n_decode or self._waiting or self._partial is not None)
-        newcomers = self._newcomers
-        while newcomers and (is_nothing or newcomers[0][0] <= began_s):
-            self._waiting.append(newcomers.popleft()[1])
+        waiting, newcomers = self._waiting, self._newcomers
+        while newcomers and newcomers[0][0] <= began_s:
+            waiting.append(newcomers.popleft()[1])
+        if not (waiting or batch.n_decode or self._partial is not None):
+            waiting.extend(seq for _, seq in newcomers)
+            newcomers.clear()
 
     def _is_next_admitted(self, n_decode: int) -> bool:
         """Whether somebody comes into the iteration after the next one who could not come into this."""

@@ -7,6 +7,7 @@ import pytest
 from sim import (
     Chunk,
     CompactServiceTime,
+    ConstantServiceTime,
     Deployment,
     EngineProfile,
     EngineServiceTime,
@@ -76,3 +77,26 @@ def test_on_an_idle_replica(engine: EngineProfile, stepping: Stepping) -> None:
 @pytest.mark.parametrize("engine", PROFILES, ids=lambda engine: engine.version)
 def test_beside_others(engine: EngineProfile, n_others: int, share: float, stepping: Stepping) -> None:
     check(engine, n_others, share, stepping)
+
+
+@pytest.mark.parametrize("stepping", ["macro", "iteration"])
+def test_who_comes_while_the_last_one_ends(stepping: Stepping) -> None:
+    """The first request is over at 2 s. Then comes the second, which the iteration was put together of, and not the
+    third, though there is room; the fourth comes to an idle replica.
+    """
+    rows = [(0.0, 10, 2), (0.5, 10, 1), (1.5, 10, 1), (7.25, 10, 1)]
+    trace = Trace.from_columns(*zip(*rows, strict=True), model=MODEL.name)  # type: ignore[arg-type]
+    ahead, ideal = (
+        simulate(
+            Deployment(((SPEC, 1),)),
+            trace,
+            service_time=ConstantServiceTime(1.0),
+            engine=EngineProfile(schedules_ahead=schedules_ahead),
+            stepping=stepping,
+        )
+        .requests["first_token_s"]
+        .to_list()
+        for schedules_ahead in (True, False)
+    )
+    assert ahead == [1.0, 3.0, 4.0, 8.25]
+    assert ideal == [1.0, 2.0, 3.0, 8.25]
