@@ -194,7 +194,9 @@ class Replica(ReplicaMemory, ABC):
         elif seq in self._waiting:
             self._waiting.remove(seq)
         else:
-            self._newcomers = deque(newcomer for newcomer in self._newcomers if newcomer[1] is not seq)
+            others = [newcomer for newcomer in self._newcomers if newcomer[1] is not seq]
+            self._newcomers.clear()
+            self._newcomers.extend(others)
         self._on_withdrawal(held, now_s)
         self.n_outstanding -= 1
         if self.on_idle is not None and self.n_outstanding == 0:

@@ -109,7 +109,8 @@ class SingleStageReplica(Replica):
         batch, waiting, turns, log = self._batch, self._waiting, self._batch.turns, self._batch.log
         crossings, block_tokens = batch.crossings, self._block_tokens
         is_macro, stage, decode_times = self._is_macro, self.stages[0], self._decode_times
-        is_ahead, began_s = self._is_ahead, inf  # when the last iteration began
+        is_ahead, newcomers = self._is_ahead, self._newcomers
+        began_s = inf  # when the last iteration began
         has_window, is_heard = self._has_window, self.on_end is not None
         no_chunks: list[Chunk] = []
         nobody = (inf, Sequence(-1, 1, 1))
@@ -120,12 +121,12 @@ class SingleStageReplica(Replica):
         while True:
             while arrival_s <= now_s:
                 if is_ahead:
-                    self._newcomers.append((arrival_s, arrived))
+                    newcomers.append((arrival_s, arrived))
                 else:
                     waiting.append(arrived)
                 self.n_outstanding += 1
                 arrival_s, arrived = next(arrivals, nobody)
-            if self._newcomers:
+            if newcomers:
                 self._see_newcomers(batch, began_s)
 
             # What goes into the next iteration.
@@ -165,7 +166,7 @@ class SingleStageReplica(Replica):
                 if (
                     is_macro
                     and self.n_preemptions == n_preemptions
-                    and not (is_ahead and self._is_next_admitted(n_decode))
+                    and not (newcomers and self._is_next_admitted(n_decode))
                 ):
                     # Nobody waits, or whoever does is not admitted before somebody leaves: blocks only get fewer.
                     # The ways out: a finish or another turn, or a shortage of blocks.
@@ -175,7 +176,7 @@ class SingleStageReplica(Replica):
                 j = iteration + n_iterations - steady_iteration
                 end_s = steady_start_s + j * first_s + growth_s * (j * (j - 1) // 2)  # = SteadyRun.end_s
                 # The third way out: an arrival that is known, of somebody who may be admitted.
-                is_known = arrival_s < end_s and n_iterations > 1 and not waiting and not self._newcomers
+                is_known = arrival_s < end_s and n_iterations > 1 and not waiting and not newcomers
                 if is_known and self._has_room(arrived, n_decode):
                     steady = SteadyRun(steady_iteration, steady_start_s, first_s, growth_s)
                     n_iterations = steady.iteration_at(arrival_s) - iteration
@@ -267,7 +268,7 @@ class SingleStageReplica(Replica):
 
     def _is_next_admitted(self, n_decode: int) -> bool:
         """Whether somebody comes into the iteration after the next one who could not come into this."""
-        return bool(self._newcomers) and not self._waiting and self._has_room(self._newcomers[0][1], n_decode)
+        return not self._waiting and self._has_room(self._newcomers[0][1], n_decode)
 
     def _decode_time(self, n_decode: int) -> tuple[float, float]:
         affine = self._decode_times[n_decode] = self.stages[0].decode(n_decode)
