@@ -14,6 +14,7 @@ from planners.problem.cases import NOW, Case
 from planners.problem.limits import limits_of
 
 if TYPE_CHECKING:
+    from planners.problem.mixes import MixTimes
     from planners.problem.previous import Previous
     from planners.problem.trial import Trial
 
@@ -72,6 +73,7 @@ class PlanningProblem:
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
         previous: The fleet that runs already; None if nothing does, or if nothing is lost by changes.
         trial: What planners may simulate with; None if they cannot.
+        mixes: What replicas take for mixes of types, to linearise it anew; None where only the capacities are known.
         cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
         left_out: Pairs of a rule and how many configurations it kept from being candidates; for the user, not for
             planners.
@@ -91,6 +93,7 @@ class PlanningProblem:
     max_gpu_share: float = 1.0
     previous: Previous | None = None
     trial: Trial | None = None
+    mixes: MixTimes | None = None
     cases: tuple[Case, ...] = ()
     left_out: tuple[tuple[str, int], ...] = ()
 

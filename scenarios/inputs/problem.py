@@ -9,6 +9,7 @@ from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
 from planners.capacity.candidates import Found, require_candidates
+from planners.capacity.mix_times import ClosedFormMixTimes
 from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
@@ -56,7 +57,7 @@ def make_problem(
     scenario = loaded.scenario
     demands = _make_demands(scenario, trace)
     cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
-    trial = None
+    trial = mixes = None
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         found = _given_candidates(loaded, scenario.planning.capacity)
     else:
@@ -75,12 +76,15 @@ def make_problem(
             any_number=any_number,
         )
         cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
+        if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
+            mixes = ClosedFormMixTimes(service_time, demands, slo)
         sample, sim = _make_sample(loaded, trace, seed), scenario.sim
         trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     return replace(
         bare_problem(loaded, trace, seed),
         candidates=found.candidates,
         trial=trial,
+        mixes=mixes,
         cases=cases,
         left_out=found.left_out,
         **_further_limits(scenario.planning),
