@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
+    from traces.bursts import Bursts
     from traces.workload import WorkloadMix
 
 Fractions = tuple[tuple[float, ...], ...]
@@ -61,9 +62,11 @@ class Demand:
         model: Name of the model.
         mix: The workload types and their mean lengths; None where capacities come from a file.
         type_names: Names of the workload types.
-        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
+        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`): those
+            to plan for, which are more than come in the mean where they come in bursts.
         shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
             if all must be.
+        bursts: How requests come; None where that is not known, or no matter.
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -76,6 +79,7 @@ class Demand:
     type_names: tuple[str, ...]
     amounts: tuple[float, ...]
     shed_usd_per_request: tuple[float, ...] = ()
+    bursts: Bursts | None = None
 
     @classmethod
     def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
@@ -93,10 +97,19 @@ class Demand:
         """Amount of all types."""
         return math.fsum(self.amounts)
 
+    @property
+    def burst_factor(self) -> float:
+        """The amounts over what comes in the mean."""
+        return 1.0 if self.bursts is None else self.bursts.factor
+
+    def with_bursts(self, bursts: Bursts) -> Self:
+        """The demand, whose amounts are means so far, with those to plan for where requests come like this."""
+        return replace(self, amounts=tuple(amount * bursts.factor for amount in self.amounts), bursts=bursts)
+
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""
         return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf
 
     def shed_usd_per_h(self, w: int) -> float:
         """What it costs to shed all of a type, if amounts are requests/s."""
-        return self.shed_usd_per_request[w] * self.amounts[w] * 3600.0
+        return self.shed_usd_per_request[w] * self.amounts[w] / self.burst_factor * 3600.0

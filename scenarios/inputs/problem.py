@@ -14,6 +14,7 @@ from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at
+from scenarios.inputs.bursts import with_bursts
 from scenarios.inputs.settings import (
     make_engine,
     make_gpu_types,
@@ -197,6 +198,8 @@ def _further_limits(planning: schema.Planning) -> dict[str, Any]:
 def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
     """What is asked of each model, and what it costs not to serve it."""
     demands = _make_amounts(scenario, trace)
+    if trace is not None and demands[0].mix is not None and scenario.planning.objective != "makespan":
+        demands = with_bursts(demands, trace, make_slo(scenario))
     penalties = scenario.planning.shed_usd_per_request
     if penalties is None:
         return demands
