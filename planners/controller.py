@@ -157,7 +157,10 @@ class Controller:
             running = tuple(sorted((names[spec], n) for spec, n in situation.running if n > 0))
             drain_s = self._requests.mean_e2e_s(situation, self._rules.window_s)
             previous = Previous(running, self._start_s, drain_s, self._rules.hold_s)
-        return replace(problem, available=available, candidates=candidates, demands=demands, previous=previous)
+        trial = None if problem.trial is None else replace(problem.trial, knows_arrivals=False)
+        return replace(
+            problem, available=available, candidates=candidates, demands=demands, previous=previous, trial=trial
+        )
 
     def _is_worth_it(self, problem: PlanningProblem, plan: Plan) -> bool:
         """Whether the new plan is so much better than the one that runs, or that one cannot stay."""

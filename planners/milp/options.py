@@ -34,3 +34,6 @@ class MilpOptions(BaseModel):
     """`equal_share` sends each replica as many requests, of the fleet that is best for the best assignment;
     `capacity_weighted` as many as it can serve of the mix, of the fleet that is best for that. Both do not look at the
     types."""
+    keep_slo: bool = True
+    """Whether a plan for an SLO is tried in simulation, and made again for higher rates until the SLO is met
+    (`planners.fleets.keeping`); for `throughput` and `cost`."""

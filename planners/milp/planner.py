@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.keeping import keep_slo
 from planners.fleets.renting import by_value, fill
 from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 from planners.milp.ablations import (
@@ -67,6 +68,9 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
+        return keep_slo(problem, self._plan_once) if self.options.keep_slo else self._plan_once(problem)
+
+    def _plan_once(self, problem: PlanningProblem) -> Plan:
         return replace(self._plan(problem, servable(problem)), problem=problem)
 
     def _plan(self, asked: PlanningProblem, problem: PlanningProblem) -> Plan:

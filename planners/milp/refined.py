@@ -63,7 +63,7 @@ class RefinedPlanner:
         )
 
     def _plan(self, problem: PlanningProblem) -> Plan:
-        options, trial = self.options, problem.trial
+        options, trial = self.options.model_copy(update={"keep_slo": False}), problem.trial
         plan = MilpPlanner(options).plan(problem)
         if plan.status is not PlanStatus.OK:
             return plan

@@ -106,6 +106,13 @@ class Demand:
         """The demand, whose amounts are means so far, with those to plan for where requests come like this."""
         return replace(self, amounts=tuple(amount * bursts.factor for amount in self.amounts), bursts=bursts)
 
+    def raised(self, factor: float) -> Self:
+        """The demand with so many times the amounts to plan for, of as many requests."""
+        amounts, bursts = tuple(factor * amount for amount in self.amounts), self.bursts
+        if bursts is not None:
+            bursts = replace(bursts, planned_rps=factor * bursts.factor * bursts.mean_rps)
+        return replace(self, amounts=amounts, bursts=bursts)
+
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""
         return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf

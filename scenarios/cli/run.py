@@ -124,7 +124,7 @@ def plan(
     if as_json:
         data = plan_to_dict(found) | ({} if promised is None else {"uncertainty": promised.to_dict()})
         data |= {} if no_check else {"check": None if check is None else check.to_dict()}
-        measured = {one.model: one.bursts for one in job.problem.demands}
+        measured = {one.model: one.bursts for one in found.problem.demands}
         data |= {"arrivals": {model: bursts and asdict(bursts) for model, bursts in measured.items()}}
         data |= {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)}
         print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
@@ -149,7 +149,7 @@ def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
         fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
         click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
     click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
-    click.echo("".join(f"{line}\n" for line in arrival_lines(job.problem)), nl=False)
+    click.echo("".join(f"{line}\n" for line in arrival_lines(found.problem)), nl=False)
     left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
     click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
     n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)

@@ -80,7 +80,16 @@ def make_problem(
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
             mixes = ClosedFormMixTimes(service_time, demands, slo)
         sample, sim = _make_sample(loaded, trace, seed), scenario.sim
-        trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
+        trial = Trial(
+            service_time,
+            sample,
+            slo,
+            sim.router,
+            sim.length_predictor,
+            make_engine(loaded),
+            sim.prefix_caching,
+            sim.prefix_segment_tokens,
+        )
     return replace(
         bare_problem(loaded, trace, seed),
         candidates=found.candidates,

@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from planners import Objective, Plan
-from scenarios.inputs.settings import make_engine
+from planners import Objective, Plan, Trial
+from planners.fleets.trying import MOST_REQUESTS, sent_at_promised_rate, serve, share_within, without_shed
 from scenarios.runs.job import Job
-from sim import Deployment, simulate
+from sim import Deployment
 from sim.records import EXCEEDS_CONTEXT, NO_REPLICA, Status
 from sim.slo import IS_COMPLETED
 from traces import ClosedLoop, Trace
@@ -36,11 +36,9 @@ from traces.closed_loop import LOOP_SCHEMA
 TOLERANCE = 0.05
 """Relative difference between promise and delivery from which on there is a warning."""
 
-MOST_REQUESTS = 10_000
-"""Most requests that are simulated: the busiest stretch under an SLO; without one the first, or all several times."""
-
 _POISSON_STREAM = 404
 
+_SAME_PACE = 1e-3
 _CHANCE = 1.96  # standard deviations of a count within which 95 % are
 
 
@@ -88,36 +86,34 @@ def check_delivery(job: Job, plan: Plan) -> PlanCheck | None:
         Promise and delivery; None where there is nothing to simulate: no plan, capacities that were given, or users of
         a closed loop, who have no rate of their own.
     """
-    trace, deployment = job.trace, plan.deployment()
-    if trace is None or deployment is None or job.service_time is None:
+    trial, trace, deployment = job.problem.trial, job.trace, plan.deployment()
+    if trial is None or trace is None or deployment is None:
         return None
     if any(isinstance(loop, ClosedLoop) for loop in trace.loops):
         return None
-    trace = _without_loops(_without_shed(plan, trace))
+    own = replace(trial, requests=_without_loops(trace), slo=job.slo)
     if job.slo.asks_for_nothing or plan.objective_name is Objective.MAKESPAN:
-        return _at_once(job, plan, deployment, trace)
-    return _within_slo(job, plan, deployment, trace)
+        return _at_once(own, plan, deployment)
+    return _within_slo(own, plan, deployment, job.slo.attainment, job.seed)
 
 
 # Under an SLO --------------------------------------------------------------------------------------------------------
 
 
-def _within_slo(job: Job, plan: Plan, deployment: Deployment, trace: Trace) -> PlanCheck:
+def _within_slo(trial: Trial, plan: Plan, deployment: Deployment, goal: float, seed: int) -> PlanCheck:
     promised_rps = math.fsum(plan.promised_rps.values())
-    stretch = _busiest(trace, MOST_REQUESTS)
-    factor = promised_rps / trace.rate_rps
-    sent = stretch.scale_rate(factor)
-    served = _serve(job, deployment, sent)
-    share = _share_within(job, served)
-    goal = job.slo.attainment
+    sent = sent_at_promised_rate(plan, trial.requests)
+    served = serve(trial, deployment, sent)
+    share = share_within(trial, served)
     n = len(sent)
     is_kept = _is_met(share, goal, n)
     reasons = list(_rejected(served))
     held = served.filter(pl.col("status") != Status.REJECTED.value)
-    if not is_kept and not (reasons and _is_met(_share_within(job, held), goal, held.height)):
-        reasons += _why_late(job, plan, deployment, sent, share)
-    part = f"all {n:,} requests" if n == len(trace) else f"the busiest {n:,} of {len(trace):,} requests in a row"
-    pace = "at the times of the trace" if abs(factor - 1) < 1e-3 else f"{factor:.4g} x as fast as in the trace"
+    if not is_kept and not (reasons and _is_met(share_within(trial, held), goal, held.height)):
+        reasons += _why_late(trial, plan, deployment, sent, share, goal, seed)
+    n_trace, factor = len(trial.requests), promised_rps / trial.requests.rate_rps
+    part = f"all {n:,} requests" if n == n_trace else f"{n:,} of {n_trace:,} requests, the busiest in a row"
+    pace = "at the times of the trace" if abs(factor - 1) < _SAME_PACE else f"{factor:.4g} x as fast as in the trace"
     return PlanCheck(
         simulated=f"{part}, {pace}",
         n_requests=n,
@@ -141,19 +137,17 @@ def _is_met(share: float, goal: float, n: int) -> bool:
     return share >= goal - _margin(goal, n)
 
 
-def _share_within(job: Job, served: pl.DataFrame) -> float:
-    return float(served.select(job.slo.is_met().mean()).item())
-
-
-def _why_late(job: Job, plan: Plan, deployment: Deployment, sent: Trace, share: float) -> list[tuple[str, str]]:
+def _why_late(
+    trial: Trial, plan: Plan, deployment: Deployment, sent: Trace, share: float, goal: float, seed: int
+) -> list[tuple[str, str]]:
     """What has to be changed until the goal is met: the arrivals, or the lengths, too."""
-    goal, n = job.slo.attainment, len(sent)
-    even = _with_poisson_arrivals(sent, job.seed)
-    of_even = _share_within(job, _serve(job, deployment, even))
+    n = len(sent)
+    even = _with_poisson_arrivals(sent, seed)
+    of_even = share_within(trial, serve(trial, deployment, even))
     burst = ("burst", f"with Poisson arrivals of the same rate {100 * of_even:.1f} % are within the SLO")
     if _is_met(of_even, goal, n):
         return [burst]
-    of_types = _share_within(job, _serve(job, deployment, _with_mean_lengths(plan, even)))
+    of_types = share_within(trial, serve(trial, deployment, _with_mean_lengths(plan, even)))
     said = f"with Poisson arrivals and the mean lengths of each workload type {100 * of_types:.1f} % are within the SLO"
     rest = ("mix" if _is_met(of_types, goal, n) else "unknown", said)
     return [burst, rest] if of_even - share > _margin(goal, n) else [rest]
@@ -162,23 +156,24 @@ def _why_late(job: Job, plan: Plan, deployment: Deployment, sent: Trace, share: 
 # All at once ---------------------------------------------------------------------------------------------------------
 
 
-def _at_once(job: Job, plan: Plan, deployment: Deployment, trace: Trace) -> PlanCheck:
+def _at_once(trial: Trial, plan: Plan, deployment: Deployment) -> PlanCheck:
+    trace = without_shed(plan, trial.requests)
     n = min(len(trace), MOST_REQUESTS)
     n_times = MOST_REQUESTS // n
     sent = _repeated_at_once(trace.head(n), n_times)
     promised_rps = math.fsum(plan.promised_rps.values())
-    served = _serve(job, deployment, sent)
+    served = serve(trial, deployment, sent)
     delivered_rps = _steady_rps(served, deployment)
     is_cost = plan.objective_name is Objective.COST
     is_kept = _agree(delivered_rps, promised_rps, at_least=is_cost)
     reasons = list(_rejected(served))
     if not is_kept:
-        alike_rps = _steady_rps(_serve(job, deployment, _with_mean_lengths(plan, sent)), deployment)
+        alike_rps = _steady_rps(serve(trial, deployment, _with_mean_lengths(plan, sent)), deployment)
         said = f"with the mean lengths of its workload type for each request {alike_rps:.4g} req/s"
         reasons.append(("mix" if _agree(alike_rps, promised_rps, at_least=is_cost) else "unknown", said))
     promised_s = delivered_s = None
     if plan.objective_name is Objective.MAKESPAN:
-        once = _serve(job, deployment, _repeated_at_once(trace.head(n), 1))
+        once = serve(trial, deployment, _repeated_at_once(trace.head(n), 1))
         promised_s, delivered_s = n / promised_rps, float(once["finish_s"].max() or 0.0)  # type: ignore[arg-type]
         if is_kept and not _agree(delivered_s, promised_s):
             is_kept = False
@@ -230,39 +225,10 @@ def _steady_rps(served: pl.DataFrame, deployment: Deployment) -> float:
 # The requests --------------------------------------------------------------------------------------------------------
 
 
-def _serve(job: Job, deployment: Deployment, trace: Trace) -> pl.DataFrame:
-    """The records of the requests, of a fleet that stays as it is."""
-    settings, service_time = job.loaded.scenario.sim, job.service_time
-    if service_time is None:
-        msg = "there are no service times to simulate with"
-        raise ValueError(msg)
-    result = simulate(
-        deployment,
-        trace,
-        service_time=service_time,
-        router=settings.router,
-        length_predictor=settings.length_predictor,
-        prefix_caching=settings.prefix_caching,
-        prefix_segment_tokens=settings.prefix_segment_tokens,
-        engine=make_engine(job.loaded),
-    )
-    return result.requests
-
-
 def _rejected(served: pl.DataFrame) -> list[tuple[str, str]]:
     reasons = served.filter(pl.col("status") == Status.REJECTED.value)["reason"].value_counts(sort=True)
     words = {EXCEEDS_CONTEXT: "that no replica of the fleet can hold", NO_REPLICA: "whose model nobody serves"}
     return [("rejected", f"{n:,} requests {words.get(str(name), str(name))}") for name, n in reasons.iter_rows()]
-
-
-def _busiest(trace: Trace, most: int) -> Trace:
-    """The most requests in a row that came in the shortest time; all of them if there are no more."""
-    n = len(trace)
-    if n <= most:
-        return trace
-    arrival_s = trace.requests["arrival_s"].to_numpy()
-    first = int(np.argmin(arrival_s[most - 1 :] - arrival_s[: n - most + 1]))
-    return replace(trace, requests=trace.requests.slice(first, most))
 
 
 def _repeated_at_once(trace: Trace, n_times: int) -> Trace:
@@ -275,21 +241,6 @@ def _repeated_at_once(trace: Trace, n_times: int) -> Trace:
 def _without_loops(trace: Trace) -> Trace:
     """The same requests at the times of the trace, though some would wait for others."""
     return replace(trace, requests=trace.requests.drop(*LOOP_SCHEMA, strict=False), loops=()) if trace.loops else trace
-
-
-def _without_shed(plan: Plan, trace: Trace) -> Trace:
-    """The requests that the plan means to serve: of types that it sheds in part every so many-th is left out."""
-    kept = np.ones(len(trace), bool)
-    for demand, shed in zip(plan.problem.demands, plan.shed, strict=True):
-        if demand.mix is None or not any(shed):
-            continue
-        rows = (trace.requests["model"] == demand.model).arg_true().to_numpy()
-        kinds = demand.mix.grid.classify(trace, demand.model).to_numpy()
-        for kind, share in enumerate(shed):
-            mine = rows[kinds == kind]
-            served = np.floor(np.arange(len(mine) + 1) * (1 - share) + 1e-9)
-            kept[mine] = np.diff(served) > 0
-    return trace if kept.all() else replace(trace, requests=trace.requests.filter(pl.Series(kept)))
 
 
 def _with_poisson_arrivals(trace: Trace, seed: int) -> Trace:
