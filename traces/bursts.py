@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _BY_CHANCE = 1e-3
+_LEAST_WINDOWS = 2
 _N_HALVINGS = 40
 _MOST_SHARE = 1 - 1e-6
 
@@ -85,7 +86,7 @@ def measure_bursts(
     """
     times_s = [time_s for time_s in (wait_s, run_s) if time_s is not None and time_s > 0]
     duration_s = float(arrival_s[-1] - arrival_s[0]) if len(arrival_s) else 0.0
-    if not times_s or duration_s < 2 * min(times_s):
+    if not times_s or len(_counts(arrival_s, min(times_s))) < _LEAST_WINDOWS:
         return None
     share, mean_rps = min(share, _MOST_SHARE), (len(arrival_s) - 1) / duration_s
     rates = [mean_rps]
@@ -109,6 +110,8 @@ def _counts(arrival_s: Floats, window_s: float) -> Floats:
     """How many requests come in each whole window, from the first request on."""
     import numpy as np
 
+    if not len(arrival_s):
+        return np.zeros(0)
     since_s = arrival_s - arrival_s[0]
     n_windows = int(since_s[-1] / window_s)
     windows = np.minimum((since_s / window_s).astype(np.int64), n_windows)
