@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -39,6 +40,17 @@ def trace(kinds: list[int], gap_s: float = 1.0) -> Trace:
     return Trace.from_columns(
         [gap_s * i for i in range(len(kinds))], [500] * len(kinds), output_tokens, model=MODEL.name
     )
+
+
+def begun(rows: Iterable[int]) -> RequestLog:
+    """The log of a moment at which these requests do not wait any more."""
+    log = RequestLog(100)
+    for row in rows:
+        log.first_scheduled_s[row] = float(row)
+    return log
+
+
+ALL_BEGUN = begun(range(100))
 
 
 class Adopted(Controller):
@@ -141,11 +153,11 @@ def test_a_period_plans_for_the_requests_seen_so_far() -> None:
         before = made.steps[0].plan.deployment()
         assert before is not None
         assert "A100-SXM-80GB" in before.gpus
-        decision = made.replan(situation(now_s=99.0, cause="check"))
+        decision = made.replan(situation(now_s=99.0, cause="check", log=ALL_BEGUN))
         assert decision is not None
         assert decision.trigger == "period"
         assert "A100-SXM-80GB" not in decision.deployment.gpus
-        assert made.replan(situation(now_s=99.0, cause="check")) is None  # no period has passed since
+        assert made.replan(situation(now_s=99.0, cause="check", log=ALL_BEGUN)) is None  # no period has passed since
         amounts = made.steps[1].plan.problem.demands[0].amounts
         assert amounts == pytest.approx((18 / 119, (99 + 2) / 119))  # 20 of the first mix at 1/s, and 99 in 99 s
 
