@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from traces import ClosedLoop, Trace, WorkloadMix, nearest
 from traces.workload_types import types_of_trace
 
 if TYPE_CHECKING:
-    from sim import ServiceTimeModel
     from traces import WorkloadGrid
 
 TOKENS = pl.col("prompt_tokens") + pl.col("output_tokens")
@@ -33,6 +32,7 @@ def make_demands(
     trace: Trace | None,
     *,
     any_number: bool = False,
+    others: Iterable[Trace] = (),
     like: Sequence[Demand] = (),
 ) -> tuple[Demand, ...]:
     """What is asked of each model, and what it costs not to serve it.
@@ -41,7 +41,8 @@ def make_demands(
         loaded: The scenario.
         trace: Its requests; None where capacities are given.
         any_number: Whether replicas may have any number of GPUs at any price, not those within the market.
-        like: Demands for the same models whose workload types are taken, and whose longest requests.
+        others: Other requests that the workload types should stand for, too.
+        like: Demands whose workload types are taken.
 
     Raises:
         PlannerError: There is no rate where one is needed, or a penalty is for a type that there is not.
@@ -56,9 +57,11 @@ def make_demands(
             msg = "a planning problem needs a trace or given capacities"
             raise ValueError(msg)
         rate_rps = _rate_rps(planning.objective, trace)
-        maker = _Maker(loaded, make_service_time(loaded), trace, any_number=any_number)
+        maker = _Maker(loaded, trace, any_number=any_number)
         by_model = {demand.model: demand for demand in like}
-        demands = tuple(maker.demand(model, rate_rps, by_model.get(model)) for model in trace.models)
+        others = tuple(others)
+        seen = trace.merge(*others) if others else trace
+        demands = tuple(maker.demand(model, rate_rps, seen, by_model.get(model)) for model in trace.models)
     return _with_penalties(demands, planning.shed_usd_per_request)
 
 
@@ -92,54 +95,44 @@ def _rate_rps(objective: str, trace: Trace) -> float | None:
 class _Maker:
     """Makes the demands for the models of a trace."""
 
-    def __init__(
-        self, loaded: LoadedScenario, service_time: ServiceTimeModel, trace: Trace, *, any_number: bool
-    ) -> None:
+    def __init__(self, loaded: LoadedScenario, trace: Trace, *, any_number: bool) -> None:
         scenario = loaded.scenario
         self._planning = scenario.planning
         self._slo = make_slo(scenario)
-        self._service_time = service_time
         self._trace = trace
         self._models = make_models(loaded)
         self._gpu_types = make_gpu_types(loaded)
+        self._service_time = make_service_time(loaded)
         self._limits = make_limits(loaded)
         most: dict[str, float] = dict(sorted(most_offered(scenario, loaded.timeline).items()))
         self._available = dict.fromkeys(most, math.inf) if any_number else most
         self._budget_usd_per_h = math.inf if any_number else scenario.planning.budget_usd_per_h
 
-    def demand(self, model: str, rate_rps: float | None, like: Demand | None) -> Demand:
-        """The demand for one model, at a rate of the requests for all of them, or for their number."""
-        tokens = self._trace.requests.filter(pl.col("model") == model).select(TOKENS).to_series()
-        too_long = self._too_long(model, tokens, like)
-        served = self._trace
-        if too_long is not None:
-            is_served = (pl.col("model") == model) & (too_long.held_tokens >= TOKENS)
-            served = replace(served, requests=served.requests.filter(is_served))
+    def demand(self, model: str, rate_rps: float | None, seen: Trace, like: Demand | None) -> Demand:
+        """The demand for one model.
+
+        Args:
+            model: The model.
+            rate_rps: Rate of the requests for all models; None: their number is what is asked.
+            seen: The requests that workload types should stand for.
+            like: A demand that has the types already.
+        """
+        held = self._held_tokens(model, seen)
+        served = _of(self._trace, model, held)
         if like is not None and like.mix is not None:
             grid, error = like.mix.grid, like.types_error
         else:
-            longest = tokens.max() if too_long is None else too_long.held_tokens
-            grid, error = self._grid(model, served, float(longest))  # type: ignore[arg-type]
-        mix = WorkloadMix.from_trace(served, grid, model)
-        n_served = len(tokens) - (0 if too_long is None else too_long.n_requests)
-        amount = n_served if rate_rps is None else rate_rps * n_served / len(self._trace)
-        return replace(Demand.from_requests(model, mix, amount), too_long=too_long, types_error=error)
+            grid, error = self._grid(model, _of(seen, model, held), held)
+        n_served, n_all = len(served), len(self._trace)
+        amount = n_served if rate_rps is None else rate_rps * n_served / n_all
+        demand = Demand.from_requests(model, WorkloadMix.from_trace(served, grid, model), amount)
+        return replace(demand, too_long=self._too_long(model, held), types_error=error)
 
-    def _too_long(self, model: str, tokens: pl.Series, like: Demand | None) -> TooLong | None:
-        """The requests that no replica can hold; None if there are none, or no others."""
-        longest = int(tokens.max())  # type: ignore[arg-type]
-        if like is None:
-            held = self._held_tokens(model, longest)
-        else:
-            held = longest if like.too_long is None else like.too_long.held_tokens
-        n_requests = int((tokens > held).sum())
-        if n_requests in {0, len(tokens)}:
-            return None
-        asks = not self._slo.of_model(model).asks_for_nothing
-        return TooLong(n_requests, n_requests / len(tokens), longest, held, self._slo.attainment if asks else 0.0)
-
-    def _held_tokens(self, model: str, longest: int) -> int:
-        return held_tokens(
+    def _held_tokens(self, model: str, seen: Trace) -> int:
+        """Prompt and output of the longest request for a model that is planned for: all, if a replica holds none."""
+        tokens = [_tokens(trace, model) for trace in (self._trace, seen)]
+        shortest, longest = int(tokens[0].min()), int(tokens[1].max())  # type: ignore[arg-type]
+        held = held_tokens(
             self._models[model],
             self._available,
             self._gpu_types,
@@ -148,16 +141,35 @@ class _Maker:
             longest,
             self._limits,
         )
+        return min(held, longest) if held >= shortest else longest
 
-    def _grid(self, model: str, served: Trace, longest_tokens: float) -> tuple[WorkloadGrid, float | None]:
+    def _too_long(self, model: str, held: int) -> TooLong | None:
+        """The requests that no replica can hold; None if there are none."""
+        tokens = _tokens(self._trace, model)
+        n_requests = int((tokens > held).sum())
+        if n_requests == 0:
+            return None
+        goal = 0.0 if self._slo.of_model(model).asks_for_nothing else self._slo.attainment
+        return TooLong(n_requests, n_requests / len(tokens), int(tokens.max()), held, goal)  # type: ignore[arg-type]
+
+    def _grid(self, model: str, served: Trace, held: int) -> tuple[WorkloadGrid, float | None]:
         """The workload types, and their error if they are made for the requests."""
         stated = make_grid(self._planning.grid)
         if stated is not None:
             return stated, None
-        times = typical_times(
-            self._models[model], self._gpu_types.values(), self._service_time, longest_tokens, self._limits
-        )
+        times = typical_times(self._models[model], self._gpu_types.values(), self._service_time, held, self._limits)
         return types_of_trace(served, times, model)
+
+
+def _tokens(trace: Trace, model: str) -> pl.Series:
+    """Prompt and output of each request for a model."""
+    return trace.requests.filter(pl.col("model") == model).select(TOKENS).to_series()
+
+
+def _of(trace: Trace, model: str, held: int) -> Trace:
+    """The requests for a model that are not longer than a replica can hold."""
+    is_served = (pl.col("model") == model) & (held >= TOKENS)
+    return replace(trace, requests=trace.requests.filter(is_served))
 
 
 def _with_penalties(demands: tuple[Demand, ...], penalties: float | dict[str, float] | None) -> tuple[Demand, ...]:

@@ -56,8 +56,7 @@ def make_problem(
         SettingsError: A package for service times is not installed.
     """
     scenario = loaded.scenario
-    demands = make_demands(loaded, trace, any_number=any_number)
-    cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
+    demands, cases = _make_cases(loaded, trace, seed, any_number=any_number)
     trial = mixes = None
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         found = _given_candidates(loaded, scenario.planning.capacity)
@@ -119,9 +118,7 @@ def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Non
     Raises:
         PlannerError, ProfileError, SettingsError: See `make_problem`.
     """
-    demands = make_demands(loaded, trace)
-    for name, case in loaded.cases:
-        _make_case(loaded, name, case, trace, demands, seed)
+    demands, _ = _make_cases(loaded, trace, seed)
     if isinstance(loaded.scenario.planning.capacity, schema.GivenCapacity):
         return
     limits = make_limits(loaded)
@@ -198,13 +195,27 @@ def _further_limits(planning: schema.Planning) -> dict[str, Any]:
     return limits | {"previous": previous}
 
 
+def _make_cases(
+    loaded: LoadedScenario, trace: Trace | None, seed: int, *, any_number: bool = False
+) -> tuple[tuple[Demand, ...], tuple[Case, ...]]:
+    """What is asked of each model, and what is available and asked of them in each case."""
+    traces = {name: _trace_of_case(loaded, case, trace, seed) for name, case in loaded.cases}
+    others = [other for other in traces.values() if other is not None and other is not trace]
+    demands = make_demands(loaded, trace, any_number=any_number, others=others)
+    return demands, tuple(_make_case(loaded, name, case, traces[name], demands) for name, case in loaded.cases)
+
+
+def _trace_of_case(loaded: LoadedScenario, case: schema.Scenario, trace: Trace | None, seed: int) -> Trace | None:
+    if case.workload == loaded.scenario.workload:
+        return trace
+    return make_trace(replace(loaded, scenario=case), seed)
+
+
 def _make_case(
-    loaded: LoadedScenario, name: str, case: schema.Scenario, trace: Trace | None, demands: Sequence[Demand], seed: int
+    loaded: LoadedScenario, name: str, case: schema.Scenario, trace: Trace | None, demands: Sequence[Demand]
 ) -> Case:
     """What is available, and asked of the models of the scenario, in a case of it."""
     as_case = replace(loaded, scenario=case)
-    if case.workload != loaded.scenario.workload:
-        trace = make_trace(as_case, seed)
     amounts = {demand.model: demand.amounts for demand in make_demands(as_case, trace, like=demands)}
     models = [demand.model for demand in demands]
     if sorted(amounts) != sorted(models):

@@ -116,9 +116,12 @@ class Job:
             watcher.note(f"a closed loop has no rate of its own: planners are told {told}")
         for note in engine_notes(self.loaded):
             watcher.note(note)
-        for demand in self.problem.demands:
-            if demand.too_long is not None:
-                watcher.note(demand.too_long.in_words(demand.model))
+
+    @property
+    def too_long(self) -> list[str]:
+        """Which requests no replica can hold, in words: a line for each model that has some."""
+        demands = self.problem.demands
+        return [demand.too_long.in_words(demand.model) for demand in demands if demand.too_long is not None]
 
     def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
         """Make sure that no run of these planners is there already.
