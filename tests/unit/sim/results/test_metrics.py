@@ -66,7 +66,7 @@ REPLICAS = pl.DataFrame(
         "back_s": [[], [3.0, 12.0]],
     }
 )
-RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0})  # 0.1 $/s
+RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "budget_usd_per_h": 360.0})  # 0.1 $/s
 
 # The window is [0, 4]. The first request has all 10 tokens of its prompt computed there and 3 of the 4 that follow its
 # first output token; the second all 4 that were not cached; the others none.
@@ -124,6 +124,7 @@ BY_HAND = {
     "goodput_rps": SERVED / 4,
     "usd_per_h": 360.0,
     "usd_per_h_peak": 360.0,
+    "budget_compliance": 1.0,
     "cost_usd": 2.0,
     "usd_per_1k_requests": 0.4 / SERVED * 1_000,
     "usd_per_million_output_tokens": 0.4 / 5 * 1e6,
@@ -362,7 +363,8 @@ def test_metrics_of_a_run() -> None:
 
 def test_every_metric_says_what_it_is() -> None:
     better = {name for name, metric in METRICS.items() if metric.more_is_better}
-    assert better == {"throughput_rps", "output_tokens_per_s", "goodput_rps", "slo_attainment"}
+    rates = {"throughput_rps", "output_tokens_per_s", "goodput_rps"}
+    assert better == rates | {"slo_attainment", "budget_compliance"}
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.description.endswith(".")
