@@ -90,7 +90,8 @@ def price_over_time(result: SimulationResult) -> Price:
     times = np.unique(np.concatenate([*knots, phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()]))
     paid = [_usd_per_h_at(times, phases.filter(gpu_type=gpu), *priced[gpu]) for gpu in gpus]
     usd_per_h = np.array([math.fsum(at_once) for at_once in zip(*paid, strict=True)])
-    return Price(times, usd_per_h, _is_rented_at(times, phases).any(axis=1))
+    is_rented = np.asarray(_is_rented_at(times, phases).any(axis=1))
+    return Price(times, usd_per_h, is_rented)
 
 
 def peak_usd_per_h(result: SimulationResult) -> float:
@@ -99,7 +100,7 @@ def peak_usd_per_h(result: SimulationResult) -> float:
 
 
 def budget_compliance(result: SimulationResult) -> float | None:
-    """The share of the time in which anything is rented in which all of it together is within the budget of the manifest.
+    """Of the time in which anything is rented, the share in which all of it together is within the manifest's budget.
 
     None without a budget there, and if nothing ever was rented.
     """
