@@ -21,13 +21,27 @@ MOST_REQUESTS = 10_000
 def sent_at_promised_rate(plan: Plan, trace: Trace) -> Trace:
     """The busiest stretch of the requests that a plan means to serve, coming as fast as it promises to serve them.
 
+    Requests that no replica can hold, for which nothing is promised, come on top.
+
     Args:
         plan: A plan for rates.
         trace: The requests, more than one, that do not all come at once.
     """
     served = without_shed(plan, trace)
-    factor = math.fsum(plan.promised_rps.values()) / served.rate_rps
-    return _busiest(served, MOST_REQUESTS).scale_rate(factor)
+    promised_rps = math.fsum(plan.promised_rps.values())
+    return _busiest(served, MOST_REQUESTS).scale_rate(promised_rps / (served.rate_rps * _held_share(plan, served)))
+
+
+def _held_share(plan: Plan, trace: Trace) -> float:
+    """Share of the requests that are not longer than a replica can hold."""
+    import polars as pl
+
+    held = {one.model: one.too_long.held_tokens for one in plan.problem.demands if one.too_long is not None}
+    if not held:
+        return 1.0
+    most = pl.col("model").replace_strict(held, default=None, return_dtype=pl.Int64)
+    is_held = (pl.col("prompt_tokens") + pl.col("output_tokens") <= most).fill_null(value=True)
+    return float(trace.requests.select(is_held.mean()).item()) or 1.0
 
 
 def serve(trial: Trial, deployment: Deployment, trace: Trace) -> pl.DataFrame:

@@ -1,33 +1,27 @@
-"""What is planned for instead of the mean rate where requests come in bursts."""
+"""How the requests of a model come, and what is planned for because of that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import polars as pl
+from dataclasses import replace
 
 from planners import Demand
 from planners.problem.arrivals import bursts_within
 from sim import SLO
 from traces import ClosedLoop, Trace
-from traces.bursts import Bursts
 
 
-def with_bursts(demands: Iterable[Demand], trace: Trace, slo: SLO) -> tuple[Demand, ...]:
-    """Demands in requests/s, with the rates that have to be planned for to meet an SLO.
+def with_bursts(demand: Demand, served: Trace, slo: SLO) -> Demand:
+    """A demand in requests/s, raised to the rate that has to be planned for to meet an SLO.
 
     Args:
-        demands: One per model, at the mean rates.
-        trace: The requests.
-        slo: What they should meet; without goals the means stay.
+        demand: At the mean rate.
+        served: The requests for its model that can be served.
+        slo: What requests should meet; without goals the mean stays, as it does for users of a closed loop.
     """
-    if any(isinstance(loop, ClosedLoop) for loop in trace.loops):
-        return tuple(demands)
-    measured = ((demand, _bursts_of(trace.requests, demand.model, slo)) for demand in demands)
-    return tuple(demand if bursts is None else demand.with_bursts(bursts) for demand, bursts in measured)
-
-
-def _bursts_of(requests: pl.DataFrame, model: str, slo: SLO) -> Bursts | None:
-    mine = requests.filter(pl.col("model") == model)
-    arrival_s, output_tokens = mine["arrival_s"].to_numpy(), mine["output_tokens"].to_numpy()
-    return bursts_within(slo.of_model(model), arrival_s, float(output_tokens.mean()))
+    if any(isinstance(loop, ClosedLoop) for loop in served.loops):
+        return demand
+    arrival_s, output_tokens = (served.requests[name].to_numpy() for name in ("arrival_s", "output_tokens"))
+    own = slo.of_model(demand.model)
+    goal = own.attainment if demand.too_long is None else demand.too_long.goal_of_rest
+    bursts = bursts_within(replace(own, attainment=max(goal, own.attainment)), arrival_s, float(output_tokens.mean()))
+    return demand if bursts is None else demand.with_bursts(bursts)
