@@ -241,7 +241,7 @@ class _Seen:
         window, waiting = self._window(situation, rules.window_s), self._waiting(situation)
         seen_s = min(rules.window_s, situation.now_s)
         drain_s = rules.period_s if rules.drain_backlog_s is None else rules.drain_backlog_s
-        total = math.fsum(demand.total / demand.burst_factor for demand in self._demands)
+        total = math.fsum(demand.total / demand.margin for demand in self._demands)
         if total == 0:
             return self._demands
         demands = []
@@ -252,10 +252,10 @@ class _Seen:
                 for some in (late, np.isin(rows, waiting, assume_unique=True))
             )
             amounts = tuple(
-                (n + PRIOR_REQUESTS * amount / demand.burst_factor / total) / (seen_s + PRIOR_REQUESTS / total)
+                (n + PRIOR_REQUESTS * amount / demand.margin / total) / (seen_s + PRIOR_REQUESTS / total)
                 for n, amount in zip(counts, demand.amounts, strict=True)
             )
-            seen = replace(demand, amounts=amounts, bursts=None)
+            seen = replace(demand, amounts=amounts, bursts=None, margin=1.0)
             bursts = self._bursts(demand.model, rows[late])
             seen = seen if bursts is None else seen.with_bursts(bursts)
             added = (amount + n / drain_s for amount, n in zip(seen.amounts, backlog, strict=True))

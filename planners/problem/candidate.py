@@ -113,6 +113,7 @@ class Demand:
         types_error: By what share the time of requests of the types' mean lengths misses that of the requests at most;
             None where types were not made for the requests.
         bursts: How requests come; None where that is not known, or no matter.
+        margin: The amounts over what comes in the mean.
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -128,6 +129,7 @@ class Demand:
     too_long: TooLong | None = None
     types_error: float | None = None
     bursts: Bursts | None = None
+    margin: float = 1.0
 
     @classmethod
     def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
@@ -145,21 +147,14 @@ class Demand:
         """Amount of all types."""
         return math.fsum(self.amounts)
 
-    @property
-    def burst_factor(self) -> float:
-        """The amounts over what comes in the mean."""
-        return 1.0 if self.bursts is None else self.bursts.factor
-
     def with_bursts(self, bursts: Bursts) -> Self:
         """The demand, whose amounts are means so far, with those to plan for where requests come like this."""
-        return replace(self, amounts=tuple(amount * bursts.factor for amount in self.amounts), bursts=bursts)
+        return replace(self.raised(bursts.factor), bursts=bursts)
 
     def raised(self, factor: float) -> Self:
         """The demand with so many times the amounts to plan for, of as many requests."""
-        amounts, bursts = tuple(factor * amount for amount in self.amounts), self.bursts
-        if bursts is not None:
-            bursts = replace(bursts, planned_rps=factor * bursts.factor * bursts.mean_rps)
-        return replace(self, amounts=amounts, bursts=bursts)
+        amounts = tuple(factor * amount for amount in self.amounts)
+        return replace(self, amounts=amounts, margin=factor * self.margin)
 
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""
@@ -167,4 +162,4 @@ class Demand:
 
     def shed_usd_per_h(self, w: int) -> float:
         """What it costs to shed all of a type, if amounts are requests/s."""
-        return self.shed_usd_per_request[w] * self.amounts[w] / self.burst_factor * 3600.0
+        return self.shed_usd_per_request[w] * self.amounts[w] / self.margin * 3600.0

@@ -136,7 +136,7 @@ class Plan:
         promised = {}
         for demand, shed in zip(self.problem.demands, self.shed, strict=True):
             lost = math.fsum(amount * share for amount, share in zip(demand.amounts, shed, strict=True))
-            promised[demand.model] = (demand.total - lost) * pace / demand.burst_factor
+            promised[demand.model] = (demand.total - lost) * pace / demand.margin
         return promised
 
     @property

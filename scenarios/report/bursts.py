@@ -15,7 +15,7 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
             continue
         whose = "arrivals" if len(problem.demands) == 1 else f"arrivals of {demand.model}"
         if bursts is None:
-            yield f"{whose}: {demand.total:.4g} req/s mean, which is planned for: there is no SLO to miss in a burst"
+            yield f"{whose}: {demand.total / demand.margin:.3g} req/s mean, which is planned for: there is no SLO to miss in a burst"
             continue
         measured = (
             f"{bursts.mean_rps:.3g} req/s mean",
@@ -23,5 +23,5 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
             f"dispersion {bursts.dispersion:.3g}",
             f"second half {bursts.trend:.3g} x the first",
         )
-        rate = "the mean" if bursts.factor == 1 else f"{bursts.factor * bursts.mean_rps:.3g} req/s"
+        rate = "the mean" if demand.margin == 1 else f"{demand.total:.3g} req/s"
         yield f"{whose}: {', '.join(measured)}: planned for {rate}"
