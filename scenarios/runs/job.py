@@ -224,6 +224,7 @@ class Job:
             "seed": self.seed,
             "start": None if scenario.start is None else scenario.start.isoformat(),
             "slo": asdict(self.slo),
+            "budget_usd_per_h": scenario.planning.budget_usd_per_h,
             "warmup_s": scenario.sim.warmup_s,
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 and not trace.loops else None,
