@@ -43,16 +43,34 @@ from typing import NamedTuple, Self
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
+from sim.timing.means import MeanStageTime, between, mean_times
 from sim.timing.overheads import EngineServiceTime
-from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
+from sim.timing.service_time import ServiceTimeModel, StageTime
+
+SCARCE = 0.1
+"""By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
+all the time. Where it is less, running requests are preempted for as large a part of the time."""
 
 
 class Kind(NamedTuple):
-    """Requests of one kind in a mix: their share, and their mean lengths in tokens."""
+    """Requests of one kind in a mix.
+
+    Attributes:
+        share: Their share.
+        prompt_tokens: Their mean prompt.
+        output_tokens: Their mean output.
+        largest_tokens: Prompt and output of the largest of them; 0 if they are all alike.
+    """
 
     share: float
     prompt_tokens: float
     output_tokens: float
+    largest_tokens: float = 0.0
+
+    @property
+    def most_tokens(self) -> float:
+        """Tokens that a replica must hold to serve any of them."""
+        return max(self.prompt_tokens + self.output_tokens, self.largest_tokens)
 
 
 class ReplicaFacts(NamedTuple):
@@ -84,14 +102,21 @@ class ReplicaFacts(NamedTuple):
         )
 
     def holds(self, kinds: Sequence[Kind]) -> bool:
-        """Whether a request of each kind fits on the replica."""
-        return all(kind.prompt_tokens + kind.output_tokens <= self.max_context_tokens for kind in kinds)
+        """Whether all requests of each kind fit on the replica."""
+        return all(kind.most_tokens <= self.max_context_tokens for kind in kinds)
 
     def part_of(self, kinds: Sequence[Kind]) -> list[Kind]:
         """The mix without what does not fit on the replica; the shares of the rest sum to 1 again, if there is any."""
         fitting = [kind if self.holds([kind]) else kind._replace(share=0.0) for kind in kinds]
         total = math.fsum(kind.share for kind in fitting)
         return [kind._replace(share=kind.share / total) for kind in fitting] if total > 0 else fitting
+
+
+class MeanChunk(NamedTuple):
+    """What prompt chunks are like on average: tokens computed in them, and tokens of their sequences before them."""
+
+    new_tokens: float
+    past_tokens: float
 
 
 class Batch(NamedTuple):
@@ -109,7 +134,7 @@ class Batch(NamedTuple):
     starts: float
     decodes: float
     context_tokens: float
-    chunk: Chunk
+    chunk: MeanChunk
     chunks_per_prompt: float
     n_chunks: float
 
@@ -139,22 +164,22 @@ class SteadyState:
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
         self.kinds = kinds
-        self._stages = facts.stages
+        self._stages = tuple(mean_times(stage) for stage in facts.stages)
         self.frontend_s = facts.engine.frontend_s
         self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
         self._budget_tokens = facts.max_batched_tokens
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
         # Means over the requests.
-        self._prompt_tokens = math.fsum(s * p for s, p, _ in kinds)
-        self._decodes = math.fsum(s * (o - 1) for s, _, o in kinds)
-        self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o in kinds)
+        self._prompt_tokens = math.fsum(s * p for s, p, *_ in kinds)
+        self._decodes = math.fsum(s * (o - 1) for s, _, o, _ in kinds)
+        self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o, _ in kinds)
         self._read_tokens = self._context_tokens
         if facts.rule.has_window:
             window_tokens, share = facts.rule.window_tokens, facts.rule.full_share
-            windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o in kinds)
+            windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
-        self._pairs = math.fsum(s * p * p / 2 for s, p, _ in kinds)
+        self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
 
@@ -167,7 +192,7 @@ class SteadyState:
             starts,
             starts * self._decodes,
             starts * self._read_tokens,
-            Chunk(round(chunk_tokens), round(past_tokens)),
+            MeanChunk(chunk_tokens, past_tokens),
             chunks_per_prompt,
             starts * (self._prompt_tokens + again) / chunk_tokens,
         )
@@ -188,7 +213,7 @@ class SteadyState:
             return self.stages_s(batch)[0]
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
         slowest = _largest_of(n, batch.n_chunks * in_a_row, self._most_chunks(batch))
-        imbalance = (1 + sum(1 / k for k in range(1, round(n) + 1))) / 2
+        imbalance = (1 + between(_harmonic, float(n))) / 2
         round_s = sum(
             _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
             for stage in self._stages
@@ -203,7 +228,7 @@ class SteadyState:
     def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
         """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
         chunk_tokens = min(prompt_tokens, self._budget_tokens - batch.decodes)
-        chunk = Chunk(round(chunk_tokens), round((prompt_tokens - chunk_tokens) / 2))
+        chunk = MeanChunk(chunk_tokens, (prompt_tokens - chunk_tokens) / 2)
         n_chunks = max(1.0, min(1 + batch.n_chunks, self._most_chunks(batch)))  # others have theirs in the iteration
         times = [_mean_time(stage, batch.decodes, batch.context_tokens, chunk, 1.0, n_chunks) for stage in self._stages]
         gap_s = max(*times, round_s / self.n_batches)
@@ -216,10 +241,10 @@ class SteadyState:
     def _chunks(self, starts: float) -> tuple[float, float]:
         """Chunks per prompt, and the blocks that they hold, one after the other."""
         left = self._budget_tokens - starts * self._decodes
-        if left >= self._longest_prompt_tokens:
+        if left >= self._longest_prompt_tokens and not self._rule.has_window:  # the same, at once
             return 1.0, self._blocks(self._prompt_tokens, 1.0)
         n_chunks = n_blocks = 0.0
-        for share, prompt_tokens, _ in self.kinds:
+        for share, prompt_tokens, *_ in self.kinds:
             k = max(1.0, prompt_tokens / left)
             n_chunks += share * k
             n_blocks += self._blocks(share * k * (prompt_tokens + prompt_tokens / k) / 2, share * k)
@@ -239,7 +264,7 @@ class SteadyState:
         if not rule.has_window:
             return self._blocks(self._context_tokens, self._decodes)
         most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
-        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o in self.kinds)
+        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o, _ in self.kinds)
         full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
         return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
 
@@ -260,9 +285,10 @@ class SteadyState:
         most = within_budget()
         starts = _largest(slots_over, most)
         again = 0.0
-        if blocks_over(starts) > 0:
+        excess = blocks_over(starts) / max(facts.kv_blocks, 1)
+        if excess > 0:
             starts = _largest(blocks_over, starts)
-            again = (self._decodes + 1) * math.exp(-starts)
+            again = min(1.0, excess / SCARCE) * (self._decodes + 1) * math.exp(-starts)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -270,7 +296,7 @@ class SteadyState:
             return batch, pp, 1.0 if starts == most else max(1.0, pp * batch.running)
         # Less than one request per batch: fewer batches are under way, with one request each.
         n_batches = max(1.0, pp * batch.running)
-        return self.at(1 / (self._decodes + batch.chunks_per_prompt)), n_batches, n_batches
+        return self.at(1 / (self._decodes + batch.chunks_per_prompt), again), n_batches, n_batches
 
 
 def mean_within(prompt_tokens: float, output_tokens: float, most: float) -> float:
@@ -304,10 +330,23 @@ def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
     >>> round(some, 9), round(mean, 9)
     (0.75, 1.0)
     """
-    if mean >= most * (1 - 1e-9):
+    p = mean / most
+    if p >= 1 - 1e-9:
         return 1.0, max(1.0, mean)
-    trials = math.ceil(most)
-    p = mean / trials
+    low = math.floor(most)
+    some, expected = _largest_whole(n, p, low)
+    if most > low:
+        weight = most - low
+        more_often, more = _largest_whole(n, p, low + 1)
+        some, expected = (1 - weight) * some + weight * more_often, (1 - weight) * expected + weight * more
+    return some, max(1.0, expected / some)
+
+
+def _largest_whole(n: float, p: float, trials: int) -> tuple[float, float]:
+    """As `_largest_of`, of so many trials with the probability p: how often it is not 0, and its mean."""
+    some, mean = -math.expm1(n * trials * math.log1p(-p)), trials * p
+    if n == 1:
+        return some, mean
     spread = 8 * math.sqrt(mean * (1 - p)) + 8
     first, last = max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread))
     log_choose = math.lgamma(trials + 1) - math.lgamma(first + 1) - math.lgamma(trials - first + 1)
@@ -317,27 +356,17 @@ def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
         cumulative = min(1.0, cumulative + term)
         expected += 1 - cumulative**n
         term *= (trials - k) / (k + 1) * p / (1 - p)
-    some = -math.expm1(n * trials * math.log1p(-p))
-    return some, max(1.0, expected / some)
+    return some, expected
 
 
-def _mean_time(stage: StageTime, decodes: float, context: float, chunk: Chunk, share: float, n_chunks: float) -> float:
+def _harmonic(n: float) -> float:
+    """1 + 1/2 + ... + 1/n."""
+    return math.fsum(1 / k for k in range(1, int(n) + 1))
+
+
+def _mean_time(
+    stage: MeanStageTime, decodes: float, context: float, chunk: MeanChunk, share: float, n_chunks: float
+) -> float:
     """Mean time of iterations on a stage of which a share holds so many chunks, the others none."""
-
-    def of(n_decode: int, k: int) -> float:
-        tokens = context * n_decode / decodes if decodes > 0 else 0.0
-        if k > 0:
-            return stage.mixed(n_decode, round(tokens), [chunk] * k)
-        base, slope = stage.decode(n_decode)
-        return base + slope * tokens
-
-    mixed = _between(lambda k: _between(lambda n_decode: of(n_decode, k), decodes), n_chunks)
-    pure = _between(lambda n_decode: of(n_decode, 0), decodes) if share < 1 else 0.0
-    return share * mixed + (1 - share) * pure
-
-
-def _between(function: Callable[[int], float], x: float) -> float:
-    """A function of whole numbers, linear in between."""
-    low = math.floor(x)
-    weight = x - low
-    return function(low) if weight == 0 else (1 - weight) * function(low) + weight * function(low + 1)
+    mixed_s = share * stage.mixed_s(decodes, context, *chunk, n_chunks)
+    return float(mixed_s + (1 - share) * stage.decode_s(decodes, context) if share < 1 else mixed_s)
