@@ -18,7 +18,13 @@ AVAILABLE = {
     "A100-SXM-80GB": 12, "A40": 24, "A6000": 24, "B200-SXM": 8, "H100-SXM": 16, "H200-SXM": 8, "L40": 24, "L40S": 16,
     "RTX4090": 32,
 }  # fmt: skip
-MODELS = {"Llama-3-70B": 1000.0, "Llama-3-8B": 4000.0, "Qwen3-32B": 2000.0}
+MODELS = {
+    "Llama-3-70B": 1000.0, "Llama-3-8B": 4000.0, "Qwen3-32B": 2000.0, "Qwen2.5-72B": 800.0, "Gemma-3-27B": 1500.0,
+    "Llama-2-7B": 3000.0, "Llama-2-70B": 500.0, "Llama-3.1-8B": 2500.0, "Llama-3.1-70B": 600.0,
+    "Llama-3.1-70B-FP8": 900.0, "Llama-3.3-70B": 700.0, "Mistral-7B": 3500.0, "Mixtral-8x7B": 1200.0,
+    "Qwen3-8B": 2800.0, "Qwen3-30B-A3B": 2200.0, "gpt-oss-20b": 3200.0, "gpt-oss-120b": 1100.0,
+    "Qwen3-235B-A22B-FP8": 300.0, "MiniMax-M2.5": 250.0, "Qwen3-235B-A22B": 200.0,
+}  # fmt: skip
 MIX = (0.33, 0.07, 0.08, 0.07, 0.27, 0.06, 0.06, 0.03, 0.03)  # Swiss AI Center, as in the library's paper.yaml
 
 Shape = tuple[tuple[GpuType, int], ...]
@@ -32,6 +38,9 @@ class PlanningCase:
     n_candidates: int
     n_models: int = 1
     seed: int = 0
+    budget_usd_per_h: float = 60.0
+    available: int | None = None
+    gap: float = 1e-4
 
     @property
     def name(self) -> str:
