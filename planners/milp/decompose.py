@@ -120,41 +120,45 @@ class _Search:
         """
         gap = self._gap
         if self.low < high * (1 - gap):
-            high, guess = self._bound(high, high * (1 - _COARSE), max(gap, _COARSE), n_rounds=1)
-            high, _ = self._bound(high, guess, gap, n_rounds=_ROUNDS)
+            pace = high * (1 - _COARSE)
+            self._look(pace, max(gap, _COARSE) / 3)
+            high = self._bound(high, min(high, pace / self._known_price(pace) * (1 - gap / 2)))
             self._improve(high)
         return high
 
-    def _bound(self, high: float, pace: float, gap: float, n_rounds: int) -> tuple[float, float]:
-        """Search the largest pace at which the parts are affordable, to a gap; no fleet is faster than one in `high`.
+    def _look(self, pace: float, gap: float) -> None:
+        """Look for the cheapest fleets that reach a pace, and choose among all that are known."""
+        for part in self.parts:
+            part.look(pace, gap, self._work)
+        self.choose()
 
-        Returns:
-            The least such pace that was found, and where the largest seems to be.
-        """
+    def _bound(self, high: float, pace: float) -> float:
+        """Search the largest pace at which the parts are affordable, beginning at one; the least that is not."""
+        gap = self._gap
         # A third of the gap is for the parts, the rest for the pace.
         each = gap / 3
-        low = self.low
-        for _ in range(n_rounds):
-            for part in self.parts:
-                part.look(pace, each, self._work)
-            self.choose()
-            known = self._known_price(pace)
-            if self._least_price(pace) > 1:
+        affordable = 0.0
+        for _ in range(_ROUNDS):
+            self._look(pace, each)
+            known, is_beyond = self._known_price(pace), self._least_price(pace) > 1
+            if is_beyond:
                 high = min(high, pace)
-            elif known <= 1:
-                low = max(low, pace)
-            elif n_rounds > 1 and not self._work.is_done:
-                each /= 3
-                continue
-            # The price of a pace is about in proportion to it.
-            guess = pace / known
-            margin = gap / 3 if guess < high else -gap / 3
-            pace = min(max(guess * (1 + margin), low * (1 + gap / 2)), high * (1 - gap / 2))
-            if self._least_price(pace) > 1:
-                high, pace = pace, pace * (1 - gap / 2)
-            if high * (1 - gap) <= max(low, self.low) or self._work.is_done:
+            if known <= 1:
+                affordable = max(affordable, pace)
+            low = max(affordable, self.low)
+            if high * (1 - gap) <= low or self._work.is_done:
                 break
-        return high, pace
+            proof = low * (1 + 0.95 * gap)
+            # The price of a pace is about in proportion to it.
+            guess = pace / known * (1 - gap / 3)
+            if known <= 1:
+                pace = max(proof, guess)
+            elif is_beyond or pace > proof:
+                pace = max(proof, min(guess, pace * (1 - gap / 3)))
+            else:
+                each /= 3
+            pace = min(pace, high)
+        return high
 
     def _least_price(self, pace: float) -> float:
         return math.fsum(part.least_price(pace) for part in self.parts)
