@@ -23,7 +23,6 @@ import numpy as np
 
 from planners.milp.arrays import ArrayMilp
 from planners.milp.part import Part, add_stock
-from planners.milp.scaling import is_wide
 from planners.milp.table import relax, tabulate
 from planners.problem.problem import Feature, Objective
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 LARGE = 200
 """Problems of several models with more candidates are decomposed."""
 
+_LOADS = 1e-5, 1e5  # beyond, the solver's tolerance would matter: see `planners.milp.formulation`
 _ROUNDS = 10
 _COARSE = 0.02  # the gap of the first look, which says where to look closer
 _PAIR_CORE = 40
@@ -75,7 +75,8 @@ def solve_in_parts(problem: PlanningProblem, start: Sequence[int], gap: float, w
         work: What the solver may do; what it does is taken from it.
     """
     table = tabulate(problem)
-    relaxed = None if is_wide(problem, table.pace) else relax(table, work)
+    is_near = _LOADS[0] <= table.load.min() and table.load.max() <= _LOADS[1]
+    relaxed = relax(table, work) if is_near else None
     if relaxed is None:
         return Together(None, 0.0)
     search = _Search(table, relaxed.price, start, gap, work)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,9 +70,15 @@ def test_several_models_are_cut_short_the_same_way() -> None:
 
 
 def test_a_large_problem_counts_for_more() -> None:
-    small, large = Work(1.0), Work(1.0)
-    for budget, n_numbers in ((small, 100), (large, 100_000)):
-        count, data = budget.meter(n_numbers)
-        count(None, "", None, type("Answer", (), {})(), data)
-    assert 1.0 - large.left_s == pytest.approx(10 * (1.0 - small.left_s))
-    assert not large.is_done
+    used_s = {}
+    for n_numbers in (8_000, 80_000):
+        for n_nodes in (0, 1):
+            left = Work(1.0)
+            count, data = left.meter(n_numbers)
+            answer = SimpleNamespace(user_interrupt=False)
+            count(None, "", SimpleNamespace(mip_node_count=n_nodes), answer, data)
+            used_s[n_numbers, n_nodes] = 1.0 - left.left_s
+            assert not answer.user_interrupt
+    assert used_s[80_000, 1] == pytest.approx(10 * used_s[8_000, 1])
+    assert used_s[80_000, 0] == pytest.approx(10**0.5 * used_s[8_000, 0])
+    assert used_s[8_000, 0] > used_s[8_000, 1]
