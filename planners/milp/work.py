@@ -1,7 +1,7 @@
 """How much HiGHS may do, counted so that it is the same on every machine, however busy.
 
-HiGHS asks at fixed places of its search whether to go on: after a round of cuts or a heuristic at the root, at each node
-and each step of a dive below it. These questions are counted: one at the root for 12 ms, one below for 0.6 ms, for a
+HiGHS asks at fixed places of its search whether to go on: after rounds of cuts and heuristics at the root, at nodes and
+steps of a dive below it. These questions are counted: one at the root for 12 ms, one below for 0.6 ms, for a
 problem of 8,000 numbers, as was measured on one core of a server of 2023; for others the root's time goes with the
 square root of their number, that below with the number. So a second of a planning limit is a certain amount of work,
 which takes about a CPU second, a third of one or three. The clock is a safety net, at ten times the limit.

@@ -33,7 +33,10 @@ Shape = tuple[tuple[GpuType, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class PlanningCase:
-    """A problem to time: so many candidates for each of so many models, nine workload types each."""
+    """A problem to time: so many candidates for each of so many models, nine workload types each.
+
+    There are as many GPUs as in `AVAILABLE`, or so many of each type.
+    """
 
     n_candidates: int
     n_models: int = 1
@@ -46,9 +49,10 @@ class PlanningCase:
     def name(self) -> str:
         """What stands in the table."""
         models = f"{self.n_models} models x " if self.n_models > 1 else ""
-        return f"{models}{self.n_candidates:,} candidates, seed {self.seed}"
+        plenty = "" if self.available is None else f", {self.budget_usd_per_h:,g} $/h"
+        return f"{models}{self.n_candidates:,} candidates{plenty}, seed {self.seed}"
 
-    def problem(self, budget_usd_per_h: float = 60.0) -> PlanningProblem:
+    def problem(self) -> PlanningProblem:
         """The problem.
 
         Capacities come from a rule of thumb: the prompt at 60 % of the peak rate, the output at 75 % of the memory
@@ -61,9 +65,10 @@ class PlanningCase:
             model = model_spec(model_name)
             demands.append(Demand(model_name, None, names, tuple(amount * share for share in MIX)))
             shapes = _shapes(model)
-            chosen = rng.choice(len(shapes), self.n_candidates, replace=False)
+            chosen = rng.choice(len(shapes), min(self.n_candidates, len(shapes)), replace=False)
             candidates += [_candidate(model, shapes[i], rng) for i in sorted(chosen)]
-        return PlanningProblem(tuple(demands), tuple(candidates), tuple(AVAILABLE.items()), budget_usd_per_h)
+        available = {gpu: count if self.available is None else self.available for gpu, count in AVAILABLE.items()}
+        return PlanningProblem(tuple(demands), tuple(candidates), tuple(available.items()), self.budget_usd_per_h)
 
 
 CASES = tuple(
@@ -71,6 +76,12 @@ CASES = tuple(
     for n_candidates, n_models in ((300, 1), (1000, 1), (100, 3))
     for seed in range(3)
 )
+
+SEVERAL_MODELS = (
+    *(PlanningCase(1000, 5, seed, 300.0, available=1000, gap=1e-3) for seed in range(3)),
+    *(PlanningCase(1000, 20, 0, budget, available=1000, gap=1e-3) for budget in (300.0, 1200.0)),
+)
+"""Large problems, to a gap of 0.1 %."""
 
 
 def _shapes(model: ModelSpec) -> list[Shape]:
@@ -112,7 +123,7 @@ def _candidate(model: ModelSpec, shape: Shape, rng: np.random.Generator) -> Cand
 
 def timed_plan(case: PlanningCase, method: str = "direct") -> tuple[Plan, float]:
     """The plan, and the CPU seconds that it took."""
-    planner = get_planner("milp", {"method": method, "time_limit_s": 3600.0})
+    planner = get_planner("milp", {"method": method, "gap": case.gap, "time_limit_s": 3600.0})
     problem = case.problem()
     started_s = time.process_time()
     plan = planner.plan(problem)
@@ -132,6 +143,14 @@ def main() -> None:
         assert halved.objective is not None
         difference = 100 * abs(halved.objective / direct.objective - 1)
         click.echo(f"{halved_s:11.1f}{halved_s / direct_s:8.1f}{difference:16.4f}")
+    _print_several_models()
+
+
+def _print_several_models() -> None:
+    click.echo(f"\nseveral models, to a gap of 0.1 %\n\n{'problem':52}{'CPU s':>8}{'gap, %':>10}")
+    for case in SEVERAL_MODELS:
+        plan, cpu_s = timed_plan(case)
+        click.echo(f"{case.name:52}{cpu_s:8.1f}{100 * (plan.gap or 0.0):10.4f}")
 
 
 if __name__ == "__main__":
