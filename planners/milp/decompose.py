@@ -123,7 +123,8 @@ class _Search:
         if self.low < high * (1 - gap):
             pace = high * (1 - _COARSE)
             self._look(pace, max(gap, _COARSE) / 3)
-            high = self._bound(high, min(high, pace / self._known_price(pace) * (1 - gap / 2)))
+            guess = pace / self._known_price(pace) * (1 - gap / 2)
+            high = self._bound(high, max(self.low, min(high, guess)))
             self._improve(high)
         return high
 

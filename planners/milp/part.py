@@ -102,7 +102,7 @@ class Part:
             \min \sum_c p_c y_c \quad \sum_c x_{c,w} = 1, \quad \sum_w x_{c,w} L_{c,w} z \le y_c, \quad
             \sum_c d_{n,c} y_c \le a_n
         """
-        table, unit = self.table, self._needed * pace
+        table, unit = self.table, self._needed * pace or 1.0
         milp = ArrayMilp()
         counts = milp.add_columns(
             len(allowed), upper=table.most[allowed], cost=self.price[allowed] / unit, is_whole=True
