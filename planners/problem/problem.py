@@ -67,7 +67,7 @@ class PlanningProblem:
         available: Pairs of a GPU type and how many there are, sorted by name.
         budget_usd_per_h: Most that the fleet may cost, with replicas that are being stopped; `math.inf` for no limit.
         objective: What to make best.
-        time_limit_s: Most time that a planner should take.
+        time_limit_s: Most work that a planner should do, about in CPU seconds: ours count steps, not time.
         seed: For planners that draw random numbers.
         max_configurations: Most candidates of which replicas may be rented; None for any number.
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
