@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.linearise import capacities_of
 from planners.fleets.renting import by_value, fill
 from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 from planners.milp.ablations import (
@@ -21,6 +22,7 @@ from planners.milp.ablations import (
     with_uniform_composition,
     with_uniform_deployment,
 )
+from planners.milp.again import solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
@@ -87,6 +89,8 @@ class MilpPlanner:
             must = what_must_be_served(asked)
             reasons = solved.diagnostics or why_infeasible(in_full(asked) if must.is_empty else must)
             return drafting.none(solved.termination, reasons)
+        if options.linearise and options.assignment == "best" and problem.mixes is not None:
+            return self._linearised(problem, solved, solve, drafting)
         is_blind = options.assignment != "best" and solved.termination is not Termination.TIME_LIMIT
         return drafting.plan(
             solved.counts,
@@ -95,6 +99,22 @@ class MilpPlanner:
             assignment=assign(problem, solved.counts, options.assignment),
             diagnostics=solved.diagnostics,
         )
+
+    def _linearised(self, problem: PlanningProblem, first: Solved, solve: Solve, drafting: Drafting) -> Plan:
+        """The plan that solving again at its own mixes leads to."""
+        again = solve_again(problem, first, solve)
+        if again is None:
+            diagnostics = (*first.diagnostics, "no fleet tried carries the rates at the mixes of its own replicas")
+            return drafting.plan(first.counts or (), first.termination, bound=first.bound, diagnostics=diagnostics)
+        there = Drafting(again.problem, self.name, self.options)
+        plan = there.plan(
+            again.best.counts,
+            again.solved.termination,
+            bound=again.solved.bound,
+            assignment=again.best.fractions,
+            diagnostics=again.solved.diagnostics,
+        )
+        return replace(plan, capacities=capacities_of(again.problem))
 
     def _solve(self, problem: PlanningProblem, known: Counts | None) -> Solved:
         start = _start(problem, known)
