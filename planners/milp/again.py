@@ -63,11 +63,12 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
         there = with_tangents(each, tangents | (best.tangents if best.value < math.inf else {}))
         solved = solve(there, best.counts)
         promised = fleet_value(there, solved.counts)
-        is_better = promised < best.value * (1 - worth) and solved.counts not in tried
+        is_better = promised < best.value * (1 - worth)
         if solved.counts is None or not is_better or n == MOST_ROUNDS:
             break
-        tried.add(solved.counts)
         found = assigned_again(there, solved.counts)
+        if solved.counts in tried and not found.value < best.value: break
+        tried.add(solved.counts)
         tangents |= _learnt(found, is_cost=is_cost)
         if found.value < best.value:
             best = found
