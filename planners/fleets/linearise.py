@@ -26,8 +26,7 @@ from planners.problem.problem import Feature, Objective
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from planners.problem.candidate import Candidate, Capacities, Fractions
-    from planners.problem.mixes import MixTimes
+    from planners.problem.candidate import Capacities, Fractions
     from planners.problem.problem import PlanningProblem
 
 AGREED = 0.003
@@ -35,7 +34,6 @@ AGREED = 0.003
 
 _MOST_STEPS = 20
 _STEPS = (1.0, 0.5, 0.25, 0.125, 0.0625)
-_SPREAD = 0.2
 _WORTH = 1e-4  # a step that makes T less by a smaller share is none
 
 
@@ -74,14 +72,19 @@ def with_tangents(problem: PlanningProblem, tangents: Mapping[int, tuple[float, 
     return problem.with_capacities(tuple(rows))
 
 
+def alone(problem: PlanningProblem) -> PlanningProblem:
+    """The problem with the capacities that types have by themselves; itself if nothing is known of mixes."""
+    return problem if problem.mixes is None else problem.with_capacities(problem.mixes.alone_rps(problem.candidates))
+
+
 def at_own_mixes(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> PlanningProblem:
-    """The problem with capacities at the mixes that a plan gives each candidate; itself if nothing is known of mixes."""
+    """The problem with capacities at the mixes that a plan gives each candidate; itself if none are known."""
     if problem.mixes is None:
         return problem
     tangents = {}
     for c in _serving(problem, counts, fractions):
         amounts = _amounts(problem, fractions, c)
-        tangents[c] = tangent_rps(problem, c, amounts)
+        tangents[c] = _tangent_rps(problem, c, amounts)
     return with_tangents(problem, tangents)
 
 
@@ -92,16 +95,18 @@ def linearised(problem: PlanningProblem, counts: Sequence[int], fractions: Fract
     return Linearised(there, tuple(counts), fractions, makespan, value_with(there, counts, fractions))
 
 
-def assigned_again(problem: PlanningProblem, counts: Sequence[int]) -> Linearised:
-    """The shares of a given fleet that linearising again leads to, from those that are best with the capacities given.
+def assigned_again(problem: PlanningProblem, counts: Sequence[int], first: Fractions | None = None) -> Linearised:
+    """The shares of a given fleet that linearising again leads to.
 
-    T is never more than with the latter. For the objective `cost` it stops where the fleet carries the rates.
+    T is never more than with the first shares. For the objective `cost` it stops where the fleet carries the rates.
 
     Args:
-        problem: The problem. Without its `mixes` the shares are those that are best with the capacities given.
+        problem: The problem, of which a capacity is what a type has at most where it is no part of a mix. Without
+            `mixes` the shares are those that are best with these capacities.
         counts: Replicas of each candidate.
+        first: Shares to begin with; those that are best with the capacities given if None.
     """
-    best = linearised(problem, counts, best_shares(problem, counts).fractions)
+    best = linearised(problem, counts, best_shares(problem, counts).fractions if first is None else first)
     if problem.mixes is None or best.makespan == math.inf:
         return best
     if problem.objective is Objective.COST and Feature.SHEDDING in problem.needs:
@@ -180,45 +185,24 @@ def _serving(problem: PlanningProblem, counts: Sequence[int], fractions: Fractio
     return [c for c, count in enumerate(counts) if count > 0 and any(_amounts(problem, fractions, c))]
 
 
-def tangent_rps(problem: PlanningProblem, c: int, amounts: Sequence[float]) -> tuple[float, ...]:
-    """The capacities of a candidate at a mix, with which adding up its times gives T.
+def _tangent_rps(problem: PlanningProblem, c: int, amounts: Sequence[float]) -> tuple[float, ...]:
+    """The capacities of a candidate at a mix: of types that are no part of it, no more than those known.
 
-    The closed form has steps, as of whole chunks, so that what holds for one request more does not hold for ten. So
-    slopes are taken from a bit less of a type to a bit more of it, `_SPREAD` of the time of a replica each, and brought
-    to the sum T by one factor.
-
-    Args:
-        problem: The problem; without its `mixes` capacities stay as they are.
-        c: Position of the candidate.
-        amounts: Of each type; not all 0.
-
-    Returns:
-        The capacities: those known, by one factor, where slopes say nothing of a type; 0 of types in the mix if it
-        cannot be served.
+    What a first request takes beside others may be far less than what the tenth takes. Where the tangent says nothing
+    of a type in the mix, it is the capacities known, by the factor that makes adding up right.
     """
     candidate, mixes = problem.candidates[c], problem.mixes
     if mixes is None:
         return candidate.capacity_rps
-    time_s = mixes.time_s(candidate, amounts)
     known = candidate.capacity_rps
+    rates = mixes.capacity_rps(candidate, amounts)
+    if all(h > 0 for f, h in zip(amounts, rates, strict=True) if f > 0):
+        return tuple(h if f > 0 else min(h, most) for f, h, most in zip(amounts, rates, known, strict=True))
+    time_s = mixes.time_s(candidate, amounts)
     if time_s == math.inf or any(h == 0 for f, h in zip(amounts, known, strict=True) if f > 0):
         return tuple(0.0 if f > 0 else h for f, h in zip(amounts, known, strict=True))
-    slopes_s = [_slope_s(mixes, candidate, amounts, w, _SPREAD * time_s * h) for w, h in enumerate(known)]
-    if all(slope_s > 0 for f, slope_s in zip(amounts, slopes_s, strict=True) if f > 0):
-        sum_s = math.fsum(f * slope_s for f, slope_s in zip(amounts, slopes_s, strict=True) if f > 0)
-        return tuple(sum_s / (time_s * slope_s) if 0 < slope_s < math.inf else 0.0 for slope_s in slopes_s)
     factor = math.fsum(f / h for f, h in zip(amounts, known, strict=True) if f > 0) / time_s
     return tuple(factor * h for h in known)
-
-
-def _slope_s(mixes: MixTimes, candidate: Candidate, amounts: Sequence[float], w: int, step: float) -> float:
-    """Time per request of a type, from a step less of it to a step more; infinite where it cannot be served."""
-    if step == 0:
-        return math.inf
-    less = min(step, amounts[w])
-    around = [[f + (by if k == w else 0.0) for k, f in enumerate(amounts)] for by in (-less, step)]
-    before_s, after_s = (mixes.time_s(candidate, each) if any(each) else 0.0 for each in around)
-    return (after_s - before_s) / (less + step)
 
 
 def without_mixes(problem: PlanningProblem) -> PlanningProblem:

@@ -12,9 +12,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from planners.fleets.assignment import objective_of
 from planners.fleets.exact import termination_at
-from planners.fleets.linearise import AGREED, Linearised, assigned_again, with_tangents
-from planners.fleets.shedding import fleet_value
+from planners.fleets.linearise import AGREED, Linearised, alone, assigned_again, linearised, with_tangents
+from planners.fleets.shedding import best_shares, value_with
 from planners.problem.plan import Termination
 from planners.problem.problem import Objective, PlanningProblem
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from planners.milp.solve import Solved
 
 MOST_ROUNDS = 10
+MOST_OLD = 2
+"""So often a fleet that was tried may come up again, and be no better."""
+ROUGH_GAP = AGREED / 3
+"""Relative gap at which the solver stops in a round: capacities are not known better."""
 
 
 class SolvedAgain(NamedTuple):
@@ -54,22 +59,29 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
         msg = "there is no fleet to linearise at"
         raise ValueError(msg)
     is_cost = problem.objective is Objective.COST
-    best = assigned_again(problem, first.counts)
+    begun = linearised(problem, first.counts, best_shares(problem, first.counts).fractions)
+    best = assigned_again(problem, first.counts, begun.fractions)
+    hopeful = alone(replace(problem, time_limit_s=problem.time_limit_s / MOST_ROUNDS))
     tangents = _learnt(best, is_cost=is_cost)
-    tried = {first.counts}
+    tried, n_old = {first.counts}, 0
     worth = 0.0 if is_cost else AGREED
-    each = replace(problem, time_limit_s=problem.time_limit_s / MOST_ROUNDS)
     for n in range(1, MOST_ROUNDS + 1):
-        there = with_tangents(each, tangents | (best.tangents if best.value < math.inf else {}))
+        there = with_tangents(hopeful, tangents | (best.tangents if best.value < math.inf else {}))
         solved = solve(there, best.counts)
-        promised = fleet_value(there, solved.counts)
-        is_better = promised < best.value * (1 - worth)
-        if solved.counts is None or not is_better or n == MOST_ROUNDS:
+        if solved.counts is None or n == MOST_ROUNDS:
             break
-        found = assigned_again(there, solved.counts)
-        if solved.counts in tried and not found.value < best.value: break
+        shares = best_shares(there, solved.counts).fractions
+        if value_with(there, solved.counts, shares) >= best.value * (1 - worth):
+            break
+        found = assigned_again(hopeful, solved.counts, shares)
+        is_old = solved.counts in tried and found.value >= best.value
+        if is_old and n_old == MOST_OLD:
+            break
+        n_old += is_old
         tried.add(solved.counts)
-        tangents |= _learnt(found, is_cost=is_cost)
+        # What made a fleet look better again that is not was said of the shares that the solver had in mind.
+        learnt = linearised(hopeful, solved.counts, shares) if is_old else found
+        tangents |= _learnt(learnt, is_cost=is_cost)
         if found.value < best.value:
             best = found
     if best.value == math.inf:
@@ -77,12 +89,10 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
     termination = solved.termination
     if termination in {Termination.OPTIMAL, Termination.GAP_REACHED}:
         termination = termination_at(best.value, min(solved.bound, best.value))
-    line = _story(n, best, first_value=fleet_value(problem, first.counts))
-    return SolvedAgain(
-        solved._replace(counts=best.counts, termination=termination, diagnostics=(*solved.diagnostics, line)),
-        best,
-        there,
-    )
+    line = _story(problem, n, begun.value, best.value)
+    diagnostics = (*solved.diagnostics, line)
+    proved = solved._replace(counts=best.counts, termination=termination, diagnostics=diagnostics)
+    return SolvedAgain(proved, best, there)
 
 
 def _learnt(found: Linearised, *, is_cost: bool) -> dict[int, tuple[float, ...]]:
@@ -92,5 +102,12 @@ def _learnt(found: Linearised, *, is_cost: bool) -> dict[int, tuple[float, ...]]
     return {c: tuple(h / (1 + AGREED) for h in row) for c, row in found.tangents.items()}
 
 
-def _story(n_rounds: int, best: Linearised, first_value: float) -> str:
-    return f"linearised again {n_rounds}x: {first_value:.6g} -> {best.value:.6g}"
+def _story(problem: PlanningProblem, n_rounds: int, begun: float, best: float) -> str:
+    """What solving again made of the first plan, at its own mixes."""
+    unit = {Objective.MAKESPAN: " s", Objective.THROUGHPUT: " x the offered requests", Objective.COST: " $/h"}
+    said = [
+        "too slow" if value == math.inf else f"{objective_of(problem.objective, value):.4g}{unit[problem.objective]}"
+        for value in (begun, best)
+    ]
+    rounds = "1 round" if n_rounds == 1 else f"{n_rounds} rounds"
+    return f"linearised at its own mixes in {rounds}: {said[0]} as solved first, {said[1]} now"

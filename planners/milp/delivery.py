@@ -75,15 +75,16 @@ def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_req
 def delivered_makespan_s(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> float:
     """The time until the last request is done if all come at once, the mean of three orders of the requests.
 
-    The arguments are those of `delivered_paces`. It is more than 1 / pace, since replicas run empty at the end; how much
-    more depends on how many requests there are.
+    The arguments are those of `delivered_paces`. It is more than 1 / pace, since replicas run empty at the end; how
+    much more depends on how many requests there are.
     """
     order = generator(problem.seed, TRIAL_ORDER_STREAM)
     times_s = []
     for _ in range(_N_ORDERS):
         sample = _sample(problem, trial, min(_total(problem), most_requests), order)
         served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
-        times_s.append(served["finish_s"].max() * _total(problem) / sample.height)
+        last_s = float(served["finish_s"].to_numpy().max())
+        times_s.append(last_s * _total(problem) / sample.height)
     return math.fsum(times_s) / len(times_s)
 
 
