@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from planners.fleets.bounds import value_bound
 from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
@@ -26,6 +27,7 @@ from planners.milp.again import ROUGH_GAP, solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.options import MilpOptions
+from planners.milp.scaling import scale_between
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
@@ -166,5 +168,8 @@ def write_lp(problem: PlanningProblem, path: str | Path) -> None:
     """
     problem = servable(problem)
     start = None if problem.objective is Objective.COST else _start(problem)
-    scale = 1.0 if start is None else 1.0 / best_shares(problem, start).makespan
+    scale = 1.0
+    if start is not None:
+        least = value_bound(problem, range(len(problem.candidates)))
+        scale = scale_between(1.0 / best_shares(problem, start).makespan, 1.0 / least)
     formulate(problem, scale).lp.writeLP(str(path))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
-from scenarios.file.schema.workload import Grid
+from scenarios.file.schema.workload import AnyGrid, GridOfTrace
 
 
 class GivenCandidate(Part):
@@ -93,8 +93,8 @@ class Planning(Part):
     """Most that the fleet may cost, with what it stops of the previous one."""
     objective: Literal["throughput", "makespan", "cost"] = "throughput"
     """The largest multiple of the offered mix carried, the shortest time for all requests, or the cheapest fleet."""
-    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
-    """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
+    grid: AnyGrid = GridOfTrace(kind="auto")
+    """Workload types that planners tell apart; by default those of the requests themselves."""
     capacity: Capacity = ClosedFormCapacity()
     max_configurations: PositiveInt | None = None
     """Most replica configurations of which any may be rented; by default any number."""
