@@ -4,7 +4,7 @@ What is measured is the pace that the replicas of each candidate keep: 1 / T of 
 in seconds (`makespan`) or a utilisation (`throughput`, `cost`). The slowest candidate sets the pace of the fleet.
 
 - `makespan`, and `throughput` and `cost` without an SLO: all requests come at once, as many as keep a replica busy for
-  some time. The pace is that of the work done in the second half of the time in which a replica has requests waiting.
+  some time. The pace is that of the work done in the middle half of the time in which a replica has requests waiting.
   How long the last requests take, when replicas run empty, is no part of it: that depends on how many there are. Where
   requests are routed by the plan, replicas do not touch each other, and one of each candidate is simulated.
 - `throughput` and `cost` with an SLO: as many requests as there are to draw from come as a Poisson process. The pace is
@@ -107,11 +107,12 @@ def _paces_under_load(problem: PlanningProblem, plan: Plan, trial: Trial, n_requ
     last_s = pl.col("finish_s").max().over("replica_id")
     is_loaded = queued_s > last_s / 2  # a replica that soon had no queue is measured from beginning to end
     windows = served.with_columns(
-        start_s=pl.when(is_loaded).then(queued_s / 2).otherwise(0.0),
-        end_s=pl.when(is_loaded).then(queued_s).otherwise(last_s),
+        start_s=pl.when(is_loaded).then(queued_s / 4).otherwise(0.0),
+        end_s=pl.when(is_loaded).then(queued_s * 3 / 4).otherwise(last_s),
     )
     # Requests of one length finish in waves: to count them as they finish would be off by a wave. They are taken to be
-    # worked on evenly from when they are scheduled until they finish.
+    # worked on evenly from when they are scheduled until they finish. That is not so of the last ones, beside which
+    # replicas run empty, nor of the first.
     begun_s = pl.max_horizontal("first_scheduled_s", "start_s")
     until_s = pl.min_horizontal("finish_s", "end_s")
     share = (until_s - begun_s).clip(lower_bound=0.0) / (pl.col("finish_s") - pl.col("first_scheduled_s"))
