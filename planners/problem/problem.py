@@ -201,7 +201,7 @@ class PlanningProblem:
             (*then.get(one.name, ()), *one.capacity_rps[len(then.get(one.name, ())) :]) for one in self.candidates
         )
         there = replace(self, demands=demands, available=case.available, cases=())
-        return there.with_capacities(tuple(capacities)) if then else there
+        return replace(there.with_capacities(tuple(capacities)), mixes=None) if then else there
 
     @property
     def needs(self) -> frozenset[str]:
