@@ -57,8 +57,8 @@ class Plan:
         status: Whether there is a plan.
         termination: Why the planner stopped.
         objective_name: What was made best.
-        objective: The makespan in seconds, the multiple of the offered rates, or the price in USD/h; None without a
-            plan.
+        objective: The makespan in seconds, the multiple of the offered rates, the price in USD/h, or the latency in
+            seconds; None without a plan.
         bound: What no plan can beat, among those that the planner looked at; None if it proves nothing.
         gap: `|objective - bound| / objective`; 0 if they are the same.
         solve_s: Time that planning took: a measurement, which nothing depends on.
@@ -128,7 +128,7 @@ class Plan:
                 pace = 1 / self.objective
             case Objective.THROUGHPUT:
                 pace = self.objective
-            case Objective.COST:
+            case Objective.COST | Objective.LATENCY:
                 pace = 1.0
         promised = {}
         for demand, shed in zip(self.problem.demands, self.shed, strict=True):
