@@ -10,7 +10,7 @@ import pytest
 from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
 from planners.capacity.rates import _beside_s, capacities_rps, rps_of
 from planners.capacity.steady_state import ReplicaFacts, _largest_of
-from planners.capacity.within_slo import most_running
+from planners.capacity.loaded import most_running
 from sim import (
     SLO,
     CompactServiceTime,
@@ -252,7 +252,7 @@ def test_goals_are_met_at_the_rate_that_they_leave(
     """By the share of requests asked for, or nearly: Poisson arrivals, with an end-to-end goal of equal lengths."""
     spec = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), tp=tp)
     rate = capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
-    assert 0.4 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
+    assert 0.3 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
     n, spread = 4000, 0.3 if slo.e2e_s is None else 0.0
     generator = np.random.default_rng(0)
     kind = generator.choice(len(kinds), n, p=[kind.share for kind in kinds])
