@@ -136,6 +136,8 @@ class Rows:
         gap: float,
         time_limit_s: float,
         node_limit: int | None = None,
+        *,
+        is_relaxed: bool = False,
     ) -> Any:
         """Minimise with SciPy.
 
@@ -145,6 +147,7 @@ class Rows:
             gap: Relative gap at which to stop.
             time_limit_s: When to stop at the latest.
             node_limit: How many nodes of the search tree to look at; no limit if None.
+            is_relaxed: Whether no number need be whole.
 
         Returns:
             SciPy's result. Its `x` is None if no solution was found; `status` is 0 at the gap, 2 if there is none.
@@ -164,7 +167,7 @@ class Rows:
         with no_output():
             return milp(
                 c,
-                integrality=np.array(self._is_whole, dtype=np.int64),
+                integrality=np.array(self._is_whole, dtype=np.int64) * (not is_relaxed),
                 bounds=Bounds(np.zeros(n_columns), upper),
                 constraints=self._constraint(),
                 options=options,

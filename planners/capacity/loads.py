@@ -1,0 +1,78 @@
+"""Latencies of loaded replicas by the closed form, for planners that make them least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from planners.capacity.candidates import kinds_of
+from planners.capacity.loaded import LoadCurve, LoadedReplica
+from planners.capacity.mix_times import ClosedFormMixTimes
+from planners.capacity.steady_state import ReplicaFacts, SteadyState
+
+if TYPE_CHECKING:
+    from planners.problem.candidate import Candidate, Demand
+    from planners.problem.latency import Metric
+    from sim.timing.service_time import ServiceTimeModel
+
+_MOST_CURVES = 4096
+
+
+class ClosedFormLoads:
+    """The `planners.problem.latency.Loads` of `planners.capacity.loaded`.
+
+    Args:
+        service_time: Gives iteration times.
+        demands: One per model, with a mix: the lengths of each type are those of the demand.
+    """
+
+    def __init__(self, service_time: ServiceTimeModel, demands: Sequence[Demand]) -> None:
+        self._service_time = service_time
+        self._times = ClosedFormMixTimes(service_time, demands)
+        self._kinds = {demand.model: kinds_of(demand) for demand in demands}
+        self._curves: dict[tuple[str, tuple[float, ...]], LoadCurve] = {}
+
+    def time_s(self, candidate: Candidate, amounts: Sequence[float]) -> float:
+        """See `planners.problem.mixes.MixTimes`; no SLO lowers the rates."""
+        return self._times.time_s(candidate, amounts)
+
+    def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
+        """See `planners.problem.mixes.MixTimes`; no SLO lowers the rates."""
+        return self._times.capacity_rps(candidate, amounts)
+
+    def loaded(self, candidate: Candidate, mix: Sequence[float], utilisation: float) -> OfTypes:
+        """See `planners.problem.latency.Loads`."""
+        total = math.fsum(mix)
+        shares = tuple(amount / total for amount in mix)
+        curve = self._curve(candidate, shares)
+        places = {w: place for place, w in enumerate(w for w, share in enumerate(shares) if share > 0)}
+        return OfTypes(LoadedReplica(curve.state, utilisation * curve.state.rps, curve), places)
+
+    def _curve(self, candidate: Candidate, shares: tuple[float, ...]) -> LoadCurve:
+        key = candidate.name, shares
+        if key not in self._curves:
+            if candidate.spec is None:
+                msg = f"candidate {candidate.name!r} has no spec: nothing is known of its latencies"
+                raise ValueError(msg)
+            kinds = self._kinds[candidate.model]
+            mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True) if share > 0]
+            if len(self._curves) >= _MOST_CURVES:
+                self._curves.clear()
+            self._curves[key] = LoadCurve(SteadyState(ReplicaFacts.of(candidate.spec, self._service_time), mix))
+        return self._curves[key]
+
+
+class OfTypes:
+    """A loaded replica, asked by workload type: `LoadedReplica` knows the types of its mix only."""
+
+    def __init__(self, replica: LoadedReplica, places: dict[int, int]) -> None:
+        self._replica, self._places = replica, places
+
+    def mean_s(self, w: int, metric: Metric) -> float:
+        """See `planners.problem.latency.Loaded`."""
+        return self._replica.mean_s(self._places[w], metric)
+
+    def late_share(self, w: int, metric: Metric, limit_s: float) -> float:
+        """See `planners.problem.latency.Loaded`."""
+        return self._replica.late_share(self._places[w], metric, limit_s)
