@@ -62,6 +62,9 @@ class LatencySearch:
         self._core = sorted(rented | find_core(self._problem, self._goal, self._options))
         for start in starts:
             self._polish(start)
+        best = self._best()
+        if best is not None:
+            self._options.add_mixes(best.solution.fractions)
         for _ in range(_ROUNDS):
             n_tried = len({one.solution.counts for one in self._tries})
             found = self._least_mean(None) if self._goal.late_share is None else self._less_than(self._least_s())

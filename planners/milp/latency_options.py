@@ -1,8 +1,9 @@
 """What replicas may be for the objective `latency`: candidates at levels of utilisation, beside some mix of types.
 
 What a request takes depends on what else its replica serves: beside short answers alone, a slow replica is fast. So a
-candidate has several roles. Its types are sorted by how long they take on it when it is idle; a role is those up to
-some type, in the proportions of the demand. Once a plan gives a candidate a mix of its own, this is its only role.
+candidate has several roles. Its types are sorted by how long they take on it when it is idle, in three groups; a role is
+one group or several that follow each other, in the proportions of the demand. Once a plan gives a candidate a mix of its
+own, this is its only role.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from planners.fleets.latency import asked
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from planners.problem.problem import PlanningProblem
 
 MIN_UTILISATION = 0.02
-_N_ROLES = 3
+_N_GROUPS = 3
 _N_LEVELS = 24
 _LEVELS = (0.25, 0.5, 0.75, 0.9, 1.0)
 """Of the highest level of a role."""
@@ -63,16 +65,21 @@ class Options:
         self._goal, self._loads = asked(problem)
         most = self._goal.most_utilisation
         self._grid = [MIN_UTILISATION, *(most * (k + 1) / _N_LEVELS for k in range(1, _N_LEVELS))]
-        self._own: dict[int, list[Role]] = {}
         self._every: dict[int, Role] = {}
         self._roles: dict[int, list[Role]] = {}
         self._loaded: dict[tuple[int, tuple[float, ...], float], Loaded] = {}
 
-    def set_mixes(self, fractions: Fractions) -> None:
-        """From now on candidates that serve something have the mix that a plan gives them as their only role."""
+    def add_mixes(self, fractions: Fractions) -> None:
+        """From now on candidates that a plan has serving something have its mix as a role, too."""
         for c, shares in enumerate(fractions):
             if any(shares):
-                self._own[c] = [self._own_role(c, shares)]
+                self._roles[c] = [*self._roles_of(c), self._own_role(c, shares)]
+
+    def set_mixes(self, fractions: Fractions) -> None:
+        """From now on candidates that a plan has serving something have its mix as their only role."""
+        for c, shares in enumerate(fractions):
+            if any(shares):
+                self._roles[c] = [self._own_role(c, shares)]
 
     def within(self, limit_s: float, candidates: Sequence[int]) -> list[Option]:
         """For a quantile: each role at the highest level at which each type is in time, and at the highest of all."""
@@ -110,8 +117,6 @@ class Options:
         ]
 
     def _roles_of(self, c: int) -> list[Role]:
-        if c in self._own:
-            return self._own[c]
         if c not in self._roles:
             self._roles[c] = self._find_roles(c)
         return self._roles[c]
@@ -131,8 +136,9 @@ class Options:
         every, able = self.every(c), self._able(c)
         idle = self._at(every, MIN_UTILISATION)
         able.sort(key=lambda w: (idle.mean_s(w, self._goal.metric), w))
-        sizes = {math.ceil(len(able) * k / _N_ROLES) for k in range(1, _N_ROLES)} - {len(able)}
-        return [every, *(self._role(c, able[:n]) for n in sorted(sizes, reverse=True))]
+        ends = sorted({math.ceil(len(able) * k / _N_GROUPS) for k in range(_N_GROUPS + 1)})
+        ranges = [able[first:last] for first, last in combinations(ends, 2) if last - first < len(able)]
+        return [every, *(self._role(c, types) for types in ranges)]
 
     def _role(self, c: int, types: Sequence[int]) -> Role:
         candidate = self._problem.candidates[c]
