@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from planners.capacity.candidates import kinds_of
 from planners.capacity.rates import rps_of
-from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.capacity.steady_state import ReplicaFacts
+from planners.capacity.tangents import LEAST, mixes_rps, tangents_s
 from planners.problem.candidate import Candidate, Demand
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
 
-_STEP = 1e-3  # of a kind, as a share of the mix, to see what one more takes
+_STEP = 1e-3  # of a kind, as a share of the mix, to see what one more takes within an SLO
 
 
 class ClosedFormMixTimes:
@@ -33,31 +36,64 @@ class ClosedFormMixTimes:
     def time_s(self, candidate: Candidate, amounts: Sequence[float]) -> float:
         """See `planners.problem.mixes.MixTimes`."""
         total = math.fsum(amounts)
-        rps = self._rps(candidate, self._mix(candidate, amounts)) if total > 0 else math.inf
-        return total / rps if rps > 0 else math.inf
+        if total <= 0:
+            return 0.0
+        return total * self._request_s(candidate, _shares(amounts))
 
     def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
         """See `planners.problem.mixes.MixTimes`."""
-        mix_s = self.time_s(candidate, amounts)
-        total = math.fsum(amounts)
+        shares = _shares(amounts)
+        if not math.isfinite(self._request_s(candidate, shares)):
+            return (0.0,) * len(amounts)
+        if self._goals(candidate) is None:
+            _, times_s = tangents_s([self._facts_of(candidate)], self._kinds[candidate.model], np.array([shares]))
+            return tuple((1 / times_s[0]).tolist())
+        return self._within_goals_rps(candidate, shares)
+
+    def _within_goals_rps(self, candidate: Candidate, shares: Sequence[float]) -> tuple[float, ...]:
+        """By differences: within goals, the time depends on each kind by itself."""
+        mix_s = self._request_s(candidate, shares)
         times_s = []
-        for w in range(len(amounts)):
-            more = [amount + (total * _STEP if k == w else 0.0) for k, amount in enumerate(amounts)]
-            times_s.append((self.time_s(candidate, more) - mix_s) / (total * _STEP))
-        sum_s = math.fsum(f * t for f, t in zip(amounts, times_s, strict=True) if f > 0)
-        return tuple(sum_s / (mix_s * time_s) if 0 < time_s < math.inf else 0.0 for time_s in times_s)
+        for w in range(len(shares)):
+            more = [(share + (_STEP if k == w else 0.0)) / (1 + _STEP) for k, share in enumerate(shares)]
+            more_s = (1 + _STEP) * self._request_s(candidate, more)
+            times_s.append(max((more_s - mix_s) / _STEP, LEAST * mix_s))
+        # Differences miss what they should add up to by a little.
+        sum_s = math.fsum(share * time_s for share, time_s in zip(shares, times_s, strict=True) if share > 0)
+        if not math.isfinite(sum_s):
+            return tuple(1 / mix_s if share > 0 else 0.0 for share in shares)
+        return tuple(sum_s / (mix_s * time_s) for time_s in times_s)
 
-    def _mix(self, candidate: Candidate, amounts: Sequence[float]) -> list[Kind]:
-        total = math.fsum(amounts)
-        kinds = self._kinds[candidate.model]
-        return [kind._replace(share=amount / total) for kind, amount in zip(kinds, amounts, strict=True)]
+    def _request_s(self, candidate: Candidate, shares: Sequence[float]) -> float:
+        """Time of a request of a mix; infinite if some of it is never served."""
+        goals, facts, kinds = self._goals(candidate), self._facts_of(candidate), self._kinds[candidate.model]
+        if goals is None:
+            rps = float(mixes_rps([facts], kinds, np.array([shares]))[0])
+        else:
+            mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
+            rps = rps_of(facts, mix, goals)
+        return 1 / rps if rps > 0 else math.inf
 
-    def _rps(self, candidate: Candidate, mix: Sequence[Kind]) -> float:
+    def _goals(self, candidate: Candidate) -> SLO | None:
+        """The goals of a candidate's model; None without any."""
+        goals = None if self._slo is None else self._slo.of_model(candidate.model)
+        if goals is None or (goals.ttft_s is None and goals.tpot_s is None and goals.e2e_s is None):
+            return None
+        return goals
+
+    def _facts_of(self, candidate: Candidate) -> ReplicaFacts:
         spec = candidate.spec
         if spec is None:
             msg = f"candidate {candidate.name!r} has no spec: nothing is known of its times"
             raise ValueError(msg)
-        if spec.name not in self._facts:
-            self._facts[spec.name] = ReplicaFacts.of(spec, self._service_time)
-        own = None if self._slo is None else self._slo.of_model(spec.model.name)
-        return rps_of(self._facts[spec.name], mix, own)
+        if candidate.name not in self._facts:
+            self._facts[candidate.name] = ReplicaFacts.of(spec, self._service_time)
+        return self._facts[candidate.name]
+
+
+def _shares(amounts: Sequence[float]) -> list[float]:
+    """What part of all each amount is; right for the smallest and the largest numbers too."""
+    largest = max(amounts)
+    parts = [amount / largest for amount in amounts]
+    total = math.fsum(parts)
+    return [part / total for part in parts]

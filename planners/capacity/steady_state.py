@@ -43,8 +43,13 @@ from typing import NamedTuple, Self
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
+from sim.timing.means import MeanStageTime, between, mean_times
 from sim.timing.overheads import EngineServiceTime
-from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
+from sim.timing.service_time import ServiceTimeModel, StageTime
+
+SCARCE = 0.1
+"""By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
+all the time. Where it is less, running requests are preempted for as large a part of the time."""
 
 
 class Kind(NamedTuple):
@@ -94,6 +99,13 @@ class ReplicaFacts(NamedTuple):
         return [kind._replace(share=kind.share / total) for kind in fitting] if total > 0 else fitting
 
 
+class MeanChunk(NamedTuple):
+    """What prompt chunks are like on average: tokens computed in them, and tokens of their sequences before them."""
+
+    new_tokens: float
+    past_tokens: float
+
+
 class Batch(NamedTuple):
     """One batch in the steady state, per iteration.
 
@@ -109,7 +121,7 @@ class Batch(NamedTuple):
     starts: float
     decodes: float
     context_tokens: float
-    chunk: Chunk
+    chunk: MeanChunk
     chunks_per_prompt: float
     n_chunks: float
 
@@ -139,7 +151,7 @@ class SteadyState:
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
         self.kinds = kinds
-        self._stages = facts.stages
+        self._stages = tuple(mean_times(stage) for stage in facts.stages)
         self.frontend_s = facts.engine.frontend_s
         self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
         self._budget_tokens = facts.max_batched_tokens
@@ -167,7 +179,7 @@ class SteadyState:
             starts,
             starts * self._decodes,
             starts * self._read_tokens,
-            Chunk(round(chunk_tokens), round(past_tokens)),
+            MeanChunk(chunk_tokens, past_tokens),
             chunks_per_prompt,
             starts * (self._prompt_tokens + again) / chunk_tokens,
         )
@@ -188,7 +200,7 @@ class SteadyState:
             return self.stages_s(batch)[0]
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
         slowest = _largest_of(n, batch.n_chunks * in_a_row, self._most_chunks(batch))
-        imbalance = (1 + sum(1 / k for k in range(1, round(n) + 1))) / 2
+        imbalance = (1 + between(_harmonic, float(n))) / 2
         round_s = sum(
             _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
             for stage in self._stages
@@ -203,7 +215,7 @@ class SteadyState:
     def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
         """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
         chunk_tokens = min(prompt_tokens, self._budget_tokens - batch.decodes)
-        chunk = Chunk(round(chunk_tokens), round((prompt_tokens - chunk_tokens) / 2))
+        chunk = MeanChunk(chunk_tokens, (prompt_tokens - chunk_tokens) / 2)
         n_chunks = max(1.0, min(1 + batch.n_chunks, self._most_chunks(batch)))  # others have theirs in the iteration
         times = [_mean_time(stage, batch.decodes, batch.context_tokens, chunk, 1.0, n_chunks) for stage in self._stages]
         gap_s = max(*times, round_s / self.n_batches)
@@ -216,7 +228,7 @@ class SteadyState:
     def _chunks(self, starts: float) -> tuple[float, float]:
         """Chunks per prompt, and the blocks that they hold, one after the other."""
         left = self._budget_tokens - starts * self._decodes
-        if left >= self._longest_prompt_tokens:
+        if left >= self._longest_prompt_tokens and not self._rule.has_window:  # the same, at once
             return 1.0, self._blocks(self._prompt_tokens, 1.0)
         n_chunks = n_blocks = 0.0
         for share, prompt_tokens, _ in self.kinds:
@@ -260,9 +272,10 @@ class SteadyState:
         most = within_budget()
         starts = _largest(slots_over, most)
         again = 0.0
-        if blocks_over(starts) > 0:
+        excess = blocks_over(starts) / max(facts.kv_blocks, 1)
+        if excess > 0:
             starts = _largest(blocks_over, starts)
-            again = (self._decodes + 1) * math.exp(-starts)
+            again = min(1.0, excess / SCARCE) * (self._decodes + 1) * math.exp(-starts)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -270,7 +283,7 @@ class SteadyState:
             return batch, pp, 1.0 if starts == most else max(1.0, pp * batch.running)
         # Less than one request per batch: fewer batches are under way, with one request each.
         n_batches = max(1.0, pp * batch.running)
-        return self.at(1 / (self._decodes + batch.chunks_per_prompt)), n_batches, n_batches
+        return self.at(1 / (self._decodes + batch.chunks_per_prompt), again), n_batches, n_batches
 
 
 def mean_within(prompt_tokens: float, output_tokens: float, most: float) -> float:
@@ -304,10 +317,23 @@ def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
     >>> round(some, 9), round(mean, 9)
     (0.75, 1.0)
     """
-    if mean >= most * (1 - 1e-9):
+    p = mean / most
+    if p >= 1 - 1e-9:
         return 1.0, max(1.0, mean)
-    trials = math.ceil(most)
-    p = mean / trials
+    low = math.floor(most)
+    some, expected = _largest_whole(n, p, low)
+    if most > low:
+        weight = most - low
+        more_often, more = _largest_whole(n, p, low + 1)
+        some, expected = (1 - weight) * some + weight * more_often, (1 - weight) * expected + weight * more
+    return some, max(1.0, expected / some)
+
+
+def _largest_whole(n: float, p: float, trials: int) -> tuple[float, float]:
+    """As `_largest_of`, of so many trials with the probability p: how often it is not 0, and its mean."""
+    some, mean = -math.expm1(n * trials * math.log1p(-p)), trials * p
+    if n == 1:
+        return some, mean
     spread = 8 * math.sqrt(mean * (1 - p)) + 8
     first, last = max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread))
     log_choose = math.lgamma(trials + 1) - math.lgamma(first + 1) - math.lgamma(trials - first + 1)
@@ -317,27 +343,17 @@ def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
         cumulative = min(1.0, cumulative + term)
         expected += 1 - cumulative**n
         term *= (trials - k) / (k + 1) * p / (1 - p)
-    some = -math.expm1(n * trials * math.log1p(-p))
-    return some, max(1.0, expected / some)
+    return some, expected
 
 
-def _mean_time(stage: StageTime, decodes: float, context: float, chunk: Chunk, share: float, n_chunks: float) -> float:
+def _harmonic(n: float) -> float:
+    """1 + 1/2 + ... + 1/n."""
+    return math.fsum(1 / k for k in range(1, int(n) + 1))
+
+
+def _mean_time(
+    stage: MeanStageTime, decodes: float, context: float, chunk: MeanChunk, share: float, n_chunks: float
+) -> float:
     """Mean time of iterations on a stage of which a share holds so many chunks, the others none."""
-
-    def of(n_decode: int, k: int) -> float:
-        tokens = context * n_decode / decodes if decodes > 0 else 0.0
-        if k > 0:
-            return stage.mixed(n_decode, round(tokens), [chunk] * k)
-        base, slope = stage.decode(n_decode)
-        return base + slope * tokens
-
-    mixed = _between(lambda k: _between(lambda n_decode: of(n_decode, k), decodes), n_chunks)
-    pure = _between(lambda n_decode: of(n_decode, 0), decodes) if share < 1 else 0.0
-    return share * mixed + (1 - share) * pure
-
-
-def _between(function: Callable[[int], float], x: float) -> float:
-    """A function of whole numbers, linear in between."""
-    low = math.floor(x)
-    weight = x - low
-    return function(low) if weight == 0 else (1 - weight) * function(low) + weight * function(low + 1)
+    mixed_s = share * stage.mixed_s(decodes, context, *chunk, n_chunks)
+    return float(mixed_s + (1 - share) * stage.decode_s(decodes, context) if share < 1 else mixed_s)

@@ -10,6 +10,7 @@ from sim.catalog.gpus import AllReduce, FormatCoefficients, GpuCoefficients, Gpu
 from sim.catalog.precision import ACTIVATION_BYTES, NumberFormat
 from sim.deployment import ReplicaSpec, Stage
 from sim.errors import DeploymentError
+from sim.timing.compact_means import CompactMeans
 from sim.timing.linear import overlapped, sustained
 from sim.timing.links import NETWORK_BANDWIDTH_BYTES_PER_S, link_bandwidth
 from sim.timing.service_time import Chunk, StageTime
@@ -123,81 +124,94 @@ class _CompactStageTime:
         flops = gpu.peak_flops_per_s
         work = StageWork.of(spec, index)
 
-        self._fixed = stage.n_layers * c.layer_overhead_s
-        self._chunks_fixed = stage.n_layers * c.chunk_overhead_s
-        self._dp = stage.dp
+        self.fixed = stage.n_layers * c.layer_overhead_s
+        self.chunks_fixed = stage.n_layers * c.chunk_overhead_s
+        self.dp = stage.dp
         self._set_products(work, stage, c)
-        self._head_weights = work.head_bytes / (read * c.weight_read_efficiency)
-        self._head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
+        self.head_weights = work.head_bytes / (read * c.weight_read_efficiency)
+        self.head_per_seq = work.head_flops_per_seq / (flops * c.linear_flops_efficiency)
         self._set_attention(work, stage, c)
-        self._per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
+        self.per_token = work.elementwise_bytes_per_token / (read * c.elementwise_efficiency)
         if work.n_allreduces:
             allreduce = _allreduce(stage)
-            self._fixed += work.n_allreduces * allreduce.latency_s
-            self._per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
-        self._per_token_of_all = 0.0
+            self.fixed += work.n_allreduces * allreduce.latency_s
+            self.per_token += work.allreduce_bytes_per_token / allreduce.bandwidth_bytes_per_s
+        self.per_token_of_all = 0.0
         if work.n_alltoalls:
             alltoall = _alltoall(stage)
-            self._fixed += work.n_alltoalls * alltoall.latency_s
-            self._per_token_of_all = work.alltoall_bytes_per_token / alltoall.bandwidth_bytes_per_s
+            self.fixed += work.n_alltoalls * alltoall.latency_s
+            self.per_token_of_all = work.alltoall_bytes_per_token / alltoall.bandwidth_bytes_per_s
         if link_bandwidth is not None:
-            self._per_token += ACTIVATION_BYTES * model.hidden_size / link_bandwidth
+            self.per_token += ACTIVATION_BYTES * model.hidden_size / link_bandwidth
         self._decode_cache: dict[int, tuple[float, float]] = {}
-        self._owner = owner
-        self._window = model.window
-        self._full_share = model.n_full_layers / model.n_layers
+        self.owner = owner
+        self.window = model.window
+        self.full_share = model.n_full_layers / model.n_layers
         # The first stage counts for the replica.
         domain = c.domain if index == 0 else None
-        self._max_decodes = domain.max_decodes if domain else inf
-        self._max_new_tokens = domain.max_new_tokens if domain else inf
-        self._max_context_tokens = domain.max_context_tokens if domain else inf
+        self.max_decodes = domain.max_decodes if domain else inf
+        self.max_new_tokens = domain.max_new_tokens if domain else inf
+        self.max_context_tokens = domain.max_context_tokens if domain else inf
 
     def _set_products(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
         """Matrix products in weights: seconds of the weights, and of a token."""
         gpu = stage.gpu_type
-        self._exposed = c.exposed_flops_share, c.exposed_read_share
-        self._slowdown = c.sustained_slowdown
-        self._linear: list[tuple[float, float, float]] = []
+        self.exposed = c.exposed_flops_share, c.exposed_read_share
+        self.slowdown = c.sustained_slowdown
+        self.linear: list[tuple[float, float, float]] = []
         for linear in work.linear:
             products = _Products.of(gpu, c.of_format(linear.number_format.name), linear.number_format)
             weights_s = linear.weight_bytes / products.bytes_per_s
             peak = gpu.peak_flops_of(gpu.operations_of(linear.number_format))
             layer_s = linear.flops_per_token / peak / stage.n_layers
-            self._linear.append((weights_s, linear.flops_per_token / products.flops_per_s, layer_s))
-            self._fixed += linear.n_layers * products.layer_overhead_s
-        self._experts = work.experts
+            self.linear.append((weights_s, linear.flops_per_token / products.flops_per_s, layer_s))
+            self.fixed += linear.n_layers * products.layer_overhead_s
+        self.experts = work.experts
         if work.experts is not None:
             number_format = work.experts.number_format
             products = _Products.of(gpu, c.of_experts(number_format.name), number_format)
             skew = c.expert_skew if stage.expert_parallel and stage.n_gpus > 1 else 1.0
             self._expert_bytes_per_s = products.bytes_per_s
             self._expert_per_token = skew * work.experts.flops_per_token / products.flops_per_s
-            self._fixed += work.experts.n_layers * products.layer_overhead_s
+            self.fixed += work.experts.n_layers * products.layer_overhead_s
 
     def _set_attention(self, work: StageWork, stage: Stage, c: GpuCoefficients) -> None:
         """Seconds of a token of context, and of a pair of prefill attention."""
         read, flops = stage.gpu_type.memory_bandwidth_bytes_per_s, stage.gpu_type.peak_flops_per_s
-        self._kv_per_token = work.kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
-        self._mixed_kv_per_token = self._kv_per_token
+        self.kv_per_token = work.kv_bytes_per_token / (read * c.kv_read_efficiency) / stage.dp
+        self.mixed_kv_per_token = self.kv_per_token
         if work.n_latent_layers:
             padded = max(1.0, c.of_mla.least_heads / work.n_latent_heads)
             latent_flops = padded * work.latent_flops_per_token
             latent_s = latent_flops / (flops * c.of_mla.decode_flops_efficiency) / stage.dp
-            self._kv_per_token = self._mixed_kv_per_token = hypot(self._kv_per_token, latent_s)
-            self._fixed += work.n_latent_layers * c.of_mla.layer_overhead_s
+            self.kv_per_token = self.mixed_kv_per_token = hypot(self.kv_per_token, latent_s)
+            self.fixed += work.n_latent_layers * c.of_mla.layer_overhead_s
         elif c.mixed_kv_read_efficiency is not None:
             mixed_efficiency = c.mixed_kv_read_efficiency * work.mixed_kv_factor
             efficiency = min(c.kv_read_efficiency, mixed_efficiency)
-            self._mixed_kv_per_token = work.kv_bytes_per_token / (read * efficiency) / stage.dp
-        self._attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency) / stage.dp
+            self.mixed_kv_per_token = work.kv_bytes_per_token / (read * efficiency) / stage.dp
+        self.attention_per_pair = work.attention_flops_per_pair / (flops * c.attention_flops_efficiency) / stage.dp
+
+    @classmethod
+    def means_of(cls, stages: Sequence[_CompactStageTime]) -> CompactMeans:
+        """Mean times of these stages (`sim.timing.means`)."""
+        return CompactMeans.of(stages)
+
+    @property
+    def expert_seconds(self) -> tuple[float, float, float]:
+        """Seconds of the weights of all experts, and of a token that chooses some; the share that it leaves alone."""
+        if self.experts is None:
+            return 0.0, 0.0, 0.0
+        weights_s = self.experts.weight_bytes / self._expert_bytes_per_s
+        return weights_s, self._expert_per_token, self.experts.untouched_by_token
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         """(base, slope) of `n_decode` decodes in their total context."""
         affine = self._decode_cache.get(n_decode)
         if affine is None:
-            affine = (self._batch_time(n_decode, n_decode), self._kv_per_token)
+            affine = (self._batch_time(n_decode, n_decode), self.kv_per_token)
             self._decode_cache[n_decode] = affine
-            self._owner.n_extrapolated += n_decode > self._max_decodes
+            self.owner.n_extrapolated += n_decode > self.max_decodes
         return affine
 
     def mixed(self, n_decode: int, context_tokens: float, chunks: Sequence[Chunk]) -> float:
@@ -209,31 +223,31 @@ class _CompactStageTime:
             n_tokens += new
             past_tokens += past
             pairs += new * (past + 0.5 * new)
-        if self._window is not None:
-            windowed, share = self._window.tokens, self._full_share
+        if self.window is not None:
+            windowed, share = self.window.tokens, self.full_share
             past_tokens = share * past_tokens + (1 - share) * sum(min(past, windowed) for _, past in chunks)
             pairs = share * pairs + (1 - share) * sum(window_pairs(chunk, windowed) for chunk in chunks)
-        if n_tokens - n_decode > self._max_new_tokens or context_tokens > n_decode * self._max_context_tokens:
-            self._owner.n_extrapolated += 1
-        time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self._mixed_kv_per_token * context_tokens
-        time_s += self._chunks_fixed if chunks else 0.0
-        return time_s + self._kv_per_token * past_tokens + self._attention_per_pair * pairs
+        if n_tokens - n_decode > self.max_new_tokens or context_tokens > n_decode * self.max_context_tokens:
+            self.owner.n_extrapolated += 1
+        time_s = self._batch_time(n_tokens, n_decode + len(chunks)) + self.mixed_kv_per_token * context_tokens
+        time_s += self.chunks_fixed if chunks else 0.0
+        return time_s + self.kv_per_token * past_tokens + self.attention_per_pair * pairs
 
     def _batch_time(self, n_tokens: int, n_seqs: int) -> float:
         """All but attention."""
         own_tokens, own_seqs = n_tokens, n_seqs
-        if self._dp > 1:  # as many as the group with the most
-            own_tokens, own_seqs = -(-n_tokens // self._dp), -(-n_seqs // self._dp)
-        head = self._head_per_seq * own_seqs
-        time_s = self._fixed
-        for weights, per_token, layer_per_token in self._linear:
-            slower = sustained(layer_per_token * own_tokens, self._slowdown)
-            time_s += overlapped(weights, slower * per_token * own_tokens, *self._exposed)
-        if self._experts is not None:
-            weights = self._experts.bytes_read(n_tokens) / self._expert_bytes_per_s
+        if self.dp > 1:  # as many as the group with the most
+            own_tokens, own_seqs = -(-n_tokens // self.dp), -(-n_seqs // self.dp)
+        head = self.head_per_seq * own_seqs
+        time_s = self.fixed
+        for weights, per_token, layer_per_token in self.linear:
+            slower = sustained(layer_per_token * own_tokens, self.slowdown)
+            time_s += overlapped(weights, slower * per_token * own_tokens, *self.exposed)
+        if self.experts is not None:
+            weights = self.experts.bytes_read(n_tokens) / self._expert_bytes_per_s
             linear = self._expert_per_token * n_tokens
-            time_s += weights + linear + self._per_token_of_all * n_tokens
-        return time_s + overlapped(self._head_weights, head, *self._exposed) + self._per_token * own_tokens
+            time_s += weights + linear + self.per_token_of_all * n_tokens
+        return time_s + overlapped(self.head_weights, head, *self.exposed) + self.per_token * own_tokens
 
 
 def _allreduce(stage: Stage) -> AllReduce:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sim.catalog.engines import EngineProfile
 from sim.deployment import ReplicaSpec
+from sim.timing.means import MeanStageTime, Real, between, column, groups, means_of_all
 from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
 
 
@@ -58,6 +60,18 @@ class _EngineStageTime:
         self._per_sequence_s = engine.sequence_overhead_s if is_last else 0.0
         self._per_chunk_s = engine.request_overhead_s if is_last else 0.0
 
+    @classmethod
+    def means_of(cls, stages: Sequence[_EngineStageTime]) -> _EngineMeans:
+        """Mean times of these stages, all of one engine (`sim.timing.means`)."""
+        return _EngineMeans(
+            means_of_all([stage._kernels for stage in stages]),
+            stages[0]._engine,
+            column([float(stage._dp) for stage in stages]),
+            column([stage._per_step_s for stage in stages]),
+            column([stage._per_sequence_s for stage in stages]),
+            column([stage._per_chunk_s for stage in stages]),
+        )
+
     def decode(self, n_decode: int) -> tuple[float, float]:
         n_of_group = -(-n_decode // self._dp)  # data-parallel groups wait for the one with the most
         n_computed = self._engine.padded(n_of_group) * self._dp if self._engine.graph_sizes else n_decode
@@ -69,3 +83,40 @@ class _EngineStageTime:
         n_of_group = -(-(n_decode + len(chunks)) // self._dp)
         overhead_s = self._per_step_s + self._per_sequence_s * n_of_group + self._per_chunk_s * n_chunks
         return self._kernels.mixed(n_decode, context_tokens, chunks) + overhead_s
+
+
+class _EngineMeans(NamedTuple):
+    """Mean times with the overheads of an engine."""
+
+    kernels: MeanStageTime
+    engine: EngineProfile
+    dp: Real
+    per_step_s: Real
+    per_sequence_s: Real
+    per_chunk_s: Real
+
+    def decode_s(self, n_decode: Real, context_tokens: Real) -> Real:
+        n_of_group = groups(n_decode, self.dp)
+        n_computed = n_decode
+        if self.engine.graph_sizes:
+            n_computed = between(self._padded, n_of_group) * self.dp
+        overhead_s = self.per_step_s + self.per_sequence_s * n_of_group
+        return self.kernels.decode_s(n_computed, context_tokens) + overhead_s
+
+    def mixed_s(
+        self, n_decode: Real, context_tokens: Real, new_tokens: Real, past_tokens: Real, n_chunks: Real
+    ) -> Real:
+        overhead_s = self.per_step_s + self.per_sequence_s * groups(n_decode + n_chunks, self.dp)
+        overhead_s = overhead_s + self.per_chunk_s * groups(n_chunks, self.dp)
+        return self.kernels.mixed_s(n_decode, context_tokens, new_tokens, past_tokens, n_chunks) + overhead_s
+
+    def _padded(self, n_decode: Real) -> Real:
+        """As `EngineProfile.padded`, of an array too."""
+        sizes = self.engine.graph_sizes
+        if isinstance(n_decode, float):
+            return float(self.engine.padded(int(n_decode)))
+        import numpy as np
+
+        index = np.searchsorted(sizes, n_decode)
+        padded = np.where(index < len(sizes), np.take(sizes, index, mode="clip"), n_decode)
+        return np.where(n_decode > 0, padded, 0.0)

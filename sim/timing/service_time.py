@@ -8,7 +8,7 @@ every argument.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sim.deployment import ReplicaSpec
 from sim.errors import SettingsError
@@ -92,9 +92,26 @@ class ConstantServiceTime:
 
 
 class _ConstantStageTime:
+    """Times that are linear, and so are their own means (`sim.timing.means`)."""
+
     def __init__(self, model: ConstantServiceTime, share: float) -> None:
         self._model = model
         self._share = share
+
+    @classmethod
+    def means_of(cls, stages: Sequence[_ConstantStageTime]) -> _ConstantStageTime:
+        """Mean times of stages of replicas with as many stages."""
+        return stages[0]
+
+    def decode_s(self, n_decode: Any, context_tokens: Any) -> Any:
+        """See `sim.timing.means.MeanStageTime`."""
+        base, slope = self.decode(n_decode)
+        return base + slope * context_tokens
+
+    def mixed_s(self, n_decode: Any, context_tokens: Any, new_tokens: Any, past_tokens: Any, n_chunks: Any) -> Any:
+        """See `sim.timing.means.MeanStageTime`."""
+        prompts_s = self._share * self._model.per_prompt_token_s * n_chunks * new_tokens
+        return self.decode_s(n_decode, context_tokens) + prompts_s
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         m, share = self._model, self._share

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from sim.catalog.engines import EngineProfile
 from sim.catalog.gpus import Uncertainty
 from sim.deployment import ReplicaSpec
+from sim.timing.means import MeanStageTime, Real, column, larger, means_of_all, smaller
 from sim.timing.service_time import Chunk, ServiceTimeModel, StageTime
 
 WORLD_STREAM = 209
@@ -135,11 +137,38 @@ class WorldServiceTime:
         )
 
 
+class _WorldMeans(NamedTuple):
+    """Mean times in a world."""
+
+    means: MeanStageTime
+    decode: Real
+    prefill: Real
+
+    def decode_s(self, n_decode: Real, context_tokens: Real) -> Real:
+        return self.decode * self.means.decode_s(n_decode, context_tokens)
+
+    def mixed_s(
+        self, n_decode: Real, context_tokens: Real, new_tokens: Real, past_tokens: Real, n_chunks: Real
+    ) -> Real:
+        time_s = self.prefill * self.means.mixed_s(n_decode, context_tokens, new_tokens, past_tokens, n_chunks)
+        some = smaller(n_decode, 1.0)  # decodes are there in as large a part of the iterations at least
+        return time_s + some * larger(self.decode_s(n_decode, context_tokens) - time_s, 0.0)
+
+
 class _WorldStageTime:
     def __init__(self, stage_time: StageTime, factors: Factors) -> None:
         self._stage_time = stage_time
         self._decode = factors.decode
         self._prefill = factors.prefill
+
+    @classmethod
+    def means_of(cls, stages: Sequence[_WorldStageTime]) -> _WorldMeans:
+        """Mean times of these stages (`sim.timing.means`)."""
+        return _WorldMeans(
+            means_of_all([stage._stage_time for stage in stages]),
+            column([stage._decode for stage in stages]),
+            column([stage._prefill for stage in stages]),
+        )
 
     def decode(self, n_decode: int) -> tuple[float, float]:
         base, slope = self._stage_time.decode(n_decode)

@@ -106,22 +106,26 @@ def test_requests_that_do_not_fit_have_no_capacity() -> None:
 @pytest.mark.parametrize("n", [1, 2, 4, 2.5])
 @pytest.mark.parametrize(("mean", "most"), [(0.01, 1), (0.5, 1), (0.5, 7), (3.3, 16.4), (40.0, 200), (900.0, 4000)])
 def test_largest_of_binomials(n: float, mean: float, most: float) -> None:
-    """Against the sum over the whole distribution."""
-    trials = math.ceil(most)
-    p = mean / trials
-    logs = [
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * math.log(p)
-        + (trials - k) * math.log1p(-p)
-        for k in range(trials + 1)
-    ]
-    distribution = np.minimum(np.cumsum(np.exp(logs)), 1.0)
-    expected = float(np.sum(1 - distribution[:-1] ** n))
+    """Against the sum over the whole distribution, linear between whole numbers of trials."""
+
+    def whole(trials: int) -> tuple[float, float]:
+        p = mean / most
+        logs = [
+            math.lgamma(trials + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(trials - k + 1)
+            + k * math.log(p)
+            + (trials - k) * math.log1p(-p)
+            for k in range(trials + 1)
+        ]
+        distribution = np.minimum(np.cumsum(np.exp(logs)), 1.0)
+        return 1 - distribution[0] ** n, float(np.sum(1 - distribution[:-1] ** n))
+
+    weight = most - math.floor(most)
+    low, high = whole(math.floor(most)), whole(math.ceil(most))
     share, value = _largest_of(n, mean, most)
-    assert share == pytest.approx(1 - distribution[0] ** n, rel=1e-6)
-    assert share * value == pytest.approx(expected, rel=1e-6)
+    assert share == pytest.approx((1 - weight) * low[0] + weight * high[0], rel=1e-6)
+    assert share * value == pytest.approx((1 - weight) * low[1] + weight * high[1], rel=1e-6)
 
 
 def test_a_full_batch_does_not_vary() -> None:

@@ -1,0 +1,296 @@
+"""The steady states of many replicas with many mixes at once, by the formulas of `planners.capacity.steady_state`.
+
+Arrays have an axis of replicas and one of mixes. The time of a request depends on a mix only through a few means over
+its requests (`Mixes.means`) and the chunks that its prompts are computed in. So the derivatives by these say what one
+more request of any kind takes, however many kinds there are (`Mixes.nudged`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from planners.capacity.steady_state import SCARCE, Kind, ReplicaFacts
+from sim.kv_cache import BlockRule
+from sim.timing.means import MeanStageTime, stacked
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS = range(7)
+"""Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
+attention, KV blocks of decodes; chunks of prompts and their KV blocks beyond those that follow from the kinds."""
+
+_MOST_STEPS = 100
+_NEAR = 1e-15
+_FULL = 1 - 1e-9  # a batch as full as that holds the same chunks in each iteration
+
+
+@dataclass(frozen=True)
+class Mixes:
+    """What each of several replicas serves, in each of several mixes.
+
+    Attributes:
+        shares: Of the kinds; [replica or 1, mix or 1, kind].
+        prompt_tokens: Of the kinds; [mix or 1, kind].
+        means: [mean, replica or 1, mix].
+    """
+
+    shares: Floats
+    prompt_tokens: Floats
+    means: Floats
+
+    @classmethod
+    def of(cls, kinds: Sequence[Kind], shares: Floats, rule: BlockRule) -> Self:
+        """One mix of kinds on each replica; shares [replica or 1, kind] that sum to 1."""
+        of_kinds = kind_means(kinds, rule)
+        means = np.einsum("rk,mk->mr", shares, of_kinds)[:, :, None]
+        return cls(shares[:, None, :], of_kinds[None, PROMPT], means)
+
+    @classmethod
+    def alone(cls, kinds: Sequence[Kind], rule: BlockRule) -> Self:
+        """Each kind by itself as a mix, the same on all replicas."""
+        of_kinds = kind_means(kinds, rule)
+        return cls(np.ones((1, 1, 1)), of_kinds[PROMPT, :, None], of_kinds[:, None, :])
+
+    def nudged(self, steps: Floats) -> Self:
+        """One mix; then it with one mean after the other larger by a step, then smaller; steps [mean, replica].
+
+        What a request has stays 0 or more.
+        """
+        by = np.eye(len(steps))[:, None, :] * steps[:, :, None]
+        least = np.zeros((len(steps), 1, 1))
+        least[CHUNKS:] = -np.inf
+        means = np.concatenate([self.means, self.means + by, np.maximum(self.means - by, least)], axis=2)
+        return type(self)(self.shares, self.prompt_tokens, means)
+
+
+def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
+    """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
+    _, prompt, output = np.array(kinds, dtype=np.float64).reshape(-1, 3).T
+    decodes = output - 1
+    context = decodes * (prompt + output / 2)
+    read, n_blocks = context, context / rule.block_tokens + decodes / 2
+    if rule.has_window:
+        windowed = decodes * _mean_within(prompt, output, rule.window_tokens)
+        read = rule.full_share * context + (1 - rule.full_share) * windowed
+        held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
+        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
+    none = np.zeros_like(prompt)
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none])
+
+
+class Batches(NamedTuple):
+    """As `planners.capacity.steady_state.Batch`, [replica, mix] each."""
+
+    starts: Floats
+    decodes: Floats
+    context_tokens: Floats
+    new_tokens: Floats
+    past_tokens: Floats
+    chunks_per_prompt: Floats
+    n_chunks: Floats
+
+    @property
+    def running(self) -> Floats:
+        """Requests in the batch."""
+        return np.asarray(self.decodes + self.starts * self.chunks_per_prompt)
+
+
+class _Chunks(NamedTuple):
+    """Chunks of a prompt, or the blocks that they hold; and by how much less they are with one token more in each."""
+
+    n: Floats
+    slope: Floats
+
+
+class SteadyStates:
+    """Replicas that always have work of a mix.
+
+    Args:
+        facts: The replicas: with as many stages, the same rule of blocks and the same service-time model.
+        mixes: What they serve.
+
+    Attributes:
+        batch: What a batch holds.
+        n_batches: How many are under way.
+        rps: Requests/s; [replica, mix].
+    """
+
+    def __init__(self, facts: Sequence[ReplicaFacts], mixes: Mixes) -> None:
+        self._mixes = mixes
+        self._rule = facts[0].rule
+        self._stages = [stacked([one.stages[i] for one in facts]) for i in range(len(facts[0].stages))]
+        self._budget_tokens = _column([one.max_batched_tokens for one in facts])
+        self._max_seqs = _column([one.max_seqs for one in facts])
+        self._kv_blocks = _column([one.kv_blocks for one in facts])
+        self._means = mixes.means
+        with np.errstate(all="ignore"):  # on replicas that hold no request of a mix
+            self.batch, self.n_batches = self._most()
+            self.rps: Floats = self.n_batches * self.batch.starts / self._rounds_s()
+
+    def stages_s(self) -> Floats:
+        """Mean time of an iteration on each stage; [stage, replica, mix]."""
+        batch = self.batch
+        chunks = largest_of(np.ones_like(batch.starts), batch.n_chunks, self._most_chunks())
+        return np.array([self._mean_s(stage, 1.0, *chunks) for stage in self._stages])
+
+    def chunks_at(self) -> tuple[Floats, Floats]:
+        """Chunks of a prompt of each kind beside the batch, and the KV blocks that they hold; [replica, mix, kind]."""
+        k, n_blocks, _, _ = self._chunks_of_kinds(self._budget_tokens - self.batch.decodes)
+        return k, n_blocks
+
+    def _rounds_s(self) -> Floats:
+        stages_s, n, batch = self.stages_s(), self.n_batches, self.batch
+        if len(self._stages) == 1:
+            only: Floats = stages_s[0]
+            return only
+        k = batch.chunks_per_prompt
+        slowest = largest_of(n, batch.n_chunks * (1 + (k - 1) / n) / k, self._most_chunks())
+        low = np.floor(n)
+        harmonic = np.cumsum([0.0, *(1 / i for i in range(1, len(self._stages) + 2))])[low.astype(int)]
+        imbalance = (1 + harmonic + (n - low) / (low + 1)) / 2
+        round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
+        return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
+
+    def _mean_s(self, stage: MeanStageTime, imbalance: Floats | float, share: Floats, n_chunks: Floats) -> Floats:
+        batch = self.batch
+        decodes, context_tokens = imbalance * batch.decodes, imbalance * batch.context_tokens
+        mixed_s = stage.mixed_s(decodes, context_tokens, batch.new_tokens, batch.past_tokens, n_chunks)
+        return np.asarray(share * mixed_s + (1 - share) * stage.decode_s(decodes, context_tokens))
+
+    def _most_chunks(self) -> Floats:
+        fit = (self._budget_tokens - self.batch.decodes) / self._means[PROMPT]
+        return np.asarray(np.maximum(1.0, np.minimum(fit, self.batch.running)))
+
+    def _at(self, starts: Floats, again: Floats) -> Batches:
+        prompt = self._means[PROMPT]
+        decodes = starts * self._means[DECODES]
+        chunks_per_prompt = self._chunks(self._budget_tokens - decodes)[0].n
+        new_tokens = prompt / chunks_per_prompt
+        past_tokens = self._means[PAIRS] / prompt - new_tokens / 2
+        n_chunks = starts * (prompt + again) / new_tokens
+        read = starts * self._means[READ]
+        return Batches(starts, decodes, read, new_tokens, past_tokens, chunks_per_prompt, n_chunks)
+
+    def _chunks(self, left: Floats) -> tuple[_Chunks, _Chunks]:
+        """Chunks per prompt, and the blocks that they hold one after the other, if an iteration has so many left."""
+        k, n_blocks, slope, blocks_slope = (
+            (self._mixes.shares * of_kinds).sum(axis=2) for of_kinds in self._chunks_of_kinds(left)
+        )
+        return _Chunks(k + self._means[CHUNKS], slope), _Chunks(n_blocks + self._means[CHUNK_BLOCKS], blocks_slope)
+
+    def _chunks_of_kinds(self, left: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        rule, prompt = self._rule, self._mixes.prompt_tokens
+        k = prompt / left[:, :, None]
+        slope = np.where(k > 1, -k / left[:, :, None], 0.0)
+        k = np.maximum(k, 1.0)
+        n_blocks = (k + 1) * prompt / (2 * rule.block_tokens) + k / 2
+        by_k = prompt / (2 * rule.block_tokens) + 0.5
+        if rule.has_window:
+            most = k * rule.window_blocks
+            windowed, windowed_by_k = np.minimum(n_blocks, most), np.where(n_blocks < most, by_k, rule.window_blocks)
+            n_blocks = rule.full_groups * n_blocks + rule.window_groups * windowed
+            by_k = rule.full_groups * by_k + rule.window_groups * windowed_by_k
+        return k, n_blocks, slope, by_k * slope
+
+    def _most(self) -> tuple[Batches, Floats]:
+        """As `planners.capacity.steady_state.SteadyState`."""
+        pp, means, budget = len(self._stages), self._means, self._budget_tokens
+        most = budget / (means[PROMPT] + means[DECODES])
+        most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
+        slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
+        held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
+        excess = (pp * slots * held - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
+        starts, again = slots, np.zeros_like(slots)
+        if (excess > 0).any():
+            fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
+            scarce = np.clip(excess / SCARCE, 0.0, 1.0)
+            again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
+            starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
+        batch = self._at(starts, again)
+        n_batches = np.clip(pp * batch.running, 1.0, pp)
+        few = batch.running < 1
+        if few.any():
+            alone = self._at(1 / (means[DECODES] + batch.chunks_per_prompt), again)
+            batch = Batches(*(np.where(few, one, many) for one, many in zip(alone, batch, strict=True)))
+        return batch, np.where(few, n_batches, float(pp))
+
+    def _largest(self, fixed: Floats, chunks: Callable[[Floats], _Chunks], limit: Floats, most: Floats) -> Floats:
+        """The largest x up to `most` at which x (fixed + chunks) is within a limit; Newton's method within bounds."""
+        decodes, budget = self._means[DECODES], self._budget_tokens
+        low, high, x = np.zeros_like(most), most, most
+        for _ in range(_MOST_STEPS):
+            found = chunks(budget - x * decodes)
+            over = x * (fixed + found.n) - limit
+            low, high = np.where(over <= 0, x, low), np.where(over > 0, x, high)
+            step = x - over / (fixed + found.n - x * decodes * found.slope)
+            step = np.where((step >= low) & (step <= high), step, (low + high) / 2)
+            if (np.abs(step - x) <= _NEAR * most).all():
+                break
+            x = step
+        return x
+
+
+def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
+    """As `planners.capacity.steady_state._largest_of`, of arrays."""
+    p = mean / most
+    is_full = ~(p < _FULL)
+    p = np.where(is_full, 0.5, p)
+    low = np.floor(most)
+    weight = most - low
+    some, expected = _largest_whole(n, p, low)
+    more_often, more = _largest_whole(n, p, low + 1)
+    some = np.where(is_full, 1.0, (1 - weight) * some + weight * more_often)
+    expected = np.where(is_full, mean, (1 - weight) * expected + weight * more)
+    return some, np.maximum(1.0, expected / some)
+
+
+def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats]:
+    """As `planners.capacity.steady_state._largest_whole`, of arrays."""
+    some, mean = -np.expm1(n * trials * np.log1p(-p)), trials * p
+    if (n == 1).all():
+        return some, mean
+    from scipy.special import gammaln
+
+    spread = 8 * np.sqrt(mean * (1 - p)) + 8
+    first, last = np.maximum(0, np.floor(mean - spread)), np.minimum(trials, np.ceil(mean + spread))
+    order = np.argsort(first - last, axis=None)  # those with most terms come first
+    n, p, trials, first, last = (array.ravel()[order] for array in (n, p, trials, first, last))
+    log_choose = gammaln(trials + 1) - gammaln(first + 1) - gammaln(trials - first + 1)
+    term = np.exp(log_choose + first * np.log(p) + (trials - first) * np.log1p(-p))
+    odds = p / (1 - p)
+    cumulative, expected = np.zeros_like(term), first.copy()
+    n_terms = last - first
+    n_with = len(n_terms) - np.searchsorted(n_terms[::-1], np.arange(n_terms.max(initial=0)), side="right")
+    for j, m in enumerate(n_with.tolist()):
+        cumulative[:m] = np.minimum(1.0, cumulative[:m] + term[:m])
+        expected[:m] += 1 - _power(cumulative[:m], n[:m])
+        k = first[:m] + j
+        term[:m] *= (trials[:m] - k) / (k + 1) * odds[:m]
+    back = np.empty_like(expected)
+    back[order] = expected
+    return some, back.reshape(mean.shape)
+
+
+def _power(base: Floats, exponent: Floats) -> Floats:
+    n = float(exponent[0])
+    if not n.is_integer() or not (exponent == n).all():
+        return np.asarray(base**exponent)
+    power = base
+    for _ in range(int(n) - 1):
+        power = power * base
+    return power
+
+
+def _mean_within(prompt: Floats, output: Floats, most: float) -> Floats:
+    """As `planners.capacity.steady_state.mean_within`."""
+    inside = np.clip(most - prompt, 0.0, output)
+    return np.asarray((inside * (prompt + inside / 2) + (output - inside) * most) / output)
+
+
+def _column(values: Sequence[float]) -> Floats:
+    return np.array(values, dtype=np.float64)[:, None]
