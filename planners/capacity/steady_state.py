@@ -147,6 +147,7 @@ class SteadyState:
         rps: Requests/s.
         frontend_s: How long a request is in the front end.
         schedules_ahead: Whether a request that comes waits for an iteration that is put together already.
+        max_seqs: Most requests that run at once, if memory holds so many.
     """
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
@@ -154,6 +155,7 @@ class SteadyState:
         self._stages = tuple(mean_times(stage) for stage in facts.stages)
         self.frontend_s = facts.engine.frontend_s
         self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
+        self.max_seqs = facts.max_seqs
         self._budget_tokens = facts.max_batched_tokens
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
@@ -183,6 +185,11 @@ class SteadyState:
             chunks_per_prompt,
             starts * (self._prompt_tokens + again) / chunk_tokens,
         )
+
+    @property
+    def budget_tokens(self) -> int:
+        """Most new tokens in an iteration."""
+        return self._budget_tokens
 
     @property
     def has_decodes(self) -> bool:
