@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from planners.capacity.candidates import kinds_of
-from planners.capacity.loaded import LoadCurve, LoadedReplica
+from planners.capacity.load_curve import LoadCurve
+from planners.capacity.loaded import LoadedReplica
 from planners.capacity.mix_times import ClosedFormMixTimes
 from planners.capacity.steady_state import ReplicaFacts, SteadyState
 

@@ -19,7 +19,7 @@ from planners.problem.latency import Loaded, LatencyGoal, Loads
 from planners.problem.plan import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
-    from planners.problem.candidate import Fractions
+    from planners.problem.candidate import Capacities, Fractions
     from planners.problem.problem import PlanningProblem
 
 _PRECISION = 1e-6  # relative, of a quantile
@@ -100,6 +100,16 @@ def latency_s(problem: PlanningProblem, counts: Sequence[int], fractions: Fracti
     """The latency that a problem asks for, in seconds; infinite if something is not served, or not in time."""
     fleet = LoadedFleet.of(problem, counts, fractions)
     return math.inf if fleet is None else fleet.statistic_s(asked(problem)[0])
+
+
+def own_capacities(problem: PlanningProblem, fractions: Fractions) -> Capacities:
+    """The capacities of the candidates, of those that serve something at the mixes that they serve."""
+    _, loads = asked(problem)
+    capacities = []
+    for candidate, shares in zip(problem.candidates, fractions, strict=True):
+        amounts = [x * f for x, f in zip(shares, problem.demand(candidate.model).amounts, strict=True)]
+        capacities.append(loads.capacity_rps(candidate, amounts) if any(amounts) else candidate.capacity_rps)
+    return tuple(capacities)
 
 
 def asked(problem: PlanningProblem) -> tuple[LatencyGoal, Loads]:

@@ -15,6 +15,9 @@ Metric = Literal["e2e", "ttft", "tpot"]
 Statistic = Literal["mean", "p50", "p90", "p99"]
 """The mean over all requests, or the time within which 50, 90 or 99 % of them are done."""
 
+STATISTICS: tuple[Statistic, ...] = ("mean", "p50", "p90", "p99")
+"""All of them."""
+
 _QUANTILES: dict[Statistic, float] = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 _METRICS: dict[Metric, str] = {"e2e": "end-to-end time", "ttft": "TTFT", "tpot": "TPOT"}
 
@@ -56,7 +59,12 @@ class LatencyGoal:
         'P99 of end-to-end time'
         """
         name = "mean" if self.statistic == "mean" else self.statistic.upper()
-        return f"{name} of {_METRICS[self.metric]}"
+        return f"{name} of {self.of_metric}"
+
+    @property
+    def of_metric(self) -> str:
+        """What the metric is called."""
+        return _METRICS[self.metric]
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it."""

@@ -218,6 +218,24 @@ class Planner(Protocol):
         ...
 
 
+def no_plan(problem: PlanningProblem, planner: str, reason: str) -> Plan:
+    """What there is of a planner that cannot be asked: a failed plan with the reason."""
+    return Plan(
+        problem=problem,
+        planner=planner,
+        status=PlanStatus.FAILED,
+        termination=Termination.ERROR,
+        objective_name=problem.objective,
+        objective=None,
+        bound=None,
+        gap=None,
+        solve_s=0.0,
+        counts=(0,) * len(problem.candidates),
+        assignment=tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates),
+        diagnostics=(reason,),
+    )
+
+
 def shed_shares(problem: PlanningProblem, demand: Demand, fractions: Fractions) -> tuple[float, ...]:
     """The share of each type of a model that nobody serves; 0 for those of which nothing is demanded."""
     mine = problem.candidates_of(demand.model)

@@ -9,7 +9,9 @@ from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
 from planners.capacity.candidates import Found, require_candidates
+from planners.capacity.loads import ClosedFormLoads
 from planners.capacity.mix_times import ClosedFormMixTimes
+from planners.problem.latency import LatencyGoal
 from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
@@ -57,7 +59,7 @@ def make_problem(
     scenario = loaded.scenario
     demands = _make_demands(scenario, trace)
     cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
-    trial = mixes = None
+    trial = mixes = loads = None
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         found = _given_candidates(loaded, scenario.planning.capacity)
     else:
@@ -78,6 +80,8 @@ def make_problem(
         cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
             mixes = ClosedFormMixTimes(service_time, demands, slo)
+        if "latency" in objectives_of(scenario):
+            loads = ClosedFormLoads(service_time, demands)
         sample, sim = _make_sample(loaded, trace, seed), scenario.sim
         trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     return replace(
@@ -85,6 +89,7 @@ def make_problem(
         candidates=found.candidates,
         trial=trial,
         mixes=mixes,
+        loads=loads,
         cases=cases,
         left_out=found.left_out,
         **_further_limits(scenario.planning),
@@ -103,6 +108,7 @@ def bare_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
         available=_available(scenario, loaded.timeline),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
+        latency=LatencyGoal(**planning.latency.model_dump()) if "latency" in objectives_of(scenario) else None,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )
@@ -122,6 +128,12 @@ def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Non
         return
     limits = make_limits(loaded)
     require_candidates(make_models(loaded), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
+
+
+def objectives_of(scenario: schema.Scenario) -> set[str]:
+    """What the planners of a scenario plan for."""
+    own = (choice.objective for choice in scenario.planners)
+    return {scenario.planning.objective, *(objective for objective in own if objective is not None)}
 
 
 def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Found:
@@ -162,6 +174,7 @@ def _find_candidates(
     if any_number:
         available = dict.fromkeys(available, math.inf)
     # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
+    # One that serves less may be faster when it has little to do.
     spares = any(limit.spares_dominated and getattr(planning, limit.name) != limit.nothing for limit in LIMITS)
     is_simulated = isinstance(capacity, schema.SimulatedCapacity)
     return find_candidates(
@@ -175,7 +188,7 @@ def _find_candidates(
         slo=slo,
         measure=make_simulated_capacity(loaded).rps if is_simulated else None,
         beside_mix=capacity.beside_mix,
-        keep_dominated=keep_dominated or spares or planning.previous is not None,
+        keep_dominated=keep_dominated or spares or planning.previous is not None or "latency" in objectives_of(scenario),
     )
 
 
@@ -219,8 +232,10 @@ def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Deman
         msg = "a planning problem needs a trace or given capacities"
         raise ValueError(msg)
     is_closed = any(isinstance(loop, ClosedLoop) for loop in trace.loops)
-    if planning.objective == "cost" and is_closed:
-        msg = "users of a closed loop send as fast as they are answered: there is no rate, as 'cost' needs it; "
+    needs_rate = sorted(objectives_of(scenario) & {"cost", "latency"})
+    if needs_rate and is_closed:
+        msg = "users of a closed loop send as fast as they are answered: there is no rate, "
+        msg += f"as {needs_rate[0]!r} needs it; "
         msg += "use planning.objective: throughput, or makespan"
         raise PlannerError(msg)
     if planning.objective != "makespan" and trace.duration_s == 0 and not is_closed:
