@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import astuple, dataclass, field
+from itertools import pairwise, starmap
+from typing import NamedTuple
 
 import polars as pl
 
@@ -26,17 +27,30 @@ class WorkloadType:
     output_tokens: int
 
 
-def _borders(name: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
-    """Least whole number not below the geometric mean of each two neighbours, ascending."""
+def _borders(name: str, lengths: tuple[int, ...], borders: tuple[int, ...]) -> tuple[int, ...]:
+    """The borders given; if none are, the least whole number not below the geometric mean of each two neighbours."""
     whole = all(length == int(length) and length >= 1 for length in lengths)
     if not lengths or not whole or any(a <= b for a, b in pairwise(lengths)):
         msg = f"{name} is {lengths!r}; it needs whole numbers >= 1 in descending order"
         raise TraceError(msg)
     ascending = lengths[::-1]
-    return tuple(math.isqrt(a * b - 1) + 1 for a, b in pairwise(ascending))
+    if not borders:
+        return tuple(math.isqrt(a * b - 1) + 1 for a, b in pairwise(ascending))
+    are_between = len(borders) == len(lengths) - 1 and all(
+        short < border <= long for (short, long), border in zip(pairwise(ascending), borders, strict=False)
+    )
+    if not are_between:
+        msg = f"borders of {name} are {borders!r}; there must be one above each of {ascending[:-1]}, up to the next"
+        raise TraceError(msg)
+    return borders
 
 
-def _of_model(trace: Trace, model: str | None) -> pl.DataFrame:
+def requests_of(trace: Trace, model: str | None) -> pl.DataFrame:
+    """The requests of a trace, or those of one model.
+
+    Raises:
+        TraceError: If the trace has no request for `model`.
+    """
     if model is None:
         return trace.requests
     requests = trace.requests.filter(pl.col("model") == model)
@@ -52,8 +66,8 @@ class WorkloadGrid:
 
     Lengths are given in descending order. Types are numbered row by row: type 0 has the longest prompt
     and the longest output, type 1 the longest prompt and the second output. A request belongs to the nearest
-    length on a logarithmic scale: the border between neighbours is their geometric mean, and a request on
-    the border counts as the longer one.
+    length on a logarithmic scale: the border between neighbours is their geometric mean, unless borders are given,
+    and a request on the border counts as the longer one.
 
     Attributes:
         prompt_tokens: Nominal prompt lengths, longest first.
@@ -61,6 +75,9 @@ class WorkloadGrid:
         prompt_borders: Shortest prompt of each bucket but the last, ascending.
         output_borders: Shortest output of each bucket but the last, ascending.
         types: The workload types in order.
+
+    Raises:
+        TraceError: Lengths are not in descending order, or borders do not part them.
 
     Examples:
         >>> grid = WorkloadGrid((2455, 824, 496), (510, 253, 18))
@@ -72,14 +89,14 @@ class WorkloadGrid:
 
     prompt_tokens: tuple[int, ...]
     output_tokens: tuple[int, ...]
-    prompt_borders: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    output_borders: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    prompt_borders: tuple[int, ...] = field(default=(), repr=False)
+    output_borders: tuple[int, ...] = field(default=(), repr=False)
     types: tuple[WorkloadType, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         prompts, outputs = self.prompt_tokens, self.output_tokens
-        object.__setattr__(self, "prompt_borders", _borders("prompt_tokens", prompts))
-        object.__setattr__(self, "output_borders", _borders("output_tokens", outputs))
+        object.__setattr__(self, "prompt_borders", _borders("prompt_tokens", prompts, self.prompt_borders))
+        object.__setattr__(self, "output_borders", _borders("output_tokens", outputs, self.output_borders))
         types = tuple(WorkloadType(f"p{p}_o{o}", p, o) for p in prompts for o in outputs)
         object.__setattr__(self, "types", types)
 
@@ -110,7 +127,7 @@ class WorkloadGrid:
         Raises:
             TraceError: If the trace has no request for `model`.
         """
-        return _of_model(trace, model).select(self._expression())["workload_type"]
+        return requests_of(trace, model).select(self._expression())["workload_type"]
 
     def _expression(self) -> pl.Expr:
         def bucket(name: str, borders: tuple[int, ...]) -> pl.Expr:
@@ -126,21 +143,31 @@ PAPER_GRID = WorkloadGrid((2455, 824, 496), (510, 253, 18))
 """The nine types of arXiv:2502.00722, as a public reproduction gives them; not checked against the paper."""
 
 
+class Largest(NamedTuple):
+    """The longest prompt of some requests, the longest output, and the most of both together, in tokens."""
+
+    prompt_tokens: int
+    output_tokens: int
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadMix:
-    """What a trace is made of: the share of each workload type and its mean lengths.
+    """What a trace is made of: the share of each workload type and its lengths.
 
     Attributes:
         grid: The types.
         share: Fraction of requests of each type; sums to 1.
         mean_prompt_tokens: Mean prompt of each type; the nominal length of a type without requests.
         mean_output_tokens: Mean output of each type; likewise.
+        largest: The largest of each type; by default its mean lengths.
     """
 
     grid: WorkloadGrid
     share: tuple[float, ...]
     mean_prompt_tokens: tuple[float, ...]
     mean_output_tokens: tuple[float, ...]
+    largest: tuple[Largest, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         n_types = self.grid.n_types
@@ -153,6 +180,12 @@ class WorkloadMix:
         if abs(total - 1) > SHARE_TOLERANCE:
             msg = f"shares sum to {total:g}; they must sum to 1"
             raise TraceError(msg)
+        if not self.largest:
+            means = zip(self.mean_prompt_tokens, self.mean_output_tokens, strict=True)
+            largest = (
+                Largest(math.ceil(prompt), math.ceil(output), math.ceil(prompt + output)) for prompt, output in means
+            )
+            object.__setattr__(self, "largest", tuple(largest))
 
     @classmethod
     def from_trace(cls, trace: Trace, grid: WorkloadGrid, model: str | None = None) -> WorkloadMix:
@@ -167,19 +200,28 @@ class WorkloadMix:
             >>> mix.share[8], mix.mean_prompt_tokens[8], mix.mean_output_tokens[7]
             (1.0, 500.0, 253.0)
         """
+        prompt, output = pl.col("prompt_tokens"), pl.col("output_tokens")
         measured = (
-            _of_model(trace, model)
+            requests_of(trace, model)
             .group_by(grid._expression())
-            .agg(n=pl.len(), prompt=pl.col("prompt_tokens").mean(), output=pl.col("output_tokens").mean())
+            .agg(
+                pl.len(),
+                prompt.mean().alias("mean_prompt"),
+                output.mean().alias("mean_output"),
+                prompt.max().alias("most_prompt"),
+                output.max().alias("most_output"),
+                (prompt + output).max().alias("most"),
+            )
         )
-        by_type = {kind: (n, prompt, output) for kind, n, prompt, output in measured.iter_rows()}
-        n_requests = sum(n for n, _, _ in by_type.values())
+        by_type = {kind: row for kind, *row in measured.iter_rows()}
+        n_requests = sum(row[0] for row in by_type.values())
         rows = [
-            by_type.get(kind, (0, float(nominal.prompt_tokens), float(nominal.output_tokens)))
-            for kind, nominal in enumerate(grid.types)
+            by_type.get(kind, (0, float(p), float(o), p, o, p + o))
+            for kind, (_, p, o) in enumerate(map(astuple, grid.types))
         ]
-        counts, prompts, outputs = zip(*rows, strict=True)
-        return cls(grid, tuple(n / n_requests for n in counts), prompts, outputs)
+        counts, prompts, outputs, *most = zip(*rows, strict=True)
+        largest = tuple(starmap(Largest, zip(*most, strict=True)))
+        return cls(grid, tuple(n / n_requests for n in counts), prompts, outputs, largest)
 
     @classmethod
     def from_shares(cls, grid: WorkloadGrid, shares: Sequence[float]) -> WorkloadMix:

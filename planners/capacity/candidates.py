@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +57,8 @@ def find_candidates(
     """What can be rented to serve models on GPUs, and the capacity of each for each workload type.
 
     Candidates of a model are its replicas in any of its variants, of one and of two GPU types
-    (`planners.capacity.pipelines`), that hold a
-    request of any type demanded, that the service-time model knows, that availability and budget allow, and that no
+    (`planners.capacity.pipelines`), that hold any
+    request of a type demanded, that the service-time model knows, that availability and budget allow, and that no
     other one dominates (`planners.capacity.dominance`). If availability and budget leave a model without a candidate
     for its longest type, all of one GPU type are kept, so that planners can say what is missing.
 
@@ -157,6 +158,31 @@ def require_candidates(
         search.uniform(models[demand.model], _tokens_of(kinds_of(demand)))
 
 
+def held_tokens(
+    model: ModelSpec,
+    available: Mapping[str, float],
+    gpu_types: Mapping[str, GpuType],
+    service_time: ServiceTimeModel,
+    budget_usd_per_h: float,
+    wanted_tokens: float,
+    limits: ReplicaLimits | None = None,
+) -> int:
+    """Prompt and output of the longest request that a replica can hold, of those that availability and budget allow.
+
+    The arguments are those of `find_candidates`; more than `wanted_tokens` is not looked for.
+
+    Returns:
+        The tokens; if no replica is allowed, those that any number of GPUs hold; 0 if none holds the model.
+    """
+    any_number = dict.fromkeys(available, math.inf)
+    for most, most_usd_per_h in ((available, budget_usd_per_h), (any_number, math.inf)):
+        search = _Search(service_time, limits, None, None, True, True, most, gpu_types, most_usd_per_h)
+        held = search.held_tokens(model, wanted_tokens)
+        if held > 0:
+            return held
+    return 0
+
+
 @dataclass(slots=True)
 class _Search:
     """Finds the candidates of each model, and counts what it leaves out by the reason."""
@@ -197,6 +223,21 @@ class _Search:
         kept = made if self.keep_dominated else without_dominated(made)
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
+
+    def held_tokens(self, model: ModelSpec, wanted_tokens: float) -> int:
+        """Prompt and output of the longest request that a replica holds, as far as is asked; 0 if there is none."""
+        held = 0
+        gpus = self._gpus()
+        for variant in model.in_variants():
+            uniform = uniform_replicas(variant, gpus, self.limits)
+            mixed = (pipeline.by_memory() for pipeline in mixed_pipelines(variant, gpus, self.limits))
+            for spec in itertools.chain(uniform, mixed):
+                if held >= wanted_tokens:
+                    return held
+                most = max_context_tokens(spec)
+                if most > held and self._is_known(spec) and self._is_allowed(spec):
+                    held = most
+        return held
 
     def _gpus(self) -> list[GpuType]:
         return [self.gpu_types[gpu] for gpu in sorted(self.available)]
@@ -275,12 +316,12 @@ class _Search:
 
 
 def _tokens_of(kinds: Sequence[Kind]) -> list[float]:
-    """Tokens of a request of each kind that is demanded."""
-    return [kind.prompt_tokens + kind.output_tokens for kind in kinds if kind.share > 0]
+    """Tokens of the largest request of each kind that is demanded."""
+    return [kind.most_tokens for kind in kinds if kind.share > 0]
 
 
 def kinds_of(demand: Demand) -> list[Kind]:
-    """Share and mean lengths of each type; all types have equal shares if nothing is demanded.
+    """Share and lengths of each type; all types have equal shares if nothing is demanded.
 
     Raises:
         PlannerError: The demand has no mix.
@@ -290,7 +331,8 @@ def kinds_of(demand: Demand) -> list[Kind]:
         raise PlannerError(msg)
     n_types = len(demand.amounts)
     shares = [amount / demand.total for amount in demand.amounts] if demand.total > 0 else [1 / n_types] * n_types
-    return list(map(Kind, shares, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens))
+    largest_tokens = [float(largest.tokens) for largest in demand.mix.largest]
+    return list(map(Kind, shares, demand.mix.mean_prompt_tokens, demand.mix.mean_output_tokens, largest_tokens))
 
 
 def _why_too_small(model: ModelSpec, tried: Sequence[ReplicaSpec], longest_tokens: float) -> str:

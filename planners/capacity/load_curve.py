@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,8 @@ _N_CROWDS = 6
 _PROMPTS = (0.0, 0.5, 1.0)
 """Prompt chunks in an iteration for which they are computed, as shares of those at full load."""
 _NO_PROMPTS = 1e-6
+_LEAST_IDLE = 1e-9
+_NEARLY = 0.995
 _MORE = 0.1  # of the context, to see what reading it takes
 
 
@@ -36,7 +37,9 @@ class LoadCurve:
         prompts_s: By which a prompt of each kind makes the iterations longer in which it is.
         chunks: Iterations that a prompt of each kind takes.
         growths_s: By which a request of each kind makes a round longer while it runs.
+        growth_s: Their mean over those that run.
         longest_s: A round that is full of prompts.
+        is_memory_bound: Whether KV blocks limit how many run.
         peakedness: Variance over mean of what requests hold of that which limits how many run, in means of a request.
     """
 
@@ -61,13 +64,13 @@ class LoadCurve:
         whole_s = np.array([state.prompt_s(half, tokens, 0.0) for tokens in prompts.tolist()])
         self.prompts_s = np.maximum(whole_s - self.chunks * stage_s, 0.0)
         self.growths_s = self._growths_s(bare_s)
+        self.growth_s = float(self.shares * self.lives @ self.growths_s) / self.life
         self.longest_s = float(self._rounds_s[-1, 0] + budget * np.max(self.prompts_s / prompts) * state.n_batches)
-        self.peakedness = self._peakedness()
+        self.is_memory_bound = state.n_servers > 1 and self.most_running < _NEARLY * state.max_seqs
+        self.peakedness = self._peakedness() if self.is_memory_bound else 1.0
 
     def _peakedness(self) -> float:
         state = self.state
-        if self.most_running > 0.995 * state.max_seqs:
-            return 1.0
         weights = self.shares * self.lives / self.life
         prompts, outputs = (np.array([kind[i] for kind in state.kinds]) for i in (1, 2))
         held = prompts + outputs / 2
@@ -85,7 +88,7 @@ class LoadCurve:
         """Times of rounds at the numbers of requests of the table: a round r in which rps r requests begin."""
         slopes_s = np.diff(self._rounds_s, axis=1) / np.diff(self._starts)
         begun = self._starts[:-1]
-        crossings_s = (self._rounds_s[:, :-1] - slopes_s * begun) / np.maximum(1 - slopes_s * rps, 1e-9)
+        crossings_s = (self._rounds_s[:, :-1] - slopes_s * begun) / np.maximum(1 - slopes_s * rps, _LEAST_IDLE)
         most_s = self._rounds_s[:, -1]
         first, second = crossings_s.T[0], crossings_s.T[-1]
         inside = first * rps <= self._starts[1]

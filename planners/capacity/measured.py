@@ -141,9 +141,9 @@ def _lengths(
 
     borders = np.cumsum([kind.share for kind in kinds])[:-1]
     kind = np.searchsorted(borders, _strata(generator, n), side="right")
-    spread = np.array([min(SPREAD, facts.max_context_tokens / (p + o) - 1) for _, p, o in kinds])[kind]
+    spread = np.array([min(SPREAD, facts.max_context_tokens / (p + o) - 1) for _, p, o, _ in kinds])[kind]
     tokens = []
-    for means in zip(*((p, o) for _, p, o in kinds), strict=True):
+    for means in zip(*((p, o) for _, p, o, _ in kinds), strict=True):
         factor = 1 + spread * (2 * _strata(generator, n) - 1)
         tokens.append(np.maximum(1, np.floor(np.array(means)[kind] * factor + 0.5)).astype(np.int64))
     prompts, outputs = tokens

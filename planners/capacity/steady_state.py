@@ -53,11 +53,24 @@ all the time. Where it is less, running requests are preempted for as large a pa
 
 
 class Kind(NamedTuple):
-    """Requests of one kind in a mix: their share, and their mean lengths in tokens."""
+    """Requests of one kind in a mix.
+
+    Attributes:
+        share: Their share.
+        prompt_tokens: Their mean prompt.
+        output_tokens: Their mean output.
+        largest_tokens: Prompt and output of the largest of them; 0 if they are all alike.
+    """
 
     share: float
     prompt_tokens: float
     output_tokens: float
+    largest_tokens: float = 0.0
+
+    @property
+    def most_tokens(self) -> float:
+        """Tokens that a replica must hold to serve any of them."""
+        return max(self.prompt_tokens + self.output_tokens, self.largest_tokens)
 
 
 class ReplicaFacts(NamedTuple):
@@ -89,8 +102,8 @@ class ReplicaFacts(NamedTuple):
         )
 
     def holds(self, kinds: Sequence[Kind]) -> bool:
-        """Whether a request of each kind fits on the replica."""
-        return all(kind.prompt_tokens + kind.output_tokens <= self.max_context_tokens for kind in kinds)
+        """Whether all requests of each kind fit on the replica."""
+        return all(kind.most_tokens <= self.max_context_tokens for kind in kinds)
 
     def part_of(self, kinds: Sequence[Kind]) -> list[Kind]:
         """The mix without what does not fit on the replica; the shares of the rest sum to 1 again, if there is any."""
@@ -160,15 +173,15 @@ class SteadyState:
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
         # Means over the requests.
-        self._prompt_tokens = math.fsum(s * p for s, p, _ in kinds)
-        self._decodes = math.fsum(s * (o - 1) for s, _, o in kinds)
-        self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o in kinds)
+        self._prompt_tokens = math.fsum(s * p for s, p, *_ in kinds)
+        self._decodes = math.fsum(s * (o - 1) for s, _, o, _ in kinds)
+        self._context_tokens = math.fsum(s * (o - 1) * (p + o / 2) for s, p, o, _ in kinds)
         self._read_tokens = self._context_tokens
         if facts.rule.has_window:
             window_tokens, share = facts.rule.window_tokens, facts.rule.full_share
-            windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o in kinds)
+            windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
-        self._pairs = math.fsum(s * p * p / 2 for s, p, _ in kinds)
+        self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
 
@@ -238,7 +251,7 @@ class SteadyState:
         if left >= self._longest_prompt_tokens and not self._rule.has_window:  # the same, at once
             return 1.0, self._blocks(self._prompt_tokens, 1.0)
         n_chunks = n_blocks = 0.0
-        for share, prompt_tokens, _ in self.kinds:
+        for share, prompt_tokens, *_ in self.kinds:
             k = max(1.0, prompt_tokens / left)
             n_chunks += share * k
             n_blocks += self._blocks(share * k * (prompt_tokens + prompt_tokens / k) / 2, share * k)
@@ -258,7 +271,7 @@ class SteadyState:
         if not rule.has_window:
             return self._blocks(self._context_tokens, self._decodes)
         most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
-        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o in self.kinds)
+        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o, _ in self.kinds)
         full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
         return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
 

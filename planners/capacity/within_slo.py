@@ -11,14 +11,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from planners.capacity.loaded import LoadCurve, LoadedReplica
+from planners.capacity.load_curve import LoadCurve
+from planners.capacity.loaded import LoadedReplica
 
 if TYPE_CHECKING:
     from planners.capacity.loaded import Metric
     from planners.capacity.steady_state import SteadyState
     from sim.slo import SLO
 
-_N_HALVINGS = 13  # to 0.01 % of the rate without goals
+_N_HALVINGS = 10  # to 0.1 % of the rate without goals
+_LEAST_RATE = 1e-4
+_MARGIN = 0.03
 _MOST_ATTAINMENT = 1 - 1e-6
 
 
@@ -31,26 +34,24 @@ def rps_within(slo: SLO, state: SteadyState) -> float:
     """
     limits_s: dict[Metric, float | None] = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
     goals = [(metric, limit_s) for metric, limit_s in limits_s.items() if limit_s is not None]
-    has_deadline = slo.ttft_s is not None or slo.e2e_s is not None
-    if not has_deadline and (slo.tpot_s is None or not state.has_decodes or state.round_s(state.batch) <= slo.tpot_s):
+    if not goals:
         return state.rps
     curve = LoadCurve(state)
     most_late = 1 - min(slo.attainment, _MOST_ATTAINMENT)
 
     def is_met(rps: float) -> bool:
-        loaded = LoadedReplica(state, rps, curve)
+        loaded = LoadedReplica(state, min((1 + _MARGIN) * rps, state.rps), curve)
         return all(_late_share(loaded, kind, goals) <= most_late for kind in range(len(state.kinds)))
 
-    best, low, high = 0.0, 0.0, state.rps
-    if not is_met(state.rps / 2**_N_HALVINGS):
+    if is_met(state.rps):
+        return state.rps
+    low, high = 0.0, state.rps
+    if not is_met(_LEAST_RATE * state.rps):
         return 0.0
     for _ in range(_N_HALVINGS):
         middle = (low + high) / 2
-        if is_met(middle):
-            best = low = middle
-        else:
-            high = middle
-    return best
+        low, high = (middle, high) if is_met(middle) else (low, middle)
+    return low
 
 
 def _late_share(loaded: LoadedReplica, kind: int, goals: list[tuple[Metric, float]]) -> float:

@@ -159,6 +159,9 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
         if demand.total > 0 and not mine:
             reasons.append(f"{demand.model}: there is no candidate for this model")
             continue
+        if demand.too_long is not None and demand.too_long.breaks_slo:
+            reasons.append(demand.too_long.in_words(demand.model))
+            continue
         unserved = [
             name
             for w, (name, amount) in enumerate(zip(demand.type_names, demand.amounts, strict=True))

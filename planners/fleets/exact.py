@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from planners.fleets.assignment import best_assignment, value_of
-from planners.fleets.bounds import pace_bound, value_bound
+from planners.fleets.bounds import value_bound
 from planners.fleets.small_milp import Rows
 from planners.problem.candidate import Fractions
 from planners.problem.plan import Termination
@@ -27,6 +27,11 @@ PROVED_GAP = 1e-6
 def termination_at(value: float, bound: float) -> Termination:
     """What a solver that stopped at its gap has shown: that the value is optimal, or near its bound."""
     return Termination.OPTIMAL if value - bound <= PROVED_GAP * value else Termination.GAP_REACHED
+
+
+_WIDE = 100.0  # numbers are counted again if the best pace is that much below the bound
+_SMALL_LOAD, _LARGE_LOAD = 1e-2, 1e3
+_NOISE = 1e-8  # of the solver with other loads, in the pace that numbers are counted in
 
 
 class FleetSearch(NamedTuple):
@@ -53,6 +58,10 @@ def best_fleet(
     z is 1, and the price is minimised instead. Further limits are those of `planners.fleets.small_milp`; with a
     previous fleet not y counts as capacity but those that serve (`planners.problem.previous`).
 
+    Solvers take what is small for nothing. So z is counted in a pace that it cannot exceed, and again in the one proved
+    if it turns out to be far below. Where one replica can serve all of a type at that pace, the variable is not u but
+    the share of the type; where it can do so a hundred times, it is rented if it has a share.
+
     Args:
         problem: The problem.
         allowed: Positions of the candidates that may be rented.
@@ -62,8 +71,25 @@ def best_fleet(
     least = value_bound(problem, allowed)
     if least == math.inf:
         return _none(problem, Termination.INFEASIBLE)
+    limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
     is_cost = problem.objective is Objective.COST
-    pace = 1.0 if is_cost else pace_bound(problem, allowed)
+    found = _best_fleet_at(problem, allowed, 1.0 if is_cost else 1.0 / least, least, gap, limit_s)
+    while not is_cost and found.value > _WIDE * least and found.bound > 2 * least:
+        least = found.bound
+        again = _best_fleet_at(problem, allowed, 1.0 / least, least, gap, limit_s)
+        found = min(again, found, key=lambda one: one.value)
+        bound = min(found.value, again.bound)
+        is_cut_short = again.termination is Termination.TIME_LIMIT
+        termination = again.termination if is_cut_short else termination_at(found.value, bound)
+        found = found._replace(bound=bound, termination=termination)
+    return found
+
+
+def _best_fleet_at(
+    problem: PlanningProblem, allowed: Sequence[int], pace: float, least: float, gap: float, limit_s: float
+) -> FleetSearch:
+    """The best fleet, with numbers counted in a pace that is not exceeded; no value is below `least`."""
+    is_cost = problem.objective is Objective.COST
     index = {c: i for i, c in enumerate(allowed)}
     demands = [(d.model, w, f) for d in problem.demands for w, f in enumerate(d.amounts) if f > 0]
     rows = Rows(len(allowed))
@@ -72,20 +98,23 @@ def best_fleet(
     column_of_z = rows.add_column()
     rows.add({column_of_z: 1.0}, lower=1.0 if is_cost else 0.0, upper=1.0)
     busy = {c: {i: -n for i, n in fleet.working[c].items()} for c in allowed}
+    noise = 0.0
     for model, w, amount in demands:
-        able = [
-            c for c in allowed if problem.candidates[c].model == model and problem.candidates[c].capacity_rps[w] > 0
-        ]
-        unit = max(problem.candidates[c].capacity_rps[w] for c in able)
-        served = {column_of_z: -amount * pace / unit}
-        for c in able:
+        served = {column_of_z: -1.0}
+        for c in allowed:
+            rps = problem.candidates[c].capacity_rps[w] if problem.candidates[c].model == model else 0.0
+            if rps == 0:
+                continue
             u = rows.add_column()
-            served[u] = problem.candidates[c].capacity_rps[w] / unit
-            busy[c][u] = 1.0
+            load = amount * pace / rps
+            served[u] = min(1.0, 1.0 / load)
+            busy[c][u] = min(1.0, load)
+            noise = noise if _SMALL_LOAD <= load <= _LARGE_LOAD else _NOISE
+            if load < _SMALL_LOAD:
+                rows.add({u: 1.0} | {i: -n for i, n in fleet.present[c].items()}, upper=0.0)
         rows.add(served, lower=0.0, upper=0.0)
     for row in busy.values():
         rows.add(row, upper=0.0)
-    limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
     cost = fleet.usd_per_h if is_cost else {column_of_z: -1.0}
     solved = rows.solve(cost, [problem.max_count(c) for c in allowed], gap, limit_s)
     if solved.x is None:
@@ -94,7 +123,7 @@ def best_fleet(
     found = best_assignment(problem, counts)
     value = value_of(problem, counts, found.makespan)
     proved = solved.mip_dual_bound
-    proved = proved + fleet.fixed_usd_per_h if is_cost else 1.0 / (min(1.0, -proved) * pace)
+    proved = proved + fleet.fixed_usd_per_h if is_cost else 1.0 / (min(1.0, noise - proved) * pace)
     bound = min(value, max(least, proved))
     termination = Termination.TIME_LIMIT if solved.status != 0 else termination_at(value, bound)
     return FleetSearch(counts, value, found.fractions, bound, termination)

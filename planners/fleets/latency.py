@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from planners.fleets.assignment import RATE_TOLERANCE
-from planners.problem.latency import Loaded, LatencyGoal, Loads
+from planners.problem.latency import LatencyGoal, Loaded, Loads
 from planners.problem.plan import SHARE_TOLERANCE
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """What is given up where not everything can be served, at the penalties that the demands state.
 
-For `makespan`, `throughput` and `latency` a type is served in full or not at all. Those are given up that no fleet within the
-limits can serve together with the rest; if there is a choice, those of the least penalty. What is left is a problem
-without penalties. For `cost` penalties are money: a part of a type is given up wherever that is cheaper than to serve
+For all objectives but `cost` a type is served in full or not at all. Those are given up that no fleet within the limits
+can serve together with the rest; if there is a choice, those of the least penalty. What is left is a problem without
+penalties. For `cost` penalties are money: a part of a type is given up wherever that is cheaper than to serve
 it, and the value of a fleet includes them (see `planners.fleets.assignment`).
 """
 

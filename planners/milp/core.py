@@ -97,7 +97,7 @@ class Search:
         self._least = f.lp.solverModel.getObjectiveValue()
         use: dict[int, float] = {}
         for (c, w), share in f.shares.items():
-            use[c] = min(use.get(c, math.inf), share.dj / f.load(c, w))
+            use[c] = min(use.get(c, math.inf), share.dj * f.unit(c, w) / f.load(c, w))
         for c, count in f.counts.items():
             gained = (1 - f.start_share(c)) * max(0.0, use.get(c, 0.0))
             # Of what runs already, the reduced cost of a replica that is started says nothing.

@@ -11,26 +11,29 @@ h, prices o, GPUs taken d, GPUs available a, budget B. The paper minimises the m
 T y is a product of variables. Dividing by T, that is with the pace z = 1 / T and x' = z x, everything is linear. For
 the objective `cost` z is 1, that is all rates are carried, and the price is minimised.
 
-Numbers are scaled by the pace Z of a fleet that is known: the variables hold z / Z and x' / Z, which are about 1, and
-Z f / h is the number of replicas of c that type w keeps busy at the pace Z. For `cost` Z is 1, and the price is counted
-in a price U that no fleet is below. The budget is 1.
+Numbers are scaled by a pace Z near the best: the variables hold z / Z and x' / Z, which are about 1, and the load
+L = Z f / h is the number of replicas of c that type w keeps busy at the pace Z. For `cost` Z is 1, and the price is
+counted in a price U that no fleet is below. The budget is 1.
 
-The paper's x <= y is left out: a share without a replica already breaks the capacity row.
+Capacities may span many orders of magnitude, and solvers take numbers below 1e-9 for 0. Where L is small, a count that
+is 0 to the solver would serve much of a type, so that the paper's x <= y is stated; elsewhere the capacity row says
+more. Where L is large, the variable holds the number of busy replicas L x' / Z instead, and all replicas of c that can
+be rented, Y, serve at most a share Y / L: the pairs of least share are left out while these sum to 1e-8 of Z for a type
+at most. A fleet loses no more than that of its pace, for which `loss` and `value` allow.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulp
 
 from planners.fleets.bounds import pace_bound, value_bound
+from planners.milp.labels import labels_of
+from planners.milp.scaling import LARGE_LOAD, NEGLIGIBLE, SMALL_LOAD, is_wide, negligible
 from planners.problem.problem import Objective, PlanningProblem
-
-_LABEL_LENGTH = 40  # two of them and a prefix stay below the 100 characters that PuLP allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ class Formulation:
 
     Attributes:
         problem: What it formulates.
-        scale: Z, the pace of a known fleet in 1/s (a multiple of the offered rates if amounts are per second).
+        scale: Z, a pace near the best in 1/s (a multiple of the offered rates if amounts are per second).
         unit_usd_per_h: U.
+        slack: By how much z / Z is better than the solver can tell: 1e-8 if loads are large or small, otherwise 0.
         lp: The MILP.
         pace: z / Z.
-        shares: x' / Z by candidate and type; absent where nothing is demanded or the candidate has no capacity.
+        shares: x' / Z by candidate and type, times `unit`; absent where nothing is demanded, where the candidate has no
+            capacity, or where it is negligible.
         counts: y by candidate; absent where no replica can be rented.
         uses: Whether any replica of a candidate is rented; empty unless configurations are limited.
         shed: u' / Z by model and type, what is shed of it; absent where all must be served. For `cost` only.
@@ -56,6 +61,7 @@ class Formulation:
     problem: PlanningProblem
     scale: float
     unit_usd_per_h: float
+    slack: float
     lp: pulp.LpProblem
     pace: pulp.LpVariable
     shares: dict[tuple[int, int], pulp.LpVariable]
@@ -82,24 +88,33 @@ class Formulation:
         candidate = self.problem.candidates[c]
         return self.scale * self.problem.demand(candidate.model).amounts[w] / candidate.capacity_rps[w]
 
+    def unit(self, c: int, w: int) -> float:
+        """What the variable of a share holds where it is all of the type at the pace Z: 1, or a large load."""
+        load = self.load(c, w)
+        return load if load > LARGE_LOAD else 1.0
+
+    def served(self, c: int, w: int) -> pulp.LpAffineExpression:
+        """The share x' / Z."""
+        return (1.0 / self.unit(c, w)) * self.shares[c, w]
+
     def loss(self, value: float) -> float:
         """What HiGHS minimises, for a value (see `planners.fleets.assignment`): -z / Z, or for `cost` the price over U.
 
-        What must be paid in any case is no part of it.
+        What must be paid in any case is no part of it. From the pace is taken what the pairs that are left out serve.
         """
         if self.problem.objective is Objective.COST:
             return (value - self.fixed_usd_per_h) / self.unit_usd_per_h
-        return -1.0 / (value * self.scale) if value > 0 else -math.inf
+        return self.slack - 1.0 / (value * self.scale) if value > 0 else -math.inf
 
     def value(self, loss: float) -> float:
         """The value for what HiGHS minimises; never less than 0."""
         if self.problem.objective is Objective.COST:
             return max(0.0, loss * self.unit_usd_per_h + self.fixed_usd_per_h)
-        return -1.0 / (loss * self.scale) if loss < 0 else math.inf
+        return 1.0 / ((self.slack - loss) * self.scale) if loss < self.slack else math.inf
 
     def demanded(self) -> Iterable[tuple[str, str, int, list[int]]]:
         """Each type with a demand: a name fit for an LP file, its model, its number, and who can serve it."""
-        model_labels = _labels([demand.model for demand in self.problem.demands])
+        model_labels = labels_of([demand.model for demand in self.problem.demands])
         for demand, model_label in zip(self.problem.demands, model_labels, strict=True):
             mine = self.problem.candidates_of(demand.model)
             prefix = f"{model_label}_" if len(model_labels) > 1 else ""
@@ -138,7 +153,7 @@ def assign_in_full(f: Formulation) -> None:
     """
     for label, model, w, able in f.demanded():
         if (model, w) not in f.shed:
-            _add(f, pulp.lpSum(f.shares[c, w] for c in able) == f.pace, f"assign_{label}")
+            _add(f, pulp.lpSum(f.served(c, w) for c in able) == f.pace, f"assign_{label}")
 
 
 def shed_the_rest(f: Formulation) -> None:
@@ -148,7 +163,7 @@ def shed_the_rest(f: Formulation) -> None:
     """
     for label, model, w, able in f.demanded():
         if (model, w) in f.shed:
-            _add(f, pulp.lpSum(f.shares[c, w] for c in able) + f.shed[model, w] == f.pace, f"shed_{label}")
+            _add(f, pulp.lpSum(f.served(c, w) for c in able) + f.shed[model, w] == f.pace, f"shed_{label}")
 
 
 def keep_within_capacity(f: Formulation) -> None:
@@ -160,8 +175,23 @@ def keep_within_capacity(f: Formulation) -> None:
     """
     for c in f.counts:
         n_types = len(f.problem.candidates[c].capacity_rps)
-        busy = [f.load(c, w) * f.shares[c, w] for w in range(n_types) if (c, w) in f.shares]
+        busy = [f.load(c, w) * f.served(c, w) for w in range(n_types) if (c, w) in f.shares]
         _add(f, pulp.lpSum(busy) <= _working(f, c), f"capacity_{f.labels[c]}")
+
+
+def rent_to_serve(f: Formulation) -> None:
+    r"""Who serves something of a type is rented. Z' is the largest pace that there can be.
+
+    .. math:: x'_{c,w} \le Z' y_c \quad \forall c, w: Z f_w / h_{c,w} < 10^{-3}
+
+    Where replicas that are started do not serve before the fleet is changed again, k stands for y. It follows from the
+    capacity row if counts are whole to the last digit.
+    """
+    most = f.pace.upBound
+    for (c, w), share in f.shares.items():
+        if f.load(c, w) < SMALL_LOAD and most is not None:
+            label = f"{f.labels[c]}_{f.type_labels[f.problem.candidates[c].model][w]}"
+            _add(f, share <= most * _serving(f, c), f"rent_{label}")
 
 
 def keep_within_budget(f: Formulation) -> None:
@@ -180,7 +210,7 @@ def keep_within_availability(f: Formulation) -> None:
 
     .. math:: \sum_c d_{n,c} y_c \le a_n \quad \forall n
     """
-    gpu_labels = _labels([gpu for gpu, _ in f.problem.available])
+    gpu_labels = labels_of([gpu for gpu, _ in f.problem.available])
     for (gpu, available), label in zip(f.problem.available, gpu_labels, strict=True):
         _add(f, _taken(f, gpu) <= available, f"available_{label}")
 
@@ -197,9 +227,7 @@ def cover_demand(f: Formulation) -> None:
     for label, model, w, able in f.demanded():
         if (model, w) in f.shed:
             continue
-        present = [f.counts[c] for c in able if f.start_share(c) < 1]
-        present += [f.kept[c] for c in able if f.start_share(c) == 1 and c in f.kept]
-        _add(f, pulp.lpSum(present) >= 1, f"cover_{label}")
+        _add(f, pulp.lpSum(_serving(f, c) for c in able) >= 1, f"cover_{label}")
 
 
 def tell_uses(f: Formulation) -> None:
@@ -228,7 +256,7 @@ def limit_share_of_gpu_type(f: Formulation) -> None:
     if f.problem.max_gpu_share < 1:
         total = pulp.lpSum(f.problem.candidates[c].n_gpus * count for c, count in f.counts.items())
         gpus = [gpu for gpu, _ in f.problem.available]
-        for gpu, label in zip(gpus, _labels(gpus), strict=True):
+        for gpu, label in zip(gpus, labels_of(gpus), strict=True):
             _add(f, _taken(f, gpu) <= f.problem.max_gpu_share * total, f"share_{label}")
 
 
@@ -250,6 +278,7 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "assign": assign_in_full,
     "shed": shed_the_rest,
     "capacity": keep_within_capacity,
+    "rent": rent_to_serve,
     "budget": keep_within_budget,
     "availability": keep_within_availability,
     "cover": cover_demand,
@@ -266,6 +295,7 @@ def formulate(
     scale: float = 1.0,
     families: Iterable[str] = tuple(FAMILIES),
     *,
+    most_pace: float = math.inf,
     lp: pulp.LpProblem | None = None,
     prefix: str = "",
 ) -> Formulation:
@@ -275,6 +305,7 @@ def formulate(
         problem: The problem.
         scale: Z, about the pace that can be reached; 1 for a problem of numbers near 1.
         families: Which keys of `FAMILIES` to take.
+        most_pace: A pace that no fleet exceeds, if one is known.
         lp: The MILP to add it to; a new one if None.
         prefix: What the names of variables and rows begin with.
     """
@@ -282,13 +313,15 @@ def formulate(
     is_cost = problem.objective is Objective.COST
     least = value_bound(problem, range(len(problem.candidates)), may_shed=True) if is_cost else 1.0
     unit_usd_per_h = least if 0 < least < math.inf else 1.0
-    most_pace = 1.0 if is_cost else pace_bound(problem, range(len(problem.candidates)))
+    most_pace = 1.0 if is_cost else min(most_pace, pace_bound(problem, range(len(problem.candidates))))
     if lp is None:
         lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
-    labels = _labels([candidate.name for candidate in problem.candidates])
-    type_labels = {demand.model: _labels(demand.type_names) for demand in problem.demands}
+    labels = labels_of([candidate.name for candidate in problem.candidates])
+    type_labels = {demand.model: labels_of(demand.type_names) for demand in problem.demands}
     counts = {}
     shares = {}
+    slack = NEGLIGIBLE if is_wide(problem, scale) else 0.0
+    left_out = negligible(problem, scale) if slack > 0 else set()
     for c, candidate in enumerate(problem.candidates):
         max_count = problem.max_count(c)
         if max_count == 0:
@@ -296,27 +329,37 @@ def formulate(
         counts[c] = lp.add_variable(f"{prefix}y_{labels[c]}", 0, max_count, pulp.LpInteger)
         demand = problem.demand(candidate.model)
         for w, (label, amount) in enumerate(zip(type_labels[candidate.model], demand.amounts, strict=True)):
-            if amount > 0 and candidate.capacity_rps[w] > 0:
+            if amount > 0 and candidate.capacity_rps[w] > 0 and (c, w) not in left_out:
                 shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
     most = most_pace / scale if most_pace < math.inf else None
-    pace = lp.add_variable(f"{prefix}z", 1.0 / scale if is_cost else 0, most)
-    uses, kept, shed = {}, {}, {}
-    for demand in problem.demands if is_cost else ():
-        for w, label in enumerate(type_labels[demand.model]):
-            if demand.amounts[w] > 0 and demand.can_shed(w):
-                model_label = f"{_labels([demand.model])[0]}_" if len(problem.demands) > 1 else ""
-                shed[demand.model, w] = lp.add_variable(f"{prefix}u_{model_label}{label}", 0)
+    least_pace = 1.0 - slack if is_cost else 0
+    pace = lp.add_variable(f"{prefix}z", least_pace, most)
+    uses, kept = {}, {}
+    shed = _shed_variables(problem, lp, type_labels, prefix) if is_cost else {}
     if problem.max_configurations is not None and "use" in families:
         uses = {c: lp.add_variable(f"{prefix}b_{labels[c]}", 0, 1, pulp.LpInteger) for c in counts}
     if problem.previous is not None:
         running = problem.previous.counts_of(problem.candidates)
         kept = {c: lp.add_variable(f"{prefix}kept_{labels[c]}", 0, running[c]) for c in counts if running[c] > 0}
     formulation = Formulation(
-        problem, scale, unit_usd_per_h, lp, pace, shares, counts, uses, shed, kept, labels, type_labels, prefix
+        problem, scale, unit_usd_per_h, slack, lp, pace, shares, counts, uses, shed, kept, labels, type_labels, prefix
     )
     for family in families:
         FAMILIES[family](formulation)
     return formulation
+
+
+def _shed_variables(
+    problem: PlanningProblem, lp: pulp.LpProblem, type_labels: Mapping[str, Sequence[str]], prefix: str
+) -> dict[tuple[str, int], pulp.LpVariable]:
+    """What is shed of each type that may be."""
+    shed = {}
+    for demand in problem.demands:
+        model_label = f"{labels_of([demand.model])[0]}_" if len(problem.demands) > 1 else ""
+        for w, label in enumerate(type_labels[demand.model]):
+            if demand.amounts[w] > 0 and demand.can_shed(w):
+                shed[demand.model, w] = lp.add_variable(f"{prefix}u_{model_label}{label}", 0)
+    return shed
 
 
 def _price(f: Formulation, unit_usd_per_h: float) -> pulp.LpAffineExpression:
@@ -336,6 +379,13 @@ def _working(f: Formulation, c: int) -> pulp.LpAffineExpression:
     return working + lost * f.kept[c] if c in f.kept else working
 
 
+def _serving(f: Formulation, c: int) -> pulp.LpAffineExpression:
+    """Something that is at least 1 if any replica of a candidate serves, and 0 if none does."""
+    if f.start_share(c) < 1:
+        return 1.0 * f.counts[c]
+    return 1.0 * f.kept[c] if c in f.kept else pulp.lpSum([])
+
+
 def _taken(f: Formulation, gpu: str) -> pulp.LpAffineExpression:
     """GPUs of a type in the fleet."""
     candidates = f.problem.candidates
@@ -346,11 +396,3 @@ def _add(f: Formulation, row: pulp.LpAffineExpression | pulp.LpConstraint, name:
     """Add a named constraint, or the objective if the row compares nothing."""
     lp = f.lp
     lp += (row, f.prefix + name)
-
-
-def _labels(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as an LP file takes them: short, of letters, digits and underscores, numbered if two are alike."""
-    labels = [re.sub(r"\W+", "_", name, flags=re.ASCII)[:_LABEL_LENGTH] for name in names]
-    return tuple(
-        label if labels.count(label) == 1 else f"{label}_no{number}" for number, label in enumerate(labels, start=1)
-    )

@@ -60,9 +60,7 @@ class LatencyModel:
         self._problem, self._goal, self._counts = problem, goal, counts
         self._options = [one for one in options if self._most(one.c) > 0]
         total = math.fsum(demand.total for demand in problem.demands)
-        self._shares = {
-            demand.model: [amount / total for amount in demand.amounts] for demand in problem.demands
-        }
+        self._shares = {demand.model: [amount / total for amount in demand.amounts] for demand in problem.demands}
 
     def solve(
         self,

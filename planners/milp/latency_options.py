@@ -1,9 +1,9 @@
 """What replicas may be for the objective `latency`: candidates at levels of utilisation, beside some mix of types.
 
 What a request takes depends on what else its replica serves: beside short answers alone, a slow replica is fast. So a
-candidate has several roles. Its types are sorted by how long they take on it when it is idle, in three groups; a role is
-one group or several that follow each other, in the proportions of the demand. Once a plan gives a candidate a mix of its
-own, this is its only role.
+candidate has several roles. Its types are sorted by how long they take on it when it is idle, in three groups; a role
+is one group or several that follow each other, in the proportions of the demand. Once a plan gives a candidate a mix of
+its own, this is its only role.
 """
 
 from __future__ import annotations

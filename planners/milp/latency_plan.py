@@ -57,8 +57,9 @@ def _starts(problem: PlanningProblem) -> Iterator[Solution]:
     """The fastest fleet, and the fastest of each GPU type."""
     fast = replace(problem, objective=Objective.THROUGHPUT)
     every = range(len(problem.candidates))
-    of_types = ([c for c in every if [name for name, _ in problem.candidates[c].gpus] == [gpu]]
-                for gpu, _ in problem.available)
+    of_types = (
+        [c for c in every if [name for name, _ in problem.candidates[c].gpus] == [gpu]] for gpu, _ in problem.available
+    )
     for allowed in (list(every), *of_types):
         search = best_fleet(fast, allowed, gap=_START_GAP)
         if any(search.counts):

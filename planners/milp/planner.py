@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from planners.fleets.bounds import value_bound
 from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
@@ -25,6 +26,7 @@ from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.latency_plan import plan_latency
 from planners.milp.options import MilpOptions
+from planners.milp.scaling import scale_between
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
@@ -41,7 +43,8 @@ class MilpPlanner:
     If a fleet runs already that is proved to be as good, to the gap asked for, it stays.
 
     Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
-    with the best assignment. For the objective `latency` it proves nothing (`planners.milp.latency`). Where requests are assigned by a rule, the fleet is called heuristic.
+    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic. For the objective
+    `latency` it proves nothing (`planners.milp.latency`).
     """
 
     name = "milp"
@@ -148,5 +151,8 @@ def write_lp(problem: PlanningProblem, path: str | Path) -> None:
     """
     problem = servable(problem)
     start = None if problem.objective is Objective.COST else _start(problem)
-    scale = 1.0 if start is None else 1.0 / best_shares(problem, start).makespan
+    scale = 1.0
+    if start is not None:
+        least = value_bound(problem, range(len(problem.candidates)))
+        scale = scale_between(1.0 / best_shares(problem, start).makespan, 1.0 / least)
     formulate(problem, scale).lp.writeLP(str(path))

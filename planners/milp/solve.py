@@ -12,6 +12,7 @@ from planners.fleets.shedding import fleet_value
 from planners.milp.core import Effort, Search, run_highs
 from planners.milp.extract import Finding, Found, extract
 from planners.milp.formulation import Formulation, formulate
+from planners.milp.scaling import scale_between
 from planners.problem.plan import Termination
 from planners.problem.problem import Objective, PlanningProblem
 
@@ -41,8 +42,26 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, effort: 
     if least == math.inf:
         return Solved(None, least, Termination.INFEASIBLE)
     counts = None if start is None else tuple(start)
+    solved = _solve_between(problem, counts, least, effort)
+    # Where the best pace is far below its bound, numbers were near the solver's tolerance: again, at the bound proved.
+    while problem.objective is not Objective.COST and solved.bound > 2 * least and _is_wide(problem, solved, least):
+        least = solved.bound
+        solved = _solve_between(problem, solved.counts, least, effort)
+    return solved
+
+
+def _is_wide(problem: PlanningProblem, solved: Solved, least: float) -> bool:
+    """Whether the best fleet known is far slower than the pace that the MILP was scaled by."""
+    value = fleet_value(problem, solved.counts)
+    return scale_between(1.0 / value, 1.0 / least) > 1.0 / value
+
+
+def _solve_between(problem: PlanningProblem, counts: Counts | None, least: float, effort: Effort) -> Solved:
+    """Solve the MILP for a fleet that is better than one known, of a value of `least` or more."""
     value = fleet_value(problem, counts)
-    search = Search(formulate(problem, 1.0 if problem.objective is Objective.COST else 1.0 / value), effort)
+    is_cost = problem.objective is Objective.COST
+    scale = 1.0 if is_cost else scale_between(1.0 / value, 1.0 / least)
+    search = Search(formulate(problem, scale, most_pace=1.0 / least if least > 0 else math.inf), effort)
     looked_at = search.core()
     steps = [search.step(looked_at)]
     counts, value = _better(problem, counts, steps[0].counts)
@@ -79,14 +98,15 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effor
     counts: tuple[int, ...] | None = tuple(start)
     upper = fleet_value(problem, counts)
     lower = min(value_bound(problem, range(len(problem.candidates)), may_shed=True), upper)
-    formulation = formulate(problem, 1.0 / upper)
+    formulation = formulate(problem, scale_between(1.0 / upper, 1.0 / lower))
     ratio = 1.0 + max(effort.gap, PROVED_GAP)
     n_halvings = max(1, math.ceil(math.log2(max(1.0, math.log(upper / lower) / math.log(ratio)))))
     each = effort._replace(time_limit_s=effort.time_limit_s / n_halvings)
     while upper > lower * ratio:
         middle = math.sqrt(lower * upper)
-        pace = 1.0 / (middle * formulation.scale)
-        formulation.pace.lowBound = formulation.pace.upBound = pace
+        if scale_between(formulation.scale, 1.0 / middle) > formulation.scale or middle * formulation.scale > 10:
+            formulation = formulate(problem, 1.0 / middle)
+        formulation.pace.lowBound = formulation.pace.upBound = -formulation.loss(middle)
         found = _run(formulation, each)
         if found.finding is Finding.FAILED:
             return _failed(counts, lower, found.solver_status)

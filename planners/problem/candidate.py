@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
@@ -53,6 +53,49 @@ class Candidate:
         return sum(n for _, n in self.gpus)
 
 
+class TooLong(NamedTuple):
+    """Requests for a model that are longer than any replica to be had can hold, and that nothing is promised for.
+
+    Attributes:
+        n_requests: How many.
+        share: Their share of all requests for the model.
+        longest_tokens: Prompt and output of the longest.
+        held_tokens: Prompt and output of the longest request that a replica holds.
+        goal: Share of all requests that should meet the SLO; 0 if none is asked for.
+    """
+
+    n_requests: int
+    share: float
+    longest_tokens: int
+    held_tokens: int
+    goal: float = 0.0
+
+    @property
+    def breaks_slo(self) -> bool:
+        """Whether too few requests can be served for the SLO to be met."""
+        return 1 - self.share < self.goal - GOAL_TOLERANCE
+
+    @property
+    def goal_of_rest(self) -> float:
+        """Share of the other requests that should meet the SLO, so that enough of all do; 1 if all are too few."""
+        return min(1.0, self.goal / (1 - self.share)) if self.share < 1 else 1.0
+
+    def in_words(self, model: str) -> str:
+        """What they are, and what follows for the SLO."""
+        longer = f"of the requests for {model} are longer than the {self.held_tokens:,} tokens that a replica can hold"
+        said = f"{_percent(self.share)} {longer}: {self.n_requests:,}, the longest with {self.longest_tokens:,} tokens"
+        if not self.breaks_slo:
+            return f"{said}; nothing is promised for them"
+        return f"{said}; at most {_percent(1 - self.share)} can be served, the SLO asks for {_percent(self.goal)}"
+
+
+GOAL_TOLERANCE = 1e-9
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What is asked of one model.
@@ -64,6 +107,9 @@ class Demand:
         amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
         shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
             if all must be.
+        too_long: Requests that no replica can hold; they are not part of the amounts. None if there are none.
+        types_error: By what share the time of requests of the types' mean lengths misses that of the requests at most;
+            None where types were not made for the requests.
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -76,6 +122,8 @@ class Demand:
     type_names: tuple[str, ...]
     amounts: tuple[float, ...]
     shed_usd_per_request: tuple[float, ...] = ()
+    too_long: TooLong | None = None
+    types_error: float | None = None
 
     @classmethod
     def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:

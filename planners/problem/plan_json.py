@@ -11,6 +11,7 @@ from planners.problem.problem import Objective
 from traces.errors import nearest
 
 if TYPE_CHECKING:
+    from planners.problem.candidate import Demand
     from planners.problem.problem import PlanningProblem
 
 
@@ -48,6 +49,9 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
             for row in plan.fleet
         ],
         "promised_rps": plan.promised_rps,
+        "types": [row for demand in problem.demands for row in _types(demand)],
+        "types_error": {d.model: d.types_error for d in problem.demands if d.types_error is not None},
+        "too_long": {d.model: d.too_long._asdict() for d in problem.demands if d.too_long is not None},
         "assignment": assignment,
         "corrected_capacity_rps": {
             candidate.name: list(rps)
@@ -56,6 +60,28 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         },
         "diagnostics": list(plan.diagnostics),
     }
+
+
+def _types(demand: Demand) -> list[dict[str, Any]]:
+    """The workload types that have requests, with their lengths; nothing where capacities are given."""
+    mix = demand.mix
+    if mix is None:
+        return []
+    rows = zip(demand.type_names, mix.share, mix.mean_prompt_tokens, mix.mean_output_tokens, mix.largest, strict=True)
+    return [
+        {
+            "model": demand.model,
+            "type": name,
+            "share": share,
+            "mean_prompt_tokens": prompt_tokens,
+            "mean_output_tokens": output_tokens,
+            "largest_prompt_tokens": largest.prompt_tokens,
+            "largest_output_tokens": largest.output_tokens,
+            "largest_tokens": largest.tokens,
+        }
+        for name, share, prompt_tokens, output_tokens, largest in rows
+        if share > 0
+    ]
 
 
 def plan_from_dict(data: Mapping[str, Any], problem: PlanningProblem, where: str) -> Plan:

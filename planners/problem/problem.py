@@ -43,10 +43,10 @@ class Objective(StrEnum):
 class Feature(StrEnum):
     """What a planner can do: the objectives, and what a problem may have beyond the plain one.
 
-    `bound` says that it proves a bound, for all objectives but `latency`; `exact` that the bound holds for all fleets that it could rent, so that it
-    finds nothing better if there is less to rent; `limits` that it keeps to those of `planners.problem.limits`;
-    `switching` that it knows what is lost if the previous fleet is changed; `shedding` that it chooses what to
-    give up (`planners.fleets.shedding`); the others try to serve everything.
+    `bound` says that it proves a bound, for all objectives but `latency`; `exact` that the bound holds for all fleets
+    that it could rent, so that it finds nothing better if there is less to rent; `limits` that it keeps to those of
+    `planners.problem.limits`; `switching` that it knows what is lost if the previous fleet is changed; `shedding` that
+    it chooses what to give up (`planners.fleets.shedding`); the others try to serve everything.
     """
 
     MAKESPAN = "makespan"
@@ -121,8 +121,10 @@ class PlanningProblem:
         for limit in limits_of(self):
             yield from limit.problems(getattr(self, limit.name))
         if self.objective is Objective.LATENCY:
-            yield from ["latency is missing, which the objective makes least"] if self.latency is None else (
-                f"latency: {problem}" for problem in self.latency.problems()
+            yield from (
+                ["latency is missing, which the objective makes least"]
+                if self.latency is None
+                else (f"latency: {problem}" for problem in self.latency.problems())
             )
         if self.previous is not None:
             yield from self.previous.problems_of(self.candidates)

@@ -82,8 +82,10 @@ class HelixPlanner:
                 fleets.insert(0, replicas)
         counts = min(fleets, key=lambda fleet: capacity_weighted(problem, fleet).makespan)
         makespan, shares = capacity_weighted(problem, counts)
-        bound = 1 / placement.pace_bound
-        termination = termination_at(makespan, bound) if placement.is_solved else Termination.HEURISTIC
+        # A flow that the solver cannot tell from none at all proves nothing.
+        bound = 1 / placement.pace_bound if placement.pace_bound > 0 else None
+        is_proved = placement.is_solved and bound is not None
+        termination = termination_at(makespan, bound or 0.0) if is_proved else Termination.HEURISTIC
         return drafting.plan(counts, termination, bound=bound, assignment=shares, diagnostics=diagnostics)
 
 

@@ -18,13 +18,13 @@ from rich.text import Text
 from scenarios.cli.errors import NoPlan
 from scenarios.report.extrapolated import extrapolation_line
 from scenarios.report.stress import stress_table
-from scenarios.report.summary import scenario_tables, standings_table
+from scenarios.report.summary import costs_table, promises_table, scenario_tables, standings_table
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
 from scenarios.report.uncertainty import weighing_lines, weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
-from scenarios.study.stress import read_stress
-from scenarios.study.summary import seeds_are_copies, standings
+from scenarios.study.stress import StressRow, read_stress
+from scenarios.study.summary import costs, promises, seeds_are_copies, standings
 from scenarios.study.uncertainty import Weighing
 from sim import METRICS
 
@@ -111,6 +111,22 @@ def _by_scenario(comparison: Comparison) -> list[Table]:
     return scenario_tables(comparison) if n_groups <= _MOST_GROUPS else []
 
 
+def _is_too_long(stress: Sequence[StressRow], n_scenarios: int) -> bool:
+    """Whether the table of runs on a market that moves would have too many lines beside those over scenarios."""
+    return n_scenarios > 1 and len(stress) > _MOST_GROUPS
+
+
+def _over_scenarios(comparison: Comparison, n_scenarios: int) -> list[Table]:
+    """What the baseline gains, what promises are worth and what it costs, as far as the runs tell."""
+    baseline = comparison.baseline
+    tables = [standings_table(standings(comparison), baseline, n_scenarios)]
+    if kept := promises(comparison):
+        tables.append(promises_table(kept, baseline))
+    if spent := costs(comparison):
+        tables.append(costs_table(spent, baseline))
+    return tables
+
+
 def report(
     rows: Sequence[Row],
     baseline: str | None,
@@ -146,12 +162,12 @@ def report(
         n_scenarios = len({row.scenario for row in rows})
         if n_scenarios > 1:
             tables = [] if is_told else _by_scenario(comparison)
-            tables.append(standings_table(standings(comparison), comparison.baseline, n_scenarios))
+            tables += _over_scenarios(comparison, n_scenarios)
         else:
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):
                 tables.append(results_table(comparison))
-        if any(row.is_eventful for row in stress):
+        if any(row.is_eventful for row in stress) and not _is_too_long(stress, n_scenarios):
             tables.append(stress_table(stress))
         tables += [table for weighing in weighings for table in weighing_tables(weighing)]
         if style == "md":
@@ -159,6 +175,8 @@ def report(
         else:
             print_tables(*tables)
         _print_lines_below(rows, weighings)
+        if _is_too_long(stress, n_scenarios):
+            click.echo(f"{len(stress):,} runs on a market that moves: --format json has what became of each")
     if not any(row.status == "ok" for row in rows):
         raise NoPlan([f"{row.planner}: {reason}" for row in rows for reason in row.plan.get("diagnostics", ())])
 

@@ -120,7 +120,7 @@ def plan(
         print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
     elif found.objective is not None:
         print_tables(*plan_tables(data, basis_of(loaded)))
-        unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h", "latency": "s"}[found.objective_name]
+        unit = {"throughput": "x the offered requests", "cost": "$/h"}.get(found.objective_name, "s")
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
         if promised is not None:
@@ -129,7 +129,7 @@ def plan(
         if shed_usd_per_h > 0 and found.objective_name == "cost":
             fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
             click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
-        click.echo("".join(f"{line}\n" for line in found.diagnostics), nl=False)
+        click.echo("".join(f"{line}\n" for line in (*job.too_long, *found.diagnostics)), nl=False)
         left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
         click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
         n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)

@@ -16,6 +16,7 @@ from scenarios.file.schema import (
     FileTimeline,
     GivenCapacity,
     Grid,
+    GridOfTrace,
     HistogramLengths,
     Piecewise,
     Scenario,
@@ -33,7 +34,7 @@ from sim.catalog.engines import IDEAL
 from sim.errors import ProfileError, SettingsError
 from sim.timing.aiconfigurator import NOT_INSTALLED, is_installed
 from sim.timing.measured import read_profile
-from traces import READERS, TraceError, WorkloadGrid, nearest
+from traces import PAPER_GRID, READERS, TraceError, WorkloadGrid, nearest
 
 Finding = tuple[FieldPath, str]
 
@@ -193,7 +194,9 @@ def _check_who_sends(stream: TraceFile, path: FieldPath) -> Iterator[Finding]:
 
 
 def _check_grids(scenario: Scenario) -> Iterator[Finding]:
-    grids: dict[FieldPath, Grid] = {("planning", "grid"): scenario.planning.grid}
+    grids: dict[FieldPath, Grid] = {}
+    if isinstance(scenario.planning.grid, Grid):
+        grids["planning", "grid"] = scenario.planning.grid
     for name, stream in scenario.workload.items():
         if isinstance(stream, Synthetic) and isinstance(stream.lengths, TypeLengths):
             grids["workload", name, "lengths", "grid"] = stream.lengths.grid
@@ -261,7 +264,7 @@ def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
 def _check_latency(scenario: Scenario) -> Iterator[Finding]:
     planning = scenario.planning
     own = {index: choice.objective for index, choice in enumerate(scenario.planners) if choice.objective is not None}
-    if "latency" not in {planning.objective, *own.values()}:
+    if "latency" not in scenario.objectives:
         if "latency" in planning.model_fields_set:
             message = "is of no use: neither planning.objective nor that of a planner is 'latency'"
             yield ("planning", "latency"), message
@@ -281,10 +284,12 @@ def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
     planning = scenario.planning
     if isinstance(planning.capacity, GivenCapacity):
         names = list(planning.capacity.requests)
-    elif _why_no_grid(planning.grid):
-        return
+    elif isinstance(planning.grid, GridOfTrace) or (isinstance(planning.grid, Grid) and _why_no_grid(planning.grid)):
+        return  # types of the trace are known when there is one
     else:
-        grid = WorkloadGrid(planning.grid.prompt_tokens, planning.grid.output_tokens)
+        grid = PAPER_GRID
+        if isinstance(planning.grid, Grid):
+            grid = WorkloadGrid(planning.grid.prompt_tokens, planning.grid.output_tokens)
         names = [kind.name for kind in grid.types]
     for name in planning.shed_usd_per_request if isinstance(planning.shed_usd_per_request, dict) else ():
         if name not in names:

@@ -16,6 +16,7 @@ from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at
+from scenarios.inputs.demands import make_demands, without_too_long
 from scenarios.inputs.settings import (
     make_engine,
     make_gpu_types,
@@ -25,10 +26,10 @@ from scenarios.inputs.settings import (
     make_simulated_capacity,
     make_slo,
 )
-from scenarios.inputs.workload import make_grid, make_trace, stream_seed
+from scenarios.inputs.workload import make_trace, stream_seed
 from scenarios.inputs.worlds import world_cases
 from sim import SLO, ServiceTimeModel
-from traces import AvailabilityTimeline, ClosedLoop, Trace, WorkloadMix
+from traces import AvailabilityTimeline, Trace
 
 SAMPLE_STREAM = 401
 """Number of the random stream that gives requests to planners; 400 to 499 are this package's."""
@@ -57,8 +58,7 @@ def make_problem(
         SettingsError: A package for service times is not installed.
     """
     scenario = loaded.scenario
-    demands = _make_demands(scenario, trace)
-    cases = tuple(_make_case(loaded, name, case, trace, demands, seed) for name, case in loaded.cases)
+    demands, cases = _make_cases(loaded, trace, seed, any_number=any_number)
     trial = mixes = loads = None
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         found = _given_candidates(loaded, scenario.planning.capacity)
@@ -66,7 +66,7 @@ def make_problem(
         if trace is None:
             msg = "a planning problem needs a trace or given capacities"
             raise ValueError(msg)
-        service_time, slo = make_service_time(loaded), make_slo(scenario)
+        service_time, slo = make_service_time(loaded), _planned_slo(make_slo(scenario), demands)
         found = _find_candidates(
             loaded,
             scenario.planning.capacity,
@@ -80,13 +80,13 @@ def make_problem(
         cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
             mixes = ClosedFormMixTimes(service_time, demands, slo)
-        if "latency" in objectives_of(scenario):
+        if "latency" in scenario.objectives:
             loads = ClosedFormLoads(service_time, demands)
-        sample, sim = _make_sample(loaded, trace, seed), scenario.sim
+        sample, sim = without_too_long(_make_sample(loaded, trace, seed), demands), scenario.sim
         trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     return replace(
-        bare_problem(loaded, trace, seed),
-        candidates=found.candidates,
+        _without_candidates(loaded, demands, seed),
+        candidates=_within_reach(found.candidates, demands),
         trial=trial,
         mixes=mixes,
         loads=loads,
@@ -101,14 +101,18 @@ def bare_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Plan
 
     The arguments and errors are those of `make_problem`.
     """
+    return _without_candidates(loaded, make_demands(loaded, trace), seed)
+
+
+def _without_candidates(loaded: LoadedScenario, demands: tuple[Demand, ...], seed: int) -> PlanningProblem:
     scenario, planning = loaded.scenario, loaded.scenario.planning
     return PlanningProblem(
-        demands=_make_demands(scenario, trace),
+        demands=demands,
         candidates=(),
         available=_available(scenario, loaded.timeline),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
-        latency=LatencyGoal(**planning.latency.model_dump()) if "latency" in objectives_of(scenario) else None,
+        latency=LatencyGoal(**planning.latency.model_dump()) if "latency" in scenario.objectives else None,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )
@@ -120,20 +124,11 @@ def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> Non
     Raises:
         PlannerError, ProfileError, SettingsError: See `make_problem`.
     """
-    scenario = loaded.scenario
-    demands = _make_demands(scenario, trace)
-    for name, case in loaded.cases:
-        _make_case(loaded, name, case, trace, demands, seed)
-    if isinstance(scenario.planning.capacity, schema.GivenCapacity):
+    demands, _ = _make_cases(loaded, trace, seed)
+    if isinstance(loaded.scenario.planning.capacity, schema.GivenCapacity):
         return
     limits = make_limits(loaded)
     require_candidates(make_models(loaded), demands, make_gpu_types(loaded), make_service_time(loaded), limits)
-
-
-def objectives_of(scenario: schema.Scenario) -> set[str]:
-    """What the planners of a scenario plan for."""
-    own = (choice.objective for choice in scenario.planners)
-    return {scenario.planning.objective, *(objective for objective in own if objective is not None)}
 
 
 def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Found:
@@ -176,6 +171,7 @@ def _find_candidates(
     # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
     # One that serves less may be faster when it has little to do.
     spares = any(limit.spares_dominated and getattr(planning, limit.name) != limit.nothing for limit in LIMITS)
+    spares = spares or "latency" in scenario.objectives
     is_simulated = isinstance(capacity, schema.SimulatedCapacity)
     return find_candidates(
         [models[demand.model] for demand in demands],
@@ -188,7 +184,7 @@ def _find_candidates(
         slo=slo,
         measure=make_simulated_capacity(loaded).rps if is_simulated else None,
         beside_mix=capacity.beside_mix,
-        keep_dominated=keep_dominated or spares or planning.previous is not None or "latency" in objectives_of(scenario),
+        keep_dominated=keep_dominated or spares or planning.previous is not None,
     )
 
 
@@ -207,68 +203,48 @@ def _further_limits(planning: schema.Planning) -> dict[str, Any]:
     return limits | {"previous": previous}
 
 
-def _make_demands(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
-    """What is asked of each model, and what it costs not to serve it."""
-    demands = _make_amounts(scenario, trace)
-    penalties = scenario.planning.shed_usd_per_request
-    if penalties is None:
-        return demands
-    by_name = (
-        penalties if isinstance(penalties, dict) else {name: penalties for one in demands for name in one.type_names}
-    )
-    return tuple(
-        replace(demand, shed_usd_per_request=tuple(by_name.get(name, math.inf) for name in demand.type_names))
-        for demand in demands
-    )
+def _make_cases(
+    loaded: LoadedScenario, trace: Trace | None, seed: int, *, any_number: bool = False
+) -> tuple[tuple[Demand, ...], tuple[Case, ...]]:
+    """What is asked of each model, and what is available and asked of them in each case."""
+    traces = {name: _trace_of_case(loaded, case, trace, seed) for name, case in loaded.cases}
+    others = [other for other in traces.values() if other is not None and other is not trace]
+    demands = make_demands(loaded, trace, any_number=any_number, others=others)
+    return demands, tuple(_make_case(loaded, name, case, traces[name], demands) for name, case in loaded.cases)
 
 
-def _make_amounts(scenario: schema.Scenario, trace: Trace | None) -> tuple[Demand, ...]:
-    """What is asked of each model: the file's numbers, or the mix and rate of a trace."""
-    planning = scenario.planning
-    if isinstance(planning.capacity, schema.GivenCapacity):
-        requests = planning.capacity.requests
-        return (Demand("given", None, tuple(requests), tuple(requests.values())),)
-    if trace is None:
-        msg = "a planning problem needs a trace or given capacities"
-        raise ValueError(msg)
-    is_closed = any(isinstance(loop, ClosedLoop) for loop in trace.loops)
-    needs_rate = sorted(objectives_of(scenario) & {"cost", "latency"})
-    if needs_rate and is_closed:
-        msg = "users of a closed loop send as fast as they are answered: there is no rate, "
-        msg += f"as {needs_rate[0]!r} needs it; "
-        msg += "use planning.objective: throughput, or makespan"
-        raise PlannerError(msg)
-    if planning.objective != "makespan" and trace.duration_s == 0 and not is_closed:
-        msg = f"all requests arrive at once: there is no rate, as {planning.objective!r} needs it; "
-        msg += "use planning.objective: makespan"
-        raise PlannerError(msg)
-    grid = make_grid(planning.grid)
-    counts = trace.requests["model"].value_counts()
-    n_requests = dict(zip(counts["model"], counts["count"], strict=True))
-    demands = []
-    for model in trace.models:
-        mix = WorkloadMix.from_trace(trace, grid, model)
-        if planning.objective == "makespan":
-            demands.append(Demand.from_requests(model, mix, n_requests[model]))
-        else:
-            rate_rps = 1.0 if is_closed else trace.rate_rps  # any will do where the mix is all that is known
-            demands.append(Demand.from_rate(model, mix, rate_rps * n_requests[model] / len(trace)))
-    return tuple(demands)
+def _trace_of_case(loaded: LoadedScenario, case: schema.Scenario, trace: Trace | None, seed: int) -> Trace | None:
+    if case.workload == loaded.scenario.workload:
+        return trace
+    return make_trace(replace(loaded, scenario=case), seed)
 
 
 def _make_case(
-    loaded: LoadedScenario, name: str, case: schema.Scenario, trace: Trace | None, demands: Sequence[Demand], seed: int
+    loaded: LoadedScenario, name: str, case: schema.Scenario, trace: Trace | None, demands: Sequence[Demand]
 ) -> Case:
     """What is available, and asked of the models of the scenario, in a case of it."""
-    if case.workload != loaded.scenario.workload:
-        trace = make_trace(replace(loaded, scenario=case), seed)
-    amounts = {demand.model: demand.amounts for demand in _make_demands(case, trace)}
+    as_case = replace(loaded, scenario=case)
+    amounts = {demand.model: demand.amounts for demand in make_demands(as_case, trace, like=demands)}
     models = [demand.model for demand in demands]
     if sorted(amounts) != sorted(models):
         msg = f"case {name!r} has requests for {', '.join(amounts)}, the scenario for {', '.join(models)}"
         raise PlannerError(msg)
     timeline = make_timeline(case, loaded.folder)
     return Case(name, _available(case, timeline), tuple(amounts[model] for model in models))
+
+
+def _planned_slo(slo: SLO, demands: Sequence[Demand]) -> SLO:
+    """The SLO for the requests that can be served: as many more of them must meet it as there are others."""
+    goals = [demand.too_long.goal_of_rest for demand in demands if demand.too_long is not None]
+    return replace(slo, attainment=max([slo.attainment, *goals]))
+
+
+def _within_reach(candidates: Sequence[Candidate], demands: Sequence[Demand]) -> tuple[Candidate, ...]:
+    """The candidates, those of models whose SLO cannot be met with no capacity within it."""
+    lost = {demand.model for demand in demands if demand.too_long is not None and demand.too_long.breaks_slo}
+    return tuple(
+        replace(one, capacity_rps=(0.0,) * len(one.capacity_rps)) if one.model in lost else one for one in candidates
+    )
 
 
 def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:

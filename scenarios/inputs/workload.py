@@ -13,6 +13,7 @@ from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.inputs.memory import check_memory
 from traces import (
+    PAPER_GRID,
     AllAtOnce,
     ArrivalProcess,
     ClosedLoop,
@@ -128,7 +129,8 @@ def _arrivals(arrivals: schema.Arrivals) -> ArrivalProcess:
 def _lengths(lengths: schema.Lengths) -> LengthSampler:
     match lengths:
         case schema.TypeLengths():
-            types = tuple((kind.prompt_tokens, kind.output_tokens) for kind in make_grid(lengths.grid).types)
+            grid = WorkloadGrid(lengths.grid.prompt_tokens, lengths.grid.output_tokens)
+            types = tuple((kind.prompt_tokens, kind.output_tokens) for kind in grid.types)
             shares = lengths.shares if lengths.order == "row_major" else lengths.shares[::-1]
             total = sum(shares)
             return FixedTypes(types, tuple(share / total for share in shares))
@@ -143,6 +145,12 @@ def _lengths(lengths: schema.Lengths) -> LengthSampler:
             return HistogramLengths(lengths.prompt_knots, lengths.output_knots, lengths.rank_correlation)
 
 
-def make_grid(grid: schema.Grid) -> WorkloadGrid:
-    """The workload types of a grid."""
-    return WorkloadGrid(grid.prompt_tokens, grid.output_tokens)
+def make_grid(grid: schema.Grid | schema.GridOfPaper | schema.GridOfTrace) -> WorkloadGrid | None:
+    """The workload types of a grid; None if they are to be those of the requests."""
+    match grid:
+        case schema.Grid():
+            return WorkloadGrid(grid.prompt_tokens, grid.output_tokens)
+        case schema.GridOfPaper():
+            return PAPER_GRID
+        case schema.GridOfTrace():
+            return None

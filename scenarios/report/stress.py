@@ -31,6 +31,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             ("tokens\nrecomputed", right),
             ("\n$", right),
             ("$/h\npeak", right),
+            ("within budget,\n% of time", right),
             ("$ idle/\nbooting/lost", right),
             ("goodput\nreq/s", right),
             *([("regret: SLO\npoints/$ %", right)] if has_regret else []),
@@ -52,6 +53,7 @@ def stress_table(rows: Sequence[StressRow]) -> Table:
             number(s["tokens_recomputed"], 0),
             number(row.run.metrics["cost_usd"], 2),
             number(row.run.metrics["usd_per_h_peak"], 2),
+            number(row.run.metrics["budget_compliance"], 1, 100),
             _joined(number(s[f"usd_{what}"], 2) for what in ("idle", "booting", "lost")),
             number(row.run.metrics["goodput_rps"], 2),
         ]

@@ -19,8 +19,9 @@ from scenarios.report.tables import (
     share,
 )
 from scenarios.study.compare import Comparison, Group
-from scenarios.study.summary import Gain, Standing
+from scenarios.study.summary import Costs, Gain, Kept, Promises, Standing
 
+_MEANS = "means, ± 95 % interval over seeds, (largest)"
 _MOST_IN_PER_CENT = 1.0  # of a latency, which may be any number of times as long
 
 
@@ -105,6 +106,73 @@ def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: i
             share(standing.kept),
             *(NOTHING if is_baseline else _gain(gain, is_latency=i > 0) for i, gain in enumerate(gains)),
             number(standing.solve_s, 2),
+        )
+    return table
+
+
+def promises_table(promises: Sequence[Promises], baseline: str) -> Table:
+    """What fleets keep of what was promised where all requests come at once: to the end, and under load."""
+    table = make_table(f"What is kept of promises, and the pace under load: {_MEANS}")
+    make_columns(
+        table,
+        [
+            ("planner", "left"),
+            ("runs", "right"),
+            ("kept\nof promise", "right"),
+            ("off by\nmean / P95", "right"),
+            ("kept\nunder load", "right"),
+            ("off under load by\nmean / P95", "right"),
+            (f"pace under load\n{baseline} gains", "right"),
+            (f"faster than\n{baseline} in", "right"),
+        ],
+    )
+    for of_planner in promises:
+        is_baseline = of_planner.planner == baseline
+        table.add_row(
+            of_planner.planner,
+            f"{of_planner.n_runs:,}",
+            *_kept(of_planner.kept),
+            *_kept(of_planner.steady),
+            NOTHING if is_baseline else _gain(of_planner.pace, is_latency=False),
+            NOTHING if is_baseline else str(of_planner.n_faster),
+        )
+    return table
+
+
+def _kept(kept: Kept | None) -> tuple[str, str]:
+    """The mean share, and by how much shares are off 1."""
+    if kept is None:
+        return NOTHING, NOTHING
+    return share(kept.mean), f"{share(kept.mean_error)} / {share(kept.p95_error)}"
+
+
+def costs_table(costs: Sequence[Costs], baseline: str) -> Table:
+    """What serving costs with each planner, how busy its GPUs are, and whether it keeps to the budget."""
+    table = make_table(f"What it costs: {_MEANS}")
+    make_columns(
+        table,
+        [
+            ("planner", "left"),
+            ("SLO\nmet in", "right"),
+            ("$ / 1k good\nrequests", "right"),
+            (f"{baseline}\nsaves", "right"),
+            (f"cheaper than\n{baseline} in", "right"),
+            ("GPU\nutilization, %", "right"),
+            ("within budget,\n% of time", "right"),
+            ("within budget\nall the time in", "right"),
+        ],
+    )
+    for of_planner in costs:
+        is_baseline = of_planner.planner == baseline
+        table.add_row(
+            of_planner.planner,
+            str(of_planner.n_met),
+            estimate(of_planner.usd_per_good_request, 3, 1e3),
+            NOTHING if is_baseline else _gain(of_planner.saved, is_latency=True),
+            NOTHING if is_baseline else str(of_planner.n_cheaper),
+            estimate(of_planner.gpu_utilization, 1, 100),
+            estimate(of_planner.budget_compliance, 2, 100),
+            f"{of_planner.n_within_budget} of {of_planner.n_scenarios}",
         )
     return table
 

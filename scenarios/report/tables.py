@@ -151,7 +151,12 @@ def validation_table(comparison: pl.DataFrame, title: str) -> Table:
 
 
 def plan_tables(plan: dict[str, Any], basis: Mapping[str, str]) -> list[Table]:
-    """A plan: what to rent, and which requests go where; `basis` says what service times of GPU types rest on."""
+    """A plan: what to rent, for which requests, and which of them go where.
+
+    Args:
+        plan: The plan, in the form of `plan --json`.
+        basis: What service times of GPU types rest on.
+    """
     fleet = make_table(f"{plan['planner']}: {plan['usd_per_h']:.2f} $/h{legend(plan['gpus'], basis)}")
     make_columns(
         fleet, [("replica", "left"), ("model", "left"), ("count", "right"), ("GPUs", "left"), ("$/h", "right")]
@@ -164,11 +169,36 @@ def plan_tables(plan: dict[str, Any], basis: Mapping[str, str]) -> list[Table]:
     sheds = any(entry["shed_share"] > 0 for entry in plan["assignment"])
     served = [*names, "shed"] if sheds else names
     make_columns(assignment, [("model", "left"), ("workload type", "left"), *((name, "right") for name in served)])
+    asked = {(entry["model"], entry["type"]) for entry in plan["types"]}
     for entry in plan["assignment"]:
+        if asked and (entry["model"], entry["type"]) not in asked:
+            continue
         shares = [entry["share_by_replica"].get(name) for name in names]
         shares += [entry["shed_share"] or None] if sheds else []
         assignment.add_row(entry["model"], entry["type"], *(share(x) for x in shares))
-    return [fleet, assignment]
+    return [fleet, types_table(plan), assignment] if plan["types"] else [fleet, assignment]
+
+
+def types_table(plan: Mapping[str, Any]) -> Table:
+    """The workload types of a plan that have requests: their shares and lengths in tokens."""
+    errors = ", ".join(f"{100 * error:.1f} %" for error in plan["types_error"].values())
+    made = f": their mean lengths take the time of the requests to within {errors}" if errors else ""
+    table = make_table(f"Workload types{made}")
+    lengths = ("prompt\nmean", "prompt\nlargest", "output\nmean", "output\nlargest", "both\nlargest")
+    make_columns(
+        table,
+        [
+            ("model", "left"),
+            ("workload type", "left"),
+            ("share", "right"),
+            *((name, "right") for name in lengths),
+        ],
+    )
+    columns = ("mean_prompt", "largest_prompt", "mean_output", "largest_output", "largest")
+    for entry in plan["types"]:
+        tokens = [number(entry[f"{column}_tokens"], 0) for column in columns]
+        table.add_row(entry["model"], entry["type"], share(entry["share"]), *tokens)
+    return table
 
 
 def to_markdown(tables: Iterable[Table]) -> str:

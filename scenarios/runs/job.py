@@ -87,10 +87,7 @@ class Job:
         trace = make_trace(loaded, seed) if loaded.scenario.workload else None
         problem = make_problem(loaded, trace, seed, keep_dominated=keep_dominated, any_number=any_number)
         service_time = problem.trial.service_time if problem.trial is not None else None
-        slo = problem.trial.slo if problem.trial is not None else None
-        if slo is None:
-            slo = make_slo(loaded.scenario)
-        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), slo)
+        return cls(loaded, seed, trace, problem, service_time, make_market(loaded, seed), make_slo(loaded.scenario))
 
     @classmethod
     def of_plan(cls, loaded: LoadedScenario, seed: int) -> Job:
@@ -120,6 +117,12 @@ class Job:
             watcher.note(f"a closed loop has no rate of its own: planners are told {told}")
         for note in engine_notes(self.loaded):
             watcher.note(note)
+
+    @property
+    def too_long(self) -> list[str]:
+        """Which requests no replica can hold, in words: a line for each model that has some."""
+        demands = self.problem.demands
+        return [demand.too_long.in_words(demand.model) for demand in demands if demand.too_long is not None]
 
     def check_is_new(self, out: Path, choices: Iterable[PlannerChoice]) -> None:
         """Make sure that no run of these planners is there already.
@@ -230,6 +233,7 @@ class Job:
             "seed": self.seed,
             "start": None if scenario.start is None else scenario.start.isoformat(),
             "slo": asdict(self.slo),
+            "budget_usd_per_h": scenario.planning.budget_usd_per_h,
             "warmup_s": scenario.sim.warmup_s,
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 and not trace.loops else None,

@@ -50,6 +50,8 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
             model: {
                 "prompt_tokens": table.mix.grid.prompt_tokens,
                 "output_tokens": table.mix.grid.output_tokens,
+                "prompt_borders": table.mix.grid.prompt_borders,
+                "output_borders": table.mix.grid.output_borders,
                 "share": table.mix.share,
                 "mean_prompt_tokens": table.mix.mean_prompt_tokens,
                 "mean_output_tokens": table.mix.mean_output_tokens,
@@ -209,6 +211,7 @@ def _check_agreement(plan: PlanEntry, deployment: Deployment, where: str) -> Non
 
 
 def _table(entry: RoutingEntry) -> RoutingTable:
-    grid = WorkloadGrid(tuple(entry.prompt_tokens), tuple(entry.output_tokens))
+    lengths = (entry.prompt_tokens, entry.output_tokens, entry.prompt_borders, entry.output_borders)
+    grid = WorkloadGrid(*map(tuple, lengths))
     mix = WorkloadMix(grid, tuple(entry.share), tuple(entry.mean_prompt_tokens), tuple(entry.mean_output_tokens))
     return RoutingTable(mix, tuple(map(tuple, entry.fractions)))

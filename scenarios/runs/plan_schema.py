@@ -91,6 +91,8 @@ class RoutingEntry(Part):
     share: list[Share]
     mean_prompt_tokens: list[NotNegative]
     mean_output_tokens: list[NotNegative]
+    prompt_borders: list[Whole] = []
+    output_borders: list[Whole] = []
     fractions: list[list[Share]]
 
 
@@ -120,6 +122,29 @@ class AssignmentEntry(Part):
     shed_share: Share
 
 
+class TypeEntry(Part):
+    """The lengths of a workload type."""
+
+    model: Name
+    type: Name
+    share: Share
+    mean_prompt_tokens: NotNegative
+    mean_output_tokens: NotNegative
+    largest_prompt_tokens: Whole
+    largest_output_tokens: Whole
+    largest_tokens: Whole
+
+
+class TooLongEntry(Part):
+    """Requests that no replica could hold."""
+
+    n_requests: Whole
+    share: Share
+    longest_tokens: Whole
+    held_tokens: Whole
+    goal: Share
+
+
 class PlanEntry(Part):
     """A plan, in the form of `plan --json`."""
 
@@ -137,6 +162,9 @@ class PlanEntry(Part):
     gpus: dict[str, Whole]
     fleet: list[FleetEntry]
     promised_rps: Annotated[dict[str, NotNegative], AfterValidator(_something_promised)] = {}
+    types: list[TypeEntry] = []
+    types_error: dict[str, NotNegative] = {}
+    too_long: dict[str, TooLongEntry] = {}
     assignment: list[AssignmentEntry] = []
     corrected_capacity_rps: dict[str, list[NotNegative]] = {}
     diagnostics: list[str] = []

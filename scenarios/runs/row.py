@@ -99,3 +99,9 @@ class Row:
         if goodput is None or promised is None:
             return None
         return goodput / (promised if self.offered_rps is None else min(promised, self.offered_rps))
+
+    @property
+    def kept_pace(self) -> float | None:
+        """The pace under load / what was promised, where all requests come at once."""
+        steady, promised = self.metrics.get("steady_rps"), self.promised_rps
+        return None if steady is None or not promised else steady / promised

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import polars as pl
 
 from scenarios.errors import RunError
 from scenarios.runs.row import Row
-from scenarios.study.compare import Comparison
+from scenarios.study.compare import Comparison, Estimate
 from scenarios.study.intervals import half_width
 
 LATENCIES = ("e2e_s_p50", "e2e_s_p90", "e2e_s_p99")
+FIGURES = (
+    *LATENCIES,
+    "throughput_rps",
+    "steady_rps",
+    "usd_per_good_request",
+    "gpu_utilization",
+    "budget_compliance",
+)
+"""The metrics that planners are compared by."""
+
+BETTER = 1.005
+"""What is better by less is as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +73,92 @@ class Standing:
     solve_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is delivered / what was promised, over runs.
+
+    Attributes:
+        mean: Mean share.
+        mean_error: Mean distance from 1.
+        p95_error: The distance that 95 % of the runs keep below, interpolated linearly.
+    """
+
+    mean: float
+    mean_error: float
+    p95_error: float
+
+    @classmethod
+    def of(cls, shares: pl.Series) -> Self | None:
+        """That of some shares; None without any."""
+        known = pl.DataFrame({"share": shares.drop_nulls()})
+        if known.is_empty():
+            return None
+        error = (pl.col("share") - 1).abs()
+        p95 = error.quantile(0.95, interpolation="linear")
+        return cls(*known.select(pl.col("share").mean(), mean=error.mean(), p95=p95).row(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What a planner's fleets deliver of its promises where all requests come at once.
+
+    Attributes:
+        planner: Its name.
+        n_runs: Runs of all scenarios and seeds.
+        kept: Requests / makespan of what was promised.
+        steady: The pace under load of what was promised.
+        pace: By how much the baseline's pace under load is higher.
+        n_faster: Scenarios in which the planner's is higher by more than 0.5 %, in the mean over seeds.
+    """
+
+    planner: str
+    n_runs: int
+    kept: Kept | None
+    steady: Kept | None
+    pace: Gain | None
+    n_faster: int
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a planner's fleets cost; means over scenarios and their interval over seeds.
+
+    Attributes:
+        planner: Its name.
+        n_met: Scenarios in which as many requests meet the SLO as should, in the mean over seeds.
+        usd_per_good_request: Price of a request within the SLO.
+        saved: The share of that by which the baseline is cheaper.
+        n_cheaper: Scenarios in which the planner is cheaper by more than 0.5 %, in the mean over seeds.
+        gpu_utilization: Share of rented GPU time spent in iterations.
+        budget_compliance: Share of the time in which what is paid is within the budget.
+        n_within_budget: Scenarios in which it is all the time, with all seeds.
+        n_scenarios: Scenarios in which that is known.
+    """
+
+    planner: str
+    n_met: int
+    usd_per_good_request: Estimate | None
+    saved: Gain | None
+    n_cheaper: int
+    gpu_utilization: Estimate | None
+    budget_compliance: Estimate | None
+    n_within_budget: int
+    n_scenarios: int
+
+
 def standings(comparison: Comparison) -> list[Standing]:
     """All planners of a comparison beside its baseline, in the order of their first rows.
 
     Raises:
         RunError: A planner has two runs of one scenario with one seed.
     """
-    check_unique(comparison.rows)
-    frame = _frame_of(comparison.rows)
+    frame, pairs = _pairs(comparison)
     baseline = frame.filter(pl.col("planner") == comparison.baseline)
-    pairs = frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
     of_baseline = (
         baseline.drop_nulls("throughput_rps")
         .group_by("scenario")
         .agg(n_seeds_of_baseline=pl.col("throughput_rps").len())
     )
-    groups = comparison.groups()
     found = []
     for planner in frame["planner"].unique(maintain_order=True):
         mine = pairs.filter(pl.col("planner") == planner)
@@ -87,16 +170,12 @@ def standings(comparison: Comparison) -> list[Standing]:
             .join(of_baseline, on="scenario")
             .filter(pl.col("n_seeds") == pl.col("n_seeds_of_baseline"))
         )
-        better = pl.col("throughput_rps") > 1.005 * pl.col("throughput_rps_baseline")
+        better = pl.col("throughput_rps") > BETTER * pl.col("throughput_rps_baseline")
         found.append(
             Standing(
                 planner=planner,
                 n_scenarios=by_scenario.height,
-                n_met=sum(
-                    group.metric("slo_attainment") is not None and not group.misses_goal
-                    for group in groups
-                    if group.planner == planner
-                ),
+                n_met=_n_met(comparison, planner),
                 n_better=by_scenario.filter(better).height,
                 promised=_mean(mine, pl.col("promised_rps") / pl.col("promised_rps_baseline")),
                 kept=_mean(mine, pl.col("kept")),
@@ -108,6 +187,88 @@ def standings(comparison: Comparison) -> list[Standing]:
     return found
 
 
+def promises(comparison: Comparison) -> list[Promises]:
+    """What all planners keep of their promises, in the order of their first rows; without those of no pace under load.
+
+    Raises:
+        RunError: A planner has two runs of one scenario with one seed.
+    """
+    frame, pairs = _pairs(comparison)
+    found = []
+    for planner in frame["planner"].unique(maintain_order=True):
+        mine = pairs.filter(pl.col("planner") == planner).drop_nulls("steady_rps")
+        if mine.is_empty():
+            continue
+        both = mine.drop_nulls("steady_rps_baseline")
+        found.append(
+            Promises(
+                planner=planner,
+                n_runs=mine.height,
+                kept=Kept.of(mine["kept"]),
+                steady=Kept.of(mine["kept_pace"]),
+                pace=_gain(both, pl.col("steady_rps_baseline") / pl.col("steady_rps") - 1),
+                n_faster=_n_ahead(both, pl.col("steady_rps") / pl.col("steady_rps_baseline")),
+            )
+        )
+    return found
+
+
+def costs(comparison: Comparison) -> list[Costs]:
+    """What all planners cost, in the order of their first rows; without those of no run with a budget.
+
+    Raises:
+        RunError: A planner has two runs of one scenario with one seed.
+    """
+    frame, pairs = _pairs(comparison)
+    usd, of_baseline = pl.col("usd_per_good_request"), pl.col("usd_per_good_request_baseline")
+    found = []
+    for planner in frame["planner"].unique(maintain_order=True):
+        mine = pairs.filter(pl.col("planner") == planner).drop_nulls("budget_compliance")
+        if mine.is_empty():
+            continue
+        least = mine.group_by("scenario").agg(pl.col("budget_compliance").min())
+        found.append(
+            Costs(
+                planner=planner,
+                n_met=_n_met(comparison, planner),
+                usd_per_good_request=_over_seeds(mine, "usd_per_good_request"),
+                saved=_gain(mine, 1 - of_baseline / usd),
+                n_cheaper=_n_ahead(mine, of_baseline / usd),
+                gpu_utilization=_over_seeds(mine, "gpu_utilization"),
+                budget_compliance=_over_seeds(mine, "budget_compliance"),
+                n_within_budget=least.filter(pl.col("budget_compliance") == 1).height,
+                n_scenarios=least.height,
+            )
+        )
+    return found
+
+
+def _pairs(comparison: Comparison) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The figures of all runs, and the same beside those of the baseline's run of the scenario and seed."""
+    check_unique(comparison.rows)
+    frame = _frame_of(comparison.rows)
+    baseline = frame.filter(pl.col("planner") == comparison.baseline)
+    return frame, frame.join(baseline, on=["scenario", "seed"], suffix="_baseline", maintain_order="left")
+
+
+def _n_met(comparison: Comparison, planner: str) -> int:
+    """Scenarios in which as many requests meet the SLO as should."""
+    mine = [group for group in comparison.groups() if group.planner == planner]
+    return sum(group.metric("slo_attainment") is not None and not group.misses_goal for group in mine)
+
+
+def _n_ahead(pairs: pl.DataFrame, ratio: pl.Expr) -> int:
+    """Scenarios in which a figure is better than the baseline's by more than 0.5 %, in the mean over seeds."""
+    by_scenario = pairs.select("scenario", ratio=ratio).drop_nulls().group_by("scenario").agg(pl.col("ratio").mean())
+    return by_scenario.filter(pl.col("ratio") > BETTER).height
+
+
+def _over_seeds(frame: pl.DataFrame, name: str) -> Estimate | None:
+    """Mean of a figure over the scenarios, and its interval over seeds."""
+    by_seed = frame.drop_nulls(name).group_by("seed", maintain_order=True).agg(pl.col(name).mean())
+    return Estimate.of(by_seed[name].to_list())
+
+
 def _frame_of(rows: Sequence[Row]) -> pl.DataFrame:
     """The figures of each run that a standing is made of."""
     lines = [
@@ -115,11 +276,11 @@ def _frame_of(rows: Sequence[Row]) -> pl.DataFrame:
             "scenario": row.scenario,
             "planner": row.planner,
             "seed": row.seed,
-            "throughput_rps": row.metrics.get("throughput_rps"),
+            **{name: row.metrics.get(name) for name in FIGURES},
+            "kept_pace": row.kept_pace,
             "promised_rps": row.promised_rps,
             "kept": row.kept_promise,
             "solve_s": row.plan.get("solve_s"),
-            **{name: row.metrics.get(name) for name in LATENCIES},
         }
         for row in rows
     ]

@@ -12,7 +12,8 @@ import polars as pl
 
 from sim.records import EXCEEDS_CONTEXT, INTERRUPTED, NO_REPLICA, QUEUE_FULL, TIMED_OUT, Status
 from sim.replica.itl import middle_s
-from sim.results.rent import peak_usd_per_h
+from sim.results.rent import budget_compliance, peak_usd_per_h
+from sim.results.steady import steady_rps
 from sim.results.window import Window, served_in
 from sim.slo import E2E_S, IS_COMPLETED, QUEUE_S, SLO, TPOT_S, TTFT_S
 from sim.units import HOUR_S
@@ -188,10 +189,15 @@ RATE_METRICS: tuple[Metric, ...] = (
 
 _PEAK = "Highest price of all that was rented at one time, over the whole run."
 
+_COMPLIANCE = "Share of the time in which anything is rented in which all of it together is within the budget."
+
+_STEADY = "Requests that all come at once / time they take at the pace that the slowest replicas keep under load."
+
 _first_s, _last_s = pl.col("arrival_s").min(), pl.col("arrival_s").max()
 
 RUN_METRICS: tuple[Metric, ...] = (
     Metric("usd_per_h_peak", "$/h", _PEAK, False, pl.col("usd_per_h_peak").first()),
+    Metric("budget_compliance", "share", _COMPLIANCE, True, pl.col("budget_compliance").first()),
     Metric(
         "drain_s",
         "s",
@@ -206,6 +212,7 @@ RUN_METRICS: tuple[Metric, ...] = (
         False,
         pl.col("finish_s").max() - _first_s,
     ),
+    Metric("steady_rps", "requests/s", _STEADY, True, pl.col("steady_rps").first()),
 )
 
 _rented_s = pl.col("released_s").fill_null(pl.col("end_s")) - pl.col("rented_s")
@@ -286,11 +293,18 @@ def compute_metrics(
         (requests.filter(window.contains(pl.col("arrival_s"))), REQUEST_METRICS),
         (_gaps(result.replicas), ITL_METRICS),
         (served_in(window, requests, result), RATE_METRICS),
-        (requests.with_columns(usd_per_h_peak=pl.lit(peak_usd_per_h(result))), RUN_METRICS),
+        (requests.with_columns(**_of_run(result)), RUN_METRICS),
         (result.replicas.with_columns(end_s=pl.lit(end_s)), REPLICA_METRICS),
     ):
         row |= frame.select(**{m.name: m.expr for m in metrics}).row(0, named=True)
     return {name: _finite(value) for name, value in row.items()}
+
+
+def _of_run(result: SimulationResult) -> dict[str, pl.Expr]:
+    """What run metrics need beside the requests, as columns of a single value."""
+    figures = {"usd_per_h_peak": peak_usd_per_h(result), "budget_compliance": budget_compliance(result)}
+    figures |= {"steady_rps": steady_rps(result)}
+    return {name: pl.lit(value, pl.Float64) for name, value in figures.items()}
 
 
 def itl_by_replica(result: SimulationResult) -> pl.DataFrame:

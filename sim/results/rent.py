@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from sim.results.result import SimulationResult
 
 Floats = npt.NDArray[np.float64]
+
+BUDGET_TOLERANCE = 1e-6
+"""Share of the budget by which what is paid may exceed it: as much as planners allow for rounding."""
 
 
 def gpu_types(result: SimulationResult) -> list[str]:
@@ -64,21 +67,62 @@ def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
     return knots, np.append(0.0, np.cumsum(np.diff(knots) * usd_per_h)) / HOUR_S
 
 
-def peak_usd_per_h(result: SimulationResult) -> float:
-    """The highest price of all that was rented at one time; 0 if nothing ever was."""
+class Price(NamedTuple):
+    """The price of all that is rented, as steps: each from its time to the next one, the last for ever.
+
+    Attributes:
+        times_s: When what is rented, or its price, may change.
+        usd_per_h: The price from then on.
+        is_rented: Whether anything is rented then.
+    """
+
+    times_s: Floats
+    usd_per_h: Floats
+    is_rented: npt.NDArray[np.bool_]
+
+
+def price_over_time(result: SimulationResult) -> Price:
+    """What is paid at each time, for replicas that start, serve, drain or have failed; no steps if none ever was."""
     phases = gpu_phases(result)
     gpus = phases["gpu_type"].unique(maintain_order=True)
     priced = {gpu: prices(result, gpu) for gpu in gpus}
     knots = [times[:-1] for times, _ in priced.values()]
     times = np.unique(np.concatenate([*knots, phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()]))
     paid = [_usd_per_h_at(times, phases.filter(gpu_type=gpu), *priced[gpu]) for gpu in gpus]
-    return max((math.fsum(at_once) for at_once in zip(*paid, strict=True)), default=0.0)
+    usd_per_h = np.array([math.fsum(at_once) for at_once in zip(*paid, strict=True)])
+    is_rented = np.asarray(_is_rented_at(times, phases).any(axis=1))
+    return Price(times, usd_per_h, is_rented)
+
+
+def peak_usd_per_h(result: SimulationResult) -> float:
+    """The highest price of all that was rented at one time; 0 if nothing ever was."""
+    return float(price_over_time(result).usd_per_h.max(initial=0.0))
+
+
+def budget_compliance(result: SimulationResult) -> float | None:
+    """Of the time in which anything is rented, the share in which all of it together is within the manifest's budget.
+
+    None without a budget there, and if nothing ever was rented.
+    """
+    budget_usd_per_h = result.manifest.get("budget_usd_per_h")
+    if budget_usd_per_h is None:
+        return None
+    times_s, usd_per_h, is_rented = price_over_time(result)
+    widths_s = np.diff(times_s, append=times_s[-1:])
+    is_over = usd_per_h > budget_usd_per_h * (1 + BUDGET_TOLERANCE)
+    rented_s = float(widths_s[is_rented].sum())
+    return 1 - float(widths_s[is_over].sum()) / rented_s if rented_s > 0 else None
+
+
+def _is_rented_at(times_s: Floats, phases: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether the GPUs of each phase are rented, for each time."""
+    starts_s, stops_s = phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()
+    return np.asarray((starts_s <= times_s[:, None]) & (times_s[:, None] < stops_s))
 
 
 def _usd_per_h_at(times: Floats, phases: pl.DataFrame, knots: Floats, paid_usd: Floats) -> Floats:
     """What the GPUs of one type that are rented cost at some times; `prices` gives the last two."""
-    starts, stops = phases["rented_s"].to_numpy(), phases["gone_s"].to_numpy()
-    n_rented = ((starts <= times[:, None]) & (times[:, None] < stops)) @ phases["n"].to_numpy().astype(np.float64)
+    n_rented = _is_rented_at(times, phases) @ phases["n"].to_numpy().astype(np.float64)
     widths_s = np.diff(knots)
     price = np.divide(np.diff(paid_usd) * HOUR_S, widths_s, out=np.zeros_like(widths_s), where=widths_s > 0)
     step = np.clip(np.searchsorted(knots, times, side="right") - 1, 0, len(price) - 1)

@@ -14,7 +14,7 @@ from rich.table import Table
 from scenarios.report.accuracy import accuracy_tables, comparison_tables
 from scenarios.report.calibration import calibration_tables
 from scenarios.report.stress import run_tables, stress_table
-from scenarios.report.summary import scenario_tables, standings_table
+from scenarios.report.summary import costs_table, promises_table, scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
 from scenarios.report.uncertainty import weighing_tables
 from scenarios.runs.row import Row
@@ -96,6 +96,8 @@ def printed_columns() -> set[str]:
             results_table(comparison),
             *scenario_tables(comparison),
             standings_table([], "BASELINE", 1),
+            promises_table([], "BASELINE"),
+            costs_table([], "BASELINE"),
             *on_a_market(),
             *of_accuracy(),
             *in_worlds(),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part
-from scenarios.file.schema.workload import Grid
+from scenarios.file.schema.workload import AnyGrid, GridOfTrace
 
 
 class GivenCandidate(Part):
@@ -105,11 +105,12 @@ class Planning(Part):
     budget_usd_per_h: NonNegativeFloat
     """Most that the fleet may cost, with what it stops of the previous one."""
     objective: Objective = "throughput"
-    """The largest multiple of the offered mix carried, the shortest time for all, the cheapest fleet, or low latency."""
+    """The largest multiple of the offered mix carried, the shortest time for all requests, the cheapest fleet, or the
+    least latency."""
     latency: Latency = Latency()
-    """Of which latency the objective `latency` makes the most."""
-    grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
-    """Workload types that planners tell apart; by default the nine of arXiv:2502.00722."""
+    """What the objective `latency` makes least."""
+    grid: AnyGrid = GridOfTrace(kind="auto")
+    """Workload types that planners tell apart; by default those of the requests themselves."""
     capacity: Capacity = ClosedFormCapacity()
     max_configurations: PositiveInt | None = None
     """Most replica configurations of which any may be rented; by default any number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, Part, Share
@@ -80,8 +80,32 @@ Arrivals = Annotated[Poisson | Gamma | Piecewise | Diurnal | AllAtOnce | ClosedL
 class Grid(Part):
     """Workload types: all pairs of a prompt length and an output length, both in descending order."""
 
+    kind: Literal["lengths"] = "lengths"
     prompt_tokens: tuple[PositiveInt, ...]
     output_tokens: tuple[PositiveInt, ...]
+
+
+class GridOfTrace(Part):
+    """Workload types of the requests themselves: as few as stand for them."""
+
+    kind: Literal["auto"]
+
+
+class GridOfPaper(Part):
+    """The nine workload types of arXiv:2502.00722."""
+
+    kind: Literal["paper"]
+
+
+def _from_kind_or_lengths(value: object) -> object:
+    if isinstance(value, dict):
+        return {"kind": "lengths"} | value
+    return {"kind": value} if isinstance(value, str) else value
+
+
+AnyGrid = Annotated[
+    Grid | GridOfTrace | GridOfPaper, Field(discriminator="kind"), BeforeValidator(_from_kind_or_lengths)
+]
 
 
 class TypeLengths(Part):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
+from planners.capacity.loaded import most_running
 from planners.capacity.rates import _beside_s, capacities_rps, rps_of
 from planners.capacity.steady_state import ReplicaFacts, _largest_of
-from planners.capacity.loaded import most_running
 from sim import (
     SLO,
     CompactServiceTime,

@@ -63,7 +63,8 @@ def test_cases_are_the_scenario_with_their_overrides(file: Path) -> None:
     assert few.available == (("A40", 1), ("L40", 8))
     assert long.available == problem.available
     assert few.amounts == (problem.demands[0].amounts,)
-    assert long.amounts == ((100.0, 0, 0, 0, 0, 0, 0, 0, 0),)
+    assert problem.demands[0].type_names[0] == "p2455_o510"  # of the other case only
+    assert long.amounts == ((100.0, 0, 0, 0, 0, 0),)
     assert sum(problem.demands[0].amounts) == 400
 
 
@@ -78,7 +79,8 @@ def test_candidates_serve_all_cases_on_all_markets(file: Path) -> None:
 
 def test_capacities_of_types_alone_are_those_of_the_scenario(file: Path) -> None:
     """Beside the mix they are not: that of all cases is another one."""
-    changes = ("planning.budget_usd_per_h=20", "planning.capacity={kind: closed_form, beside_mix: false}")
+    alone = "planning.capacity={kind: closed_form, beside_mix: false}"
+    changes = ("planning.budget_usd_per_h=20", "planning.grid=paper", alone)
     problem = Job.prepare(loaded(file, None, *changes), 0, keep_dominated=True).problem
     without = Job.prepare(loaded(file, None, *changes, "planning.cases=[]"), 0, keep_dominated=True).problem
     capacities = {candidate.name: candidate.capacity_rps for candidate in problem.candidates}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planners import Previous
+from planners import PlannerError, Previous
 from scenarios.errors import ScenarioError
 from scenarios.file.load import load
 from scenarios.inputs.workload import make_trace
@@ -21,7 +21,11 @@ def test_planners_see_other_requests_than_those_to_be_served() -> None:
     assert trial is not None
     assert job.trace is not None
     columns = ["prompt_tokens", "output_tokens"]
-    assert len(trial.requests) == len(job.trace)
+    too_long = job.problem.demands[0].too_long
+    assert too_long is not None
+    tokens = trial.requests.requests["prompt_tokens"] + trial.requests.requests["output_tokens"]
+    assert tokens.max() <= too_long.held_tokens  # type: ignore[operator]
+    assert 0.98 * len(job.trace) < len(trial.requests) < len(job.trace)
     assert not trial.requests.requests[columns].equals(job.trace.requests[columns])
     assert trial.requests == Job.prepare(loaded, 0).problem.trial.requests  # type: ignore[union-attr]
     assert (trial.router, trial.length_predictor) == ("least_loaded", "oracle")
@@ -136,7 +140,9 @@ def test_penalties_reach_the_problem() -> None:
 
     assert penalties("paper_example", "0.5") == (0.5, 0.5)
     assert penalties("paper_example", "{w2: 0.5}") == (math.inf, 0.5)
-    assert penalties("quickstart", "0.5") == (0.5,) * 9
+    assert penalties("paper_70b", "0.5") == (0.5,) * 9
+    with pytest.raises(PlannerError, match=r"shed_usd_per_request.p2_o2: unknown workload type 'p2_o2'"):
+        penalties("quickstart", "{p2_o2: 0.5}")
 
 
 def test_limits_and_the_previous_fleet_reach_the_problem() -> None:

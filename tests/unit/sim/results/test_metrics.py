@@ -25,6 +25,8 @@ from traces import Trace
 # Five requests: completed, completed with one token, rejected, unfinished, completed after a preemption.
 REQUESTS = pl.DataFrame(
     {
+        "model": ["m"] * 5,
+        "replica_id": [0, 0, None, 0, 1],
         "arrival_s": [0.0, 1.0, 2.0, 3.0, 4.0],
         "first_scheduled_s": [0.5, 1.0, None, 4.0, 7.0],
         "first_token_s": [1.0, 3.0, None, 6.0, 8.0],
@@ -46,6 +48,7 @@ REQUESTS = pl.DataFrame(
 )
 REPLICAS = pl.DataFrame(
     {
+        "name": ["A", "4 B"],
         "n_gpus": [1, 4],
         "busy_s": [10.0, 5.0],
         "kv_token_s": [160.0, 480.0],
@@ -66,7 +69,7 @@ REPLICAS = pl.DataFrame(
         "back_s": [[], [3.0, 12.0]],
     }
 )
-RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0})  # 0.1 $/s
+RESULT = SimulationResult(REQUESTS, REPLICAS, {"end_s": 20.0, "budget_usd_per_h": 360.0})  # 0.1 $/s
 
 # The window is [0, 4]. The first request has all 10 tokens of its prompt computed there and 3 of the 4 that follow its
 # first output token; the second all 4 that were not cached; the others none.
@@ -107,6 +110,7 @@ BY_HAND = {
     "queue_s_p99": 0.5 + 0.98 * 2.5,
     "drain_s": 8.0,
     "makespan_s": 12.0,
+    "steady_rps": None,  # they come one after the other
     "n_preemptions": 1,
     "n_interruptions": 2,
     "n_timeouts": 1,
@@ -124,6 +128,7 @@ BY_HAND = {
     "goodput_rps": SERVED / 4,
     "usd_per_h": 360.0,
     "usd_per_h_peak": 360.0,
+    "budget_compliance": 1.0,
     "cost_usd": 2.0,
     "usd_per_1k_requests": 0.4 / SERVED * 1_000,
     "usd_per_million_output_tokens": 0.4 / 5 * 1e6,
@@ -278,7 +283,7 @@ def test_nothing_completed() -> None:
     latencies = [name for name in METRICS if name.startswith(("ttft", "tpot", "e2e", "queue"))]
     assert len(latencies) == 20
     undefined = {"makespan_s", "drain_s", "prefix_hit_rate", "usd_per_1k_requests", "usd_per_million_output_tokens"}
-    undefined.add("usd_per_good_request")
+    undefined |= {"usd_per_good_request", "steady_rps"}
     assert {name for name, value in metrics.items() if value is None} == undefined | set(latencies)
     assert metrics["cost_usd"] == pytest.approx(2.0)
 
@@ -362,7 +367,8 @@ def test_metrics_of_a_run() -> None:
 
 def test_every_metric_says_what_it_is() -> None:
     better = {name for name, metric in METRICS.items() if metric.more_is_better}
-    assert better == {"throughput_rps", "output_tokens_per_s", "goodput_rps", "slo_attainment"}
+    rates = {"throughput_rps", "output_tokens_per_s", "goodput_rps"}
+    assert better == rates | {"steady_rps", "slo_attainment", "budget_compliance"}
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.description.endswith(".")
