@@ -70,7 +70,8 @@ class Mixes:
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
     """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
-    _, prompt, output = np.array(kinds, dtype=np.float64).reshape(-1, 3).T
+    prompt = np.array([kind.prompt_tokens for kind in kinds])
+    output = np.array([kind.output_tokens for kind in kinds])
     decodes = output - 1
     context = decodes * (prompt + output / 2)
     read, n_blocks = context, context / rule.block_tokens + decodes / 2

@@ -100,7 +100,7 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
 def fits(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind]) -> np.ndarray:
     """Whether a request of each kind fits on each replica; [replica, kind]."""
     most = np.array([one.max_context_tokens for one in facts])
-    tokens = np.array([kind.prompt_tokens + kind.output_tokens for kind in kinds])
+    tokens = np.array([kind.most_tokens for kind in kinds])
     return tokens[None, :] <= most[:, None]
 
 
