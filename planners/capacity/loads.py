@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from planners.capacity.candidates import kinds_of
 from planners.capacity.load_curve import LoadCurve
 from planners.capacity.loaded import LoadedReplica
@@ -13,6 +15,7 @@ from planners.capacity.mix_times import ClosedFormMixTimes
 from planners.capacity.steady_state import ReplicaFacts, SteadyState
 
 if TYPE_CHECKING:
+    from planners.capacity.random_time import Smooth
     from planners.problem.candidate import Candidate, Demand
     from planners.problem.latency import Metric
     from sim.timing.service_time import ServiceTimeModel
@@ -48,7 +51,8 @@ class ClosedFormLoads:
         shares = tuple(amount / total for amount in mix)
         curve = self._curve(candidate, shares)
         places = {w: place for place, w in enumerate(w for w, share in enumerate(shares) if share > 0)}
-        return OfTypes(LoadedReplica(curve.state, utilisation * curve.state.rps, curve), places)
+        replica = LoadedReplica(curve.state, utilisation * curve.state.rps, curve)
+        return OfTypes(replica, places, [kind.output_tokens for kind in self._kinds[candidate.model]])
 
     def _curve(self, candidate: Candidate, shares: tuple[float, ...]) -> LoadCurve:
         key = candidate.name, shares
@@ -67,12 +71,26 @@ class ClosedFormLoads:
 class OfTypes:
     """A loaded replica, asked by workload type: `LoadedReplica` knows the types of its mix only."""
 
-    def __init__(self, replica: LoadedReplica, places: dict[int, int]) -> None:
-        self._replica, self._places = replica, places
+    def __init__(self, replica: LoadedReplica, places: dict[int, int], output_tokens: Sequence[float]) -> None:
+        self._replica, self._places, self._output_tokens = replica, places, output_tokens
+        self._means: dict[tuple[int, Metric], float] = {}
+        self._moments: dict[tuple[int, Metric], list[tuple[float, Smooth]]] = {}
 
     def mean_s(self, w: int, metric: Metric) -> float:
         """See `planners.problem.latency.Loaded`."""
-        return self._replica.mean_s(self._places[w], metric)
+        key = w, metric
+        if key not in self._means:
+            self._means[key] = self._replica.mean_s(self._places[w], metric)
+        return self._means[key]
+
+    def rough_late_share(self, w: int, metric: Metric, limit_s: float) -> float:
+        """See `planners.problem.latency.Loaded`."""
+        key = w, metric
+        if key not in self._moments:
+            self._moments[key] = self._replica.by_moments(self._places[w], metric)
+        n = max(0.0, self._output_tokens[w] - 1) if metric == "tpot" else 1.0
+        limit = np.array(limit_s * n)
+        return math.fsum(share * float(time.longer_than(limit)) for share, time in self._moments[key]) if n > 0 else 0.0
 
     def late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from planners.problem.candidate import Capacities, Fractions
     from planners.problem.problem import PlanningProblem
 
-_PRECISION = 1e-6  # relative, of a quantile
+_PRECISION = 1e-4  # relative, of a quantile
 _SHORTEST_S, _LONGEST_S = 1e-6, 1e9
 _LATE_TOLERANCE = 1e-9  # of a share: it is a sum
 
@@ -82,7 +82,12 @@ class LoadedFleet(NamedTuple):
         most_late = goal.late_share
         if most_late is None:
             return math.fsum(part.share * part.loaded.mean_s(part.w, goal.metric) for part in self.parts)
-        low, high = _SHORTEST_S, _LONGEST_S
+        low, high = 0.0, 1.0
+        while self.late_share(goal, high) > most_late + _LATE_TOLERANCE:
+            low, high = high, 2 * high
+            if high > _LONGEST_S:
+                return math.inf
+        low = max(low, _SHORTEST_S)
         while high > low * (1 + _PRECISION):
             middle = math.sqrt(low * high)
             if self.late_share(goal, middle) <= most_late + _LATE_TOLERANCE:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 _ROUNDS = 6
 """How often the MILP is solved again at most, with the mixes that its plan has."""
 _N_POLISHES = 2
-_N_LEVELS = 16
+_N_LEVELS = 12
 _PRECISION = 1.01
 """Ratio of two limits between which bisection stops."""
-_FINE_PRECISION = 1.003
+_FINE_PRECISION = 1.004
+_MOST_GAIN = 3.0
+"""Ratio of a latency that is known and the least one that is looked for."""
+_MARGIN = 1.1
+_N_STARTS = 2
 _SLACK = 1.01
 """By how much the latency may be above the least one found, if the mean is shorter."""
 _MEAN_GAP = 0.01
@@ -61,7 +65,9 @@ class LatencySearch:
         rented = {c for start in starts for c, count in enumerate(start.counts) if count > 0}
         self._core = sorted(rented | find_core(self._problem, self._goal, self._options))
         for start in starts:
-            self._polish(start)
+            self._add(start)
+        for one in sorted(self._tries)[:_N_STARTS]:
+            self._polish(one.solution)
         best = self._best()
         if best is not None:
             self._options.add_mixes(best.solution.fractions)
@@ -88,11 +94,14 @@ class LatencySearch:
         good = [one for one in self._tries if one.latency_s <= self._least_s() * _SLACK]
         return min(good, key=lambda one: (one.mean_s, one.latency_s), default=None)
 
-    def _add(self, solution: Solution) -> None:
+    def _add(self, solution: Solution) -> float:
+        """Keep a solution in mind; returns its latency, infinite if it does not serve everything."""
         fleet = LoadedFleet.of(self._problem, solution.counts, solution.fractions)
-        if fleet is not None:
-            mean_s = fleet.statistic_s(replace(self._goal, statistic="mean"))
-            self._tries.append(Try(fleet.statistic_s(self._goal), mean_s, solution))
+        if fleet is None:
+            return math.inf
+        latency_s, mean_s = (fleet.statistic_s(goal) for goal in (self._goal, replace(self._goal, statistic="mean")))
+        self._tries.append(Try(latency_s, mean_s, solution))
+        return latency_s
 
     def _less_than(self, latency_s: float) -> Solution | None:
         """A fleet that keeps to the least limit below a latency; None if it seems that there is none."""
@@ -102,8 +111,9 @@ class LatencySearch:
             return model.solve(limit_s, is_least_mean=False, is_relaxed=is_relaxed, time_limit_s=self._limit_s)
 
         high_s = min(latency_s / _PRECISION, _LONGEST_S)
-        lowest_s, _ = _bisect(partial(within, is_relaxed=True), _SHORTEST_S, high_s, _PRECISION)
-        return _bisect(within, lowest_s, high_s, _PRECISION)[1]
+        low_s = _SHORTEST_S if latency_s == math.inf else high_s / _MOST_GAIN
+        lowest_s, found = _bisect(partial(within, is_relaxed=True), low_s, high_s, _PRECISION)
+        return None if found is None else _bisect(within, lowest_s / _PRECISION, high_s, _PRECISION)[1]
 
     def _least_mean(self, limit_s: float | None) -> Solution | None:
         options = self._options.levels_within(limit_s, self._core)
@@ -112,7 +122,8 @@ class LatencySearch:
 
     def _polish(self, start: Solution) -> None:
         """Look for better shares of a fleet, each time beside the mixes that the last ones gave its replicas."""
-        self._add(start)
+        known_s = self._add(start)
+        low_s, high_s = (known_s / _MOST_GAIN, known_s * _MARGIN) if known_s < math.inf else (_SHORTEST_S, _LONGEST_S)
         mixes = start.fractions
         for _ in range(_N_POLISHES):
             options = self._options.own_levels(mixes, _N_LEVELS)
@@ -120,10 +131,9 @@ class LatencySearch:
             limit_s = None
             if self._goal.late_share is not None:
                 within = partial(model.solve, is_least_mean=False, time_limit_s=self._limit_s)
-                limit_s, found = _bisect(within, _SHORTEST_S, _LONGEST_S, _FINE_PRECISION)
+                limit_s, found = _bisect(within, low_s, high_s, _FINE_PRECISION)
                 if found is None:
                     return
-                self._add(found)
             found = model.solve(limit_s, is_least_mean=True, time_limit_s=self._limit_s)
             if found is None:
                 return

@@ -128,7 +128,7 @@ class LatencyModel:
         if limit_s is None:
             return [(w, 0.0) for w in able]
         most_late = self._goal.late_share or 0.0
-        late = {w: one.loaded.late_share(w, self._goal.metric, limit_s) for w in able}
+        late = {w: one.loaded.rough_late_share(w, self._goal.metric, limit_s) for w in able}
         return [
             (w, late[w] * shares[w] / most_late)
             for w in able

@@ -168,10 +168,12 @@ class Options:
         """The highest level at which each type of a role is late no more often than may be; 0 if there is none."""
         metric = self._goal.metric
         types = [w for w, amount in enumerate(role.mix) if amount > 0]
+        slowest_first = self._at(role, MIN_UTILISATION)
+        types.sort(key=lambda w: -slowest_first.mean_s(w, metric))
 
         def is_late(level: float) -> bool:
             loaded = self._at(role, level)
-            return any(loaded.late_share(w, metric, limit_s) > most_late for w in types)
+            return any(loaded.rough_late_share(w, metric, limit_s) > most_late for w in types)
 
         levels = self._grid
         n_in_time = bisect_left(levels, True, key=is_late)

@@ -83,6 +83,10 @@ class Loaded(Protocol):
         """Share of the requests of a type that is part of the mix for which a metric is more than a limit."""
         ...
 
+    def rough_late_share(self, w: int, metric: Metric, limit_s: float) -> float:
+        """As `late_share`, to a few per cent of the limit, and soon: for a search."""
+        ...
+
 
 class Loads(MixTimes, Protocol):
     """The times of mixes without any goals, and latencies at less than the full rate of a mix."""
