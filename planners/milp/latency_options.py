@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MIN_UTILISATION = 0.02
 _N_GROUPS = 3
 _N_LEVELS = 24
+_FEW = 0.2
 _LEVELS = (0.25, 0.5, 0.75, 0.9, 1.0)
 """Of the highest level of a role."""
 _TRACE = 1e-4  # share of the demanded mix in a mix of its own, so that each type has a latency
@@ -90,6 +91,8 @@ class Options:
             roles = self._roles_of(c)
             options.append(self.option(roles[0], most))
             for role in roles:
+                if most_late > _FEW:  # where many may be late, it pays to be late with some at any level
+                    options += [self.option(role, most * level) for level in _LEVELS[:-1]]
                 level = self._level_within(role, limit_s, most_late)
                 if MIN_UTILISATION <= level < most:
                     options.append(self.option(role, level))

@@ -81,7 +81,8 @@ def make_problem(
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
             mixes = ClosedFormMixTimes(service_time, demands, slo)
         if "latency" in scenario.objectives:
-            loads = ClosedFormLoads(service_time, demands)
+            in_turn = scenario.sim.router == "plan_weighted"
+            loads = ClosedFormLoads(service_time, demands, in_turn=in_turn)
         sample, sim = without_too_long(_make_sample(loaded, trace, seed), demands), scenario.sim
         trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     return replace(
