@@ -35,7 +35,9 @@ class SharedLoads:
     """Times that add up; a request takes 1 / h alone."""
 
     def time_s(self, candidate: Candidate, amounts: Sequence[float]) -> float:
-        return math.fsum(f / h if h > 0 else math.inf for f, h in zip(amounts, candidate.capacity_rps, strict=True) if f > 0)
+        return math.fsum(
+            f / h if h > 0 else math.inf for f, h in zip(amounts, candidate.capacity_rps, strict=True) if f > 0
+        )
 
     def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
         return candidate.capacity_rps

@@ -218,21 +218,24 @@ class Planner(Protocol):
         ...
 
 
-def no_plan(problem: PlanningProblem, planner: str, reason: str) -> Plan:
-    """What there is of a planner that cannot be asked: a failed plan with the reason."""
+def plan_by(planner: Planner, problem: PlanningProblem) -> Plan:
+    """The plan of a planner; a failed one with the reason if the objective is none of its features."""
+    objective = problem.objective
+    if objective in planner.features:
+        return planner.plan(problem)
     return Plan(
         problem=problem,
-        planner=planner,
+        planner=planner.name,
         status=PlanStatus.FAILED,
         termination=Termination.ERROR,
-        objective_name=problem.objective,
+        objective_name=objective,
         objective=None,
         bound=None,
         gap=None,
         solve_s=0.0,
         counts=(0,) * len(problem.candidates),
         assignment=tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates),
-        diagnostics=(reason,),
+        diagnostics=(f"{planner.name} does not plan for the objective {objective.value!r}",),
     )
 
 

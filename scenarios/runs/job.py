@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
-from planners.problem.plan import no_plan
+from planners.problem.plan import plan_by
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
@@ -144,10 +144,8 @@ class Job:
 
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says."""
-        planner, problem = get_planner(choice.name, choice.options), self.problem_of(choice)
-        if problem.objective not in planner.features:
-            return no_plan(problem, choice.label, f"it does not plan for the objective {problem.objective.value!r}")
-        return replace(planner.plan(problem), planner=choice.label)
+        planner = get_planner(choice.name, choice.options)
+        return replace(plan_by(planner, self.problem_of(choice)), planner=choice.label)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""
