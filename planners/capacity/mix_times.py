@@ -77,9 +77,7 @@ class ClosedFormMixTimes:
     def _goals(self, candidate: Candidate) -> SLO | None:
         """The goals of a candidate's model; None without any."""
         goals = None if self._slo is None else self._slo.of_model(candidate.model)
-        if goals is None or (goals.ttft_s is None and goals.tpot_s is None and goals.e2e_s is None):
-            return None
-        return goals
+        return None if goals is None or goals.asks_for_nothing else goals
 
     def _facts_of(self, candidate: Candidate) -> ReplicaFacts:
         spec = candidate.spec
