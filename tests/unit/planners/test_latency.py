@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 
-from planners import Objective, PlannerError, PlanStatus, Termination, check_plan, get_planner
+from planners import Objective, PlannerError, PlanStatus, Termination, check_plan, explain_plan, get_planner
 from planners.fleets.check import Rule
 from planners.fleets.latency import LoadedFleet
 from planners.problem.latency import STATISTICS, LatencyGoal, Statistic
+from planners.problem.plan import plan_by
 from planners.problem.plan_json import plan_from_dict, plan_to_dict
 from planners.testing import check_planner
 from tests.latency import latency_problem, least_latency_s
@@ -39,7 +41,9 @@ def test_a_quantile_is_the_time_within_which_its_share_of_requests_is_done() -> 
     problem = latency_problem((4.0, 0.8), LatencyGoal(statistic="p90"))
     plan = get_planner("milp").plan(problem)
     fleet = LoadedFleet.of(problem, plan.counts, plan.assignment)
-    assert fleet is not None and plan.objective is not None and problem.latency is not None
+    assert fleet is not None
+    assert plan.objective is not None
+    assert problem.latency is not None
     assert fleet.late_share(problem.latency, plan.objective) == pytest.approx(0.1, rel=1e-3)
     mean_s = fleet.statistic_s(LatencyGoal(statistic="mean"))
     quantiles_s = [fleet.statistic_s(LatencyGoal(statistic=statistic)) for statistic in ("p50", "p90", "p99")]
@@ -102,7 +106,7 @@ def test_a_problem_must_say_which_latency() -> None:
     problem = latency_problem((4.0, 0.8), LatencyGoal())
     with pytest.raises(PlannerError, match="latency is missing, which the objective makes least"):
         dataclasses.replace(problem, latency=None)
-    with pytest.raises(PlannerError, match="headroom is -0.1"):
+    with pytest.raises(PlannerError, match=r"headroom is -0\.1"):
         dataclasses.replace(problem, latency=LatencyGoal(headroom=-0.1))
 
 
@@ -113,3 +117,30 @@ def test_more_money_never_makes_it_slower_by_more_than_the_search_misses() -> No
         assert plan.objective is not None
         assert plan.objective <= 1.02 * last_s
         last_s = plan.objective
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"candidates": ()}, "there is no candidate for this model"),
+        ({"available": (("a", 0), ("b", 0))}, "every replica needs more GPUs than there are"),
+        ({"budget_usd_per_h": 0.0}, "the budget is 0 $/h"),
+        ({"budget_usd_per_h": 1.0}, "the fastest fleet found carries"),
+    ],
+)
+def test_what_cannot_be_rented_is_infeasible(change: dict[str, Any], reason: str) -> None:
+    problem = dataclasses.replace(latency_problem((4.0, 0.8), LatencyGoal()), **change)
+    plan = get_planner("milp").plan(problem)
+    assert plan.status is PlanStatus.INFEASIBLE
+    assert reason in plan.diagnostics[0]
+
+
+def test_a_planner_that_knows_no_latencies_says_so() -> None:
+    plan = plan_by(get_planner("greedy"), latency_problem((4.0, 0.8), LatencyGoal()))
+    assert plan.status is PlanStatus.FAILED
+    assert plan.diagnostics == ("greedy does not plan for the objective 'latency'",)
+
+
+def test_such_plans_are_not_explained() -> None:
+    with pytest.raises(PlannerError, match="plans for the objective 'latency' are not explained"):
+        explain_plan(latency_problem((4.0, 0.8), LatencyGoal()), get_planner("milp"))
