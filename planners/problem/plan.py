@@ -235,7 +235,7 @@ def plan_by(planner: Planner, problem: PlanningProblem) -> Plan:
         solve_s=0.0,
         counts=(0,) * len(problem.candidates),
         assignment=tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates),
-        diagnostics=(f"{planner.name} does not plan for the objective {objective.value!r}",),
+        diagnostics=(f"it does not plan for the objective {objective.value!r}",),
     )
 
 
