@@ -10,7 +10,6 @@ import pytest
 from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
 from planners.capacity.rates import _beside_s, capacities_rps, rps_of
 from planners.capacity.steady_state import ReplicaFacts, _largest_of
-from planners.capacity.loaded import most_running
 from sim import (
     SLO,
     CompactServiceTime,
@@ -282,21 +281,6 @@ def test_the_engine_takes_its_part_of_a_ttft_goal() -> None:
     assert rps(0.35, frontend_s=0.1) == rps(0.25) > 0
     assert 0 < rps(0.24, schedules_ahead=True) < rps(0.24)
     assert rps(0.26, schedules_ahead=True) == pytest.approx(rps(0.16), rel=1e-3)
-
-
-@pytest.mark.parametrize("growth", [0.02, 0.3, 0.8])
-def test_as_many_requests_run_as_at_a_shared_processor(growth: float) -> None:
-    """Birth and death: arrivals at a constant rate, departures at N / (a + b N); 90 % of the time."""
-    n_running = 20.0
-    a, b = 1 - growth, growth / n_running
-    weight, weights = 1.0, [1.0]
-    for n in range(1, 4000):
-        weight *= n_running * (a + b * n) / n  # (arrivals per a + b N at the mean) / departures
-        weights.append(weight)
-    distribution = np.cumsum(weights) / np.sum(weights)
-    mean = float(np.dot(np.arange(4000), weights) / np.sum(weights))
-    assert mean == pytest.approx(n_running + growth / (1 - growth))  # those who come find one less than there are
-    assert most_running(mean, growth, 0.9) == pytest.approx(np.searchsorted(distribution, 0.9), rel=0.06, abs=1)
 
 
 def test_what_is_not_asked_for_takes_nothing() -> None:
