@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from planners.capacity.dominance import without_dominated
 from planners.capacity.pipelines import mixed_pipelines, uniform_replicas
-from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.rates import all_capacities_rps, capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
@@ -219,7 +219,7 @@ class _Search:
                     specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
         if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
             specs = uniform
-        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs)
+        made = self._candidates(specs, kinds, prefix)
         kept = made if self.keep_dominated else without_dominated(made)
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
@@ -296,11 +296,13 @@ class _Search:
         self.left_out[rule] += not is_kept
         return is_kept
 
-    def _candidate(self, spec: ReplicaSpec, kinds: Sequence[Kind], prefix: str) -> Candidate:
-        facts = ReplicaFacts.of(spec, self.service_time)
-        slo = None if self.slo is None else self.slo.of_model(spec.model.name)
-        capacities = capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
-        return Candidate.from_spec(spec, capacities, prefix + spec.name)
+    def _candidates(self, specs: Sequence[ReplicaSpec], kinds: Sequence[Kind], prefix: str) -> tuple[Candidate, ...]:
+        """The candidates of one model."""
+        facts = [ReplicaFacts.of(spec, self.service_time) for spec in specs]
+        slo = None if self.slo is None else self.slo.of_model(specs[0].model.name)
+        capacities = all_capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
+        named = zip(specs, capacities, strict=True)
+        return tuple(Candidate.from_spec(spec, own, prefix + spec.name) for spec, own in named)
 
     def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:
         spec, measure = candidate.spec, self.measure

@@ -125,6 +125,23 @@ class LoadedReplica:
         waits = [*self._waits, self._stall(kind)] if metric == "e2e" else self._waits
         return math.fsum(share * self._later(time, waits, limit_s) for share, time in self._times(kind, metric))
 
+    def by_moments(self, kind: int, metric: Metric) -> list[tuple[float, Smooth]]:
+        """Distributions of a metric, with their shares, by three moments each: for who asks about many limits.
+
+        Args:
+            kind: Position in `state.kinds`.
+            metric: Which one; `tpot` as the time of all tokens after the first.
+        """
+        if metric == "tpot":
+            times = [(1.0, self._others(kind).by_moments())]
+            waits = [self._stall(kind)]
+        else:
+            times = [(share, time.by_moments()) for share, time in self._times(kind, metric)]
+            waits = [*self._waits, self._stall(kind)] if metric == "e2e" else self._waits
+        first, second, third = (math.factorial(k) * math.fsum(p * m**k for p, m in waits) for k in (1, 2, 3))
+        wait = Smooth(first, second - first**2, third - 3 * first * second + 2 * first**3)
+        return [(share, time.plus(wait)) for share, time in times]
+
     def _later(self, time: RandomTime, waits: Sequence[tuple[float, float]], limit_s: float) -> float:
         at_once = max(0.0, 1 - math.fsum(chance for chance, _ in waits))
         late = at_once * float(time.longer_than(np.array(limit_s)))

@@ -105,6 +105,13 @@ class RandomTime(NamedTuple):
         """The sum of two independent times."""
         return type(self)(self.smooth.plus(other.smooth), self.jumps + other.jumps)
 
+    def by_moments(self) -> Smooth:
+        """The smooth time with the same mean, variance and third central moment."""
+        smooth = self.smooth
+        for jumps in self.jumps:
+            smooth = smooth.plus(jumps.smooth())
+        return smooth
+
     def longer_than(self, limits_s: Floats) -> Floats:
         """Probabilities that it is above limits."""
         smooth = self.smooth

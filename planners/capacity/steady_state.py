@@ -25,31 +25,45 @@ chunks on average. Their number is taken as binomial, with as many trials as chu
 requests run; without any it is an iteration of pure decode. All chunks are taken to be alike: S = E[P] / E[K] tokens
 that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do together. A batch goes through the stages in sum_s
 t_s, and no batch overtakes another, so that n batches go round once in the time of the slowest of them, the one with
-the most decodes and chunks. A request stays in its batch, so sizes wander. The largest of n batches has D decodes after
-an even split, and H_n D on average after a random one, with H_n = 1 + 1/2 + ... + 1/n (the longest of n pieces of a
-broken stick). The simulator lies between the two, the nearer to a random split the more lengths vary; the mean of both
-is taken. (Where slots are the limit, the slot of one that ends is taken in the same batch, and sizes stay what they
-once were: even if many requests came at once, uneven if they came one after the other.) The chunks of one prompt follow
-each other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. A round takes n times the
-mean time of the busiest stage at least. The capacity is n L over the mean time of a round.
+the most decodes and chunks. A request stays in its batch, so that sizes wander like Poisson numbers. The largest of n
+batches has D + z_n sqrt(D) decodes, where z_n is the mean of the largest of n normal numbers, by Blom's approximation
+(Statistical Estimates and Transformed Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of
+n batches only 1 + (n - 1) (1 - 0.04 (n - 2)) count, as simulated flow lines say. The chunks of one prompt follow each
+other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. Where KV blocks are the limit,
+requests are admitted in pairs as it were, since one that ends often leaves room for more than one, and chunks come in
+pairs if an iteration holds so many. A round takes n times the mean time of the busiest stage at least. The capacity is
+n L over the mean time of a round.
+
+All of that is continuous in the mix. Numbers that are whole in an iteration are interpolated, and where KV blocks are
+not short by `SCARCE`, preemption and pairs count in part. Against the simulator, 49 pipelines for Llama-3-70B with two
+to eight stages of one and two GPU types, each with a mix of one to nine kinds of which lengths vary by 30 %, were off
+by 3.8 % on average, 8 % at the 95 % quantile and 9 % at most.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple, Self
 
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
-from sim.timing.means import MeanStageTime, between, mean_times
+from sim.timing.means import MeanStageTime, mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
 
-SCARCE = 0.1
+SCARCE = 0.05
 """By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
 all the time. Where it is less, running requests are preempted for as large a part of the time."""
+
+
+TOGETHER = 2.0
+"""Requests that are admitted at a time where KV blocks are short."""
+
+OVERLAP = 0.04
+"""Part of the batches of a pipeline that does not count, for each beyond two, when one of them is slow."""
 
 
 class Kind(NamedTuple):
@@ -182,6 +196,7 @@ class SteadyState:
             windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
         self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
+        self._together = 1.0
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
 
@@ -224,8 +239,12 @@ class SteadyState:
         if len(self._stages) == 1:
             return self.stages_s(batch)[0]
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
-        slowest = _largest_of(n, batch.n_chunks * in_a_row, self._most_chunks(batch))
-        imbalance = (1 + between(_harmonic, float(n))) / 2
+        together = min(self._together, self._most_chunks(batch))
+        often, n_groups = _largest_of(
+            alone_of(n), batch.n_chunks * in_a_row / together, self._most_chunks(batch) / together
+        )
+        slowest = often, n_groups * together
+        imbalance = 1 + largest_normal(n) / math.sqrt(max(batch.decodes, 1.0))
         round_s = sum(
             _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
             for stage in self._stages
@@ -300,7 +319,9 @@ class SteadyState:
         excess = blocks_over(starts) / max(facts.kv_blocks, 1)
         if excess > 0:
             starts = _largest(blocks_over, starts)
-            again = min(1.0, excess / SCARCE) * (self._decodes + 1) * math.exp(-starts)
+            scarce = min(1.0, excess / SCARCE)
+            again = scarce * (self._decodes + 1) * math.exp(-starts)
+            self._together = 1 + scarce * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -371,9 +392,22 @@ def _largest_whole(n: float, p: float, trials: int) -> tuple[float, float]:
     return some, expected
 
 
-def _harmonic(n: float) -> float:
-    """1 + 1/2 + ... + 1/n."""
-    return math.fsum(1 / k for k in range(1, int(n) + 1))
+def alone_of(n: float) -> float:
+    """Of how many of n batches in a pipeline the slowest one counts.
+
+    >>> alone_of(1), alone_of(2), round(alone_of(8), 2)
+    (1, 2, 6.32)
+    """
+    return 1 + (n - 1) * (1 - OVERLAP * (n - 2)) if n > 2 else n
+
+
+def largest_normal(n: float) -> float:
+    """Mean of the largest of n normal numbers.
+
+    >>> round(largest_normal(1), 9), round(largest_normal(2), 2), round(largest_normal(8), 2)
+    (0.0, 0.59, 1.43)
+    """
+    return NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
 
 
 def _mean_time(

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from planners.capacity.steady_state import SCARCE, Kind, ReplicaFacts
+from planners.capacity.steady_state import OVERLAP, SCARCE, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import MeanStageTime, stacked
 
@@ -70,7 +70,8 @@ class Mixes:
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
     """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
-    _, prompt, output = np.array(kinds, dtype=np.float64).reshape(-1, 3).T
+    prompt = np.array([kind.prompt_tokens for kind in kinds])
+    output = np.array([kind.output_tokens for kind in kinds])
     decodes = output - 1
     context = decodes * (prompt + output / 2)
     read, n_blocks = context, context / rule.block_tokens + decodes / 2
@@ -128,6 +129,7 @@ class SteadyStates:
         self._max_seqs = _column([one.max_seqs for one in facts])
         self._kv_blocks = _column([one.kv_blocks for one in facts])
         self._means = mixes.means
+        self._together: Floats | float = 1.0
         with np.errstate(all="ignore"):  # on replicas that hold no request of a mix
             self.batch, self.n_batches = self._most()
             self.rps: Floats = self.n_batches * self.batch.starts / self._rounds_s()
@@ -148,11 +150,15 @@ class SteadyStates:
         if len(self._stages) == 1:
             only: Floats = stages_s[0]
             return only
+        from scipy.special import ndtri
+
         k = batch.chunks_per_prompt
-        slowest = largest_of(n, batch.n_chunks * (1 + (k - 1) / n) / k, self._most_chunks())
-        low = np.floor(n)
-        harmonic = np.cumsum([0.0, *(1 / i for i in range(1, len(self._stages) + 2))])[low.astype(int)]
-        imbalance = (1 + harmonic + (n - low) / (low + 1)) / 2
+        most = self._most_chunks()
+        together = np.minimum(self._together, most)
+        of = np.where(n > 2, 1 + (n - 1) * (1 - OVERLAP * (n - 2)), n)
+        often, n_groups = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / together, most / together)
+        slowest = often, n_groups * together
+        imbalance = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
         round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
         return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
 
@@ -210,6 +216,7 @@ class SteadyStates:
             fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
             scarce = np.clip(excess / SCARCE, 0.0, 1.0)
             again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
+            self._together = 1 + scarce * (TOGETHER - 1)
             starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
         batch = self._at(starts, again)
         n_batches = np.clip(pp * batch.running, 1.0, pp)

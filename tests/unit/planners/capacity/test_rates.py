@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
-from planners.capacity.rates import _beside_s, capacities_rps, rps_of
-from planners.capacity.steady_state import ReplicaFacts, _largest_of
+from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.steady_state import ReplicaFacts, _largest_of, alone_of
+from planners.capacity.tangents import tangents_s
 from sim import (
     SLO,
     CompactServiceTime,
@@ -88,10 +89,10 @@ def test_pipeline_without_slots_for_all_its_batches() -> None:
 
 
 def test_slow_batches_hold_up_a_pipeline() -> None:
-    """Prompts take as long as all else: a round is as long as the one of its four batches with most prompts."""
+    """Prompts take as long as all else: a round is as long as the one of its four batches with most prompts, nearly."""
     rate = capacity_rps(replica(pp=4), ConstantServiceTime(0.1, per_prompt_token_s=1e-3), 100, 101)
     starts = 64 / 101 / 4
-    share, prompts = _largest_of(4, starts, 16)  # 16 requests run in each batch
+    share, prompts = _largest_of(alone_of(4), starts, 16)  # 16 requests run in each batch
     assert rate == pytest.approx(4 * starts / (0.1 + share * prompts * 0.1))
     assert rate < 0.8 * 4 * starts / (0.1 + starts * 0.1)
 
@@ -219,17 +220,14 @@ def test_capacity_of_a_mix_is_that_of_the_simulator(gpu: str, model: str, tp: in
 
 
 @pytest.mark.parametrize(("gpu", "tp", "pp"), [("H100-SXM", 4, 1), ("L40", 2, 2), ("A40", 1, 6)])
-def test_times_beside_the_mix_add_up_to_the_time_of_the_mix(gpu: str, tp: int, pp: int) -> None:
-    """Euler's law of homogeneous functions, with which the times are made to agree."""
+def test_planners_get_the_smaller_of_the_rates_alone_and_beside_the_mix(gpu: str, tp: int, pp: int) -> None:
     facts = ReplicaFacts.of(ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type(gpu), tp, pp), CompactServiceTime())
     kinds = [*MIX, Kind(0.0, 100, 100)]
     alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]
-    times_s = _beside_s(facts, kinds, alone)
-    assert sum(kind.share * time_s for kind, time_s in zip(kinds, times_s, strict=True)) == pytest.approx(
-        1 / rps_of(facts, kinds)
-    )
-    rates = capacities_rps(facts, kinds)
-    assert rates == pytest.approx([rps / max(1, rps * time_s) for rps, time_s in zip(alone, times_s, strict=True)])
+    mix_s, times_s = tangents_s([facts], kinds, np.array([[kind.share for kind in kinds]]))
+    assert sum(kind.share * time_s for kind, time_s in zip(kinds, times_s[0], strict=True)) == pytest.approx(mix_s[0])
+    assert mix_s[0] == pytest.approx(1 / rps_of(facts, kinds))
+    assert capacities_rps(facts, kinds) == pytest.approx(np.minimum(alone, 1 / times_s[0]))
     assert capacities_rps(facts, kinds, beside_mix=False) == pytest.approx(alone)
 
 
