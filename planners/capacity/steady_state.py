@@ -212,6 +212,11 @@ class SteadyState:
         )
 
     @property
+    def n_stages(self) -> int:
+        """Pipeline stages."""
+        return len(self._stages)
+
+    @property
     def budget_tokens(self) -> int:
         """Most new tokens in an iteration."""
         return self._budget_tokens
