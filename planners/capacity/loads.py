@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from planners.capacity.random_time import Smooth
-    from planners.problem.candidate import Candidate, Demand
+    from planners.problem.candidate import Candidate, Capacities, Demand
     from planners.problem.latency import Metric
     from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
@@ -73,6 +73,10 @@ class ClosedFormLoads:
     def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
         """See `planners.problem.mixes.MixTimes`; no SLO lowers the rates."""
         return self._times.capacity_rps(candidate, amounts)
+
+    def alone_rps(self, candidates: Sequence[Candidate]) -> Capacities:
+        """See `planners.problem.mixes.MixTimes`; no SLO lowers the rates."""
+        return self._times.alone_rps(candidates)
 
     def loaded(self, candidate: Candidate, mix: Sequence[float], utilisation: float) -> OfTypes:
         """See `planners.problem.latency.Loads`."""

@@ -83,8 +83,9 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
     with np.errstate(divide="ignore", invalid="ignore"):
         request_s = 1 / states.rps
         n = len(steps)
-        apart = nudged.means[:, :, 1 : n + 1] - nudged.means[:, :, n + 1 :]
-        slopes = (request_s[:, 1 : n + 1] - request_s[:, n + 1 :]) / np.einsum("iri->ri", apart)
+        apart = np.einsum("iri->ri", nudged.means[:, :, 1 : n + 1] - nudged.means[:, :, n + 1 :])
+        differences = request_s[:, 1 : n + 1] - request_s[:, n + 1 :]
+        slopes = np.where(apart > 0, differences / apart, 0.0)  # what no kind has makes no difference
     mean_of = np.repeat(of_kinds[:, None, :], len(facts), axis=1)
     for mean, of in zip((CHUNKS, CHUNK_BLOCKS), states.chunks_at(), strict=True):
         mean_of[mean] = of[:, 0, :]

@@ -71,7 +71,7 @@ class PlanningProblem:
         available: Pairs of a GPU type and how many there are, sorted by name.
         budget_usd_per_h: Most that the fleet may cost, with replicas that are being stopped; `math.inf` for no limit.
         objective: What to make best.
-        time_limit_s: Most time that a planner should take.
+        time_limit_s: Most work that a planner should do, about in CPU seconds: ours count steps, not time.
         seed: For planners that draw random numbers.
         max_configurations: Most candidates of which replicas may be rented; None for any number.
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
@@ -215,7 +215,7 @@ class PlanningProblem:
             (*then.get(one.name, ()), *one.capacity_rps[len(then.get(one.name, ())) :]) for one in self.candidates
         )
         there = replace(self, demands=demands, available=case.available, cases=())
-        return there.with_capacities(tuple(capacities)) if then else there
+        return replace(there.with_capacities(tuple(capacities)), mixes=None) if then else there
 
     @property
     def needs(self) -> frozenset[str]:
