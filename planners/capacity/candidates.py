@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from planners.capacity.dominance import without_dominated
 from planners.capacity.pipelines import best_splits, mixed_pipelines, uniform_replicas
-from planners.capacity.rates import all_capacities_rps, capacities_rps, rps_of
+from planners.capacity.rates import all_alone_rps, beside_mix_rps, capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
@@ -34,10 +34,12 @@ class Found(NamedTuple):
     Attributes:
         candidates: With their capacities.
         left_out: Pairs of a rule and how many configurations it kept from being candidates.
+        alone_rps: By candidate, requests/s of each workload type by itself, by the closed form.
     """
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[tuple[str, int], ...]
+    alone_rps: Mapping[str, tuple[float, ...]]
 
 
 def find_candidates(
@@ -97,7 +99,8 @@ def find_candidates(
     for demand in demands:
         prefix = f"{demand.model} on " if len(demands) > 1 else ""
         candidates += search.candidates(by_name[demand.model], demand, prefix)
-    return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
+    left_out = tuple((rule, n) for rule, n in search.left_out.items() if n > 0)
+    return Found(tuple(candidates), left_out, search.alone_rps)
 
 
 def capacities_of(
@@ -197,6 +200,7 @@ class _Search:
     gpu_types: Mapping[str, GpuType]
     budget_usd_per_h: float
     left_out: Counter[str] = field(default_factory=Counter)
+    alone_rps: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def candidates(self, model: ModelSpec, demand: Demand, prefix: str) -> tuple[Candidate, ...]:
         """The candidates of a model, their names after a prefix.
@@ -305,8 +309,10 @@ class _Search:
         """The candidates of one model."""
         facts = [ReplicaFacts.of(spec, self.service_time) for spec in specs]
         slo = None if self.slo is None else self.slo.of_model(specs[0].model.name)
-        capacities = all_capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
-        named = zip(specs, capacities, strict=True)
+        rates = all_alone_rps(facts, kinds, slo)
+        self.alone_rps |= {prefix + spec.name: tuple(row) for spec, row in zip(specs, rates.tolist(), strict=True)}
+        capacities = beside_mix_rps(facts, kinds, rates) if self.beside_mix else rates
+        named = zip(specs, capacities.tolist(), strict=True)
         return tuple(Candidate.from_spec(spec, own, prefix + spec.name) for spec, own in named)
 
     def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:

@@ -119,20 +119,24 @@ def capacities_rps(
         beside_mix: Whether a kind counts as it does beside the mix demanded, or what fits of it on the replica; False:
             as if alone there.
     """
-    return all_capacities_rps([facts], kinds, slo, beside_mix=beside_mix)[0]
-
-
-def all_capacities_rps(
-    facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO | None = None, *, beside_mix: bool = True
-) -> list[tuple[float, ...]]:
-    """The h of several replicas; see `capacities_rps`."""
-    alone = rates = alone_rps(facts, kinds)
-    if slo is not None and not slo.asks_for_nothing:
-        own = [[rps_of(one, [kind._replace(share=1.0)], slo) for kind in kinds] for one in facts]
-        rates = np.array(own).reshape(alone.shape)
+    rates = all_alone_rps([facts], kinds, slo)
     if beside_mix:
-        rates = rates / np.maximum(1.0, _times_longer(facts, kinds, alone))
-    return [tuple(row) for row in rates.tolist()]
+        rates = beside_mix_rps([facts], kinds, rates)
+    return tuple(rates[0].tolist())
+
+
+def all_alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO | None = None) -> Floats:
+    """Requests/s of each kind by itself on each of several replicas; [replica, kind]."""
+    if slo is None or slo.asks_for_nothing:
+        return alone_rps(facts, kinds)
+    own = [[rps_of(one, [kind._replace(share=1.0)], slo) for kind in kinds] for one in facts]
+    return np.array(own).reshape(len(facts), len(kinds))
+
+
+def beside_mix_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], rates: Floats) -> Floats:
+    """The h of several replicas beside a mix, of rates of each kind by itself; [replica, kind]."""
+    longer = _times_longer(facts, kinds, alone_rps(facts, kinds))
+    return np.asarray(rates / np.maximum(1.0, longer))
 
 
 def _times_longer(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], alone: Floats) -> Floats:

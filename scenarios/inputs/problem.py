@@ -79,7 +79,7 @@ def make_problem(
         )
         cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
-            mixes = ClosedFormMixTimes(service_time, demands, slo)
+            mixes = ClosedFormMixTimes(service_time, demands, slo, found.alone_rps)
         if "latency" in scenario.objectives:
             in_turn = scenario.sim.router == "plan_weighted"
             loads = ClosedFormLoads(service_time, demands, in_turn=in_turn, ratios=output_ratios(trace, demands))
@@ -145,7 +145,7 @@ def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Fo
         )
         for name, candidate in given.candidates.items()
     )
-    return Found(tuple(candidates), ())
+    return Found(tuple(candidates), (), {})
 
 
 def _find_candidates(
