@@ -9,7 +9,7 @@ from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
 from planners.capacity.candidates import Found, require_candidates
-from planners.capacity.loads import ClosedFormLoads
+from planners.capacity.loads import ClosedFormLoads, output_ratios
 from planners.capacity.mix_times import ClosedFormMixTimes
 from planners.problem.latency import LatencyGoal
 from planners.problem.limits import LIMITS
@@ -82,7 +82,7 @@ def make_problem(
             mixes = ClosedFormMixTimes(service_time, demands, slo)
         if "latency" in scenario.objectives:
             in_turn = scenario.sim.router == "plan_weighted"
-            loads = ClosedFormLoads(service_time, demands, in_turn=in_turn)
+            loads = ClosedFormLoads(service_time, demands, in_turn=in_turn, ratios=output_ratios(trace, demands))
         sample, sim = without_too_long(_make_sample(loaded, trace, seed), demands), scenario.sim
         trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
     return replace(
