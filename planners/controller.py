@@ -193,7 +193,7 @@ class _Seen:
         self._output_tokens = trace.requests["output_tokens"].to_numpy()
         self._rows: list[npt.NDArray[np.int64]] = []
         self._types: list[npt.NDArray[np.int64]] = []
-        models = trace.requests["model"]
+        models, tokens = trace.requests["model"], trace.requests["prompt_tokens"] + trace.requests["output_tokens"]
         # The limits of each request: time to first token, per output token, to the end.
         limits = {model: slo.of_model(model) for model in trace.models}
         self._most_s = [
@@ -205,7 +205,10 @@ class _Seen:
             )
         ]
         for demand in problem.demands:
-            rows = (models == demand.model).arg_true().to_numpy().astype(np.int64)
+            is_asked = models == demand.model
+            if demand.too_long is not None:
+                is_asked &= tokens <= demand.too_long.held_tokens
+            rows = is_asked.arg_true().to_numpy().astype(np.int64)
             kinds = None if demand.mix is None else demand.mix.grid.classify(trace).to_numpy()
             self._rows.append(rows)
             self._types.append(np.zeros(len(rows), np.int64) if kinds is None else kinds[rows].astype(np.int64))

@@ -65,7 +65,7 @@ class Drafting:
             counts: Replicas of each candidate.
             termination: Why the planner stopped.
             bound: A value that no fleet beats (see `planners.fleets.assignment`): a makespan T, or for `cost` a price
-                in USD/h; None if the planner has none.
+                in USD/h; None if the planner has none, as all for `latency`.
             assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
             keeps_idle: Whether candidates that the best assignment leaves idle are kept; otherwise they are given back.

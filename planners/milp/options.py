@@ -20,8 +20,8 @@ class MilpOptions(BaseModel):
     gap: float = Field(default=1e-4, ge=0, lt=1)
     """Relative gap at which to stop; bisection stops at 1e-6 at the latest."""
     time_limit_s: float | None = Field(default=None, gt=0)
-    """Most time that the solver may take; the problem's limit if None. For `cost` it takes some to find any fleet where
-    `greedy` misses the budget."""
+    """Most work that the solver may do, about in CPU seconds, the same on every machine; the problem's limit if None.
+    For `cost` it takes some to find any fleet where `greedy` misses the budget."""
     threads: int = Field(default=1, ge=1)
     """Threads that the solver may use."""
     seed: int | None = Field(default=None, ge=0)

@@ -26,6 +26,7 @@ from planners.milp.ablations import (
 from planners.milp.again import ROUGH_GAP, solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
+from planners.milp.latency_plan import plan_latency
 from planners.milp.options import MilpOptions
 from planners.milp.scaling import scale_between
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
@@ -44,7 +45,8 @@ class MilpPlanner:
     If a fleet runs already that is proved to be as good, to the gap asked for, it stays.
 
     Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
-    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic.
+    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic. For the objective
+    `latency` it proves nothing (`planners.milp.latency`).
     """
 
     name = "milp"
@@ -53,6 +55,7 @@ class MilpPlanner:
             Feature.MAKESPAN,
             Feature.THROUGHPUT,
             Feature.COST,
+            Feature.LATENCY,
             Feature.SEVERAL_MODELS,
             Feature.BOUND,
             Feature.EXACT,
@@ -71,7 +74,11 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
-        return replace(self._plan(problem, servable(problem)), problem=problem)
+        served = servable(problem)
+        if problem.objective is Objective.LATENCY:
+            drafting = Drafting(served, self.name, self.options)
+            return replace(plan_latency(served, drafting, self.options), problem=problem)
+        return replace(self._plan(problem, served), problem=problem)
 
     def _plan(self, asked: PlanningProblem, problem: PlanningProblem) -> Plan:
         """Choose a fleet for what can be served of what is asked."""

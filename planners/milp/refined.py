@@ -164,7 +164,7 @@ def _best_of(problem: PlanningProblem, tries: list[_Try]) -> Plan:
 
 def _said(problem: PlanningProblem, plan: Plan, makespan: float) -> str:
     match problem.objective:
-        case Objective.MAKESPAN:
+        case Objective.MAKESPAN | Objective.LATENCY:
             return f"{makespan:.4g} s"
         case Objective.THROUGHPUT:
             return f"{1 / makespan:.4g} x the offered requests"

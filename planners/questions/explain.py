@@ -97,6 +97,9 @@ def explain_plan(
     >>> found.plan.objective, [(limit.name, limit.left, limit.binds) for limit in found.limits]
     (20.0, [('budget', 0.0, False), ('L4', 0, False), ('L40', 1, False)])
     """
+    if problem.objective is Objective.LATENCY:
+        msg = "plans for the objective 'latency' are not explained: what a GPU or a dollar more is worth is not known"
+        raise PlannerError(msg)
     unknown = [name for name in names if name not in {candidate.name for candidate in problem.candidates}]
     if unknown:
         from traces.errors import nearest
