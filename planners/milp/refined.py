@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 from planners.fleets.assignment import evaluate, objective_of, replica_times, value_of
 from planners.fleets.linearise import capacities_of
 from planners.fleets.shedding import in_full
-from planners.milp.corrected import corrected_problem
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
 from planners.problem.candidate import Capacities
+from planners.problem.corrected import corrected_problem
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
 
@@ -71,7 +71,7 @@ class RefinedPlanner:
 
     def _plan(self, problem: PlanningProblem) -> Plan:
         options, trial = self.options, problem.trial
-        from planners.milp.delivery import delivered_makespan_s
+        from planners.fleets.delivery import delivered_makespan_s
 
         plan = MilpPlanner(options).plan(problem)
         if plan.status is not PlanStatus.OK:
@@ -120,7 +120,7 @@ class _Try:
 
     @classmethod
     def of(cls, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> _Try:
-        from planners.milp.delivery import delivered_paces
+        from planners.fleets.delivery import delivered_paces
 
         if plan.capacities is not None:
             problem = problem.with_capacities(plan.capacities)

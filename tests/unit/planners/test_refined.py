@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, PlanStatus, Termination, check_plan, check_planner, get_planner
-from planners.milp.delivery import delivered_paces
+from planners.fleets.delivery import delivered_paces
 from tests.planning import two_models, worked_example
 from tests.trials import slots_problem
 
