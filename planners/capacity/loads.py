@@ -178,7 +178,7 @@ def output_ratios(trace: Trace, demands: Sequence[Demand]) -> dict[str, Ratios]:
         trace: The requests.
         demands: Their workload types.
     """
-    ratios = {}
+    ratios: dict[str, Ratios] = {}
     for demand in demands:
         if demand.mix is None:
             continue
