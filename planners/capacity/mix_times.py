@@ -10,7 +10,7 @@ import numpy as np
 from planners.capacity.candidates import kinds_of
 from planners.capacity.rates import rps_of
 from planners.capacity.steady_state import ReplicaFacts
-from planners.capacity.tangents import LEAST, alone_rps, mixes_rps, tangents_s
+from planners.capacity.tangents import LEAST, alone_rps, tangents_s
 from planners.problem.candidate import Candidate, Capacities, Demand
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
@@ -82,12 +82,9 @@ class ClosedFormMixTimes:
 
     def _request_s(self, candidate: Candidate, shares: Sequence[float]) -> float:
         """Time of a request of a mix; infinite if some of it is never served."""
-        goals, facts, kinds = self._goals(candidate), self._facts_of(candidate), self._kinds[candidate.model]
-        if goals is None:
-            rps = float(mixes_rps([facts], kinds, np.array([shares]))[0])
-        else:
-            mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
-            rps = rps_of(facts, mix, goals)
+        kinds = self._kinds[candidate.model]
+        mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
+        rps = rps_of(self._facts_of(candidate), mix, self._goals(candidate))
         return 1 / rps if rps > 0 else math.inf
 
     def _goals(self, candidate: Candidate) -> SLO | None:

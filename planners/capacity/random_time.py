@@ -87,7 +87,7 @@ class Jumps(NamedTuple):
         more = self.dispersion - 1
         logs = n * transformed if more < 1e-6 else -n / more * np.log(1 - more * transformed)
         chances = np.fft.irfft(np.exp(logs))[:_N_CELLS].clip(0.0)
-        return width_s * np.arange(_N_CELLS), np.asarray(chances / chances.sum())
+        return np.asarray(width_s * np.arange(_N_CELLS)), np.asarray(chances / chances.sum())
 
 
 class RandomTime(NamedTuple):

@@ -53,6 +53,17 @@ def mixes_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floa
     return rps
 
 
+def mean_stages_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> list[list[float]]:
+    """Mean time of an iteration on each stage of each replica with its mix; shares [replica, kind] that sum to 1."""
+    times_s: list[list[float]] = [[] for _ in facts]
+    for rows in _alike(facts):
+        some = [facts[row] for row in rows]
+        states = SteadyStates(some, Mixes.of(kinds, shares[rows], some[0].rule))
+        for row, own in zip(rows, states.stages_s()[:, :, 0].T.tolist(), strict=True):
+            times_s[row] = own
+    return times_s
+
+
 def tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> tuple[Floats, Floats]:
     """Time of a request of a mix on each replica, and what one more of each kind takes beside it.
 
