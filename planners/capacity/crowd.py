@@ -56,7 +56,7 @@ class Crowd:
         shares[-1] += 1 - shares.sum()
 
         self.idle = float(shares[0])
-        self.full = float(shares[-1]) if is_capped else 0.0
+        self.full = max(0.0, float(shares[-1])) if is_capped else 0.0
         self.running = float(shares @ numbers)
         variance = float(shares @ (numbers - self.running) ** 2)
         self.round_s = float((shares * numbers) @ rounds_s) / self.running

@@ -42,17 +42,19 @@ def rps_within(slo: SLO, state: SteadyState) -> float:
     curve = LoadCurve(state)
     most_late = 1 - min(slo.attainment, _MOST_ATTAINMENT)
 
-    margin = _MARGIN if state.n_stages == 1 else _PIPELINE_MARGIN
+    n_stages = state.n_stages
+    margin = _MARGIN if n_stages == 1 else _PIPELINE_MARGIN
 
-    def is_met(rps: float) -> bool:
+    def is_met(rps: float, share: float = 1.0) -> bool:
         loaded = LoadedReplica(state, min((1 + margin) * rps, state.rps), curve)
-        return all(_late_share(loaded, kind, goals) <= most_late for kind in range(len(state.kinds)))
+        shares = [(metric, share * limit_s) for metric, limit_s in goals]
+        return all(_late_share(loaded, kind, shares) <= most_late for kind in range(len(state.kinds)))
 
-    if is_met(state.rps):
-        return state.rps / (1 if state.n_stages == 1 else 1 + margin)
-    low, high = 0.0, state.rps
+    if is_met(state.rps, 1 / n_stages):  # even if all requests are in one batch of a pipeline
+        return state.rps
     if not is_met(_LEAST_RATE * state.rps):
         return 0.0
+    low, high = _LEAST_RATE * state.rps, state.rps if n_stages == 1 else state.rps / (1 + margin)
     for _ in range(_N_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_met(middle) else (low, middle)

@@ -243,8 +243,8 @@ ONE_KIND = [[Kind(1.0, 824, 253)], [Kind(1.0, 2455, 18)]]
 @pytest.mark.parametrize(
     ("slo", "kinds", "shortfall"),
     [
-        *itertools.product([SLO(ttft_s=2.0), SLO(ttft_s=5.0, attainment=0.9)], [*ONE_KIND, MIX], [0.01]),
-        *itertools.product([SLO(tpot_s=0.1), SLO(tpot_s=0.06), SLO(e2e_s=20.0)], ONE_KIND, [0.17]),
+        *itertools.product([SLO(ttft_s=2.0), SLO(ttft_s=5.0, attainment=0.9)], [*ONE_KIND, MIX], [0.02]),
+        *itertools.product([SLO(tpot_s=0.1), SLO(tpot_s=0.06), SLO(e2e_s=20.0)], ONE_KIND, [0.02]),
     ],
 )
 @pytest.mark.parametrize(("gpu", "model", "tp"), [("RTX4090", "Llama-3-8B", 1), ("H100-SXM", "Llama-3-70B", 4)])
@@ -254,7 +254,7 @@ def test_goals_are_met_at_the_rate_that_they_leave(
     """By the share of requests asked for, or nearly: Poisson arrivals, with an end-to-end goal of equal lengths."""
     spec = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), tp=tp)
     rate = capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
-    assert 0.3 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
+    assert 0.15 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
     n, spread = 4000, 0.3 if slo.e2e_s is None else 0.0
     generator = np.random.default_rng(0)
     kind = generator.choice(len(kinds), n, p=[kind.share for kind in kinds])
@@ -279,7 +279,7 @@ def test_the_engine_takes_its_part_of_a_ttft_goal() -> None:
 
     assert rps(0.35, frontend_s=0.1) == rps(0.25) > 0
     assert 0 < rps(0.24, schedules_ahead=True) < rps(0.24)
-    assert rps(0.26, schedules_ahead=True) == pytest.approx(rps(0.16), rel=1e-3)
+    assert rps(0.31, schedules_ahead=True) == pytest.approx(rps(0.21), rel=1e-3)
 
 
 def test_what_is_not_asked_for_takes_nothing() -> None:
