@@ -93,7 +93,7 @@ def promises(job: Job, plan: Plan, n_worlds: int) -> Promises | None:
 
 
 def _as_promised(job: Job, plan: Plan, c: int, rps: tuple[float, ...]) -> tuple[float, ...]:
-    """Capacities of a world, which are those beside the mix demanded, by what the plan's are of those of the problem."""
+    """Capacities of a world, which are beside the mix demanded, by what the plan's are of those of the problem."""
     if plan.capacities is None:
         return rps
     known = zip(rps, plan.capacities[c], job.problem.candidates[c].capacity_rps, strict=True)
