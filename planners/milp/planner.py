@@ -26,7 +26,7 @@ from planners.milp.ablations import (
 from planners.milp.again import ROUGH_GAP, solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
-from planners.milp.latency_plan import plan_latency
+from planners.milp.latency.plan import plan_latency
 from planners.milp.options import MilpOptions
 from planners.milp.scaling import scale_between
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct

@@ -15,8 +15,8 @@ import math
 from typing import TYPE_CHECKING
 
 from planners.fleets.small_milp import Row, Rows
-from planners.milp.latency_model import LatencyModel
-from planners.milp.latency_options import MIN_UTILISATION, Options
+from planners.milp.latency.model import LatencyModel
+from planners.milp.latency.options import MIN_UTILISATION, Options
 
 if TYPE_CHECKING:
     from planners.problem.latency import LatencyGoal

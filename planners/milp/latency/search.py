@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from planners.fleets.latency import LoadedFleet, asked
-from planners.milp.latency_core import find_core
-from planners.milp.latency_model import LatencyModel, Solution
-from planners.milp.latency_options import Options
+from planners.milp.latency.core import find_core
+from planners.milp.latency.model import LatencyModel, Solution
+from planners.milp.latency.options import Options
 
 if TYPE_CHECKING:
     from planners.problem.problem import PlanningProblem

@@ -10,8 +10,8 @@ from planners.fleets.assignment import best_assignment
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import best_fleet
 from planners.fleets.latency import LoadedFleet, asked, own_capacities
-from planners.milp.latency import LatencySearch
-from planners.milp.latency_model import Solution
+from planners.milp.latency.model import Solution
+from planners.milp.latency.search import LatencySearch
 from planners.problem.latency import STATISTICS
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Objective, PlanningProblem

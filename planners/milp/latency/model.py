@@ -1,6 +1,6 @@
 r"""The objective `latency` as a MILP over candidates at levels of utilisation, with closed-form latencies.
 
-An option o is a candidate c at a level u[o], busy for that share of its time (`planners.milp.latency_options`). On it,
+An option o is a candidate c at a level u[o], busy for that share of its time (`planners.milp.latency.options`). On it,
 requests of type w take d[o,w] in the mean, and a share late[o,w](tau) of them takes longer than tau. With n[o] replicas
 of each option, the mean is least in
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from planners.fleets.small_milp import Row, Rows
 
 if TYPE_CHECKING:
-    from planners.milp.latency_options import Option
+    from planners.milp.latency.options import Option
     from planners.problem.candidate import Fractions
     from planners.problem.latency import LatencyGoal
     from planners.problem.problem import PlanningProblem
