@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.fleets.shedding import servable, value_with
+from planners.fleets.linearise import linearised
+from planners.fleets.shedding import servable
 from planners.problem.candidate import Candidate, Demand
 from planners.problem.plan import Plan, Planner
 from planners.problem.previous import Previous
@@ -167,7 +168,8 @@ class Controller:
         if not fits or not problem.is_affordable(problem.usd_per_h(running.counts)):
             return plan.counts != running.counts
         problem = servable(problem)
-        old, new = (value_with(problem, p.counts, p.assignment) for p in (running, plan))
+        # Each at its own mixes, as far as the problem knows what these take.
+        old, new = (linearised(problem, p.counts, p.assignment).value for p in (running, plan))
         return old > new * (1 + self._rules.min_gain)
 
 
