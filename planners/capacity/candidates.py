@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from planners.capacity.dominance import without_dominated
-from planners.capacity.pipelines import mixed_pipelines, uniform_replicas
+from planners.capacity.pipelines import best_splits, mixed_pipelines, uniform_replicas
 from planners.capacity.rates import all_capacities_rps, capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
@@ -212,11 +212,12 @@ class _Search:
         uniform = self.uniform(model, tokens)
         specs = [spec for spec in uniform if self._is_allowed(spec)]
         for variant in model.in_variants():
-            for pipeline in mixed_pipelines(variant, gpus, self.limits):
-                spec = pipeline.by_memory()
-                if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
-                    held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
-                    specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
+            pipelines = [
+                pipeline
+                for pipeline in mixed_pipelines(variant, gpus, self.limits)
+                if self._may_be(pipeline.by_memory(), shortest_tokens)
+            ]
+            specs += best_splits(pipelines, self.service_time, demanded)
         if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
             specs = uniform
         made = self._candidates(specs, kinds, prefix)
@@ -272,6 +273,10 @@ class _Search:
             msg += f"{', '.join(gpu.name for gpu in gpus)}: {self._why_unknown(large_enough[0])}"
             raise PlannerError(msg)
         return known
+
+    def _may_be(self, spec: ReplicaSpec, tokens: float) -> bool:
+        """Whether a replica may be a candidate."""
+        return self._holds(spec, tokens) and self._is_known(spec) and self._is_allowed(spec)
 
     def _holds(self, spec: ReplicaSpec, tokens: float) -> bool:
         return self._count("memory", max_context_tokens(spec) >= tokens)

@@ -38,16 +38,17 @@ class Crowd:
         state = curve.state
         is_capped = state.n_servers > 1
         unit = min(curve.peakedness, curve.most_running / 2) if is_capped else 1.0
-        most = curve.most_running / unit if is_capped else _BEYOND * curve.most_running + 40
+        most = curve.places / unit if is_capped else _BEYOND * curve.most_running + 40
         numbers = unit * np.append(np.arange(math.ceil(most)), most)
         there = np.maximum(numbers, 1.0)
         rounds_s, bare_s = curve.rounds_s(there, rps), curve.bare_s(there)
         busy = np.clip(1 - bare_s / rounds_s, 0.0, _MOST_BUSY)
-        # Those who come while a request computes its prompt have their prompts while it decodes.
+        # A request is in an iteration with a prompt, and those who come meanwhile have their prompts while it decodes.
         met_s = rounds_s + rps * float(curve.shares @ curve.prompts_s**2) / (1 - busy**2)
         own_s = bare_s + float(curve.shares @ curve.prompts_s) + busy * met_s
-        more_s = busy / (1 - busy) * np.maximum(own_s - rounds_s, 0.0)
-        lives_s = np.minimum(curve.life * rounds_s + more_s, curve.life * np.maximum(curve.longest_s, rounds_s))
+        late_s = np.maximum(own_s - rounds_s, 0.0)
+        lives_s = curve.life * rounds_s + late_s / (1 - busy)
+        lives_s = np.minimum(lives_s, (curve.life + 1) * np.maximum(curve.longest_s, rounds_s))
         logs = np.concatenate([[0.0], np.cumsum(np.log(rps * lives_s[1:] / numbers[1:]))])
         weights = np.exp(logs - logs.max())
         queued = weights[-1] * (1 / max(1 - rps / state.rps, _LEAST_SPARE) - 1) if is_capped else 0.0
@@ -55,7 +56,7 @@ class Crowd:
         shares[-1] += 1 - shares.sum()
 
         self.idle = float(shares[0])
-        self.full = float(shares[-1]) if is_capped else 0.0
+        self.full = max(0.0, float(shares[-1])) if is_capped else 0.0
         self.running = float(shares @ numbers)
         variance = float(shares @ (numbers - self.running) ** 2)
         self.round_s = float((shares * numbers) @ rounds_s) / self.running

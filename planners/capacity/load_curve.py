@@ -40,6 +40,7 @@ class LoadCurve:
         growth_s: Their mean over those that run.
         longest_s: A round that is full of prompts.
         is_memory_bound: Whether KV blocks limit how many run.
+        places: How many run when others wait: the memory that is too little for the next prompt stays free.
         peakedness: Variance over mean of what requests hold of that which limits how many run, in means of a request.
     """
 
@@ -67,7 +68,16 @@ class LoadCurve:
         self.growth_s = float(self.shares * self.lives @ self.growths_s) / self.life
         self.longest_s = float(self._rounds_s[-1, 0] + budget * np.max(self.prompts_s / prompts) * state.n_batches)
         self.is_memory_bound = state.n_servers > 1 and self.most_running < _NEARLY * state.max_seqs
-        self.peakedness = self._peakedness() if self.is_memory_bound else 1.0
+        self.peakedness, self.places = 1.0, self.most_running
+        if self.is_memory_bound:
+            self.peakedness = self._peakedness()
+            self.places = max(1.0, self.most_running - self._unused())
+
+    def _unused(self) -> float:
+        """Half a prompt, in means of what a request holds."""
+        prompts, outputs = (np.array([kind[i] for kind in self.state.kinds]) for i in (1, 2))
+        held = self.shares * self.lives @ (prompts + outputs / 2) / self.life
+        return float(self.shares @ prompts / 2 / held)
 
     def _peakedness(self) -> float:
         state = self.state

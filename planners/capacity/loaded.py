@@ -11,8 +11,8 @@ the limit, requests hold more or fewer of them; N and its limit are then counted
 they hold (Hayward's approximation: Fredericks, Bell Syst. Tech. J. 59, 1980).
 
 The wait to be admitted is exponential, with mean (1 + Cs^2) / 2 / (mu (1 - rho)), for those who find all places taken;
-mu is the full capacity, rho the utilisation and Cs the coefficient of variation of S. Where an iteration cannot hold all
-prompts, they wait for each other too: with A tokens that come during a full iteration, of mean a and variance v, and
+mu is the full capacity, rho the utilisation and Cs the coefficient of variation of S. Where an iteration cannot hold
+all prompts, they wait for each other too: with tokens that come during a full iteration of mean a and variance v, and
 room for B of them, the queue decays as exp(-t x) with x = 2 (B - a) / v, and somebody waits with probability
 exp(-0.583 x sqrt(v)) (Siegmund's correction of a random walk for its overshoot, Adv. Appl. Prob. 11, 1979).
 
@@ -125,6 +125,23 @@ class LoadedReplica:
         waits = [*self._waits, self._stall(kind)] if metric == "e2e" else self._waits
         return math.fsum(share * self._later(time, waits, limit_s) for share, time in self._times(kind, metric))
 
+    def by_moments(self, kind: int, metric: Metric) -> list[tuple[float, Smooth]]:
+        """Distributions of a metric, with their shares, by three moments each: for who asks about many limits.
+
+        Args:
+            kind: Position in `state.kinds`.
+            metric: Which one; `tpot` as the time of all tokens after the first.
+        """
+        if metric == "tpot":
+            times = [(1.0, self._others(kind).by_moments())]
+            waits = [self._stall(kind)]
+        else:
+            times = [(share, time.by_moments()) for share, time in self._times(kind, metric)]
+            waits = [*self._waits, self._stall(kind)] if metric == "e2e" else self._waits
+        first, second, third = (math.factorial(k) * math.fsum(p * m**k for p, m in waits) for k in (1, 2, 3))
+        wait = Smooth(first, second - first**2, third - 3 * first * second + 2 * first**3)
+        return [(share, time.plus(wait)) for share, time in times]
+
     def _later(self, time: RandomTime, waits: Sequence[tuple[float, float]], limit_s: float) -> float:
         at_once = max(0.0, 1 - math.fsum(chance for chance, _ in waits))
         late = at_once * float(time.longer_than(np.array(limit_s)))
@@ -198,7 +215,7 @@ class LoadedReplica:
         chunked_s = min(float(curve.chunks[kind]) - 1, 1.0) * (bare_s + float(curve.prompts_s[kind]))
         jumped_s = max(met_s + ahead * self._iteration_s + busy * chunked_s - waited_s, 0.0)
         first, second = (float(curve.shares @ p**k) for k in (1, 2))
-        number = jumped_s / first if first > 0 else 0.0
+        number = jumped_s / first / max(1 - crowd.idle, _NEVER) if first > 0 else 0.0
         more = max(0.0, (variance - bare_s**2 / 12 - number * second) / (number * first**2)) if number > 0 else 0.0
         smooth = Smooth(state.frontend_s + waited_s + own_s, bare_s**2 / 12 + (1.5 + ahead) ** 2 * crowded_s2, 0.0)
         return RandomTime(smooth, (Jumps(p, number * curve.shares, 1 + more),))

@@ -10,8 +10,8 @@ import numpy as np
 from planners.capacity.candidates import kinds_of
 from planners.capacity.rates import rps_of
 from planners.capacity.steady_state import ReplicaFacts
-from planners.capacity.tangents import LEAST, mixes_rps, tangents_s
-from planners.problem.candidate import Candidate, Demand
+from planners.capacity.tangents import LEAST, alone_rps, tangents_s
+from planners.problem.candidate import Candidate, Capacities, Demand
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
 
@@ -50,6 +50,22 @@ class ClosedFormMixTimes:
             return tuple((1 / times_s[0]).tolist())
         return self._within_goals_rps(candidate, shares)
 
+    def alone_rps(self, candidates: Sequence[Candidate]) -> Capacities:
+        """See `planners.problem.mixes.MixTimes`."""
+        rates: dict[int, tuple[float, ...]] = {}
+        for model, kinds in self._kinds.items():
+            mine = [c for c, candidate in enumerate(candidates) if candidate.model == model]
+            if not mine:
+                continue
+            if self._goals(candidates[mine[0]]) is None:
+                rows = alone_rps([self._facts_of(candidates[c]) for c in mine], kinds)
+                rates |= dict(zip(mine, map(tuple, rows.tolist()), strict=True))
+                continue
+            ones = np.eye(len(kinds)).tolist()
+            for c in mine:
+                rates[c] = tuple(1 / self._request_s(candidates[c], one) for one in ones)
+        return tuple(rates[c] for c in range(len(candidates)))
+
     def _within_goals_rps(self, candidate: Candidate, shares: Sequence[float]) -> tuple[float, ...]:
         """By differences: within goals, the time depends on each kind by itself."""
         mix_s = self._request_s(candidate, shares)
@@ -66,12 +82,9 @@ class ClosedFormMixTimes:
 
     def _request_s(self, candidate: Candidate, shares: Sequence[float]) -> float:
         """Time of a request of a mix; infinite if some of it is never served."""
-        goals, facts, kinds = self._goals(candidate), self._facts_of(candidate), self._kinds[candidate.model]
-        if goals is None:
-            rps = float(mixes_rps([facts], kinds, np.array([shares]))[0])
-        else:
-            mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
-            rps = rps_of(facts, mix, goals)
+        kinds = self._kinds[candidate.model]
+        mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
+        rps = rps_of(self._facts_of(candidate), mix, self._goals(candidate))
         return 1 / rps if rps > 0 else math.inf
 
     def _goals(self, candidate: Candidate) -> SLO | None:

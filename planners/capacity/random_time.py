@@ -87,7 +87,7 @@ class Jumps(NamedTuple):
         more = self.dispersion - 1
         logs = n * transformed if more < 1e-6 else -n / more * np.log(1 - more * transformed)
         chances = np.fft.irfft(np.exp(logs))[:_N_CELLS].clip(0.0)
-        return width_s * np.arange(_N_CELLS), chances / chances.sum()
+        return np.asarray(width_s * np.arange(_N_CELLS)), np.asarray(chances / chances.sum())
 
 
 class RandomTime(NamedTuple):
@@ -104,6 +104,13 @@ class RandomTime(NamedTuple):
     def plus(self, other: RandomTime) -> Self:
         """The sum of two independent times."""
         return type(self)(self.smooth.plus(other.smooth), self.jumps + other.jumps)
+
+    def by_moments(self) -> Smooth:
+        """The smooth time with the same mean, variance and third central moment."""
+        smooth = self.smooth
+        for jumps in self.jumps:
+            smooth = smooth.plus(jumps.smooth())
+        return smooth
 
     def longer_than(self, limits_s: Floats) -> Floats:
         """Probabilities that it is above limits."""

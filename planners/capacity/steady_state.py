@@ -44,9 +44,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import NamedTuple, Self
 
+from planners.capacity.extremes import alone_of, largest_normal, largest_of
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
@@ -61,9 +61,6 @@ all the time. Where it is less, running requests are preempted for as large a pa
 
 TOGETHER = 2.0
 """Requests that are admitted at a time where KV blocks are short."""
-
-OVERLAP = 0.04
-"""Part of the batches of a pipeline that does not count, for each beyond two, when one of them is slow."""
 
 
 class Kind(NamedTuple):
@@ -215,6 +212,11 @@ class SteadyState:
         )
 
     @property
+    def n_stages(self) -> int:
+        """Pipeline stages."""
+        return len(self._stages)
+
+    @property
     def budget_tokens(self) -> int:
         """Most new tokens in an iteration."""
         return self._budget_tokens
@@ -235,7 +237,7 @@ class SteadyState:
             return self.stages_s(batch)[0]
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
         together = min(self._together, self._most_chunks(batch))
-        often, n_groups = _largest_of(
+        often, n_groups = largest_of(
             alone_of(n), batch.n_chunks * in_a_row / together, self._most_chunks(batch) / together
         )
         slowest = often, n_groups * together
@@ -248,7 +250,7 @@ class SteadyState:
 
     def stages_s(self, batch: Batch) -> list[float]:
         """Mean time of an iteration on each stage."""
-        chunks = _largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
+        chunks = largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
         return [_mean_time(stage, batch.decodes, batch.context_tokens, batch.chunk, *chunks) for stage in self._stages]
 
     def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
@@ -349,60 +351,6 @@ def _largest(over: Callable[[float], float], most: float) -> float:
     from scipy.optimize import brentq
 
     return float(brentq(over, 0.0, most, xtol=1e-12 * most))
-
-
-def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
-    """The largest of n binomial numbers of 0 to `most`: how often it is not 0, and its mean where it is not.
-
-    >>> some, mean = _largest_of(2, mean=0.5, most=1)  # two coins, 1 if heads
-    >>> round(some, 9), round(mean, 9)
-    (0.75, 1.0)
-    """
-    p = mean / most
-    if p >= 1 - 1e-9:
-        return 1.0, max(1.0, mean)
-    low = math.floor(most)
-    some, expected = _largest_whole(n, p, low)
-    if most > low:
-        weight = most - low
-        more_often, more = _largest_whole(n, p, low + 1)
-        some, expected = (1 - weight) * some + weight * more_often, (1 - weight) * expected + weight * more
-    return some, max(1.0, expected / some)
-
-
-def _largest_whole(n: float, p: float, trials: int) -> tuple[float, float]:
-    """As `_largest_of`, of so many trials with the probability p: how often it is not 0, and its mean."""
-    some, mean = -math.expm1(n * trials * math.log1p(-p)), trials * p
-    if n == 1:
-        return some, mean
-    spread = 8 * math.sqrt(mean * (1 - p)) + 8
-    first, last = max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread))
-    log_choose = math.lgamma(trials + 1) - math.lgamma(first + 1) - math.lgamma(trials - first + 1)
-    term = math.exp(log_choose + first * math.log(p) + (trials - first) * math.log1p(-p))
-    cumulative, expected = 0.0, float(first)
-    for k in range(first, last):
-        cumulative = min(1.0, cumulative + term)
-        expected += 1 - cumulative**n
-        term *= (trials - k) / (k + 1) * p / (1 - p)
-    return some, expected
-
-
-def alone_of(n: float) -> float:
-    """Of how many of n batches in a pipeline the slowest one counts.
-
-    >>> alone_of(1), alone_of(2), round(alone_of(8), 2)
-    (1, 2, 6.32)
-    """
-    return 1 + (n - 1) * (1 - OVERLAP * (n - 2)) if n > 2 else n
-
-
-def largest_normal(n: float) -> float:
-    """Mean of the largest of n normal numbers.
-
-    >>> round(largest_normal(1), 9), round(largest_normal(2), 2), round(largest_normal(8), 2)
-    (0.0, 0.59, 1.43)
-    """
-    return NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
 
 
 def _mean_time(

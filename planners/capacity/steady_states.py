@@ -14,7 +14,8 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from planners.capacity.steady_state import OVERLAP, SCARCE, TOGETHER, Kind, ReplicaFacts
+from planners.capacity.extremes import OVERLAP
+from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import MeanStageTime, stacked
 
@@ -243,7 +244,7 @@ class SteadyStates:
 
 
 def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
-    """As `planners.capacity.steady_state._largest_of`, of arrays."""
+    """As `planners.capacity.extremes.largest_of`, of arrays."""
     p = mean / most
     is_full = ~(p < _FULL)
     p = np.where(is_full, 0.5, p)
@@ -257,7 +258,7 @@ def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
 
 
 def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats]:
-    """As `planners.capacity.steady_state._largest_whole`, of arrays."""
+    """As `planners.capacity.extremes._largest_whole`, of arrays."""
     some, mean = -np.expm1(n * trials * np.log1p(-p)), trials * p
     if (n == 1).all():
         return some, mean

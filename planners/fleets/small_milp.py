@@ -138,6 +138,8 @@ class Rows:
         gap: float,
         time_limit_s: float,
         node_limit: int | None = None,
+        *,
+        is_relaxed: bool = False,
     ) -> Any:
         """Minimise with SciPy.
 
@@ -148,6 +150,7 @@ class Rows:
             time_limit_s: How much work it may do: 100 nodes of the search tree in a second, whatever the
                 machine. By the clock it stops after ten times that and a minute.
             node_limit: How many nodes to look at, if that is less.
+            is_relaxed: Whether no number need be whole.
 
         Returns:
             SciPy's result. Its `x` is None if no solution was found; `status` is 0 at the gap, 2 if there is none.
@@ -170,7 +173,7 @@ class Rows:
         with no_output():
             return milp(
                 c,
-                integrality=np.array(self._is_whole, dtype=np.int64),
+                integrality=np.array(self._is_whole, dtype=np.int64) * (not is_relaxed),
                 bounds=Bounds(np.zeros(n_columns), upper),
                 constraints=self._constraint(),
                 options=options,

@@ -34,3 +34,6 @@ class MilpOptions(BaseModel):
     """`equal_share` sends each replica as many requests, of the fleet that is best for the best assignment;
     `capacity_weighted` as many as it can serve of the mix, of the fleet that is best for that. Both do not look at the
     types."""
+    linearise: bool = True
+    """Whether to solve again with capacities at the mixes that the plan gives its replicas, where the problem knows
+    what mixes take; `false` is the single solve. With another `assignment` than `best` it is that, too."""

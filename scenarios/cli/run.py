@@ -120,7 +120,7 @@ def plan(
         print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
     elif found.objective is not None:
         print_tables(*plan_tables(data, basis_of(loaded)))
-        unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
+        unit = {"throughput": "x the offered requests", "cost": "$/h"}.get(found.objective_name, "s")
         bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
         click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
         if promised is not None:
