@@ -148,7 +148,7 @@ class Rows:
             most: Upper bounds of the whole numbers.
             gap: Relative gap at which to stop.
             time_limit_s: How much work it may do: 100 nodes of the search tree in a second, whatever the
-                machine. By the clock it stops after ten times that and ten seconds.
+                machine. By the clock it stops after ten times that and a minute.
             node_limit: How many nodes to look at, if that is less.
             is_relaxed: Whether no number need be whole.
 
@@ -167,7 +167,7 @@ class Rows:
         n_nodes = math.floor(min(time_limit_s * _NODES_PER_S, 2**31 - 1))
         options: Any = {
             "mip_rel_gap": gap,
-            "time_limit": 10.0 * (1.0 + time_limit_s),
+            "time_limit": 60.0 + 10.0 * time_limit_s,
             "node_limit": n_nodes if node_limit is None else min(n_nodes, node_limit),
         }
         with no_output():

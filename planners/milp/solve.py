@@ -10,9 +10,9 @@ from planners.fleets.bounds import value_bound
 from planners.fleets.exact import PROVED_GAP, termination_at
 from planners.fleets.shedding import fleet_value
 from planners.milp.core import Effort, Search, run_highs
-from planners.milp.decompose import can_decompose, solve_in_parts
 from planners.milp.extract import Finding, extract
 from planners.milp.formulation import formulate
+from planners.milp.parts.decompose import can_decompose, solve_in_parts
 from planners.milp.scaling import scale_between
 from planners.milp.work import STOPPED_BY_CLOCK, Work
 from planners.problem.plan import Termination

@@ -4,7 +4,7 @@ HiGHS asks at fixed places of its search whether to go on: after rounds of cuts 
 steps of a dive below it. These questions are counted: one at the root for 12 ms, one below for 0.6 ms, for a
 problem of 8,000 numbers, as was measured on one core of a server of 2023; for others the root's time goes with the
 square root of their number, that below with the number. So a second of a planning limit is a certain amount of work,
-which takes about a CPU second, a third of one or three. The clock is a safety net, at ten times the limit.
+which takes about a CPU second, a third of one or three. The clock is a safety net, at ten times the limit and a minute.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ _NODE_S = 0.0006
 _NUMBERS = 8000
 _LEAST = 0.2  # of these times, however small the problem
 _PATIENCE = 10.0  # how many times as long as its limit a search may take by the clock
-_START_S = 10.0  # and as long as that in any case
+_START_S = 60.0  # and as long as that in any case
 
-STOPPED_BY_CLOCK = "stopped by the clock, at ten times the limit of its work: this plan may differ on another machine"
+STOPPED_BY_CLOCK = (
+    "stopped by the clock, at ten times the limit of its work and a minute: this plan may differ on another machine"
+)
 
 
 class Work:

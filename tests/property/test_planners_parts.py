@@ -12,9 +12,9 @@ from planners import Objective, PlanningProblem, Termination, check_plan, get_pl
 from planners.fleets.assignment import objective_of
 from planners.fleets.check import broken_limits
 from planners.fleets.shedding import fleet_value
-from planners.milp import decompose
-from planners.milp.decompose import can_decompose, solve_in_parts
-from planners.milp.table import relax, tabulate
+from planners.milp.parts import decompose
+from planners.milp.parts.decompose import can_decompose, solve_in_parts
+from planners.milp.parts.table import relax, tabulate
 from planners.milp.work import Work
 from tests.planning import least_value
 from tests.random_problems import random_problem

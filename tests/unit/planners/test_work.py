@@ -19,7 +19,7 @@ from tests.planning import hard_problem
 
 
 @contextlib.contextmanager
-def busy_machine(n: int = 4) -> Iterator[None]:
+def busy_machine(n: int = 2) -> Iterator[None]:
     """Processes that do nothing, as fast as they can."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:

@@ -1,7 +1,7 @@
 r"""Several models: the fleet of each by itself, at prices for what they compete for.
 
 The models share nothing but the budget, the GPUs and the pace z. With the duals of the linear relaxation as prices
-(`planners.milp.table.Relaxed`), a fleet of all models that keeps to budget and availability costs no more than 1. So
+(`planners.milp.parts.table`), a fleet of all models that keeps to budget and availability costs no more than 1. So
 no pace is reached at which the cheapest fleets of the models, each found by a MILP of its own, cost more than 1
 together: a Lagrangian bound (Geoffrion, Mathematical Programming Study 2, 1974), that is far closer than that of the
 joint relaxation. The fleets found on the way are put together by a small MILP that chooses one for each model:
@@ -21,17 +21,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from planners.milp.arrays import ArrayMilp
-from planners.milp.part import Part, add_stock
-from planners.milp.table import relax, tabulate
+from planners.milp.parts.arrays import ArrayMilp
+from planners.milp.parts.part import Part, add_stock
+from planners.milp.parts.table import relax, tabulate
 from planners.problem.problem import Feature, Objective
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from planners.milp.arrays import Floats, Ints
-    from planners.milp.part import PartFleet
-    from planners.milp.table import Table
+    from planners.milp.parts.arrays import Floats, Ints
+    from planners.milp.parts.part import PartFleet
+    from planners.milp.parts.table import Table
     from planners.milp.work import Work
     from planners.problem.problem import PlanningProblem
 

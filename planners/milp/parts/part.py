@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planners.fleets.assignment import best_assignment
-from planners.milp.arrays import ArrayMilp
+from planners.milp.parts.arrays import ArrayMilp
 
 if TYPE_CHECKING:
-    from planners.milp.arrays import Floats, Ints
-    from planners.milp.table import Table
+    from planners.milp.parts.arrays import Floats, Ints
+    from planners.milp.parts.table import Table
     from planners.milp.work import Work
 
 CORE_SIZE = 30

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from planners.fleets.bounds import pace_bound
-from planners.milp.arrays import ArrayMilp
+from planners.milp.parts.arrays import ArrayMilp
 
 if TYPE_CHECKING:
-    from planners.milp.arrays import Floats, Ints
+    from planners.milp.parts.arrays import Floats, Ints
     from planners.milp.work import Work
     from planners.problem.problem import PlanningProblem
 
