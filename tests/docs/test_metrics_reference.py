@@ -34,6 +34,7 @@ ALL = METRICS | STRESS_METRICS
 CALIBRATION_ROW = {"run": "r", "part": "p", "figure": "f"} | dict.fromkeys(
     ("real", "before", "after", "error_before", "error_after"), 1.0
 )
+LATENCY = {"latency": {"metric": "e2e", "statistic": "p99"}}
 SECTION = re.compile(r"^### `(\w+)`\n\n\*([^,*]+)(?:, (more|less) is better)?\*\n\n    (.+)\n", re.MULTILINE)
 SECTIONS = {name: (unit, better, formula) for name, unit, better, formula in SECTION.findall(PAGE)}
 
@@ -87,7 +88,7 @@ def printed_columns() -> set[str]:
     for offered in (1.0, 2.0, None):
         metrics: dict[str, float | None] = {"n_undecided": 1}
         rows = [
-            Row("s", planner, 0, "ok", {"planner": "milp", "gpus": {}}, dict(metrics), offered_rps, 1.0, 9)
+            Row("s", planner, 0, "ok", {"planner": "milp", "gpus": {}} | LATENCY, dict(metrics), offered_rps, 1.0, 9)
             for planner, offered_rps in (("BASELINE", 1.0), ("other", offered))
         ]
         comparison = Comparison.of(rows, "BASELINE")
