@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from planners.fleets.shedding import servable, value_with
+from planners.fleets.linearise import linearised
+from planners.fleets.shedding import servable
 from planners.problem.arrivals import bursts_within
 from planners.problem.candidate import Candidate, Demand
 from planners.problem.plan import Plan, Planner
@@ -175,7 +176,8 @@ class Controller:
         if not fits or not problem.is_affordable(problem.usd_per_h(running.counts)):
             return plan.counts != running.counts
         problem = servable(problem)
-        old, new = (value_with(problem, p.counts, p.assignment) for p in (running, plan))
+        # Each at its own mixes, as far as the problem knows what these take.
+        old, new = (linearised(problem, p.counts, p.assignment).value for p in (running, plan))
         return old > new * (1 + self._rules.min_gain)
 
 
@@ -206,7 +208,7 @@ class _Seen:
         self._output_tokens = trace.requests["output_tokens"].to_numpy()
         self._rows: list[npt.NDArray[np.int64]] = []
         self._types: list[npt.NDArray[np.int64]] = []
-        models = trace.requests["model"]
+        models, tokens = trace.requests["model"], trace.requests["prompt_tokens"] + trace.requests["output_tokens"]
         # The limits of each request: time to first token, per output token, to the end.
         limits = {model: slo.of_model(model) for model in trace.models}
         self._most_s = [
@@ -218,7 +220,10 @@ class _Seen:
             )
         ]
         for demand in problem.demands:
-            rows = (models == demand.model).arg_true().to_numpy().astype(np.int64)
+            is_asked = models == demand.model
+            if demand.too_long is not None:
+                is_asked &= tokens <= demand.too_long.held_tokens
+            rows = is_asked.arg_true().to_numpy().astype(np.int64)
             kinds = None if demand.mix is None else demand.mix.grid.classify(trace).to_numpy()
             self._rows.append(rows)
             self._types.append(np.zeros(len(rows), np.int64) if kinds is None else kinds[rows].astype(np.int64))

@@ -11,6 +11,9 @@ from scipy.optimize import linprog
 from planners import Candidate, Demand, Feature, Objective, PlanningProblem, best_assignment
 from planners.fleets.assignment import RATE_TOLERANCE
 
+BY_CAPACITY = tuple(objective for objective in Objective if objective is not Objective.LATENCY)
+"""Objectives for which capacities are enough; for the other one see `tests.latency`."""
+
 
 def worked_example(objective: Objective = Objective.MAKESPAN) -> PlanningProblem:
     """Section 4.2 of arXiv:2502.00722: 80 and 20 requests, 8 $/h, two GPUs of each of three types."""

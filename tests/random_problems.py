@@ -10,7 +10,7 @@ from planners import Candidate, Demand, Objective, PlanningProblem
 def random_problem(seed: int) -> PlanningProblem:
     """One to three models, two to four GPU types, up to 24 candidates; a few problems have no plan."""
     rng = random.Random(seed)
-    objective = rng.choice(tuple(Objective))
+    objective = rng.choice((Objective.MAKESPAN, Objective.THROUGHPUT, Objective.COST))
     gpus = tuple((f"t{n}", rng.randint(2, 10)) for n in range(rng.randint(2, 4)))
     usd_per_h = {gpu: rng.uniform(0.3, 3.0) for gpu, _ in gpus}
     demands, candidates = [], []

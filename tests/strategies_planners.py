@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from planners import Candidate, Case, Demand, Objective, PlanningProblem, Previous
+from tests.planning import BY_CAPACITY
 
 PRICES = st.integers(0, 16).map(lambda quarters: quarters / 4)
 # One in ten is 0: a few things that cannot be served make interesting problems, many leave none with a plan.
@@ -83,7 +84,7 @@ def problems(
 @st.composite
 def problems_with_cases(draw: st.DrawFn) -> PlanningProblem:
     """Small problems with cases: other markets, other amounts or both. Most have a plan."""
-    objective = draw(st.sampled_from(tuple(Objective)))
+    objective = draw(st.sampled_from(BY_CAPACITY))
     gpus = ("t1", "t2")
     names = ("w1", "w2")
     rates = st.integers(0, 20).map(lambda n: n / 8 if objective is Objective.COST else 10.0 * n)

@@ -170,12 +170,18 @@ class AllAtOnce:
         return np.zeros(n)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FixedTypes:
-    """Requests of a few fixed lengths: `types[i]` = (prompt, output) tokens, with probability `shares[i]`."""
+    """Requests of a few types: `types[i]` = (prompt, output) tokens, with probability `shares[i]`.
+
+    Prompt and output of each request vary independently and evenly by up to `spread` of those of its type, with the
+    same mean, rounded to whole tokens, at least 1. Without a spread all requests of a type are alike, so that those
+    that begin together end together.
+    """
 
     types: tuple[tuple[int, int], ...]
     shares: tuple[float, ...]
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         matched = len(self.types) == len(self.shares) > 0
@@ -184,13 +190,23 @@ class FixedTypes:
         _require(self, whole, f"types are {self.types!r}; tokens must be whole numbers >= 1")
         is_distribution = min(self.shares) >= 0 and abs(math.fsum(self.shares) - 1) <= 1e-6
         _require(self, is_distribution, f"shares are {self.shares!r}; they must be >= 0 and sum to 1")
+        _require(self, 0 <= self.spread < 1, f"spread is {self.spread!r}; allowed: 0 <= spread < 1")
+
+    def __repr__(self) -> str:
+        spread = f", spread={self.spread!r}" if self.spread else ""
+        return f"FixedTypes(types={self.types!r}, shares={self.shares!r}{spread})"
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Draw the lengths of `n` requests, in tokens."""
         cumulative = np.cumsum(self.shares)
-        drawn = np.searchsorted(cumulative / cumulative[-1], rng.random(n), side="right")
-        prompt, output = np.asarray(self.types, np.int64).T
-        return prompt[drawn], output[drawn]
+        # One row a request, so that fewer requests are the first of more.
+        which, *factors = rng.random((n, 3 if self.spread else 1)).T
+        drawn = np.searchsorted(cumulative / cumulative[-1], which, side="right")
+        lengths = np.asarray(self.types, np.int64).T[:, drawn]
+        if factors:
+            varied = lengths * (1 + self.spread * (2 * np.array(factors) - 1))
+            lengths = np.maximum(1, np.floor(varied + 0.5)).astype(np.int64)
+        return lengths[0], lengths[1]
 
 
 @dataclass(frozen=True)

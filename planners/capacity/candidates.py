@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from planners.capacity.dominance import without_dominated
-from planners.capacity.pipelines import mixed_pipelines, uniform_replicas
-from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.pipelines import best_splits, mixed_pipelines, uniform_replicas
+from planners.capacity.rates import all_alone_rps, beside_mix_rps, capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
@@ -34,10 +34,12 @@ class Found(NamedTuple):
     Attributes:
         candidates: With their capacities.
         left_out: Pairs of a rule and how many configurations it kept from being candidates.
+        alone_rps: By candidate, requests/s of each workload type by itself, by the closed form.
     """
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[tuple[str, int], ...]
+    alone_rps: Mapping[str, tuple[float, ...]]
 
 
 def find_candidates(
@@ -97,7 +99,8 @@ def find_candidates(
     for demand in demands:
         prefix = f"{demand.model} on " if len(demands) > 1 else ""
         candidates += search.candidates(by_name[demand.model], demand, prefix)
-    return Found(tuple(candidates), tuple((rule, n) for rule, n in search.left_out.items() if n > 0))
+    left_out = tuple((rule, n) for rule, n in search.left_out.items() if n > 0)
+    return Found(tuple(candidates), left_out, search.alone_rps)
 
 
 def capacities_of(
@@ -197,6 +200,7 @@ class _Search:
     gpu_types: Mapping[str, GpuType]
     budget_usd_per_h: float
     left_out: Counter[str] = field(default_factory=Counter)
+    alone_rps: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def candidates(self, model: ModelSpec, demand: Demand, prefix: str) -> tuple[Candidate, ...]:
         """The candidates of a model, their names after a prefix.
@@ -212,14 +216,15 @@ class _Search:
         uniform = self.uniform(model, tokens)
         specs = [spec for spec in uniform if self._is_allowed(spec)]
         for variant in model.in_variants():
-            for pipeline in mixed_pipelines(variant, gpus, self.limits):
-                spec = pipeline.by_memory()
-                if self._holds(spec, shortest_tokens) and self._is_known(spec) and self._is_allowed(spec):
-                    held = ReplicaFacts.of(spec, self.service_time).part_of(demanded)
-                    specs.append(pipeline.best(self.service_time, [kind for kind in held if kind.share > 0]))
+            pipelines = [
+                pipeline
+                for pipeline in mixed_pipelines(variant, gpus, self.limits)
+                if self._may_be(pipeline.by_memory(), shortest_tokens)
+            ]
+            specs += best_splits(pipelines, self.service_time, demanded)
         if not any(max_context_tokens(spec) >= longest_tokens for spec in specs):
             specs = uniform
-        made = tuple(self._candidate(spec, kinds, prefix) for spec in specs)
+        made = self._candidates(specs, kinds, prefix)
         kept = made if self.keep_dominated else without_dominated(made)
         self.left_out["dominance"] += len(made) - len(kept)
         return kept if self.measure is None else tuple(self._measured(candidate, kinds) for candidate in kept)
@@ -273,6 +278,10 @@ class _Search:
             raise PlannerError(msg)
         return known
 
+    def _may_be(self, spec: ReplicaSpec, tokens: float) -> bool:
+        """Whether a replica may be a candidate."""
+        return self._holds(spec, tokens) and self._is_known(spec) and self._is_allowed(spec)
+
     def _holds(self, spec: ReplicaSpec, tokens: float) -> bool:
         return self._count("memory", max_context_tokens(spec) >= tokens)
 
@@ -296,11 +305,15 @@ class _Search:
         self.left_out[rule] += not is_kept
         return is_kept
 
-    def _candidate(self, spec: ReplicaSpec, kinds: Sequence[Kind], prefix: str) -> Candidate:
-        facts = ReplicaFacts.of(spec, self.service_time)
-        slo = None if self.slo is None else self.slo.of_model(spec.model.name)
-        capacities = capacities_rps(facts, kinds, slo, beside_mix=self.beside_mix)
-        return Candidate.from_spec(spec, capacities, prefix + spec.name)
+    def _candidates(self, specs: Sequence[ReplicaSpec], kinds: Sequence[Kind], prefix: str) -> tuple[Candidate, ...]:
+        """The candidates of one model."""
+        facts = [ReplicaFacts.of(spec, self.service_time) for spec in specs]
+        slo = None if self.slo is None else self.slo.of_model(specs[0].model.name)
+        rates = all_alone_rps(facts, kinds, slo)
+        self.alone_rps |= {prefix + spec.name: tuple(row) for spec, row in zip(specs, rates.tolist(), strict=True)}
+        capacities = beside_mix_rps(facts, kinds, rates) if self.beside_mix else rates
+        named = zip(specs, capacities.tolist(), strict=True)
+        return tuple(Candidate.from_spec(spec, own, prefix + spec.name) for spec, own in named)
 
     def _measured(self, candidate: Candidate, kinds: Sequence[Kind]) -> Candidate:
         spec, measure = candidate.spec, self.measure

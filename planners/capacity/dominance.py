@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 if TYPE_CHECKING:
     from planners.problem.candidate import Candidate
 
@@ -24,18 +27,29 @@ def without_dominated(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     >>> [candidate.name for candidate in without_dominated([slow, one])]
     ['one']
     """
-    gpus = [dict(candidate.gpus) for candidate in candidates]
+    kept: list[int] = []
+    for model in {candidate.model for candidate in candidates}:
+        rows = [i for i, candidate in enumerate(candidates) if candidate.model == model]
+        needed = _needed([candidates[i] for i in rows])
+        kept += [i for i, is_needed in zip(rows, needed, strict=True) if is_needed]
+    return tuple(candidates[i] for i in sorted(kept))
 
-    def dominates(i: int, j: int) -> bool:
-        better, worse = candidates[i], candidates[j]
-        if better.model != worse.model or any(n > gpus[j].get(gpu, 0) for gpu, n in better.gpus):
-            return False
-        if better.usd_per_h > worse.usd_per_h * (1 + _ROUNDING):
-            return False
-        if any(low > high for low, high in zip(worse.capacity_rps, better.capacity_rps, strict=True)):
-            return False
-        return i < j or not dominates(j, i)
 
-    indices = range(len(candidates))
-    kept = (j for j in indices if not any(i != j and dominates(i, j) for i in indices))
-    return tuple(candidates[j] for j in kept)
+def _needed(candidates: Sequence[Candidate]) -> list[bool]:
+    """Which of the candidates of one model no other one dominates."""
+    names = sorted({gpu for candidate in candidates for gpu, _ in candidate.gpus})
+    gpus = np.array([[dict(candidate.gpus).get(name, 0) for name in names] for candidate in candidates])
+    usd_per_h = np.array([candidate.usd_per_h for candidate in candidates])
+    rates = np.array([candidate.capacity_rps for candidate in candidates])
+
+    def dominate(j: int) -> npt.NDArray[np.bool_]:
+        """Which candidates serve no less than one with no more, itself among them."""
+        some = np.flatnonzero((usd_per_h <= usd_per_h[j] * (1 + _ROUNDING)) & (gpus <= gpus[j]).all(axis=1))
+        better = np.zeros(len(candidates), dtype=np.bool_)
+        better[some] = (rates[some] >= rates[j]).all(axis=1)
+        return better
+
+    better_than = np.array([dominate(j) for j in range(len(candidates))])
+    # Of two that dominate each other the first stays.
+    is_superfluous = np.tril(better_than, -1) | np.triu(better_than & ~better_than.T, 1)
+    return [not any(row) for row in is_superfluous.tolist()]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from planners.capacity.candidates import kinds_of
-from planners.capacity.rates import rps_of
-from planners.capacity.steady_state import ReplicaFacts
-from planners.capacity.tangents import LEAST, mixes_rps, tangents_s
-from planners.problem.candidate import Candidate, Demand
+from planners.capacity.rates import all_alone_rps, rps_of
+from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
+from planners.capacity.tangents import LEAST, tangents_s
+from planners.capacity.within_slo import WithinSlo
+from planners.problem.candidate import Candidate, Capacities, Demand
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
 
-_STEP = 1e-3  # of a kind, as a share of the mix, to see what one more takes within an SLO
+_STEP = 1e-2  # of a kind, as a share of the mix, to see what one more takes within an SLO
+_BINDING = 1e-3  # by what share less may be late than is allowed where goals limit the rate
+_NEAR_WORST = 0.5  # kinds of which fewer are late, by this in the logarithm, do not become the worst by a step
+_LEAST_PART = 1e-3  # of the rate of a mix, beside a little more of a kind
 
 
 class ClosedFormMixTimes:
@@ -25,10 +29,18 @@ class ClosedFormMixTimes:
         service_time: Gives iteration times.
         demands: One per model, with a mix: the lengths of each type are those of the demand.
         slo: Goals that each rate keeps to.
+        alone_rps: Requests/s of each type by itself, of candidates of which that is known already.
     """
 
-    def __init__(self, service_time: ServiceTimeModel, demands: Sequence[Demand], slo: SLO | None = None) -> None:
+    def __init__(
+        self,
+        service_time: ServiceTimeModel,
+        demands: Sequence[Demand],
+        slo: SLO | None = None,
+        alone_rps: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> None:
         self._service_time = service_time
+        self._alone_rps = dict(alone_rps or {})
         self._kinds = {demand.model: kinds_of(demand) for demand in demands}
         self._slo = slo
         self._facts: dict[str, ReplicaFacts] = {}
@@ -43,43 +55,69 @@ class ClosedFormMixTimes:
     def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
         """See `planners.problem.mixes.MixTimes`."""
         shares = _shares(amounts)
-        if not math.isfinite(self._request_s(candidate, shares)):
+        request_s = self._request_s(candidate, shares)
+        if not math.isfinite(request_s):
             return (0.0,) * len(amounts)
-        if self._goals(candidate) is None:
-            _, times_s = tangents_s([self._facts_of(candidate)], self._kinds[candidate.model], np.array([shares]))
-            return tuple((1 / times_s[0]).tolist())
-        return self._within_goals_rps(candidate, shares)
+        goals, kinds = self._goals(candidate), self._kinds[candidate.model]
+        if goals is not None:
+            late = self._late(candidate, goals, shares)
+            if late.log_late(1 / request_s) > -_BINDING:
+                return self._within_goals_rps(candidate, goals, shares, 1 / request_s)
+        full_s, times_s = tangents_s([self._facts_of(candidate)], kinds, np.array([shares]))
+        return tuple((full_s[0] / request_s / times_s[0]).tolist())
 
-    def _within_goals_rps(self, candidate: Candidate, shares: Sequence[float]) -> tuple[float, ...]:
-        """By differences: within goals, the time depends on each kind by itself."""
-        mix_s = self._request_s(candidate, shares)
-        times_s = []
-        for w in range(len(shares)):
-            more = [(share + (_STEP if k == w else 0.0)) / (1 + _STEP) for k, share in enumerate(shares)]
-            more_s = (1 + _STEP) * self._request_s(candidate, more)
-            times_s.append(max((more_s - mix_s) / _STEP, LEAST * mix_s))
+    def alone_rps(self, candidates: Sequence[Candidate]) -> Capacities:
+        """See `planners.problem.mixes.MixTimes`."""
+        for model, kinds in self._kinds.items():
+            new = [one for one in candidates if one.model == model and one.name not in self._alone_rps]
+            if new:
+                facts = [self._facts_of(candidate) for candidate in new]
+                rows = all_alone_rps(facts, kinds, self._goals(new[0])).tolist()
+                self._alone_rps |= {one.name: tuple(row) for one, row in zip(new, rows, strict=True)}
+        return tuple(self._alone_rps[candidate.name] for candidate in candidates)
+
+    def _within_goals_rps(
+        self, candidate: Candidate, goals: SLO, shares: Sequence[float], rps: float
+    ) -> tuple[float, ...]:
+        """By differences, where goals limit the rate of a mix.
+
+        At the rate r of the mix the logarithm G of what is late is 0. A little more of a kind changes it by dG, and the
+        rate by -dG / (dG/dr).
+        """
+        late = self._late(candidate, goals, shares)
+        served = [w for w, share in enumerate(shares) if share > 0]
+        late_of = [late.log_late(rps, kinds=[place]) for place in range(len(served))]
+        here = max(late_of)
+        near = {w for w, one in zip(served, late_of, strict=True) if one > here - _NEAR_WORST}
+        by_rate = (here - late.log_late((1 - _STEP) * rps)) / (_STEP * rps)
+        times_s = [math.inf] * len(shares)
+        for w, kind in enumerate(self._kinds[candidate.model]):
+            if self._facts_of(candidate).holds([kind]):
+                more = [(share + (_STEP if k == w else 0.0)) / (1 + _STEP) for k, share in enumerate(shares)]
+                places = [place for place, k in enumerate(sorted({*served, w})) if k in near or k == w]
+                change = self._late(candidate, goals, more).log_late(rps, kinds=places) - here
+                more_rps = max(rps - change / by_rate, _LEAST_PART * rps) if by_rate > 0 else rps
+                times_s[w] = max(((1 + _STEP) / more_rps - 1 / rps) / _STEP, LEAST / rps)
         # Differences miss what they should add up to by a little.
         sum_s = math.fsum(share * time_s for share, time_s in zip(shares, times_s, strict=True) if share > 0)
-        if not math.isfinite(sum_s):
-            return tuple(1 / mix_s if share > 0 else 0.0 for share in shares)
-        return tuple(sum_s / (mix_s * time_s) for time_s in times_s)
+        return tuple(sum_s * rps / time_s for time_s in times_s)
+
+    def _late(self, candidate: Candidate, goals: SLO, shares: Sequence[float]) -> WithinSlo:
+        return WithinSlo(goals, SteadyState(self._facts_of(candidate), self._mix(candidate, shares)))
+
+    def _mix(self, candidate: Candidate, shares: Sequence[float]) -> list[Kind]:
+        kinds = zip(self._kinds[candidate.model], shares, strict=True)
+        return [kind._replace(share=share) for kind, share in kinds if share > 0]
 
     def _request_s(self, candidate: Candidate, shares: Sequence[float]) -> float:
         """Time of a request of a mix; infinite if some of it is never served."""
-        goals, facts, kinds = self._goals(candidate), self._facts_of(candidate), self._kinds[candidate.model]
-        if goals is None:
-            rps = float(mixes_rps([facts], kinds, np.array([shares]))[0])
-        else:
-            mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True)]
-            rps = rps_of(facts, mix, goals)
+        rps = rps_of(self._facts_of(candidate), self._mix(candidate, shares), self._goals(candidate))
         return 1 / rps if rps > 0 else math.inf
 
     def _goals(self, candidate: Candidate) -> SLO | None:
         """The goals of a candidate's model; None without any."""
         goals = None if self._slo is None else self._slo.of_model(candidate.model)
-        if goals is None or (goals.ttft_s is None and goals.tpot_s is None and goals.e2e_s is None):
-            return None
-        return goals
+        return None if goals is None or goals.asks_for_nothing else goals
 
     def _facts_of(self, candidate: Candidate) -> ReplicaFacts:
         spec = candidate.spec

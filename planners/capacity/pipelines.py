@@ -24,8 +24,10 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from planners.capacity.rates import rps_of
-from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
+import numpy as np
+
+from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.capacity.tangents import mean_stages_s, mixes_rps
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.deployment import Layout, Refusal, ReplicaLimits, ReplicaSpec, Stage
@@ -110,9 +112,13 @@ class MixedPipeline(NamedTuple):
     def split(self, n_first: int) -> ReplicaSpec:
         """The replica with so many layers on the stages of the first type, or as near as each stage has one."""
         n_layers = self.model.n_layers
-        n_first = min(max(n_first, self.first.pp), n_layers - self.last.pp)
+        n_first = self.nearest(n_first)
         stages = (*self.first.stages(n_first), *self.last.stages(n_layers - n_first))
         return ReplicaSpec(self.model, stages, self.limits)
+
+    def nearest(self, n_first: int) -> int:
+        """So many layers, or as near as each stage has one."""
+        return min(max(n_first, self.first.pp), self.model.n_layers - self.last.pp)
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -127,28 +133,79 @@ class MixedPipeline(NamedTuple):
         return self.split(_share_of(self.model.n_layers, first, last))
 
     def best(self, service_time: ServiceTimeModel, kinds: Sequence[Kind]) -> ReplicaSpec:
-        """The split with the largest capacity for a mix without goals, of those between equal memory and equal times.
+        """See `best_splits`."""
+        return best_splits([self], service_time, kinds)[0]
 
-        Raises:
-            DeploymentError: The service-time model says nothing about this replica.
-        """
-        n_memory = n_time = self._n_first(self.by_memory())
-        for _ in range(2):  # a stage takes some time whatever its layers, for the network or the head
-            n_time = self._as_fast(self.split(n_time), service_time, kinds)
-        tried = (round(n_memory + (n_time - n_memory) * step / (N_SPLITS - 1)) for step in range(N_SPLITS))
-        splits = [self.split(n_first) for n_first in dict.fromkeys(tried)]
-        return max(splits, key=lambda spec: rps_of(ReplicaFacts.of(spec, service_time), kinds))
-
-    def _as_fast(self, spec: ReplicaSpec, service_time: ServiceTimeModel, kinds: Sequence[Kind]) -> int:
-        """Layers of the first type at which all stages take as long, by their time per layer in a split."""
-        state = SteadyState(ReplicaFacts.of(spec, service_time), kinds)
-        stages_s, n_first, pp = state.stages_s(state.batch), self._n_first(spec), self.first.pp
+    def as_fast(self, n_first: int, stages_s: Sequence[float]) -> int:
+        """Layers of the first type at which all stages take as long, by their times with so many."""
+        n_first, pp = self.nearest(n_first), self.first.pp
         first_layers_per_s = pp * n_first / sum(stages_s[:pp])
         last_layers_per_s = self.last.pp * (self.model.n_layers - n_first) / sum(stages_s[pp:])
         return _share_of(self.model.n_layers, first_layers_per_s, last_layers_per_s)
 
-    def _n_first(self, spec: ReplicaSpec) -> int:
+    def n_first(self, spec: ReplicaSpec) -> int:
+        """Layers of the first type in a split."""
         return sum(stage.n_layers for stage in spec.stages[: self.first.pp])
+
+
+def best_splits(
+    pipelines: Sequence[MixedPipeline], service_time: ServiceTimeModel, kinds: Sequence[Kind]
+) -> list[ReplicaSpec]:
+    """Of each pipeline the split with the largest capacity for a mix without goals, or for what fits of the mix.
+
+    Args:
+        pipelines: The pipelines; the split of equal memory holds a request of some kind.
+        service_time: Gives iteration times.
+        kinds: The mix; shares that sum to 1.
+
+    Raises:
+        DeploymentError: The service-time model says nothing about one of them.
+    """
+    if not pipelines:
+        return []
+    tried = [_Tried(pipeline, service_time) for pipeline in pipelines]
+    at = [one.pipeline.n_first(one.pipeline.by_memory()) for one in tried]
+    n_memory = at
+    shares = np.array([[kind.share for kind in one.facts(n).part_of(kinds)] for one, n in zip(tried, at, strict=True)])
+    for _ in range(2):  # a stage takes some time whatever its layers, for the network or the head
+        stages_s = mean_stages_s([one.facts(n) for one, n in zip(tried, at, strict=True)], kinds, shares)
+        at = [one.pipeline.as_fast(n, own) for one, n, own in zip(tried, at, stages_s, strict=True)]
+    splits = [_between(*ends) for ends in zip(n_memory, at, strict=True)]
+    rows = [(row, n) for row, own in enumerate(splits) for n in own]
+    rates = mixes_rps([tried[row].facts(n) for row, n in rows], kinds, shares[[row for row, _ in rows]]).tolist()
+    best: dict[int, tuple[float, int]] = {}
+    for (row, n), rps in zip(rows, rates, strict=True):
+        if row not in best or rps > best[row][0]:
+            best[row] = rps, n
+    return [one.spec(best[row][1]) for row, one in enumerate(tried)]
+
+
+class _Tried:
+    """Splits of a pipeline that are looked at, by their layers of the first type."""
+
+    def __init__(self, pipeline: MixedPipeline, service_time: ServiceTimeModel) -> None:
+        self.pipeline = pipeline
+        self._service_time = service_time
+        self._known: dict[int, tuple[ReplicaSpec, ReplicaFacts]] = {}
+
+    def spec(self, n_first: int) -> ReplicaSpec:
+        return self._split(n_first)[0]
+
+    def facts(self, n_first: int) -> ReplicaFacts:
+        return self._split(n_first)[1]
+
+    def _split(self, n_first: int) -> tuple[ReplicaSpec, ReplicaFacts]:
+        n_first = self.pipeline.nearest(n_first)
+        if n_first not in self._known:
+            spec = self.pipeline.split(n_first)
+            self._known[n_first] = spec, ReplicaFacts.of(spec, self._service_time)
+        return self._known[n_first]
+
+
+def _between(n_memory: int, n_time: int) -> list[int]:
+    """Some splits between that of equal memory and that of equal times."""
+    tried = (round(n_memory + (n_time - n_memory) * step / (N_SPLITS - 1)) for step in range(N_SPLITS))
+    return list(dict.fromkeys(tried))
 
 
 def _share_of(n: int, one: float, other: float) -> int:

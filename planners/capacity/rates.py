@@ -3,26 +3,34 @@
 Planners add up the time that types take on a replica, as arXiv:2502.00722 does: f requests of type w take f / h. One
 type alone runs at the rate of `planners.capacity.steady_state`. But what a request takes depends on what else the
 replica serves. Let T(f) be the time that requests f take together, by the same closed form. It is homogeneous, so that
-beside the mix f in demand, one more request of type w takes dT/df_w, and T = sum_w f_w dT/df_w. With h = 1 / (dT/df_w),
-adding up is exact for that mix, as with the rate alone it is for replicas of one type; but each misleads a planner that
-looks for the best use of a replica. On pipelines, short requests take two or three times as long beside long ones as
-alone; on replicas with one stage, they take less. So h is the smaller of both rates.
+beside the mix f in demand, one more request of type w takes dT/df_w, and T = sum_w f_w dT/df_w
+(`planners.capacity.tangents`). With h = 1 / (dT/df_w), adding up is exact for that mix, as with the rate alone it is
+for replicas of one type; but each misleads a planner that looks for the best use of a replica. On pipelines, short
+requests take two or three times as long beside long ones as alone. On replicas with one stage they take less, and where
+slots and KV blocks are short alike, some take next to nothing, as long as others make up for them: no replica of these
+alone is as fast. So h is the smaller of both rates, and says no more of a replica than it can do with either.
+
+On eight scenarios of `paper`, `milp` with these h promised a makespan that was 1.3 % from T at the mixes of its plan
+in the mean of the absolute differences, 5.5 % at most. With the tangents alone that was 757 %, with the larger of both
+times in a constant ratio, so that T is exact for the mix in demand, 17 %, and with the times alone in such a ratio
+19 %. Exact at the mixes that a plan uses are the tangents there (`planners.capacity.mix_times`).
 
 With an SLO, alone is the largest rate at which it is met (`planners.capacity.within_slo`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
+from planners.capacity.steady_states import Floats
+from planners.capacity.tangents import alone_rps, tangents_s
 from planners.capacity.within_slo import rps_within
 from sim.deployment import ReplicaSpec
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
-
-MORE = 0.05  # of a kind, as a share of the mix, to see what one more takes
 
 
 def capacity_rps(
@@ -94,7 +102,7 @@ def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None) -
     if not facts.holds(kinds):
         return 0.0
     state = SteadyState(facts, kinds)
-    if slo is None or (slo.ttft_s is None and slo.tpot_s is None and slo.e2e_s is None):
+    if slo is None or slo.asks_for_nothing:
         return state.rps
     return rps_within(slo, state)
 
@@ -108,35 +116,37 @@ def capacities_rps(
         facts: The replica.
         kinds: What is demanded; shares that sum to 1.
         slo: Goals that requests of its model should meet, if they arrive independently of each other.
-        beside_mix: Whether a kind counts as it does beside the mix demanded, or what fits of it on the replica, where
-            that takes longer than alone.
+        beside_mix: Whether a kind counts as it does beside the mix demanded, or what fits of it on the replica; False:
+            as if alone there.
     """
-    alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]
-    rates = alone if slo is None else [rps_of(facts, [kind._replace(share=1.0)], slo) for kind in kinds]
-    mix = facts.part_of(kinds)
-    if not beside_mix or all(kind.share == 0 for kind in mix):
-        return tuple(rates)
-    times_s = _beside_s(facts, mix, alone)
-    return tuple(
-        rate / max(1.0, time_s * rps) if rps > 0 else 0.0
-        for rate, rps, time_s in zip(rates, alone, times_s, strict=True)
-    )
+    rates = all_alone_rps([facts], kinds, slo)
+    if beside_mix:
+        rates = beside_mix_rps([facts], kinds, rates)
+    return tuple(rates[0].tolist())
 
 
-def _beside_s(facts: ReplicaFacts, kinds: Sequence[Kind], alone: Sequence[float]) -> list[float]:
-    """Time that another request of each kind takes beside the mix: the derivative of the time that the mix takes."""
-    mix_s = 1 / rps_of(facts, kinds)
-    times_s = []
-    for added, rps in enumerate(alone):
-        if rps == 0:
-            times_s.append(0.0)
-            continue
-        more = [
-            kind._replace(share=(kind.share + (MORE if k == added else 0.0)) / (1 + MORE))
-            for k, kind in enumerate(kinds)
-        ]
-        times_s.append(((1 + MORE) / rps_of(facts, more) - mix_s) / MORE)
-    # The time that a mix takes is homogeneous in its requests, so that (Euler) these times add up to it. Steps of the
-    # closed form, as of whole chunks, make them miss it a little.
-    total_s = math.fsum(kind.share * time_s for kind, time_s in zip(kinds, times_s, strict=True))
-    return [time_s * mix_s / total_s for time_s in times_s] if total_s > 0 else times_s
+def all_alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO | None = None) -> Floats:
+    """Requests/s of each kind by itself on each of several replicas; [replica, kind]."""
+    if slo is None or slo.asks_for_nothing:
+        return alone_rps(facts, kinds)
+    own = [[rps_of(one, [kind._replace(share=1.0)], slo) for kind in kinds] for one in facts]
+    return np.array(own).reshape(len(facts), len(kinds))
+
+
+def beside_mix_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], rates: Floats) -> Floats:
+    """The h of several replicas beside a mix, of rates of each kind by itself; [replica, kind]."""
+    longer = _times_longer(facts, kinds, alone_rps(facts, kinds))
+    return np.asarray(rates / np.maximum(1.0, longer))
+
+
+def _times_longer(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], alone: Floats) -> Floats:
+    """How many times as long as alone another request of each kind takes beside the mix; [replica, kind]."""
+    shares = np.where(alone > 0, [kind.share for kind in kinds], 0.0)
+    total = shares.sum(axis=1)
+    longer = np.ones_like(alone)
+    rows: list[int] = np.flatnonzero(total > 0).tolist()
+    if rows:
+        _, times_s = tangents_s([facts[row] for row in rows], kinds, shares[rows] / total[rows, None])
+        served = alone[rows] > 0
+        longer[rows] = np.where(served, times_s, 1.0) * np.where(served, alone[rows], 1.0)
+    return longer

@@ -25,13 +25,19 @@ chunks on average. Their number is taken as binomial, with as many trials as chu
 requests run; without any it is an iteration of pure decode. All chunks are taken to be alike: S = E[P] / E[K] tokens
 that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do together. A batch goes through the stages in sum_s
 t_s, and no batch overtakes another, so that n batches go round once in the time of the slowest of them, the one with
-the most decodes and chunks. A request stays in its batch, so sizes wander. The largest of n batches has D decodes after
-an even split, and H_n D on average after a random one, with H_n = 1 + 1/2 + ... + 1/n (the longest of n pieces of a
-broken stick). The simulator lies between the two, the nearer to a random split the more lengths vary; the mean of both
-is taken. (Where slots are the limit, the slot of one that ends is taken in the same batch, and sizes stay what they
-once were: even if many requests came at once, uneven if they came one after the other.) The chunks of one prompt follow
-each other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. A round takes n times the
-mean time of the busiest stage at least. The capacity is n L over the mean time of a round.
+the most decodes and chunks. A request stays in its batch, so that sizes wander like Poisson numbers. The largest of n
+batches has D + z_n sqrt(D) decodes, where z_n is the mean of the largest of n normal numbers, by Blom's approximation
+(Statistical Estimates and Transformed Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of
+n batches only 1 + (n - 1) (1 - 0.04 (n - 2)) count, as simulated flow lines say. The chunks of one prompt follow each
+other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. Where KV blocks are the limit,
+requests are admitted in pairs as it were, since one that ends often leaves room for more than one, and chunks come in
+pairs if an iteration holds so many. A round takes n times the mean time of the busiest stage at least. The capacity is
+n L over the mean time of a round.
+
+All of that is continuous in the mix. Numbers that are whole in an iteration are interpolated, and where KV blocks are
+not short by `SCARCE`, preemption and pairs count in part. Against the simulator, 49 pipelines for Llama-3-70B with two
+to eight stages of one and two GPU types, each with a mix of one to nine kinds of which lengths vary by 30 %, were off
+by 3.8 % on average, 8 % at the 95 % quantile and 9 % at most.
 """
 
 from __future__ import annotations
@@ -40,16 +46,21 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+from planners.capacity.extremes import alone_of, largest_normal, largest_of
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
-from sim.timing.means import MeanStageTime, between, mean_times
+from sim.timing.means import MeanStageTime, mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
 
-SCARCE = 0.1
+SCARCE = 0.05
 """By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
 all the time. Where it is less, running requests are preempted for as large a part of the time."""
+
+
+TOGETHER = 2.0
+"""Requests that are admitted at a time where KV blocks are short."""
 
 
 class Kind(NamedTuple):
@@ -160,6 +171,7 @@ class SteadyState:
         rps: Requests/s.
         frontend_s: How long a request is in the front end.
         schedules_ahead: Whether a request that comes waits for an iteration that is put together already.
+        max_seqs: Most requests that run at once, if memory holds so many.
     """
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
@@ -167,6 +179,7 @@ class SteadyState:
         self._stages = tuple(mean_times(stage) for stage in facts.stages)
         self.frontend_s = facts.engine.frontend_s
         self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
+        self.max_seqs = facts.max_seqs
         self._budget_tokens = facts.max_batched_tokens
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
@@ -180,6 +193,7 @@ class SteadyState:
             windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
         self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
+        self._together = 1.0
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
 
@@ -198,6 +212,16 @@ class SteadyState:
         )
 
     @property
+    def n_stages(self) -> int:
+        """Pipeline stages."""
+        return len(self._stages)
+
+    @property
+    def budget_tokens(self) -> int:
+        """Most new tokens in an iteration."""
+        return self._budget_tokens
+
+    @property
     def has_decodes(self) -> bool:
         """Whether any request decodes."""
         return self._decodes > 0
@@ -212,8 +236,12 @@ class SteadyState:
         if len(self._stages) == 1:
             return self.stages_s(batch)[0]
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
-        slowest = _largest_of(n, batch.n_chunks * in_a_row, self._most_chunks(batch))
-        imbalance = (1 + between(_harmonic, float(n))) / 2
+        together = min(self._together, self._most_chunks(batch))
+        often, n_groups = largest_of(
+            alone_of(n), batch.n_chunks * in_a_row / together, self._most_chunks(batch) / together
+        )
+        slowest = often, n_groups * together
+        imbalance = 1 + largest_normal(n) / math.sqrt(max(batch.decodes, 1.0))
         round_s = sum(
             _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
             for stage in self._stages
@@ -222,7 +250,7 @@ class SteadyState:
 
     def stages_s(self, batch: Batch) -> list[float]:
         """Mean time of an iteration on each stage."""
-        chunks = _largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
+        chunks = largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
         return [_mean_time(stage, batch.decodes, batch.context_tokens, batch.chunk, *chunks) for stage in self._stages]
 
     def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
@@ -288,7 +316,9 @@ class SteadyState:
         excess = blocks_over(starts) / max(facts.kv_blocks, 1)
         if excess > 0:
             starts = _largest(blocks_over, starts)
-            again = min(1.0, excess / SCARCE) * (self._decodes + 1) * math.exp(-starts)
+            scarce = min(1.0, excess / SCARCE)
+            again = scarce * (self._decodes + 1) * math.exp(-starts)
+            self._together = 1 + scarce * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -321,47 +351,6 @@ def _largest(over: Callable[[float], float], most: float) -> float:
     from scipy.optimize import brentq
 
     return float(brentq(over, 0.0, most, xtol=1e-12 * most))
-
-
-def _largest_of(n: float, mean: float, most: float) -> tuple[float, float]:
-    """The largest of n binomial numbers of 0 to `most`: how often it is not 0, and its mean where it is not.
-
-    >>> some, mean = _largest_of(2, mean=0.5, most=1)  # two coins, 1 if heads
-    >>> round(some, 9), round(mean, 9)
-    (0.75, 1.0)
-    """
-    p = mean / most
-    if p >= 1 - 1e-9:
-        return 1.0, max(1.0, mean)
-    low = math.floor(most)
-    some, expected = _largest_whole(n, p, low)
-    if most > low:
-        weight = most - low
-        more_often, more = _largest_whole(n, p, low + 1)
-        some, expected = (1 - weight) * some + weight * more_often, (1 - weight) * expected + weight * more
-    return some, max(1.0, expected / some)
-
-
-def _largest_whole(n: float, p: float, trials: int) -> tuple[float, float]:
-    """As `_largest_of`, of so many trials with the probability p: how often it is not 0, and its mean."""
-    some, mean = -math.expm1(n * trials * math.log1p(-p)), trials * p
-    if n == 1:
-        return some, mean
-    spread = 8 * math.sqrt(mean * (1 - p)) + 8
-    first, last = max(0, math.floor(mean - spread)), min(trials, math.ceil(mean + spread))
-    log_choose = math.lgamma(trials + 1) - math.lgamma(first + 1) - math.lgamma(trials - first + 1)
-    term = math.exp(log_choose + first * math.log(p) + (trials - first) * math.log1p(-p))
-    cumulative, expected = 0.0, float(first)
-    for k in range(first, last):
-        cumulative = min(1.0, cumulative + term)
-        expected += 1 - cumulative**n
-        term *= (trials - k) / (k + 1) * p / (1 - p)
-    return some, expected
-
-
-def _harmonic(n: float) -> float:
-    """1 + 1/2 + ... + 1/n."""
-    return math.fsum(1 / k for k in range(1, int(n) + 1))
 
 
 def _mean_time(

@@ -14,7 +14,8 @@ from typing import NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from planners.capacity.steady_state import SCARCE, Kind, ReplicaFacts
+from planners.capacity.extremes import OVERLAP
+from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import MeanStageTime, stacked
 
@@ -129,6 +130,7 @@ class SteadyStates:
         self._max_seqs = _column([one.max_seqs for one in facts])
         self._kv_blocks = _column([one.kv_blocks for one in facts])
         self._means = mixes.means
+        self._together: Floats | float = 1.0
         with np.errstate(all="ignore"):  # on replicas that hold no request of a mix
             self.batch, self.n_batches = self._most()
             self.rps: Floats = self.n_batches * self.batch.starts / self._rounds_s()
@@ -149,11 +151,15 @@ class SteadyStates:
         if len(self._stages) == 1:
             only: Floats = stages_s[0]
             return only
+        from scipy.special import ndtri
+
         k = batch.chunks_per_prompt
-        slowest = largest_of(n, batch.n_chunks * (1 + (k - 1) / n) / k, self._most_chunks())
-        low = np.floor(n)
-        harmonic = np.cumsum([0.0, *(1 / i for i in range(1, len(self._stages) + 2))])[low.astype(int)]
-        imbalance = (1 + harmonic + (n - low) / (low + 1)) / 2
+        most = self._most_chunks()
+        together = np.minimum(self._together, most)
+        of = np.where(n > 2, 1 + (n - 1) * (1 - OVERLAP * (n - 2)), n)
+        often, n_groups = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / together, most / together)
+        slowest = often, n_groups * together
+        imbalance = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
         round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
         return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
 
@@ -211,6 +217,7 @@ class SteadyStates:
             fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
             scarce = np.clip(excess / SCARCE, 0.0, 1.0)
             again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
+            self._together = 1 + scarce * (TOGETHER - 1)
             starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
         batch = self._at(starts, again)
         n_batches = np.clip(pp * batch.running, 1.0, pp)
@@ -237,7 +244,7 @@ class SteadyStates:
 
 
 def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
-    """As `planners.capacity.steady_state._largest_of`, of arrays."""
+    """As `planners.capacity.extremes.largest_of`, of arrays."""
     p = mean / most
     is_full = ~(p < _FULL)
     p = np.where(is_full, 0.5, p)
@@ -251,7 +258,7 @@ def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
 
 
 def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats]:
-    """As `planners.capacity.steady_state._largest_whole`, of arrays."""
+    """As `planners.capacity.extremes._largest_whole`, of arrays."""
     some, mean = -np.expm1(n * trials * np.log1p(-p)), trials * p
     if (n == 1).all():
         return some, mean

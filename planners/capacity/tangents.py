@@ -53,6 +53,17 @@ def mixes_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floa
     return rps
 
 
+def mean_stages_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> list[list[float]]:
+    """Mean time of an iteration on each stage of each replica with its mix; shares [replica, kind] that sum to 1."""
+    times_s: list[list[float]] = [[] for _ in facts]
+    for rows in _alike(facts):
+        some = [facts[row] for row in rows]
+        states = SteadyStates(some, Mixes.of(kinds, shares[rows], some[0].rule))
+        for row, own in zip(rows, states.stages_s()[:, :, 0].T.tolist(), strict=True):
+            times_s[row] = own
+    return times_s
+
+
 def tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> tuple[Floats, Floats]:
     """Time of a request of a mix on each replica, and what one more of each kind takes beside it.
 
@@ -83,8 +94,9 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
     with np.errstate(divide="ignore", invalid="ignore"):
         request_s = 1 / states.rps
         n = len(steps)
-        apart = nudged.means[:, :, 1 : n + 1] - nudged.means[:, :, n + 1 :]
-        slopes = (request_s[:, 1 : n + 1] - request_s[:, n + 1 :]) / np.einsum("iri->ri", apart)
+        apart = np.einsum("iri->ri", nudged.means[:, :, 1 : n + 1] - nudged.means[:, :, n + 1 :])
+        differences = request_s[:, 1 : n + 1] - request_s[:, n + 1 :]
+        slopes = np.where(apart > 0, differences / apart, 0.0)  # what no kind has makes no difference
     mean_of = np.repeat(of_kinds[:, None, :], len(facts), axis=1)
     for mean, of in zip((CHUNKS, CHUNK_BLOCKS), states.chunks_at(), strict=True):
         mean_of[mean] = of[:, 0, :]

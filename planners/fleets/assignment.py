@@ -14,9 +14,10 @@ Words for this number, here and in all planners:
 - makespan: T itself, of a fleet and its shares;
 - pace: 1 / T, in 1/s or as a multiple of the rates; what is maximised where that is linear;
 - value: what a planner minimises: T, or for the objective `cost` the price in USD/h, with that of replicas that are
-  being stopped and the penalties of what is shed, infinite if T is more than 1;
+  being stopped and the penalties of what is shed, infinite if T is more than 1; for `latency` the time in seconds
+  (`planners.fleets.latency`);
 - bound: a value that no fleet beats;
-- objective: the value as a plan tells it, under the name of the problem's objective: T, 1 / T, or USD/h;
+- objective: the value as a plan tells it, under the name of the problem's objective: T, 1 / T, USD/h, or a latency;
 - loss: in `planners.milp.formulation`, how much less than a given pace;
 - score: in `planners.milp.robust`, what is made best over several cases: the worst pace, their mean, or the regret.
 """

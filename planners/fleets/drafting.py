@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,12 @@ class Drafting:
         self._options = tuple(sorted(options.model_dump().items()))
         self._started_s = time.perf_counter()
 
+    def for_problem(self, problem: PlanningProblem) -> Drafting:
+        """For the same planner, which began when this one did, but another problem."""
+        other = copy(self)
+        other._problem = problem
+        return other
+
     def plan(
         self,
         counts: Sequence[int],
@@ -58,7 +65,7 @@ class Drafting:
             counts: Replicas of each candidate.
             termination: Why the planner stopped.
             bound: A value that no fleet beats (see `planners.fleets.assignment`): a makespan T, or for `cost` a price
-                in USD/h; None if the planner has none.
+                in USD/h; None if the planner has none, as all for `latency`.
             assignment: Shares by candidate and type; the best ones if None.
             diagnostics: What the user should know.
             keeps_idle: Whether candidates that the best assignment leaves idle are kept; otherwise they are given back.
@@ -70,8 +77,8 @@ class Drafting:
         problem = self._problem
         kept = tuple(counts)
         if assignment is not None:
-            kept = tuple(count if any(row) else 0 for count, row in zip(kept, assignment, strict=True))
             fractions = assignment
+            kept = _without_those(problem, kept, [c for c, row in enumerate(assignment) if not any(row)])
         elif keeps_idle:
             fractions = best_shares(problem, kept).fractions
         else:
@@ -229,18 +236,24 @@ def _without_idle(problem: PlanningProblem, counts: tuple[int, ...]) -> tuple[tu
         found = best_shares(problem, counts)
         if found.makespan == math.inf:
             return counts, found
-        kept = counts
+        idle = []
         for c, (candidate, shares) in enumerate(zip(problem.candidates, found.fractions, strict=True)):
-            if kept[c] == 0:
-                continue
             amounts = problem.demand(candidate.model).amounts
             if not any(x > 0 and f > 0 for x, f in zip(shares, amounts, strict=True)):
-                without = (*kept[:c], 0, *kept[c + 1 :])
-                if _is_no_worse(problem, without, kept):
-                    kept = without
+                idle.append(c)
+        kept = _without_those(problem, counts, idle)
         if kept == counts:
             return counts, found
         counts = kept
+
+
+def _without_those(problem: PlanningProblem, counts: tuple[int, ...], idle: Iterable[int]) -> tuple[int, ...]:
+    """A fleet without the replicas of some candidates, but for those whose return would be worse."""
+    for c in idle:
+        without = (*counts[:c], 0, *counts[c + 1 :])
+        if counts[c] > 0 and _is_no_worse(problem, without, counts):
+            counts = without
+    return counts
 
 
 def _is_no_worse(problem: PlanningProblem, smaller: tuple[int, ...], counts: tuple[int, ...]) -> bool:

@@ -1,8 +1,8 @@
 """What is given up where not everything can be served, at the penalties that the demands state.
 
-For `makespan` and `throughput` a type is served in full or not at all. Those are given up that no fleet within the
-limits can serve together with the rest; if there is a choice, those of the least penalty. What is left is a problem
-without penalties. For `cost` penalties are money: a part of a type is given up wherever that is cheaper than to serve
+For all objectives but `cost` a type is served in full or not at all. Those are given up that no fleet within the limits
+can serve together with the rest; if there is a choice, those of the least penalty. What is left is a problem without
+penalties. For `cost` penalties are money: a part of a type is given up wherever that is cheaper than to serve
 it, and the value of a fleet includes them (see `planners.fleets.assignment`).
 """
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planners.fleets.assignment import RATE_TOLERANCE, Assignment, best_assignment, evaluate, value_of
+from planners.fleets.latency import latency_s
 from planners.fleets.small_milp import Rows
 from planners.problem.plan import shed_shares
 from planners.problem.problem import Feature, Objective
@@ -49,7 +50,7 @@ def what_must_be_served(problem: PlanningProblem) -> PlanningProblem:
 
 
 def servable(problem: PlanningProblem) -> PlanningProblem:
-    r"""For `makespan` and `throughput` the problem with only what a fleet can serve, and nothing more to give up.
+    r"""For all objectives but `cost` the problem with only what a fleet can serve, and nothing more to give up.
 
     With u[w] = 1 for a type that is given up, and penalties p:
 
@@ -139,8 +140,10 @@ def fleet_value(problem: PlanningProblem, counts: Sequence[int] | None) -> float
 def value_with(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> float:
     """The value of a fleet with these shares, penalties included; infinite if something is missing that must be served.
 
-    What a problem for `makespan` or `throughput` allows to be given up is missing, too: see `servable`.
+    What a problem for the other objectives allows to be given up is missing, too: see `servable`.
     """
+    if problem.objective is Objective.LATENCY:
+        return latency_s(problem, counts, fractions)
     makespan = evaluate(problem, counts, fractions, may_shed=True)
     return value_of(problem, counts, makespan, penalty_usd_per_h(problem, fractions))
 

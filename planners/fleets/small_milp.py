@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from planners.problem.problem import PlanningProblem
 
 
+_NODES_PER_S = 100
+
 Row = dict[int, float]
 """The number of each column in a sum; 0 if absent."""
 
@@ -136,6 +138,8 @@ class Rows:
         gap: float,
         time_limit_s: float,
         node_limit: int | None = None,
+        *,
+        is_relaxed: bool = False,
     ) -> Any:
         """Minimise with SciPy.
 
@@ -143,8 +147,10 @@ class Rows:
             cost: Of each column; 0 if absent.
             most: Upper bounds of the whole numbers.
             gap: Relative gap at which to stop.
-            time_limit_s: When to stop at the latest.
-            node_limit: How many nodes of the search tree to look at; no limit if None.
+            time_limit_s: How much work it may do: 100 nodes of the search tree in a second, whatever the
+                machine. By the clock it stops after ten times that and a minute.
+            node_limit: How many nodes to look at, if that is less.
+            is_relaxed: Whether no number need be whole.
 
         Returns:
             SciPy's result. Its `x` is None if no solution was found; `status` is 0 at the gap, 2 if there is none.
@@ -158,13 +164,16 @@ class Rows:
             c[column] = value
         upper = np.array(self._upper_of)
         upper[: self._n_counts] = most
-        options: Any = {"mip_rel_gap": gap, "time_limit": time_limit_s}
-        if node_limit is not None:
-            options["node_limit"] = node_limit
+        n_nodes = math.floor(min(time_limit_s * _NODES_PER_S, 2**31 - 1))
+        options: Any = {
+            "mip_rel_gap": gap,
+            "time_limit": 60.0 + 10.0 * time_limit_s,
+            "node_limit": n_nodes if node_limit is None else min(n_nodes, node_limit),
+        }
         with no_output():
             return milp(
                 c,
-                integrality=np.array(self._is_whole, dtype=np.int64),
+                integrality=np.array(self._is_whole, dtype=np.int64) * (not is_relaxed),
                 bounds=Bounds(np.zeros(n_columns), upper),
                 constraints=self._constraint(),
                 options=options,

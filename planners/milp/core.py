@@ -23,6 +23,7 @@ import pulp
 
 from planners.milp.extract import Finding, extract
 from planners.milp.formulation import Formulation
+from planners.milp.work import Work
 from planners.quiet import no_output
 
 CORE_SIZE = 40
@@ -36,7 +37,7 @@ class Effort(NamedTuple):
 
     Attributes:
         gap: Relative gap at which it stops.
-        time_limit_s: When it stops at the latest.
+        time_limit_s: The work that it may do, in seconds (`planners.milp.work`).
         seed: For its random numbers.
         threads: How many it may use.
     """
@@ -69,16 +70,18 @@ class Look(NamedTuple):
 
 
 class Search:
-    """A MILP that is solved in steps, within one time limit.
+    """A MILP that is solved in steps.
 
     Args:
         formulation: The MILP.
-        effort: For each step; the time limit is for all steps together.
+        effort: For each step.
+        work: For all steps together.
     """
 
-    def __init__(self, formulation: Formulation, effort: Effort) -> None:
+    def __init__(self, formulation: Formulation, effort: Effort, work: Work) -> None:
         self._formulation = formulation
         self._effort = effort
+        self._work = work
         self._most = {c: variable.upBound for c, variable in formulation.counts.items()}
         self._least = -math.inf
         self._excess: dict[int, float] = dict.fromkeys(formulation.counts, 0.0)
@@ -141,28 +144,36 @@ class Search:
         return self._formulation.loss(value * (1 - self._effort.gap))
 
     def _run(self, *, is_relaxed: bool = False, cutoff: float = math.inf) -> None:
-        f = self._formulation
-        run_highs(f.lp, self._effort, cutoff=cutoff, is_relaxed=is_relaxed)
-        left_s = max(0.0, self._effort.time_limit_s - f.lp.solverModel.getRunTime())
-        self._effort = self._effort._replace(time_limit_s=left_s)
+        run_highs(self._formulation.lp, self._effort, self._work, cutoff=cutoff, is_relaxed=is_relaxed)
 
 
-def run_highs(lp: pulp.LpProblem, effort: Effort, *, cutoff: float = math.inf, is_relaxed: bool = False) -> None:
+def run_highs(
+    lp: pulp.LpProblem,
+    effort: Effort,
+    work: Work | None = None,
+    *,
+    cutoff: float = math.inf,
+    is_relaxed: bool = False,
+) -> None:
     """One call of HiGHS, silent.
 
     Args:
         lp: The MILP.
         effort: How hard it tries.
+        work: What it may do, if that is not all of the effort's limit.
         cutoff: Only solutions are looked for in which the function that HiGHS minimises is less. It goes into the
             option `objective_bound`, from which HiGHS's branch and bound starts.
         is_relaxed: Whether variables need not be whole numbers.
     """
+    work = Work(effort.time_limit_s) if work is None else work
     solver = pulp.HiGHS(
+        callbackTuple=work.meter(sum(len(row) for row in lp.constraints())),
+        callbacksToActivate=[highspy.cb.HighsCallbackType.kCallbackMipInterrupt],
         mip=not is_relaxed,
         msg=False,
         threads=effort.threads,
         gapRel=effort.gap,
-        timeLimit=effort.time_limit_s,
+        timeLimit=work.clock_limit_s,
         random_seed=effort.seed % 2**31,
         primal_feasibility_tolerance=_TOLERANCE,
         mip_feasibility_tolerance=_TOLERANCE,
@@ -172,3 +183,4 @@ def run_highs(lp: pulp.LpProblem, effort: Effort, *, cutoff: float = math.inf, i
         # HiGHS starts its threads once for the process, and refuses to solve with another number of them.
         highspy.Highs.resetGlobalScheduler(True)
         lp.solve(solver)
+    work.ended(lp.solverModel)

@@ -13,7 +13,7 @@ from planners.milp.formulation import Formulation
 
 
 class Finding(StrEnum):
-    """What the solver says of a MILP: `unknown` if its time ran out, `failed` if it stopped for any other reason."""
+    """What the solver says of a MILP: `unknown` if it was stopped, `failed` if it stopped for any other reason."""
 
     OPTIMAL = "optimal"
     FEASIBLE = "feasible"
@@ -22,9 +22,11 @@ class Finding(StrEnum):
     FAILED = "failed"
 
 
+_STOPPED = {highspy.HighsModelStatus.kTimeLimit, highspy.HighsModelStatus.kInterrupt}
 _HAS_BOUND = {
     highspy.HighsModelStatus.kOptimal,
     highspy.HighsModelStatus.kTimeLimit,
+    highspy.HighsModelStatus.kInterrupt,
     highspy.HighsModelStatus.kInfeasible,
 }
 
@@ -61,12 +63,12 @@ def read_finding(lp: pulp.LpProblem) -> tuple[Finding, float, str]:
     bound = least * lp.sense  # PuLP has HiGHS minimise the negative of what is maximised
     if lp.sol_status == pulp.LpSolutionOptimal and status == highspy.HighsModelStatus.kOptimal:
         finding = Finding.OPTIMAL
-    elif lp.sol_status == pulp.LpSolutionIntegerFeasible:
+    elif status in _STOPPED and highs.getInfo().primal_solution_status == highspy.kSolutionStatusFeasible:
         finding = Finding.FEASIBLE
     elif lp.sol_status == pulp.LpSolutionInfeasible:
         finding = Finding.INFEASIBLE
     else:
-        finding = Finding.UNKNOWN if status == highspy.HighsModelStatus.kTimeLimit else Finding.FAILED
+        finding = Finding.UNKNOWN if status in _STOPPED else Finding.FAILED
     return finding, bound, highs.modelStatusToString(status)
 
 

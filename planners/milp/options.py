@@ -20,8 +20,8 @@ class MilpOptions(BaseModel):
     gap: float = Field(default=1e-4, ge=0, lt=1)
     """Relative gap at which to stop; bisection stops at 1e-6 at the latest."""
     time_limit_s: float | None = Field(default=None, gt=0)
-    """Most time that the solver may take; the problem's limit if None. For `cost` it takes some to find any fleet where
-    `greedy` misses the budget."""
+    """Most work that the solver may do, about in CPU seconds, the same on every machine; the problem's limit if None.
+    For `cost` it takes some to find any fleet where `greedy` misses the budget."""
     threads: int = Field(default=1, ge=1)
     """Threads that the solver may use."""
     seed: int | None = Field(default=None, ge=0)
@@ -34,6 +34,9 @@ class MilpOptions(BaseModel):
     """`equal_share` sends each replica as many requests, of the fleet that is best for the best assignment;
     `capacity_weighted` as many as it can serve of the mix, of the fleet that is best for that. Both do not look at the
     types."""
+    linearise: bool = True
+    """Whether to solve again with capacities at the mixes that the plan gives its replicas, where the problem knows
+    what mixes take; `false` is the single solve. With another `assignment` than `best` it is that, too."""
     keep_slo: bool = True
     """Whether a plan for an SLO is tried in simulation, and made again for higher rates until the SLO is met
     (`planners.fleets.keeping`); for `throughput` and `cost`."""

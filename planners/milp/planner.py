@@ -14,6 +14,7 @@ from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
 from planners.fleets.keeping import keep_slo
+from planners.fleets.linearise import capacities_of
 from planners.fleets.renting import by_value, fill
 from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
 from planners.milp.ablations import (
@@ -23,8 +24,10 @@ from planners.milp.ablations import (
     with_uniform_composition,
     with_uniform_deployment,
 )
+from planners.milp.again import ROUGH_GAP, solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
+from planners.milp.latency.plan import plan_latency
 from planners.milp.options import MilpOptions
 from planners.milp.scaling import scale_between
 from planners.milp.solve import Counts, Solved, solve_bisection, solve_direct
@@ -43,7 +46,8 @@ class MilpPlanner:
     If a fleet runs already that is proved to be as good, to the gap asked for, it stays.
 
     Options take one of the three choices away (`planners.milp.ablations`); its bound is then that of the choices left,
-    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic.
+    with the best assignment. Where requests are assigned by a rule, the fleet is called heuristic. For the objective
+    `latency` it proves nothing (`planners.milp.latency`).
     """
 
     name = "milp"
@@ -52,6 +56,7 @@ class MilpPlanner:
             Feature.MAKESPAN,
             Feature.THROUGHPUT,
             Feature.COST,
+            Feature.LATENCY,
             Feature.SEVERAL_MODELS,
             Feature.BOUND,
             Feature.EXACT,
@@ -73,7 +78,11 @@ class MilpPlanner:
         return keep_slo(problem, self._plan_once) if self.options.keep_slo else self._plan_once(problem)
 
     def _plan_once(self, problem: PlanningProblem) -> Plan:
-        return replace(self._plan(problem, servable(problem)), problem=problem)
+        served = servable(problem)
+        if problem.objective is Objective.LATENCY:
+            drafting = Drafting(served, self.name, self.options)
+            return replace(plan_latency(served, drafting, self.options), problem=problem)
+        return replace(self._plan(problem, served), problem=problem)
 
     def _plan(self, asked: PlanningProblem, problem: PlanningProblem) -> Plan:
         """Choose a fleet for what can be served of what is asked."""
@@ -81,18 +90,13 @@ class MilpPlanner:
         drafting = Drafting(problem, self.name, options)
         if options.time_limit_s is not None:
             problem = replace(problem, time_limit_s=options.time_limit_s)
-        solve: Solve = self._solve
-        if options.assignment == "capacity_weighted":
-            solve = partial(for_capacity_weighted, gap=options.gap)
-        if options.deployment == "uniform":
-            solve = partial(with_uniform_deployment, solve=solve, rule=options.assignment)
-        if options.composition == "uniform":
-            solve = partial(with_uniform_composition, solve=solve)
-        solved = solve(problem, None)
+        solved = self._solver(options.gap)(problem, None)
         if solved.counts is None:
             must = what_must_be_served(asked)
             reasons = solved.diagnostics or why_infeasible(in_full(asked) if must.is_empty else must)
             return drafting.none(solved.termination, reasons)
+        if options.linearise and options.assignment == "best" and problem.mixes is not None:
+            return self._linearised(problem, solved, drafting)
         is_blind = options.assignment != "best" and solved.termination is not Termination.TIME_LIMIT
         return drafting.plan(
             solved.counts,
@@ -102,13 +106,40 @@ class MilpPlanner:
             diagnostics=solved.diagnostics,
         )
 
-    def _solve(self, problem: PlanningProblem, known: Counts | None) -> Solved:
+    def _linearised(self, problem: PlanningProblem, first: Solved, drafting: Drafting) -> Plan:
+        """The plan that solving again at its own mixes leads to."""
+        again = solve_again(problem, first, self._solver(max(self.options.gap, ROUGH_GAP)))
+        if again is None:
+            diagnostics = (*first.diagnostics, "no fleet tried carries the rates at the mixes of its own replicas")
+            return drafting.plan(first.counts or (), first.termination, bound=first.bound, diagnostics=diagnostics)
+        plan = drafting.for_problem(again.problem).plan(
+            again.best.counts,
+            again.solved.termination,
+            bound=again.solved.bound,
+            assignment=again.best.fractions,
+            diagnostics=again.solved.diagnostics,
+        )
+        return replace(plan, capacities=capacities_of(again.problem))
+
+    def _solver(self, gap: float) -> Solve:
+        """What solves a problem with the choices that the options leave."""
+        options = self.options
+        solve: Solve = partial(self._solve, gap=gap)
+        if options.assignment == "capacity_weighted":
+            solve = partial(for_capacity_weighted, gap=gap)
+        if options.deployment == "uniform":
+            solve = partial(with_uniform_deployment, solve=solve, rule=options.assignment)
+        if options.composition == "uniform":
+            solve = partial(with_uniform_composition, solve=solve)
+        return solve
+
+    def _solve(self, problem: PlanningProblem, known: Counts | None, gap: float) -> Solved:
         start = _start(problem, known)
         if start is None and problem.objective is not Objective.COST:
             return Solved(None, math.inf, Termination.INFEASIBLE)
         options = self.options
         effort = Effort(
-            options.gap,
+            gap,
             problem.time_limit_s,
             problem.seed if options.seed is None else options.seed,
             options.threads,
@@ -116,7 +147,7 @@ class MilpPlanner:
         solved = _METHODS[options.method](problem, start, effort)
         running = _running(problem)
         value = fleet_value(problem, running)
-        if value < math.inf and value * (1 - max(options.gap, PROVED_GAP)) <= solved.bound:
+        if value < math.inf and value * (1 - max(gap, PROVED_GAP)) <= solved.bound:
             return solved._replace(counts=running, termination=termination_at(value, solved.bound))
         return solved
 

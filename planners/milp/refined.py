@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 
 from planners.fleets.assignment import evaluate, objective_of, replica_times, value_of
+from planners.fleets.linearise import capacities_of
 from planners.fleets.shedding import in_full
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
 from planners.problem.candidate import Capacities
+from planners.problem.corrected import corrected_problem
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
 
 if TYPE_CHECKING:
     from planners.problem.trial import Trial
+
+
+MEASURED = 0.005
+"""By which the pace of a plan must be better in simulation than that of the plan of `milp` to be taken instead."""
 
 
 class RefinedOptions(MilpOptions):
@@ -35,12 +41,13 @@ class RefinedOptions(MilpOptions):
 class RefinedPlanner:
     """Plans as `milp`, simulates the plan, corrects the capacities by what it delivers, and plans again.
 
-    All capacities of a candidate are corrected by one factor: the pace that its replicas keep in simulation over the
-    one that they promise, with the types that they share (`planners.problem.trial`). A candidate that was not tried
-    keeps the capacities of the problem, so that whatever may be better gets its turn. It ends when promise and delivery
-    agree.
-    The plan is the best in simulation of those tried, the first of which is that of `milp`; what it promises is what it
-    delivered, and its `capacities` are the corrected ones.
+    All capacities of a candidate are corrected by one factor: the pace that its replicas keep under load in simulation
+    over the one that they promise, with the types that they share (`planners.problem.trial`); so is what the problem
+    knows of mixes. A candidate that was not tried keeps its capacities, so that whatever may be better gets its turn.
+    It ends when promise and delivery agree.
+    The plan is the best in simulation of those tried, the first of which is that of `milp`: another must be better by
+    more than measurements are off. What it promises is what it delivered, and its `capacities` are the corrected ones.
+    For `makespan` the diagnostics tell how long the requests take with the end, when replicas run empty.
 
     Without the means to simulate it is the plan of `milp`. The first plan has the whole time limit, the others share
     another one; simulations come on top.
@@ -64,6 +71,8 @@ class RefinedPlanner:
 
     def _plan(self, problem: PlanningProblem) -> Plan:
         options, trial = self.options.model_copy(update={"keep_slo": False}), problem.trial
+        from planners.fleets.delivery import delivered_makespan_s
+
         plan = MilpPlanner(options).plan(problem)
         if plan.status is not PlanStatus.OK:
             return plan
@@ -71,14 +80,22 @@ class RefinedPlanner:
             return replace(plan, diagnostics=(*plan.diagnostics, "nothing can be simulated: this is the plan of milp"))
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
         again = MilpPlanner(options.model_copy(update={"time_limit_s": limit_s / options.max_rounds}))
+        factors: dict[str, float] = {}
         tries = [_Try.of(problem, plan, trial, options.most_requests)]
         while tries[-1].error > options.tolerance and len(tries) < options.max_rounds:
-            corrected = tries[-1].problem.with_capacities(tries[-1].delivered)
+            for name, factor in tries[-1].factors.items():
+                factors[name] = factors.get(name, 1.0) * factor
+            corrected = corrected_problem(problem, factors)
             plan = again.plan(corrected)
             if plan.status is not PlanStatus.OK:
                 break
             tries.append(_Try.of(corrected, plan, trial, options.most_requests))
-        return _best_of(problem, tries)
+        kept = _best_of(problem, tries)
+        if problem.objective is not Objective.MAKESPAN:
+            return kept
+        makespan_s = delivered_makespan_s(problem, kept, trial, options.most_requests)
+        said = f"its makespan in simulation is {makespan_s:.4g} s, with the end in which replicas run empty"
+        return replace(kept, diagnostics=(*kept.diagnostics, said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +103,10 @@ class _Try:
     """A plan and what it delivers.
 
     Attributes:
-        problem: With the capacities that it was planned with.
+        problem: With the capacities that the plan promises by.
         plan: The plan.
         promised: T of the plan (see `planners.fleets.assignment`).
+        factors: Of each candidate that was tried, by name: the pace delivered over the pace promised.
         delivered: The capacities that its replicas have in simulation.
         makespan: T with these.
     """
@@ -96,21 +114,22 @@ class _Try:
     problem: PlanningProblem
     plan: Plan
     promised: float
+    factors: dict[str, float]
     delivered: Capacities
     makespan: float
 
     @classmethod
     def of(cls, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> _Try:
-        from planners.milp.delivery import delivered_paces
+        from planners.fleets.delivery import delivered_paces
 
+        if plan.capacities is not None:
+            problem = problem.with_capacities(plan.capacities)
         times = replica_times(problem, plan.counts, plan.assignment)
         paces = delivered_paces(problem, plan, trial, most_requests)
-        delivered = tuple(
-            tuple(paces[c] * times[c] * rps for rps in candidate.capacity_rps) if c in paces else candidate.capacity_rps
-            for c, candidate in enumerate(problem.candidates)
-        )
+        factors = {problem.candidates[c].name: pace * times[c] for c, pace in paces.items()}
+        delivered = capacities_of(corrected_problem(problem, factors))
         makespan = evaluate(problem.with_capacities(delivered), plan.counts, plan.assignment)
-        return cls(problem, plan, max(times), delivered, makespan)
+        return cls(problem, plan, max(times), factors, delivered, makespan)
 
     @property
     def error(self) -> float:
@@ -126,6 +145,8 @@ class _Try:
 def _best_of(problem: PlanningProblem, tries: list[_Try]) -> Plan:
     """The plan of the best try, with what was delivered as its promise, and the story in its diagnostics."""
     kept = min(tries, key=lambda one: one.value)
+    if problem.objective is not Objective.COST and kept.makespan > tries[0].makespan * (1 - MEASURED):
+        kept = tries[0]
     value, _ = kept.value
     story = [
         f"plan {number}: promised {_said(problem, one.plan, one.promised)}, "
@@ -136,18 +157,14 @@ def _best_of(problem: PlanningProblem, tries: list[_Try]) -> Plan:
     plan = replace(kept.plan, termination=Termination.HEURISTIC, bound=None, gap=None)
     if value == math.inf:
         story.append("in simulation no plan tried carries all that is demanded")
-        return replace(plan, capacities=_capacities(kept.problem), diagnostics=(*plan.diagnostics, *story))
+        return replace(plan, capacities=capacities_of(kept.problem), diagnostics=(*plan.diagnostics, *story))
     objective = objective_of(problem.objective, value)
     return replace(plan, objective=objective, capacities=kept.delivered, diagnostics=(*plan.diagnostics, *story))
 
 
-def _capacities(problem: PlanningProblem) -> Capacities:
-    return tuple(candidate.capacity_rps for candidate in problem.candidates)
-
-
 def _said(problem: PlanningProblem, plan: Plan, makespan: float) -> str:
     match problem.objective:
-        case Objective.MAKESPAN:
+        case Objective.MAKESPAN | Objective.LATENCY:
             return f"{makespan:.4g} s"
         case Objective.THROUGHPUT:
             return f"{1 / makespan:.4g} x the offered requests"

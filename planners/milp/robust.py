@@ -91,7 +91,7 @@ class RobustPlanner:
         cases = {NOW: replace(problem, cases=())} | {case.name: problem.in_case(case) for case in problem.cases}
         weights = _weights(options.weights, cases)
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
-        alone = MilpPlanner(MilpOptions(gap=options.gap, time_limit_s=limit_s / 2 / len(cases)))
+        alone = MilpPlanner(MilpOptions(gap=options.gap, time_limit_s=limit_s / 2 / len(cases), linearise=False))
         best = {name: alone.plan(case) for name, case in cases.items()}
         for name, plan in best.items():
             if plan.status is not PlanStatus.OK:

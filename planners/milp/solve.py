@@ -10,9 +10,11 @@ from planners.fleets.bounds import value_bound
 from planners.fleets.exact import PROVED_GAP, termination_at
 from planners.fleets.shedding import fleet_value
 from planners.milp.core import Effort, Search, run_highs
-from planners.milp.extract import Finding, Found, extract
-from planners.milp.formulation import Formulation, formulate
+from planners.milp.extract import Finding, extract
+from planners.milp.formulation import formulate
+from planners.milp.parts.decompose import can_decompose, solve_in_parts
 from planners.milp.scaling import scale_between
+from planners.milp.work import STOPPED_BY_CLOCK, Work
 from planners.problem.plan import Termination
 from planners.problem.problem import Objective, PlanningProblem
 
@@ -42,12 +44,26 @@ def solve_direct(problem: PlanningProblem, start: Sequence[int] | None, effort: 
     if least == math.inf:
         return Solved(None, least, Termination.INFEASIBLE)
     counts = None if start is None else tuple(start)
-    solved = _solve_between(problem, counts, least, effort)
+    work = Work(effort.time_limit_s)
+    if counts is not None and can_decompose(problem):
+        together = solve_in_parts(problem, counts, effort.gap, work)
+        counts, value = _better(problem, counts, together.counts)
+        least = max(least, together.bound)
+        if value * (1 - effort.gap) <= least:
+            return _with_clock(Solved(counts, min(least, value), termination_at(value, min(least, value))), work)
+    solved = _solve_between(problem, counts, least, effort, work)
     # Where the best pace is far below its bound, numbers were near the solver's tolerance: again, at the bound proved.
     while problem.objective is not Objective.COST and solved.bound > 2 * least and _is_wide(problem, solved, least):
         least = solved.bound
-        solved = _solve_between(problem, solved.counts, least, effort)
-    return solved
+        solved = _solve_between(problem, solved.counts, least, effort, work)
+    return _with_clock(solved, work)
+
+
+def _with_clock(solved: Solved, work: Work) -> Solved:
+    """The result, which says so if the clock had a part in it."""
+    if not work.is_stopped_by_clock:
+        return solved
+    return solved._replace(diagnostics=(*solved.diagnostics, STOPPED_BY_CLOCK))
 
 
 def _is_wide(problem: PlanningProblem, solved: Solved, least: float) -> bool:
@@ -56,12 +72,12 @@ def _is_wide(problem: PlanningProblem, solved: Solved, least: float) -> bool:
     return scale_between(1.0 / value, 1.0 / least) > 1.0 / value
 
 
-def _solve_between(problem: PlanningProblem, counts: Counts | None, least: float, effort: Effort) -> Solved:
+def _solve_between(problem: PlanningProblem, counts: Counts | None, least: float, effort: Effort, work: Work) -> Solved:
     """Solve the MILP for a fleet that is better than one known, of a value of `least` or more."""
     value = fleet_value(problem, counts)
     is_cost = problem.objective is Objective.COST
     scale = 1.0 if is_cost else scale_between(1.0 / value, 1.0 / least)
-    search = Search(formulate(problem, scale, most_pace=1.0 / least if least > 0 else math.inf), effort)
+    search = Search(formulate(problem, scale, most_pace=1.0 / least if least > 0 else math.inf), effort, work)
     looked_at = search.core()
     steps = [search.step(looked_at)]
     counts, value = _better(problem, counts, steps[0].counts)
@@ -101,18 +117,19 @@ def solve_bisection(problem: PlanningProblem, start: Sequence[int] | None, effor
     formulation = formulate(problem, scale_between(1.0 / upper, 1.0 / lower))
     ratio = 1.0 + max(effort.gap, PROVED_GAP)
     n_halvings = max(1, math.ceil(math.log2(max(1.0, math.log(upper / lower) / math.log(ratio)))))
-    each = effort._replace(time_limit_s=effort.time_limit_s / n_halvings)
     while upper > lower * ratio:
         middle = math.sqrt(lower * upper)
         if scale_between(formulation.scale, 1.0 / middle) > formulation.scale or middle * formulation.scale > 10:
             formulation = formulate(problem, 1.0 / middle)
         formulation.pace.lowBound = formulation.pace.upBound = -formulation.loss(middle)
-        found = _run(formulation, each)
+        of_step = Work(effort.time_limit_s / n_halvings)
+        run_highs(formulation.lp, effort, of_step)
+        found = extract(formulation)
         if found.finding is Finding.FAILED:
             return _failed(counts, lower, found.solver_status)
         if found.finding is Finding.UNKNOWN:
             message = f"whether {middle:g} can be kept was not decided (HiGHS: {found.solver_status})"
-            return Solved(counts, lower, Termination.TIME_LIMIT, (message,))
+            return _with_clock(Solved(counts, lower, Termination.TIME_LIMIT, (message,)), of_step)
         if found.finding is Finding.INFEASIBLE:
             lower = middle
             continue
@@ -128,11 +145,6 @@ def _failed(counts: tuple[int, ...] | None, bound: float, solver_status: str) ->
     if counts is None:
         return Solved(None, bound, Termination.ERROR, (message,))
     return Solved(counts, bound, Termination.HEURISTIC, (f"{message}; this is the best fleet known",))
-
-
-def _run(formulation: Formulation, effort: Effort) -> Found:
-    run_highs(formulation.lp, effort)
-    return extract(formulation)
 
 
 def _better(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from planners.problem.candidate import Candidate
+from planners.problem.candidate import Candidate, Capacities
 
 
 class MixTimes(Protocol):
@@ -36,5 +36,16 @@ class MixTimes(Protocol):
 
         Returns:
             The capacities; 0 where a type cannot be served beside the mix.
+        """
+        ...
+
+    def alone_rps(self, candidates: Sequence[Candidate]) -> Capacities:
+        """1 / T of each type by itself: requests/s by candidate and workload type.
+
+        Args:
+            candidates: Each with a `spec`.
+
+        Returns:
+            The capacities; 0 where a type cannot be served.
         """
         ...

@@ -57,8 +57,8 @@ class Plan:
         status: Whether there is a plan.
         termination: Why the planner stopped.
         objective_name: What was made best.
-        objective: The makespan in seconds, the multiple of the offered rates, or the price in USD/h; None without a
-            plan.
+        objective: The makespan in seconds, the multiple of the offered rates, the price in USD/h, or the latency in
+            seconds; None without a plan.
         bound: What no plan can beat, among those that the planner looked at; None if it proves nothing.
         gap: `|objective - bound| / objective`; 0 if they are the same.
         solve_s: Time that planning took: a measurement, which nothing depends on.
@@ -131,7 +131,7 @@ class Plan:
                 pace = 1 / self.objective
             case Objective.THROUGHPUT:
                 pace = self.objective
-            case Objective.COST:
+            case Objective.COST | Objective.LATENCY:
                 pace = 1.0
         promised = {}
         for demand, shed in zip(self.problem.demands, self.shed, strict=True):
@@ -219,6 +219,27 @@ class Planner(Protocol):
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
         ...
+
+
+def plan_by(planner: Planner, problem: PlanningProblem) -> Plan:
+    """The plan of a planner; a failed one with the reason if the objective is none of its features."""
+    objective = problem.objective
+    if objective in planner.features:
+        return planner.plan(problem)
+    return Plan(
+        problem=problem,
+        planner=planner.name,
+        status=PlanStatus.FAILED,
+        termination=Termination.ERROR,
+        objective_name=objective,
+        objective=None,
+        bound=None,
+        gap=None,
+        solve_s=0.0,
+        counts=(0,) * len(problem.candidates),
+        assignment=tuple((0.0,) * len(candidate.capacity_rps) for candidate in problem.candidates),
+        diagnostics=(f"it does not plan for the objective {objective.value!r}",),
+    )
 
 
 def shed_shares(problem: PlanningProblem, demand: Demand, fractions: Fractions) -> tuple[float, ...]:

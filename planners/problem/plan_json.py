@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import PlannerError
@@ -32,6 +33,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "termination": plan.termination.value,
         "objective_name": plan.objective_name.value,
         "objective": plan.objective,
+        "latency": None if plan.objective_name is not Objective.LATENCY else _latency(problem),
         "bound": plan.bound,
         "gap": plan.gap,
         "solve_s": plan.solve_s,
@@ -82,6 +84,11 @@ def _types(demand: Demand) -> list[dict[str, Any]]:
         for name, share, prompt_tokens, output_tokens, largest in rows
         if share > 0
     ]
+
+
+def _latency(problem: PlanningProblem) -> dict[str, Any] | None:
+    """Which latency was made least."""
+    return None if problem.latency is None else asdict(problem.latency)
 
 
 def plan_from_dict(data: Mapping[str, Any], problem: PlanningProblem, where: str) -> Plan:

@@ -14,6 +14,7 @@ from planners.problem.cases import NOW, Case
 from planners.problem.limits import limits_of
 
 if TYPE_CHECKING:
+    from planners.problem.latency import LatencyGoal, Loads
     from planners.problem.mixes import MixTimes
     from planners.problem.previous import Previous
     from planners.problem.trial import Trial
@@ -29,26 +30,29 @@ class Objective(StrEnum):
     of the offered rates that the fleet sustains, maximised. With amounts per second instead of amounts, the
     second is one over the first, so that planners solve one problem. `cost` is the price in USD/h of a fleet that
     sustains the offered rates, that is at least once their multiple, minimised; a problem of which no fleet within
-    budget and availability sustains them is infeasible.
+    budget and availability sustains them is infeasible. `latency` is a time in seconds at the offered rates
+    (`planners.problem.latency`), minimised; infeasible in the same case, with the headroom.
     """
 
     MAKESPAN = "makespan"
     THROUGHPUT = "throughput"
     COST = "cost"
+    LATENCY = "latency"
 
 
 class Feature(StrEnum):
     """What a planner can do: the objectives, and what a problem may have beyond the plain one.
 
-    `bound` says that it proves a bound; `exact` that the bound holds for all fleets that it could rent, so that it
-    finds nothing better if there is less to rent; `limits` that it keeps to those of `planners.problem.limits`;
-    `switching` that it knows what is lost if the previous fleet is changed; `shedding` that it chooses what to
-    give up (`planners.fleets.shedding`); the others try to serve everything.
+    `bound` says that it proves a bound, for all objectives but `latency`; `exact` that the bound holds for all fleets
+    that it could rent, so that it finds nothing better if there is less to rent; `limits` that it keeps to those of
+    `planners.problem.limits`; `switching` that it knows what is lost if the previous fleet is changed; `shedding` that
+    it chooses what to give up (`planners.fleets.shedding`); the others try to serve everything.
     """
 
     MAKESPAN = "makespan"
     THROUGHPUT = "throughput"
     COST = "cost"
+    LATENCY = "latency"
     SEVERAL_MODELS = "several_models"
     BOUND = "bound"
     EXACT = "exact"
@@ -67,13 +71,15 @@ class PlanningProblem:
         available: Pairs of a GPU type and how many there are, sorted by name.
         budget_usd_per_h: Most that the fleet may cost, with replicas that are being stopped; `math.inf` for no limit.
         objective: What to make best.
-        time_limit_s: Most time that a planner should take.
+        time_limit_s: Most work that a planner should do, about in CPU seconds: ours count steps, not time.
         seed: For planners that draw random numbers.
         max_configurations: Most candidates of which replicas may be rented; None for any number.
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
         previous: The fleet that runs already; None if nothing does, or if nothing is lost by changes.
         trial: What planners may simulate with; None if they cannot.
         mixes: What replicas take for mixes of types, to linearise it anew; None where only the capacities are known.
+        latency: What the objective `latency` makes least; None for the others.
+        loads: What is known of latencies; None where only the capacities are known.
         cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
         left_out: Pairs of a rule and how many configurations it kept from being candidates; for the user, not for
             planners.
@@ -94,6 +100,8 @@ class PlanningProblem:
     previous: Previous | None = None
     trial: Trial | None = None
     mixes: MixTimes | None = None
+    latency: LatencyGoal | None = None
+    loads: Loads | None = None
     cases: tuple[Case, ...] = ()
     left_out: tuple[tuple[str, int], ...] = ()
 
@@ -112,6 +120,12 @@ class PlanningProblem:
             yield f"seed is {self.seed!r}; it must be 0 or more"
         for limit in limits_of(self):
             yield from limit.problems(getattr(self, limit.name))
+        if self.objective is Objective.LATENCY:
+            yield from (
+                ["latency is missing, which the objective makes least"]
+                if self.latency is None
+                else (f"latency: {problem}" for problem in self.latency.problems())
+            )
         if self.previous is not None:
             yield from self.previous.problems_of(self.candidates)
         names = [name for name, _ in self.available]
@@ -201,7 +215,7 @@ class PlanningProblem:
             (*then.get(one.name, ()), *one.capacity_rps[len(then.get(one.name, ())) :]) for one in self.candidates
         )
         there = replace(self, demands=demands, available=case.available, cases=())
-        return there.with_capacities(tuple(capacities)) if then else there
+        return replace(there.with_capacities(tuple(capacities)), mixes=None) if then else there
 
     @property
     def needs(self) -> frozenset[str]:

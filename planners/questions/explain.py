@@ -97,6 +97,9 @@ def explain_plan(
     >>> found.plan.objective, [(limit.name, limit.left, limit.binds) for limit in found.limits]
     (20.0, [('budget', 0.0, False), ('L4', 0, False), ('L40', 1, False)])
     """
+    if problem.objective is Objective.LATENCY:
+        msg = "plans for the objective 'latency' are not explained: what a GPU or a dollar more is worth is not known"
+        raise PlannerError(msg)
     unknown = [name for name in names if name not in {candidate.name for candidate in problem.candidates}]
     if unknown:
         from traces.errors import nearest
@@ -274,7 +277,24 @@ class _Explainer:
         if self._watch is not None:
             self._watch(what)
         self.n_solves += 1
-        return self._planner.plan(problem)
+        return self._planner.plan(self._ended_with(problem))
+
+    def _ended_with(self, problem: PlanningProblem) -> PlanningProblem:
+        """A changed problem with the capacities that the plan was proved for; itself if the planner proves nothing.
+
+        Linearised anew, it would be another problem, and its plan no answer to what the change is worth.
+        """
+        if self.plan.capacities is None or Feature.BOUND not in self._planner.features:
+            return problem
+        names = [candidate.name for candidate in self.problem.candidates]
+        promised = dict(zip(names, self.plan.capacities, strict=True))
+        rows = (
+            (*promised[one.name], *one.capacity_rps[len(promised[one.name]) :])
+            if one.name in promised
+            else one.capacity_rps
+            for one in problem.candidates
+        )
+        return replace(problem.with_capacities(tuple(rows)), mixes=None)
 
     def _changed(self, problem: PlanningProblem, what: str) -> WhatIf:
         return self._what_if(self._solve(problem, what))

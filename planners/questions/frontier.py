@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from planners.problem.plan import plan_by
+
 if TYPE_CHECKING:
     from planners.problem.plan import Plan, Planner
     from planners.problem.problem import PlanningProblem
@@ -85,7 +87,7 @@ def plan_frontier(
         for name, planner in planners.items():
             if watch is not None:
                 watch(f"{name} at {budget:g} $/h")
-            points.append(_point(name, at_budget, planner.plan(at_budget)))
+            points.append(_point(name, at_budget, plan_by(planner, at_budget)))
     return tuple(points)
 
 

@@ -95,7 +95,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
         else candidate
         for i, candidate in enumerate(problem.candidates)
     )
-    return replace(problem, demands=demands, candidates=candidates, cases=cases)
+    return replace(problem, demands=demands, candidates=candidates, cases=cases, mixes=None)
 
 
 def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:

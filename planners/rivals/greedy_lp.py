@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from pydantic import BaseModel, ConfigDict, Field
 
+from planners.fleets.assignment import best_assignment
 from planners.fleets.drafting import Drafting
+from planners.fleets.linearise import alone, assigned_again, capacities_of
 from planners.fleets.mix import best_mix_fleet
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
@@ -17,6 +22,9 @@ class GreedyLpOptions(BaseModel):
 
     gap: float = Field(default=1e-4, ge=0, lt=1)
     """Relative gap at which the search for the fleet stops."""
+    linearise: bool = False
+    """Whether requests are assigned again with capacities at the mixes that replicas get, where the problem knows what
+    mixes take; the fleet stays."""
 
 
 class GreedyLpPlanner:
@@ -44,4 +52,13 @@ class GreedyLpPlanner:
             return drafting.none(Termination.TIME_LIMIT, ("no fleet was found in time",))
         if found.counts is None:
             return drafting.none(Termination.INFEASIBLE)
-        return drafting.plan(found.counts, Termination.TIME_LIMIT if found.is_cut_short else Termination.HEURISTIC)
+        termination = Termination.TIME_LIMIT if found.is_cut_short else Termination.HEURISTIC
+        if not self.options.linearise or problem.mixes is None:
+            return drafting.plan(found.counts, termination)
+        shares = best_assignment(problem, found.counts).fractions
+        again = assigned_again(alone(problem), found.counts, shares)
+        if again.value == math.inf:
+            said = "at the mixes of its own replicas it does not carry the rates"
+            return drafting.plan(found.counts, termination, diagnostics=(said,))
+        plan = drafting.for_problem(again.problem).plan(again.counts, termination, assignment=again.fractions)
+        return replace(plan, problem=problem, capacities=capacities_of(again.problem))

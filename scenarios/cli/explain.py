@@ -69,11 +69,11 @@ def explain(
         job = prepare_wide(loaded, seed)
         job.say_notes(bar)
         if kept is None:
-            plan = plan_as_printed(loaded, seed, choice, job.problem)
+            plan = plan_as_printed(loaded, seed, choice, job.problem_of(choice))
         else:
-            plan = plan_of(kept, job.problem, Path(file))
+            plan = plan_of(kept, job.problem_of(choice), Path(file))
         explanation = explain_plan(
-            job.problem,
+            job.problem_of(choice),
             get_planner(choice.name, choice.options),
             plan,
             names=names,

@@ -95,6 +95,10 @@ def frontier(
         raise click.UsageError(msg)
     loaded = load(file, scenario, sets)
     choices = [planner_choice(loaded, name) for name in names] or loaded.scenario.planners
+    own = [choice.label for choice in choices if choice.objective not in {None, loaded.scenario.planning.objective}]
+    if own:
+        msg = f"one objective at a time: {', '.join(own)} plans for another one than planning.objective; name --planner"
+        raise click.UsageError(msg)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = prepare_for_budget(loaded, loaded.scenario.seeds[0] if seed is None else seed, budgets[-1])

@@ -30,6 +30,7 @@ from sim import METRICS
 
 _MOST_REASONS = 10
 _MOST_GROUPS = 100
+_MOST_ON_MARKETS = 400
 
 
 def print_tables(*tables: Table) -> None:
@@ -113,7 +114,7 @@ def _by_scenario(comparison: Comparison) -> list[Table]:
 
 def _is_too_long(stress: Sequence[StressRow], n_scenarios: int) -> bool:
     """Whether the table of runs on a market that moves would have too many lines beside those over scenarios."""
-    return n_scenarios > 1 and len(stress) > _MOST_GROUPS
+    return n_scenarios > 1 and len(stress) > _MOST_ON_MARKETS
 
 
 def _over_scenarios(comparison: Comparison, n_scenarios: int) -> list[Table]:

@@ -139,7 +139,7 @@ def plan(
 
 def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
     print_tables(*plan_tables(plan_to_dict(found), basis_of(job.loaded)))
-    unit = {"makespan": "s", "throughput": "x the offered requests", "cost": "$/h"}[found.objective_name]
+    unit = {"throughput": "x the offered requests", "cost": "$/h"}.get(found.objective_name, "s")
     bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
     click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
     if promised is not None:

@@ -60,6 +60,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_grids(scenario),
         lambda: _check_slo(scenario, models),
         lambda: _check_capacity(scenario),
+        lambda: _check_latency(scenario),
         lambda: _check_shedding(scenario),
         lambda: _check_planners(scenario),
         lambda: _check_sim(scenario, folder),
@@ -260,6 +261,25 @@ def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
             yield (*path, "candidates", name, "capacity_rps"), message
 
 
+def _check_latency(scenario: Scenario) -> Iterator[Finding]:
+    planning = scenario.planning
+    own = {index: choice.objective for index, choice in enumerate(scenario.planners) if choice.objective is not None}
+    if "latency" not in scenario.objectives:
+        if "latency" in planning.model_fields_set:
+            message = "is of no use: neither planning.objective nor that of a planner is 'latency'"
+            yield ("planning", "latency"), message
+    elif isinstance(planning.capacity, GivenCapacity):
+        path: FieldPath = ("planning", "objective")
+        if planning.objective != "latency":
+            path = ("planners", next(index for index, objective in own.items() if objective == "latency"), "objective")
+        yield path, "'latency' needs models and GPU types: nothing is known of latencies where capacities are given"
+    for index, objective in own.items():
+        if (objective == "makespan") != (planning.objective == "makespan"):
+            message = f"{objective!r} beside planning.objective {planning.objective!r}: "
+            message += "the one counts requests, the other requests/s"
+            yield ("planners", index, "objective"), message
+
+
 def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
     planning = scenario.planning
     if isinstance(planning.capacity, GivenCapacity):
@@ -286,6 +306,8 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
         except PlannerError as error:
             yield ("planners", index), str(error)
         else:
+            if choice.objective is not None and choice.objective not in planner.features:
+                yield ("planners", index, "objective"), f"{choice.name!r} does not plan for {choice.objective!r}"
             if choice.policy == "replan_sticky" and Feature.SWITCHING not in planner.features:
                 message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
                 yield ("planners", index, "policy"), message

@@ -57,7 +57,7 @@ def make_demands(
         if trace is None:
             msg = "a planning problem needs a trace or given capacities"
             raise ValueError(msg)
-        rate_rps = _rate_rps(planning.objective, trace)
+        rate_rps = _rate_rps(planning.objective, loaded.scenario.objectives, trace)
         maker = _Maker(loaded, trace, any_number=any_number)
         by_model = {demand.model: demand for demand in like}
         others = tuple(others)
@@ -75,11 +75,13 @@ def without_too_long(trace: Trace, demands: Sequence[Demand]) -> Trace:
     return replace(trace, requests=trace.requests.filter((most >= TOKENS).fill_null(value=True)))
 
 
-def _rate_rps(objective: str, trace: Trace) -> float | None:
+def _rate_rps(objective: str, others: frozenset[str], trace: Trace) -> float | None:
     """The rate of all requests; None where they are counted instead."""
     is_closed = any(isinstance(loop, ClosedLoop) for loop in trace.loops)
-    if objective == "cost" and is_closed:
-        msg = "users of a closed loop send as fast as they are answered: there is no rate, as 'cost' needs it; "
+    needs_rate = sorted(others & {"cost", "latency"})
+    if needs_rate and is_closed:
+        msg = "users of a closed loop send as fast as they are answered: "
+        msg += f"there is no rate, as {needs_rate[0]!r} needs it; "
         msg += "use planning.objective: throughput, or makespan"
         raise PlannerError(msg)
     if objective == "makespan":

@@ -9,7 +9,9 @@ from typing import Any
 
 from planners import Candidate, Case, Demand, Objective, PlannerError, PlanningProblem, Previous, Trial, find_candidates
 from planners.capacity.candidates import Found, require_candidates
+from planners.capacity.loads import ClosedFormLoads, output_ratios
 from planners.capacity.mix_times import ClosedFormMixTimes
+from planners.problem.latency import LatencyGoal
 from planners.problem.limits import LIMITS
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
@@ -57,7 +59,7 @@ def make_problem(
     """
     scenario = loaded.scenario
     demands, cases = _make_cases(loaded, trace, seed, any_number=any_number)
-    trial = mixes = None
+    trial = mixes = loads = None
     if isinstance(scenario.planning.capacity, schema.GivenCapacity):
         found = _given_candidates(loaded, scenario.planning.capacity)
     else:
@@ -77,13 +79,17 @@ def make_problem(
         )
         cases += world_cases(loaded, found.candidates, demands, _available(scenario, loaded.timeline), seed)
         if isinstance(scenario.planning.capacity, schema.ClosedFormCapacity) and scenario.planning.capacity.beside_mix:
-            mixes = ClosedFormMixTimes(service_time, demands, slo)
+            mixes = ClosedFormMixTimes(service_time, demands, slo, found.alone_rps)
+        if "latency" in scenario.objectives:
+            in_turn = scenario.sim.router == "plan_weighted"
+            loads = ClosedFormLoads(service_time, demands, in_turn=in_turn, ratios=output_ratios(trace, demands))
         trial = _make_trial(loaded, without_too_long(_make_sample(loaded, trace, seed), demands), service_time, slo)
     return replace(
         _without_candidates(loaded, demands, seed),
         candidates=_within_reach(found.candidates, demands),
         trial=trial,
         mixes=mixes,
+        loads=loads,
         cases=cases,
         left_out=found.left_out,
         **_further_limits(scenario.planning),
@@ -106,6 +112,7 @@ def _without_candidates(loaded: LoadedScenario, demands: tuple[Demand, ...], see
         available=_available(scenario, loaded.timeline),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
+        latency=LatencyGoal(**planning.latency.model_dump()) if "latency" in scenario.objectives else None,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )
@@ -137,7 +144,7 @@ def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Fo
         )
         for name, candidate in given.candidates.items()
     )
-    return Found(tuple(candidates), ())
+    return Found(tuple(candidates), (), {})
 
 
 def _find_candidates(
@@ -162,7 +169,9 @@ def _find_candidates(
     if any_number:
         available = dict.fromkeys(available, math.inf)
     # Where shares of the fleet or what runs count, what is no better alone may be part of the best plan.
+    # One that serves less may be faster when it has little to do.
     spares = any(limit.spares_dominated and getattr(planning, limit.name) != limit.nothing for limit in LIMITS)
+    spares = spares or "latency" in scenario.objectives
     is_simulated = isinstance(capacity, schema.SimulatedCapacity)
     return find_candidates(
         [models[demand.model] for demand in demands],

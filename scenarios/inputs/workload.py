@@ -133,7 +133,7 @@ def _lengths(lengths: schema.Lengths) -> LengthSampler:
             types = tuple((kind.prompt_tokens, kind.output_tokens) for kind in grid.types)
             shares = lengths.shares if lengths.order == "row_major" else lengths.shares[::-1]
             total = sum(shares)
-            return FixedTypes(types, tuple(share / total for share in shares))
+            return FixedTypes(types, tuple(share / total for share in shares), lengths.spread)
         case schema.LogNormalLengths():
             return LogNormalLengths(
                 lengths.prompt_tokens_p50,

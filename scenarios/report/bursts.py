@@ -15,7 +15,8 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
             continue
         whose = "arrivals" if len(problem.demands) == 1 else f"arrivals of {demand.model}"
         if bursts is None:
-            yield f"{whose}: {demand.total / demand.margin:.3g} req/s mean, which is planned for: there is no SLO to miss in a burst"
+            mean_rps = demand.total / demand.margin
+            yield f"{whose}: {mean_rps:.3g} req/s mean, which is planned for: there is no SLO to miss in a burst"
             continue
         measured = (
             f"{bursts.mean_rps:.3g} req/s mean",

@@ -36,6 +36,7 @@ class _Panel(NamedTuple):
 _THROUGHPUT = _Panel("Throughput promised, requests/s", "requests/s promised", 2, lambda point: point.promised_rps)
 _MAKESPAN = _Panel("Makespan planned, s", "makespan, s", 1, lambda point: point.objective)
 _PRICE = _Panel("Price of the cheapest fleet found, $/h", "price, $/h", 2, lambda point: point.usd_per_h)
+_LATENCY = _Panel("Latency promised, s", "latency, s", 2, lambda point: point.objective)
 _PER_TOKEN = _Panel(
     "Price of output tokens at that, $ per million",
     "$ per million output tokens",
@@ -43,7 +44,12 @@ _PER_TOKEN = _Panel(
     lambda point: point.usd_per_million_output_tokens,
 )
 
-_IN_TABLES = {Objective.THROUGHPUT: _THROUGHPUT, Objective.MAKESPAN: _MAKESPAN, Objective.COST: _PRICE}
+_IN_TABLES = {
+    Objective.THROUGHPUT: _THROUGHPUT,
+    Objective.MAKESPAN: _MAKESPAN,
+    Objective.COST: _PRICE,
+    Objective.LATENCY: _LATENCY,
+}
 _IN_PLOTS = _IN_TABLES | {Objective.MAKESPAN: _THROUGHPUT}
 """The makespan of a small budget would leave the others at the bottom; the throughput is the requests over it."""
 

@@ -67,6 +67,7 @@ def results_table(comparison: Comparison) -> Table:
     some_undecided = any(row.metrics.get("n_undecided") for row in comparison.rows)
     at_once = any(row.metrics and row.offered_rps is None for row in comparison.rows)
     has_others = len(groups) > 1
+    has_latency = any(row.plan.get("latency") is not None for row in comparison.rows)
     left, right = ("left", "right")
     make_columns(
         table,
@@ -78,6 +79,7 @@ def results_table(comparison: Comparison) -> Table:
             ("kept\nof promise", right),
             ("TTFT s\np50 / p99", right),
             ("TPOT ms\np50 / p99", right),
+            *([("latency s\npromised / kept", right)] if has_latency else []),
             (f"within SLO\ngoal {100 * goal:g} %", right),
             *([("undecided\nrequests", right)] if some_undecided else []),
             ("$ / M output\ntokens", right),
@@ -95,6 +97,7 @@ def results_table(comparison: Comparison) -> Table:
             mean_share(group.mean(lambda row: row.kept_promise)),
             quantiles(group, "ttft_s", 2),
             quantiles(group, "tpot_s", 0, 1e3),
+            *([_latencies(group)] if has_latency else []),
             attainment(group),
             *([estimate(group.metric("n_undecided"), 0)] if some_undecided else []),
             estimate(group.metric("usd_per_million_output_tokens"), 2),
@@ -109,6 +112,12 @@ def quantiles(group: Group, time: str, digits: int, factor: float = 1.0) -> str:
     """Median and 99th percentile, without their intervals."""
     found = [group.metric(f"{time}_{q}") for q in ("p50", "p99")]
     return " / ".join(number(None if one is None else one.mean, digits, factor) for one in found)
+
+
+def _latencies(group: Group) -> str:
+    """The latency that was made least, as promised and as simulated."""
+    found = [group.mean(lambda row, i=i: row.latencies_s[i]) for i in (0, 1)]  # type: ignore[misc]
+    return " / ".join(number(None if one is None else one.mean, 2) for one in found)
 
 
 def attainment(group: Group) -> str:

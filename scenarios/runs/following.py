@@ -68,7 +68,7 @@ def _controller(
 
     return Controller(
         get_planner(choice.name, choice.options),
-        job.problem,
+        job.problem_of(choice),
         plan,
         deployment,
         job.trace,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
+from planners.problem.plan import plan_by
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
@@ -135,10 +136,16 @@ class Job:
                 msg = f"{directory} exists already; choose another directory with --out or use --force"
                 raise RunError(msg)
 
+    def problem_of(self, choice: PlannerChoice) -> PlanningProblem:
+        """The problem that a planner is given: with its own objective, if the scenario gives it one."""
+        if choice.objective is None:
+            return self.problem
+        return replace(self.problem, objective=Objective(choice.objective))
+
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says."""
-        plan = get_planner(choice.name, choice.options).plan(self.problem)
-        return replace(plan, planner=choice.label)
+        planner = get_planner(choice.name, choice.options)
+        return replace(plan_by(planner, self.problem_of(choice)), planner=choice.label)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""

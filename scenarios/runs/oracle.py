@@ -129,7 +129,8 @@ def _for_the_worst(job: Job, choice: PlannerChoice, market: Market) -> Scheduled
     fewest: dict[str, int] = {}
     for gpu, count in changes.select("gpu_type", "count").iter_rows():
         fewest[gpu] = min(count, fewest.get(gpu, count))
-    problem = replace(job.problem, available=tuple((gpu, fewest.get(gpu, n)) for gpu, n in job.problem.available))
+    problem = job.problem_of(choice)
+    problem = replace(problem, available=tuple((gpu, fewest.get(gpu, n)) for gpu, n in problem.available))
     worst = replace(job, problem=problem)
     plan = worst.plan(choice)
     made = worst.deployment(plan)

@@ -93,6 +93,14 @@ class Row:
         return sum(promises.values()) if promises else None
 
     @property
+    def latencies_s(self) -> tuple[float | None, float | None]:
+        """The latency that the planner says its fleet has, if it made one least, and what it was in simulation."""
+        latency = self.plan.get("latency")
+        if latency is None:
+            return None, None
+        return self.plan.get("objective"), self.metrics.get(f"{latency['metric']}_s_{latency['statistic']}")
+
+    @property
     def kept_promise(self) -> float | None:
         """Goodput / what was promised or, if fewer requests came, offered: promises are within the SLO."""
         goodput, promised = self.metrics.get("goodput_rps"), self.promised_rps

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from planners import capacity_of_mix_rps
+from planners import Kind, PlanningProblem, capacity_of_mix_rps, get_planner
 from planners.capacity.candidates import kinds_of
 from scenarios.errors import RunError
 from scenarios.inputs.settings import make_service_time, make_simulated_capacity
@@ -16,18 +17,19 @@ from scenarios.runs.job import Job
 from scenarios.runs.watcher import Watcher
 
 MIX = "the mix"
+PLANNED = "the plan's mix"
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityRow:
-    """Both capacities of a candidate for one workload type alone, or for the mix in demand.
+    """Both capacities of a candidate for one workload type alone, for the mix in demand, or for the mix of a plan.
 
     Attributes:
         candidate: Its name.
         gpus: Its GPU types.
         tp: Largest tensor-parallel degree of its stages.
         pp: Pipeline stages.
-        workload: The workload type, or `MIX`.
+        workload: The workload type, `MIX`, or `PLANNED`.
         closed_form_rps: Requests/s by the closed form.
         simulated_rps: Requests/s in the simulator.
     """
@@ -68,7 +70,10 @@ class ErrorSummary:
 
 
 def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[CapacityRow]:
-    """Both capacities of all candidates, without goals, for each workload type that they can serve and for the mix.
+    """Both capacities of all candidates, without goals, for what they can serve.
+
+    That is each workload type, the mix in demand, and for the candidates that the planner `milp` rents the mix that it
+    gives them.
 
     Args:
         job: The scenario and its candidates.
@@ -84,17 +89,21 @@ def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[Capacit
     service_time = make_service_time(job.loaded)
     simulated = make_simulated_capacity(job.loaded)
     candidates = job.problem.candidates
+    planned = _planned(job.problem)
     watcher.stage("measuring capacities", len(candidates))
     rows = []
     for n_done, candidate in enumerate(candidates):
         watcher.progress(0.0, n_done)
         demand = job.problem.demand(candidate.model)
         kinds = kinds_of(demand)
-        alone = [[kind._replace(share=1.0)] for kind in kinds]
+        mixes = [(name, [kind._replace(share=1.0)]) for name, kind in zip(demand.type_names, kinds, strict=True)]
+        mixes.append((MIX, kinds))
+        if candidate.name in planned:
+            mixes.append((PLANNED, planned[candidate.name]))
         spec = candidate.spec
         if spec is None:
             continue
-        for workload, served in zip((*demand.type_names, MIX), (*alone, kinds), strict=True):
+        for workload, served in mixes:
             closed_form_rps = capacity_of_mix_rps(spec, service_time, served)
             if closed_form_rps > 0:
                 tp = max(stage.tp for stage in spec.stages)
@@ -103,13 +112,28 @@ def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[Capacit
     return rows
 
 
+def _planned(problem: PlanningProblem) -> dict[str, list[Kind]]:
+    """The mix that `milp` gives each candidate that serves something, by its name."""
+    plan = get_planner("milp").plan(problem)
+    mixes = {}
+    for candidate, count, shares in zip(problem.candidates, plan.counts, plan.assignment, strict=True):
+        demand = problem.demand(candidate.model)
+        served = [share * amount for share, amount in zip(shares, demand.amounts, strict=True)]
+        total = math.fsum(served)
+        if count > 0 and total > 0:
+            kinds = zip(kinds_of(demand), served, strict=True)
+            mixes[candidate.name] = [kind._replace(share=amount / total) for kind, amount in kinds]
+    return mixes
+
+
 def summarise(rows: Sequence[CapacityRow]) -> list[ErrorSummary]:
-    """Errors of all rows, and by what replicas and requests are like."""
+    """Errors of all rows, by what replicas and requests are like, and of the mixes of the plan by stages."""
     summaries = []
-    for family in (_everything, _tp, _pp, _n_gpu_types, _workload):
+    for family in (_everything, _tp, _pp, _n_gpu_types, _workload, _planned_pp):
         members: dict[str, list[CapacityRow]] = {}
         for row in rows:
-            members.setdefault(family(row), []).append(row)
+            if group := family(row):
+                members.setdefault(group, []).append(row)
         names = list(members) if family is _workload else sorted(members)
         summaries += [_summary(name, members[name]) for name in names]
     return summaries
@@ -133,6 +157,10 @@ def _n_gpu_types(row: CapacityRow) -> str:
 
 def _workload(row: CapacityRow) -> str:
     return row.workload
+
+
+def _planned_pp(row: CapacityRow) -> str:
+    return f"{PLANNED}, pp {row.pp}" if row.workload == PLANNED else ""
 
 
 def _summary(group: str, rows: Iterable[CapacityRow]) -> ErrorSummary:

@@ -64,7 +64,7 @@ def read_kept_plan(path: Path) -> KeptPlan:
             raise RunError(msg)
     try:
         data = dict(json.loads(path.read_text())[0]["plan"])
-        choice = PlannerChoice(name=data["planner"], options=data["options"])
+        choice = PlannerChoice(name=data["planner"], options=data["options"], objective=data["objective_name"])
         seed = int(json.loads(manifest.read_text())["seed"])
     except (ValueError, TypeError, KeyError, IndexError) as error:
         plans = path.with_name("plans.json")

@@ -84,8 +84,17 @@ def promises(job: Job, plan: Plan, n_worlds: int) -> Promises | None:
     capacities = WorldCapacities(job.loaded, [problem.candidates[c] for c in rented], problem.demands)
     makespans = []
     for world in draw_worlds(uncertainties_of(job.loaded), n_worlds, job.seed):
-        of_rented = dict(zip(rented, capacities.of(world), strict=True))
+        there_rps = zip(rented, capacities.of(world), strict=True)
+        of_rented = {c: _as_promised(job, plan, c, rps) for c, rps in there_rps}
         rows = (of_rented.get(c, candidate.capacity_rps) for c, candidate in enumerate(problem.candidates))
         there = replace(problem, cases=()).with_capacities(tuple(rows))
         makespans.append(evaluate(there, plan.counts, plan.assignment, may_shed=True))
     return Promises(plan, tuple(makespans))
+
+
+def _as_promised(job: Job, plan: Plan, c: int, rps: tuple[float, ...]) -> tuple[float, ...]:
+    """Capacities of a world, those beside the mix demanded, by what the plan's are of those of the problem."""
+    if plan.capacities is None:
+        return rps
+    known = zip(rps, plan.capacities[c], job.problem.candidates[c].capacity_rps, strict=True)
+    return tuple(h * promised / nominal if nominal > 0 else promised for h, promised, nominal in known)

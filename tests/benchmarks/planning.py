@@ -18,7 +18,13 @@ AVAILABLE = {
     "A100-SXM-80GB": 12, "A40": 24, "A6000": 24, "B200-SXM": 8, "H100-SXM": 16, "H200-SXM": 8, "L40": 24, "L40S": 16,
     "RTX4090": 32,
 }  # fmt: skip
-MODELS = {"Llama-3-70B": 1000.0, "Llama-3-8B": 4000.0, "Qwen3-32B": 2000.0}
+MODELS = {
+    "Llama-3-70B": 1000.0, "Llama-3-8B": 4000.0, "Qwen3-32B": 2000.0, "Qwen2.5-72B": 800.0, "Gemma-3-27B": 1500.0,
+    "Llama-2-7B": 3000.0, "Llama-2-70B": 500.0, "Llama-3.1-8B": 2500.0, "Llama-3.1-70B": 600.0,
+    "Llama-3.1-70B-FP8": 900.0, "Llama-3.3-70B": 700.0, "Mistral-7B": 3500.0, "Mixtral-8x7B": 1200.0,
+    "Qwen3-8B": 2800.0, "Qwen3-30B-A3B": 2200.0, "gpt-oss-20b": 3200.0, "gpt-oss-120b": 1100.0,
+    "Qwen3-235B-A22B-FP8": 300.0, "MiniMax-M2.5": 250.0, "Qwen3-235B-A22B": 200.0,
+}  # fmt: skip
 MIX = (0.33, 0.07, 0.08, 0.07, 0.27, 0.06, 0.06, 0.03, 0.03)  # Swiss AI Center, as in the library's paper.yaml
 
 Shape = tuple[tuple[GpuType, int], ...]
@@ -27,19 +33,26 @@ Shape = tuple[tuple[GpuType, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class PlanningCase:
-    """A problem to time: so many candidates for each of so many models, nine workload types each."""
+    """A problem to time: so many candidates for each of so many models, nine workload types each.
+
+    There are as many GPUs as in `AVAILABLE`, or so many of each type.
+    """
 
     n_candidates: int
     n_models: int = 1
     seed: int = 0
+    budget_usd_per_h: float = 60.0
+    available: int | None = None
+    gap: float = 1e-4
 
     @property
     def name(self) -> str:
         """What stands in the table."""
         models = f"{self.n_models} models x " if self.n_models > 1 else ""
-        return f"{models}{self.n_candidates:,} candidates, seed {self.seed}"
+        plenty = "" if self.available is None else f", {self.budget_usd_per_h:,g} $/h"
+        return f"{models}{self.n_candidates:,} candidates{plenty}, seed {self.seed}"
 
-    def problem(self, budget_usd_per_h: float = 60.0) -> PlanningProblem:
+    def problem(self) -> PlanningProblem:
         """The problem.
 
         Capacities come from a rule of thumb: the prompt at 60 % of the peak rate, the output at 75 % of the memory
@@ -52,9 +65,10 @@ class PlanningCase:
             model = model_spec(model_name)
             demands.append(Demand(model_name, None, names, tuple(amount * share for share in MIX)))
             shapes = _shapes(model)
-            chosen = rng.choice(len(shapes), self.n_candidates, replace=False)
+            chosen = rng.choice(len(shapes), min(self.n_candidates, len(shapes)), replace=False)
             candidates += [_candidate(model, shapes[i], rng) for i in sorted(chosen)]
-        return PlanningProblem(tuple(demands), tuple(candidates), tuple(AVAILABLE.items()), budget_usd_per_h)
+        available = {gpu: count if self.available is None else self.available for gpu, count in AVAILABLE.items()}
+        return PlanningProblem(tuple(demands), tuple(candidates), tuple(available.items()), self.budget_usd_per_h)
 
 
 CASES = tuple(
@@ -62,6 +76,12 @@ CASES = tuple(
     for n_candidates, n_models in ((300, 1), (1000, 1), (100, 3))
     for seed in range(3)
 )
+
+SEVERAL_MODELS = (
+    *(PlanningCase(1000, 5, seed, 300.0, available=1000, gap=1e-3) for seed in range(3)),
+    PlanningCase(1000, 20, 0, 300.0, available=1000, gap=1e-3),
+)
+"""Large problems, to a gap of 0.1 %."""
 
 
 def _shapes(model: ModelSpec) -> list[Shape]:
@@ -103,7 +123,7 @@ def _candidate(model: ModelSpec, shape: Shape, rng: np.random.Generator) -> Cand
 
 def timed_plan(case: PlanningCase, method: str = "direct") -> tuple[Plan, float]:
     """The plan, and the CPU seconds that it took."""
-    planner = get_planner("milp", {"method": method, "time_limit_s": 3600.0})
+    planner = get_planner("milp", {"method": method, "gap": case.gap, "time_limit_s": 3600.0})
     problem = case.problem()
     started_s = time.process_time()
     plan = planner.plan(problem)
@@ -123,6 +143,14 @@ def main() -> None:
         assert halved.objective is not None
         difference = 100 * abs(halved.objective / direct.objective - 1)
         click.echo(f"{halved_s:11.1f}{halved_s / direct_s:8.1f}{difference:16.4f}")
+    _print_several_models()
+
+
+def _print_several_models() -> None:
+    click.echo(f"\nseveral models, to a gap of 0.1 %\n\n{'problem':52}{'CPU s':>8}{'gap, %':>10}")
+    for case in SEVERAL_MODELS:
+        plan, cpu_s = timed_plan(case)
+        click.echo(f"{case.name:52}{cpu_s:8.1f}{100 * (plan.gap or 0.0):10.4f}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from planners import Termination, check_plan
-from tests.benchmarks.planning import CASES, PlanningCase, timed_plan
+from tests.benchmarks.markets import LIMITS_S, timed_market
+from tests.benchmarks.planning import CASES, SEVERAL_MODELS, PlanningCase, timed_plan
 
 LIMIT_S = {(300, 1): 3.0, (1000, 1): 10.0, (100, 3): 20.0}
 
@@ -30,6 +31,17 @@ def test_milp_proves_its_plan_in_time(case: PlanningCase) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("case", SEVERAL_MODELS, ids=lambda case: case.name)
+def test_several_models_are_proved_to_a_tenth_of_a_per_cent(case: PlanningCase) -> None:
+    plan, cpu_s = timed_plan(case)
+    assert check_plan(case.problem(), plan) == []
+    assert plan.gap is not None
+    assert plan.gap <= case.gap * (1 + 1e-6)
+    assert cpu_s < (20.0 if case.n_models == 5 else 120.0)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_one_milp_is_faster_than_bisection_and_agrees_with_it() -> None:
     case = CASES[3]
@@ -37,3 +49,13 @@ def test_one_milp_is_faster_than_bisection_and_agrees_with_it() -> None:
     (direct, direct_s), (halved, halved_s) = timed_plan(case), timed_plan(case, "bisection")
     assert direct.objective == pytest.approx(halved.objective, rel=1e-4)
     assert halved_s > 5 * direct_s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIMITS_S)
+def test_a_market_is_planned_in_time(name: str) -> None:
+    """Candidates and plan together."""
+    plan, build_s, solve_s = timed_market(name)
+    assert plan.gap is not None
+    assert plan.gap <= 1e-4 * (1 + 1e-6)
+    assert build_s + solve_s < LIMITS_S[name]

@@ -31,6 +31,26 @@ from tests.cli.conftest import SMALL, Hetserve
         ("slo: {ttft_s: 1}", "slo: {ttft_s: fast}", ["small.yaml:14 slo.ttft_s", "not 'fast'"]),
         ("slo: {ttft_s: 1}", "slo: {ttft_s: -1}", ["small.yaml:14 slo.ttft_s: input should be greater than 0, not -1"]),
         (
+            "[homogeneous, milp]",
+            "[{name: greedy, objective: latency}]",
+            ["small.yaml:16 planners.0.objective: 'greedy' does not plan for 'latency'"],
+        ),
+        (
+            "[homogeneous, milp]",
+            "[{name: milp, objective: makespan}]",
+            ["planners.0.objective: 'makespan' beside planning.objective 'throughput': the one counts requests"],
+        ),
+        (
+            "budget_usd_per_h: 4,",
+            "budget_usd_per_h: 4, latency: {statistic: p50},",
+            ["small.yaml:15 planning.latency: is of no use: neither planning.objective nor that of a planner"],
+        ),
+        (
+            "budget_usd_per_h: 4,",
+            "budget_usd_per_h: 4, objective: latency, latency: {statistic: p95},",
+            ["small.yaml:15 planning.latency.statistic: input should be 'mean', 'p50', 'p90' or 'p99', not 'p95'"],
+        ),
+        (
             "slo: {ttft_s: 1}",
             "slo: {by_model: {Lama-3-8B: {ttft_s: 1}}}",
             ["small.yaml:14 slo.by_model.Lama-3-8B: no requests for model 'Lama-3-8B'", "did you mean 'Llama-3-8B'"],

@@ -50,6 +50,8 @@ def test_of_several_scenarios_the_table_says_what_the_baseline_gains(hetserve: H
     table = hetserve("compare", "out", "--baseline", "milp").stdout
     assert "What milp gains" in table
     assert "small+rich-bursty, of " in table
+    assert "What it costs" in table
+    assert "pace under load" not in table  # requests come one after the other
     line = next(line for line in summary_of(table).splitlines() if line.strip().startswith("homogeneous"))
     assert line.split()[1:4] == ["4", "of", "4"]  # scenarios
 

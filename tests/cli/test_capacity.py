@@ -10,7 +10,7 @@ import pytest
 
 from scenarios.file.load import load
 from scenarios.runs.job import Job
-from scenarios.study.capacities import MIX, CapacityRow, compare_capacities, summarise
+from scenarios.study.capacities import MIX, PLANNED, CapacityRow, compare_capacities, summarise
 from tests.cli.conftest import Hetserve
 
 
@@ -26,15 +26,18 @@ ONE_GPU = ("--set", "cluster.gpus.RTX4090.available=1")
 def test_capacity_compares_closed_form_and_simulator(hetserve: Hetserve, small: Path, own_cache: Path) -> None:
     data = json.loads(hetserve("capacity", small, *ONE_GPU, "--json").stdout)
     rows = data["capacities"]
-    assert {(row["candidate"], row["workload"]) for row in rows} == {
+    planned = [row["candidate"] for row in rows if row["workload"] == PLANNED]
+    assert planned
+    assert {(row["candidate"], row["workload"]) for row in rows if row["workload"] != PLANNED} == {
         (candidate, workload)
         for candidate in ("RTX4090 tp1", "H100-SXM tp1")
         for workload in ("p500_o50", "p500_o10", MIX)
     }
     assert all(abs(row["error"]) < 0.1 for row in rows)
-    assert len(list(own_cache.iterdir())) == len(rows)
+    assert 6 <= len(list(own_cache.iterdir())) <= len(rows)
     groups = {summary["group"]: summary for summary in data["summary"]}
-    assert groups["all"]["n"] == 6
+    assert groups["all"]["n"] == len(rows) == 6 + len(planned)
+    assert groups[f"{PLANNED}, pp 1"]["n"] == groups[PLANNED]["n"] == len(planned)
     assert groups["pp 1"] == groups["all"] | {"group": "pp 1"}
     table = hetserve("capacity", small, *ONE_GPU).stdout
     assert "RTX4090 tp1, p500_o10" in table
@@ -98,7 +101,8 @@ def test_on_the_papers_question_the_closed_form_is_within_ten_percent_on_average
     some = replace(job.problem, candidates=job.problem.candidates[::20])
     rows = compare_capacities(replace(job, problem=some))
     everything = summarise(rows)[0]
-    assert (everything.group, everything.n) == ("all", 10 * len(some.candidates))
+    assert everything.group == "all"
+    assert 10 * len(some.candidates) < everything.n <= 11 * len(some.candidates)
     assert len(some.candidates) >= 6
     assert everything.mean_abs < 0.1
     assert len(list(own_cache.iterdir())) > 0

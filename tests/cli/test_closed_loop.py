@@ -97,7 +97,8 @@ TALKS = """arrival_s,prompt_tokens,output_tokens,session_id
 
 def test_sessions_of_a_file(hetserve: Hetserve, small: Path) -> None:
     small.with_name("talks.csv").write_text(TALKS)
-    result = hetserve("run", traced(small, "sessions: {think_time_s: 4}"), "--planner", "milp")
+    one = "cluster.gpus={RTX4090: {available: 1}}"  # prefixes are cached where they were served
+    result = hetserve("run", traced(small, "sessions: {think_time_s: 4}"), "--planner", "milp", "--set", one)
     assert result.exit_code == 0, result.output
     assert "in a session each request is sent 4 s after the last one has ended" in result.stderr
     requests = records(Path("runs"))

@@ -137,7 +137,9 @@ def test_scenarios_apply_their_overrides(hetserve: Hetserve, small: Path, tmp_pa
 def test_own_trace_instead_of_the_scenarios(hetserve: Hetserve, small: Path, tmp_path: Path) -> None:
     trace = tmp_path / "mine.csv"
     trace.write_text("arrival_s,prompt_tokens,output_tokens\n0.0,100,5\n0.5,9000,5\n0.7,200,1\n")
-    result = hetserve("run", small, "--trace", trace, "--reader", "csv", "--json", "--out", "out")
+    result = hetserve(
+        "run", small, "--trace", trace, "--reader", "csv", "--json", "--out", "out", "--set", "slo.attainment=0.5"
+    )
     (row,) = json.loads(result.stdout)["rows"]
     counts = {name: row["metrics"][name] for name in ("n_requests", "n_completed", "n_rejected")}
     assert counts == {"n_requests": 3, "n_completed": 2, "n_rejected": 1}

@@ -48,9 +48,11 @@ def test_explain_a_kept_plan_as_its_scenario(hetserve: Hetserve, small: Path, pl
     assert hetserve("run", small, "--planner", planner, "--out", "out").exit_code == 0
     plans = Path(f"out/scenario=small/planner={planner}/seed=0/plans.json")
     kept = json.loads(hetserve("explain", plans, "--json").stdout)
-    made = json.loads(hetserve("explain", small, "--planner", planner, "--json").stdout)
     assert kept["plan"] == json.loads(plans.read_text())[0]["plan"]
-    assert bool(kept["plan"]["corrected_capacity_rps"]) == (planner == "milp_refined")
+    assert kept["plan"]["corrected_capacity_rps"]
+    if planner == "milp_refined":  # what it tries depends on dominated configurations, of which explanations know
+        return
+    made = json.loads(hetserve("explain", small, "--planner", planner, "--json").stdout)
     for plan in (kept["plan"], made["plan"]):
         plan["solve_s"] = 0
         for figure in ("bound", "gap"):  # dominated configurations, of which explanations know, are other rows

@@ -84,10 +84,11 @@ def in_worlds() -> list[Table]:
 def printed_columns() -> set[str]:
     """Headers of the tables of runs, in all their forms."""
     found: set[str] = set()
+    latency = {"latency": {"metric": "e2e", "statistic": "p99"}}
     for offered in (1.0, 2.0, None):
         metrics: dict[str, float | None] = {"n_undecided": 1}
         rows = [
-            Row("s", planner, 0, "ok", {"planner": "milp", "gpus": {}}, dict(metrics), offered_rps, 1.0, 9)
+            Row("s", planner, 0, "ok", {"planner": "milp", "gpus": {}} | latency, dict(metrics), offered_rps, 1.0, 9)
             for planner, offered_rps in (("BASELINE", 1.0), ("other", offered))
         ]
         comparison = Comparison.of(rows, "BASELINE")

@@ -134,5 +134,5 @@ def test_only_the_goals_of_its_model_lower_it(
 def test_planners_never_get_more_than_a_type_alone(spec: ReplicaSpec, kinds: list[Kind]) -> None:
     facts = ReplicaFacts.of(spec, CompactServiceTime())
     alone = capacities_rps(facts, kinds, beside_mix=False)
-    assert alone == tuple(rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds)
+    assert alone == pytest.approx([rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds], rel=1e-9)
     assert all(beside <= most for beside, most in zip(capacities_rps(facts, kinds), alone, strict=True))

@@ -89,13 +89,29 @@ class PreviousFleet(Part):
     """How long the next fleet is to stay; what is lost is spread over it."""
 
 
+class Latency(Part):
+    """What the objective `latency` makes least, over the requests of all models."""
+
+    metric: Literal["e2e", "ttft", "tpot"] = "e2e"
+    """Time from arrival to the last token, to the first, or per token after it."""
+    statistic: Literal["mean", "p50", "p90", "p99"] = "p99"
+    headroom: NonNegativeFloat = 0.1
+    """By which share the rates could grow until some replica has no time left."""
+
+
+Objective = Literal["throughput", "makespan", "cost", "latency"]
+
+
 class Planning(Part):
     """What to plan for."""
 
     budget_usd_per_h: NonNegativeFloat
     """Most that the fleet may cost, with what it stops of the previous one."""
-    objective: Literal["throughput", "makespan", "cost"] = "throughput"
-    """The largest multiple of the offered mix carried, the shortest time for all requests, or the cheapest fleet."""
+    objective: Objective = "throughput"
+    """The largest multiple of the offered mix carried, the shortest time for all requests, the cheapest fleet, or the
+    least latency."""
+    latency: Latency = Latency()
+    """What the objective `latency` makes least."""
     grid: AnyGrid = GridOfTrace(kind="auto")
     """Workload types that planners tell apart; by default those of the requests themselves."""
     capacity: Capacity = ClosedFormCapacity()
@@ -125,6 +141,8 @@ class PlannerChoice(Part):
     options: dict[str, Any] = {}
     policy: Policy = "static"
     """What it does while the market changes: nothing; plan again; plan again, near the fleet that runs; or know it."""
+    objective: Objective | None = None
+    """What it plans for, if not for `planning.objective`."""
     label: str = ""
     """What it is called in results, if one planner stands twice; by default its name, and a policy but `static`."""
 

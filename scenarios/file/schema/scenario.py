@@ -45,3 +45,9 @@ class Scenario(Part):
     """Named lists of overrides, applied together."""
     matrix: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     """Alternatives by axis: each combination, one override of each axis, is a scenario named `a-b-c` after them."""
+
+    @property
+    def objectives(self) -> frozenset[str]:
+        """What any planner plans for."""
+        own = (choice.objective for choice in self.planners)
+        return frozenset({self.planning.objective, *(objective for objective in own if objective is not None)})

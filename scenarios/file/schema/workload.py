@@ -109,7 +109,7 @@ AnyGrid = Annotated[
 
 
 class TypeLengths(Part):
-    """Requests of the workload types of a grid, each with exactly the type's lengths."""
+    """Requests of the workload types of a grid, each with the type's lengths, or lengths around them."""
 
     kind: Literal["types"]
     grid: Grid = Grid(prompt_tokens=(2455, 824, 496), output_tokens=(510, 253, 18))
@@ -118,6 +118,8 @@ class TypeLengths(Part):
     """Share of each type."""
     order: Literal["row_major", "reversed"] = "row_major"
     """How the shares are listed: from the longest prompt and output down, prompts first, or the other way round."""
+    spread: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """By which part of them the lengths of a type's requests vary, evenly and with the same mean."""
 
 
 class LogNormalLengths(Part):

@@ -67,9 +67,9 @@ def _explain(directory: Path, label: str, watch: Callable[[str], None]) -> tuple
     job = prepare_wide(kept.loaded, kept.seed)
     watch("")
     explanation = explain_plan(
-        job.problem,
+        job.problem_of(choice),
         get_planner(choice.name, choice.options),
-        plan_of(kept, job.problem, directory / "plans.json"),
+        plan_of(kept, job.problem_of(choice), directory / "plans.json"),
         n_configurations=_N_CONFIGURATIONS,
         why_unable=why_unable(job),
         watch=watch,

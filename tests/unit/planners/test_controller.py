@@ -8,6 +8,7 @@ import pytest
 
 from planners import Candidate, Demand, Objective, PlanningProblem, get_planner
 from planners.controller import Controller, ReplanRules
+from planners.problem.candidate import TooLong
 from sim import SLO, Deployment, ReplicaSpec, gpu_type, model_spec
 from sim.protocols import Decision, Situation
 from sim.records import RequestLog
@@ -91,6 +92,16 @@ def situation(
 
 def gpus(decision: Decision | None) -> dict[str, int] | None:
     return None if decision is None else decision.deployment.gpus
+
+
+def test_what_no_replica_can_hold_is_not_planned_for_again() -> None:
+    """Long answers make requests of 900 tokens; only the short ones were asked for, and are seen."""
+    demand = Demand.from_rate(MODEL.name, WorkloadMix.from_shares(GRID, (0.0, 1.0)), 0.5)
+    first = problem(demands=(replace(demand, too_long=TooLong(50, 0.5, 900, 600)),))
+    made = controller([0, 1] * 50, first)
+    made.replan(situation({"H100-SXM": 0}))
+    assert len(made.steps) == 2
+    assert made.steps[-1].plan.problem.demands[0].amounts == pytest.approx((0.0, 0.5), abs=0.02)
 
 
 def test_what_the_market_took_is_not_planned_with() -> None:

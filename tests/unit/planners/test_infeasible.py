@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from planners import Demand, Objective, Plan, PlanningProblem, PlanStatus, Termination, get_planner, planner_names
-from tests.planning import two_models, worked_example
+from tests.planning import BY_CAPACITY, two_models, worked_example
 
 ALL_PLANNERS = (*planner_names(), "milp:bisection", "homogeneous:t1")
 
@@ -41,7 +41,7 @@ def test_nothing_available(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("objective", BY_CAPACITY)
 @pytest.mark.parametrize("name", ALL_PLANNERS)
 def test_nothing_demanded(name: str, objective: Objective) -> None:
     demand = Demand("llama", None, ("w1", "w2"), (0.0, 0.0))

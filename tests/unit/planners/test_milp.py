@@ -194,8 +194,9 @@ def test_threads_and_seed_change_nothing_in_the_value() -> None:
 def test_the_solver_is_given_all_of_its_options() -> None:
     formulation = formulate(worked_example())
     run_highs(formulation.lp, Effort(gap=0.125, time_limit_s=30.0, seed=7, threads=2))
-    names = ("mip_rel_gap", "time_limit", "random_seed", "threads")
-    assert [formulation.lp.solverModel.getOptionValue(name)[1] for name in names] == [0.125, 30.0, 7, 2]
+    names = ("mip_rel_gap", "random_seed", "threads")
+    assert [formulation.lp.solverModel.getOptionValue(name)[1] for name in names] == [0.125, 7, 2]
+    assert formulation.lp.solverModel.getOptionValue("time_limit")[1] > 30.0  # the clock is a safety net
 
 
 def test_a_solver_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

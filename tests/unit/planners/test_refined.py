@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, PlanStatus, Termination, check_plan, check_planner, get_planner
-from planners.milp.delivery import delivered_paces
+from planners.fleets.delivery import delivered_paces
 from tests.planning import two_models, worked_example
 from tests.trials import slots_problem
 
@@ -58,7 +58,12 @@ def test_true_capacities_need_no_second_plan() -> None:
     assert plan.objective == pytest.approx(milp.objective, rel=0.02)
     assert plan.termination is Termination.HEURISTIC
     assert (plan.bound, plan.gap) == (None, None)
-    assert [line.partition(":")[0] for line in plan.diagnostics] == ["plan 1", "plan 1 is the best in simulation"]
+    said = [
+        "plan 1",
+        "plan 1 is the best in simulation",
+        "its makespan in simulation is 1784 s, with the end in which replicas run empty",
+    ]
+    assert [line.partition(":")[0] for line in plan.diagnostics] == said
 
 
 def test_stops_after_max_rounds_with_the_best_so_far() -> None:
@@ -66,7 +71,7 @@ def test_stops_after_max_rounds_with_the_best_so_far() -> None:
     plan = refined(problem, max_rounds=1)
     assert plan.counts == (1, 0, 0)
     assert plan.objective == pytest.approx(1 / delivered(problem, plan))
-    assert len(plan.diagnostics) == 2
+    assert len(plan.diagnostics) == 3
 
 
 @settings(max_examples=25, deadline=None)

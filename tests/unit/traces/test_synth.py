@@ -60,6 +60,19 @@ def test_all_at_once() -> None:
     assert synthesize(AllAtOnce(), ONE_TYPE, 5, seed=0).duration_s == 0
 
 
+def test_lengths_of_a_type_vary_around_those_of_the_type() -> None:
+    types = ((1000, 100), (10, 1))
+    spread = FixedTypes(types, (0.5, 0.5), spread=0.3)
+    prompt, output = spread.sample(N, np.random.default_rng(1))
+    for (nominal_prompt, nominal_output), is_one in zip(types, (prompt > 100, prompt < 100), strict=True):
+        assert np.isin(prompt[is_one], range(round(0.7 * nominal_prompt), round(1.3 * nominal_prompt) + 1)).all()
+        assert prompt[is_one].mean() == pytest.approx(nominal_prompt, rel=0.01)
+        assert output[is_one].mean() == pytest.approx(nominal_output, rel=0.01)
+    assert output.min() == 1
+    first = spread.sample(100, np.random.default_rng(1))
+    assert np.array_equal(first, (prompt[:100], output[:100]))
+
+
 def test_fixed_types_have_the_shares_asked_for() -> None:
     types = ((1, 2), (3, 4), (5, 6))
     prompt, output = FixedTypes(types, (0.2, 0.0, 0.8)).sample(N, np.random.default_rng(1))
@@ -150,6 +163,7 @@ KNOTS = ((0.0, 1.0), (1.0, 9.0))
         (lambda: DiurnalArrivals(1.0, 2.0, 24.0), "peak_hour is 24.0"),
         (lambda: DiurnalArrivals(1.0, 2.0, 1.0, cv=-1.0), "cv is -1.0"),
         (lambda: FixedTypes((), ()), "0 types for 0 shares"),
+        (lambda: FixedTypes(((1, 1),), (1.0,), 1.0), "spread is 1.0; allowed: 0 <= spread < 1"),
         (lambda: FixedTypes(((1, 1),), (0.5, 0.5)), "1 types for 2 shares"),
         (lambda: FixedTypes(((0, 1),), (1.0,)), "tokens must be whole numbers >= 1"),
         (lambda: FixedTypes(((1, 1), (2, 2)), (0.5, 0.6)), "must be >= 0 and sum to 1"),

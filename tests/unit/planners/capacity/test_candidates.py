@@ -81,7 +81,9 @@ def test_candidates_carry_their_facts() -> None:
     spec = ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type("A40"), tp=4)
     assert (first.model, first.gpus, first.n_gpus, first.spec) == ("Llama-3-70B", (("A40", 4),), 4, spec)
     assert first.usd_per_h == pytest.approx(2.2)
-    assert first.capacity_rps == capacities_rps(ReplicaFacts.of(spec, COMPACT), kinds_of(made.demands[0]))
+    assert first.capacity_rps == pytest.approx(
+        capacities_rps(ReplicaFacts.of(spec, COMPACT), kinds_of(made.demands[0]))
+    )
     assert made.available == (("A40", 12), ("H100-SXM", 4))
 
 
@@ -140,14 +142,14 @@ def test_a_replica_that_holds_some_types_only() -> None:
     assert small.spec is not None
     facts, kinds = ReplicaFacts.of(small.spec, COMPACT), kinds_of(made.demands[0])
     assert facts.part_of(kinds) == [Kind(share, *kind[1:]) for share, kind in zip((0, 0, 0.5, 0.5), kinds, strict=True)]
-    assert small.capacity_rps[2:] == capacities_rps(facts, facts.part_of(kinds)[2:])
+    assert small.capacity_rps[2:] == pytest.approx(capacities_rps(facts, facts.part_of(kinds)[2:]))
     plan = get_planner("milp").plan(made)
     assert {item.candidate.n_gpus: item.count for item in plan.fleet} == {1: 1, 2: 1}
     larger = dataclasses.replace(made, candidates=tuple(c for c in made.candidates if c is not small))
     alone = get_planner("milp").plan(larger)
     assert plan.objective is not None
     assert alone.objective is not None
-    assert plan.objective < 0.8 * alone.objective
+    assert plan.objective < 0.9 * alone.objective
 
 
 def test_if_none_that_is_allowed_holds_the_longest_type_the_others_say_what_is_missing() -> None:

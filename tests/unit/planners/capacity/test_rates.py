@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from planners import Kind, SimulatedCapacity, capacity_of_mix_rps, capacity_rps
-from planners.capacity.rates import _beside_s, capacities_rps, rps_of
-from planners.capacity.steady_state import ReplicaFacts, _largest_of
-from planners.capacity.within_slo import most_running
+from planners.capacity.extremes import alone_of, largest_of
+from planners.capacity.rates import capacities_rps, rps_of
+from planners.capacity.steady_state import ReplicaFacts
+from planners.capacity.tangents import tangents_s
 from sim import (
     SLO,
     CompactServiceTime,
@@ -89,10 +90,10 @@ def test_pipeline_without_slots_for_all_its_batches() -> None:
 
 
 def test_slow_batches_hold_up_a_pipeline() -> None:
-    """Prompts take as long as all else: a round is as long as the one of its four batches with most prompts."""
+    """Prompts take as long as all else: a round is as long as the one of its four batches with most prompts, nearly."""
     rate = capacity_rps(replica(pp=4), ConstantServiceTime(0.1, per_prompt_token_s=1e-3), 100, 101)
     starts = 64 / 101 / 4
-    share, prompts = _largest_of(4, starts, 16)  # 16 requests run in each batch
+    share, prompts = largest_of(alone_of(4), starts, 16)  # 16 requests run in each batch
     assert rate == pytest.approx(4 * starts / (0.1 + share * prompts * 0.1))
     assert rate < 0.8 * 4 * starts / (0.1 + starts * 0.1)
 
@@ -123,13 +124,13 @@ def test_largest_of_binomials(n: float, mean: float, most: float) -> None:
 
     weight = most - math.floor(most)
     low, high = whole(math.floor(most)), whole(math.ceil(most))
-    share, value = _largest_of(n, mean, most)
+    share, value = largest_of(n, mean, most)
     assert share == pytest.approx((1 - weight) * low[0] + weight * high[0], rel=1e-6)
     assert share * value == pytest.approx((1 - weight) * low[1] + weight * high[1], rel=1e-6)
 
 
 def test_a_full_batch_does_not_vary() -> None:
-    assert _largest_of(4, mean=3.3, most=3.3) == (1.0, 3.3)
+    assert largest_of(4, mean=3.3, most=3.3) == (1.0, 3.3)
 
 
 @pytest.mark.parametrize(
@@ -220,17 +221,14 @@ def test_capacity_of_a_mix_is_that_of_the_simulator(gpu: str, model: str, tp: in
 
 
 @pytest.mark.parametrize(("gpu", "tp", "pp"), [("H100-SXM", 4, 1), ("L40", 2, 2), ("A40", 1, 6)])
-def test_times_beside_the_mix_add_up_to_the_time_of_the_mix(gpu: str, tp: int, pp: int) -> None:
-    """Euler's law of homogeneous functions, with which the times are made to agree."""
+def test_planners_get_the_smaller_of_the_rates_alone_and_beside_the_mix(gpu: str, tp: int, pp: int) -> None:
     facts = ReplicaFacts.of(ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type(gpu), tp, pp), CompactServiceTime())
     kinds = [*MIX, Kind(0.0, 100, 100)]
     alone = [rps_of(facts, [kind._replace(share=1.0)]) for kind in kinds]
-    times_s = _beside_s(facts, kinds, alone)
-    assert sum(kind.share * time_s for kind, time_s in zip(kinds, times_s, strict=True)) == pytest.approx(
-        1 / rps_of(facts, kinds)
-    )
-    rates = capacities_rps(facts, kinds)
-    assert rates == pytest.approx([rps / max(1, rps * time_s) for rps, time_s in zip(alone, times_s, strict=True)])
+    mix_s, times_s = tangents_s([facts], kinds, np.array([[kind.share for kind in kinds]]))
+    assert sum(kind.share * time_s for kind, time_s in zip(kinds, times_s[0], strict=True)) == pytest.approx(mix_s[0])
+    assert mix_s[0] == pytest.approx(1 / rps_of(facts, kinds))
+    assert capacities_rps(facts, kinds) == pytest.approx(np.minimum(alone, 1 / times_s[0]))
     assert capacities_rps(facts, kinds, beside_mix=False) == pytest.approx(alone)
 
 
@@ -245,8 +243,8 @@ ONE_KIND = [[Kind(1.0, 824, 253)], [Kind(1.0, 2455, 18)]]
 @pytest.mark.parametrize(
     ("slo", "kinds", "shortfall"),
     [
-        *itertools.product([SLO(ttft_s=2.0), SLO(ttft_s=5.0, attainment=0.9)], [*ONE_KIND, MIX], [0.01]),
-        *itertools.product([SLO(tpot_s=0.1), SLO(tpot_s=0.06), SLO(e2e_s=20.0)], ONE_KIND, [0.17]),
+        *itertools.product([SLO(ttft_s=2.0), SLO(ttft_s=5.0, attainment=0.9)], [*ONE_KIND, MIX], [0.02]),
+        *itertools.product([SLO(tpot_s=0.1), SLO(tpot_s=0.06), SLO(e2e_s=20.0)], ONE_KIND, [0.02]),
     ],
 )
 @pytest.mark.parametrize(("gpu", "model", "tp"), [("RTX4090", "Llama-3-8B", 1), ("H100-SXM", "Llama-3-70B", 4)])
@@ -256,7 +254,7 @@ def test_goals_are_met_at_the_rate_that_they_leave(
     """By the share of requests asked for, or nearly: Poisson arrivals, with an end-to-end goal of equal lengths."""
     spec = ReplicaSpec.uniform(model_spec(model), gpu_type(gpu), tp=tp)
     rate = capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
-    assert 0.4 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
+    assert 0.15 < rate / capacity_of_mix_rps(spec, CompactServiceTime(), kinds) <= 1
     n, spread = 4000, 0.3 if slo.e2e_s is None else 0.0
     generator = np.random.default_rng(0)
     kind = generator.choice(len(kinds), n, p=[kind.share for kind in kinds])
@@ -281,22 +279,7 @@ def test_the_engine_takes_its_part_of_a_ttft_goal() -> None:
 
     assert rps(0.35, frontend_s=0.1) == rps(0.25) > 0
     assert 0 < rps(0.24, schedules_ahead=True) < rps(0.24)
-    assert rps(0.26, schedules_ahead=True) == pytest.approx(rps(0.16), rel=1e-3)
-
-
-@pytest.mark.parametrize("growth", [0.02, 0.3, 0.8])
-def test_as_many_requests_run_as_at_a_shared_processor(growth: float) -> None:
-    """Birth and death: arrivals at a constant rate, departures at N / (a + b N); 90 % of the time."""
-    n_running = 20.0
-    a, b = 1 - growth, growth / n_running
-    weight, weights = 1.0, [1.0]
-    for n in range(1, 4000):
-        weight *= n_running * (a + b * n) / n  # (arrivals per a + b N at the mean) / departures
-        weights.append(weight)
-    distribution = np.cumsum(weights) / np.sum(weights)
-    mean = float(np.dot(np.arange(4000), weights) / np.sum(weights))
-    assert mean == pytest.approx(n_running + growth / (1 - growth))  # those who come find one less than there are
-    assert most_running(mean, growth, 0.9) == pytest.approx(np.searchsorted(distribution, 0.9), rel=0.06, abs=1)
+    assert rps(0.31, schedules_ahead=True) == pytest.approx(rps(0.21), rel=1e-3)
 
 
 def test_what_is_not_asked_for_takes_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from planners import Demand, Objective, Plan, PlanningProblem, Trial, get_planner
 from planners.fleets.assignment import replica_times
-from planners.milp.delivery import _sample, delivered_paces
+from planners.fleets.delivery import _sample, delivered_paces
 from sim import SLO
 from tests.trials import slots_problem
 from traces import Trace

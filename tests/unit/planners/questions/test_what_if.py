@@ -8,7 +8,7 @@ import pytest
 from planners import Objective, check_plan, get_planner
 from planners.problem.cases import Case
 from planners.questions.what_if import most_rentable, with_demand, with_gpus, with_rates, with_replica
-from tests.planning import two_models, worked_example
+from tests.planning import BY_CAPACITY, two_models, worked_example
 
 
 def test_only_what_is_named_changes() -> None:
@@ -30,7 +30,7 @@ def test_rates_for_the_price_of_a_pace() -> None:
 
 
 @pytest.mark.parametrize("name", ["milp", "milp:bisection", "greedy", "uniform", "homogeneous"])
-@pytest.mark.parametrize("objective", Objective)
+@pytest.mark.parametrize("objective", BY_CAPACITY)
 def test_planners_hold_the_replica_that_they_must(name: str, objective: Objective) -> None:
     """c3 is the worst on every type: nobody rents it without need."""
     problem = worked_example(objective)

@@ -69,7 +69,8 @@ def test_a_run_that_is_there_twice_is_refused() -> None:
 def measured(scenario: str, planner: str, seed: int, **metrics: float | None) -> Row:
     """A run of a plan that promises 10 requests/s."""
     plan = {"promised_rps": {"m": 10.0}, "solve_s": 0.5}
-    return Row(scenario, planner, seed, "ok", plan, {"throughput_rps": 1.0, "goodput_rps": 1.0, **metrics})
+    both: dict[str, float | None] = {"throughput_rps": 1.0, "goodput_rps": 1.0}
+    return Row(scenario, planner, seed, "ok", plan, both | metrics)
 
 
 def test_what_is_kept_of_promises() -> None:

@@ -3,10 +3,10 @@
 What is measured is the pace that the replicas of each candidate keep: 1 / T of the planning problem, where T is a time
 in seconds (`makespan`) or a utilisation (`throughput`, `cost`). The slowest candidate sets the pace of the fleet.
 
-- `makespan`: all requests come at once. The pace is one over the time at which the last replica of the candidate is
-  done, the mean of three orders of the requests.
-- `throughput` and `cost` without an SLO: all requests come at once, as many as keep every replica busy for some time.
-  The pace is that of the work completed in the second half of the time in which a replica has requests waiting.
+- `makespan`, and `throughput` and `cost` without an SLO: all requests come at once, as many as keep a replica busy for
+  some time. The pace is that of the work done in the middle half of the time in which a replica has requests waiting.
+  How long the last requests take, when replicas run empty, is no part of it: that depends on how many there are. Where
+  requests are routed by the plan, replicas do not touch each other, and one of each candidate is simulated.
 - `throughput` and `cost` with an SLO: as many requests as there are to draw from come as a Poisson process. The pace is
   the largest, in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ _N_ORDERS = 3
 _FILLS = 16
 _AND_MORE = 500
 """Requests that a replica gets to be measured under load: so many times what it runs at once, and so many more."""
+_BY_PLAN = "plan_weighted"
+"""The router with which what a replica gets depends on the plan alone."""
 _LOADS = tuple(2 ** (k / 32) for k in range(-32, 17))
 """Loads to try with an SLO, relative to the pace of the plan."""
 _WARM_UP = 0.25
@@ -64,42 +67,79 @@ def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_req
         The paces by candidate, without candidates that served no request.
     """
     slo = trial.slo
-    if problem.objective is Objective.MAKESPAN:
-        return _at_once(problem, plan, trial, most_requests)
-    if slo is None or slo.asks_for_nothing:
+    if problem.objective is Objective.MAKESPAN or slo is None or slo.asks_for_nothing:
         return _under_load(problem, plan, trial, most_requests)
     return _within(slo, problem, plan, trial, most_requests)
 
 
-def _at_once(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
+def delivered_makespan_s(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> float:
+    """The time until the last request is done if all come at once, the mean of three orders of the requests.
+
+    The arguments are those of `delivered_paces`. It is more than 1 / pace, since replicas run empty at the end; how
+    much more depends on how many requests there are.
+    """
     order = generator(problem.seed, TRIAL_ORDER_STREAM)
-    times_s: dict[int, list[float]] = {}
+    times_s = []
     for _ in range(_N_ORDERS):
         sample = _sample(problem, trial, min(_total(problem), most_requests), order)
         served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
-        last_s = served.group_by("c", maintain_order=True).agg(pl.col("finish_s").max())
-        for c, finish_s in last_s.iter_rows():
-            times_s.setdefault(c, []).append(finish_s * _total(problem) / sample.height)
-    return {c: len(of_orders) / math.fsum(of_orders) for c, of_orders in sorted(times_s.items())}
+        last_s = float(served["finish_s"].to_numpy().max())
+        times_s.append(last_s * _total(problem) / sample.height)
+    return math.fsum(times_s) / len(times_s)
 
 
 def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
     busy = [c for c in _rented(plan) if any(_amounts(problem, plan, c))]
-    fills = {c: _FILLS * _most_running(problem, plan, c) + _AND_MORE for c in busy}
-    order = generator(problem.seed, TRIAL_ORDER_STREAM)
-    sample = _sample(problem, trial, _enough(problem, plan, fills, most_requests), order)
+    if trial.router != _BY_PLAN:
+        fills = {c: _n_loaded(problem, plan, c) for c in busy}
+        return _paces_under_load(problem, plan, trial, _enough(problem, plan, fills, most_requests))
+    paces: dict[int, float] = {}
+    for c in busy:
+        alone, one = _alone(problem, plan, c)
+        paces |= _paces_under_load(alone, one, trial, min(_n_loaded(problem, plan, c), most_requests))
+    return paces
+
+
+def _paces_under_load(problem: PlanningProblem, plan: Plan, trial: Trial, n_requests: float) -> dict[int, float]:
+    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
     served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
     queued_s = pl.col("first_scheduled_s").max().over("replica_id")
     last_s = pl.col("finish_s").max().over("replica_id")
     is_loaded = queued_s > last_s / 2  # a replica that soon had no queue is measured from beginning to end
     windows = served.with_columns(
-        start_s=pl.when(is_loaded).then(queued_s / 2).otherwise(0.0),
-        end_s=pl.when(is_loaded).then(queued_s).otherwise(last_s),
+        start_s=pl.when(is_loaded).then(queued_s / 4).otherwise(0.0),
+        end_s=pl.when(is_loaded).then(queued_s * 3 / 4).otherwise(last_s),
     )
-    is_within = pl.col("finish_s").is_between("start_s", "end_s", closed="right")
-    done = pl.when(is_within).then("work").otherwise(0.0) / (pl.col("end_s") - pl.col("start_s"))
+    # Requests of one length finish in waves: to count them as they finish would be off by a wave. They are taken to be
+    # worked on evenly from when they are scheduled until they finish. That is not so of the last ones, beside which
+    # replicas run empty, nor of the first.
+    begun_s = pl.max_horizontal("first_scheduled_s", "start_s")
+    until_s = pl.min_horizontal("finish_s", "end_s")
+    share = (until_s - begun_s).clip(lower_bound=0.0) / (pl.col("finish_s") - pl.col("first_scheduled_s"))
+    done = pl.col("work") * share / (pl.col("end_s") - pl.col("start_s"))
     done_per_s = windows.group_by("c", maintain_order=True).agg(done.sum() / pl.col("work").sum())
     return {c: share * sample.height / _total(problem) for c, share in done_per_s.iter_rows() if share > 0}
+
+
+def _alone(problem: PlanningProblem, plan: Plan, c: int) -> tuple[PlanningProblem, Plan]:
+    """One replica of a candidate with all that the plan gives it: requests go by the plan, whatever the others do."""
+    model = problem.candidates[c].model
+    served = tuple(amount / plan.counts[c] for amount in _amounts(problem, plan, c))
+    demands = tuple(
+        replace(demand, amounts=served if demand.model == model else (0.0,) * len(demand.amounts))
+        for demand in problem.demands
+    )
+    alone = replace(problem, demands=demands, cases=(), previous=None)
+    counts = tuple(int(i == c) for i in range(len(plan.counts)))
+    shares = tuple(
+        tuple(float(f > 0) for f in served) if i == c else (0.0,) * len(row) for i, row in enumerate(plan.assignment)
+    )
+    return alone, replace(plan, problem=alone, counts=counts, assignment=shares)
+
+
+def _n_loaded(problem: PlanningProblem, plan: Plan, c: int) -> float:
+    """Requests that a replica gets to be measured under load."""
+    return _FILLS * _most_running(problem, plan, c) + _AND_MORE
 
 
 def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:

@@ -1,0 +1,1 @@
+"""The objective `latency` for `milp`: its MILP, the search, and the plan."""

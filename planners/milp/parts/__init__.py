@@ -1,0 +1,1 @@
+"""Several models, planned one by one at prices for what they share."""

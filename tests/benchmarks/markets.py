@@ -1,0 +1,57 @@
+"""`python -m tests.benchmarks.markets`: how long candidates and plan take, on real markets of several sizes.
+
+Each market is a scenario of `market.yaml`. Building is from the trace to the planning problem, solving is one
+solve of `milp`. Cold is the first time in a process; the closing check is no part of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+import hetserve
+from planners import Plan, get_planner
+from scenarios.inputs.problem import make_problem
+from scenarios.inputs.workload import make_trace
+
+MARKET = Path(__file__).parent / "market.yaml"
+
+LIMITS_S: Mapping[str, float] = {
+    "5 GPU types, 9 workload types": 2.0,
+    "9 GPU types, 36 workload types": 3.0,
+    "9 GPU types, 100 workload types": 8.0,
+    "20 GPU types, 9 workload types": 10.0,
+}
+"""CPU seconds that building and solving may take together."""
+
+
+def timed_market(name: str) -> tuple[Plan, float, float]:
+    """The plan of a market, and the CPU seconds that candidates and plan took."""
+    loaded = hetserve.load(str(MARKET), scenario=name)
+    trace = make_trace(loaded, 0)
+    started_s = time.process_time()
+    problem = make_problem(loaded, trace, 0)
+    built_s = time.process_time()
+    plan = get_planner("milp", {"linearise": False}).plan(problem)
+    return plan, built_s - started_s, time.process_time() - built_s
+
+
+def main() -> None:
+    """Print a line for each market, cold and warm."""
+    click.echo(f"{'':45}{'cold, CPU s':>18}{'':9}{'warm, CPU s':>16}")
+    click.echo(f"{'market':34}{'candidates':>11}{'build':>9}{'solve':>9}{'gap, %':>9}{'build':>8}{'solve':>8}")
+    for name in LIMITS_S:
+        plan, build_s, solve_s = timed_market(name)
+        _, warm_build_s, warm_solve_s = timed_market(name)
+        n = len(plan.problem.candidates)
+        click.echo(
+            f"{name:34}{n:11,}{build_s:9.2f}{solve_s:9.2f}{100 * (plan.gap or 0.0):9.4f}"
+            f"{warm_build_s:8.2f}{warm_solve_s:8.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
