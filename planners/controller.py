@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from planners.fleets.linearise import linearised
 from planners.fleets.shedding import servable
+from planners.problem.arrivals import bursts_within
 from planners.problem.candidate import Candidate, Demand
 from planners.problem.plan import Plan, Planner
 from planners.problem.previous import Previous
@@ -21,6 +22,7 @@ from sim.protocols import Decision, Situation
 if TYPE_CHECKING:
     from sim.deployment import Deployment
     from sim.slo import SLO
+    from traces.bursts import Bursts
     from traces.trace import Trace
 
 SLO_CHECK_S = 30.0
@@ -45,6 +47,8 @@ class ReplanRules:
         min_gap_s: Shortest time between two plans for `slo`.
         min_gain: A fleet that can stay is changed only if that makes the objective so much better.
         hold_s: How long a plan is expected to stay; None: changes are taken to cost nothing.
+        drain_backlog_s: Time within which the requests that wait are to be worked off, beside those that come; None:
+            `period_s`.
     """
 
     triggers: tuple[str, ...] = ("change",)
@@ -54,6 +58,7 @@ class ReplanRules:
     min_gap_s: float = 300.0
     min_gain: float = 0.02
     hold_s: float | None = None
+    drain_backlog_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +156,17 @@ class Controller:
         candidates = tuple(_at_prices(candidate, situation) for candidate in problem.candidates)
         demands = problem.demands
         if problem.objective is not Objective.MAKESPAN:
-            demands = self._requests.demands(situation, self._rules.window_s)
+            demands = self._requests.demands(situation, self._rules)
         previous = None
         if self._rules.hold_s is not None:
             names = {candidate.spec: candidate.name for candidate in candidates}
             running = tuple(sorted((names[spec], n) for spec, n in situation.running if n > 0))
             drain_s = self._requests.mean_e2e_s(situation, self._rules.window_s)
             previous = Previous(running, self._start_s, drain_s, self._rules.hold_s)
-        return replace(problem, available=available, candidates=candidates, demands=demands, previous=previous)
+        trial = None if problem.trial is None else replace(problem.trial, knows_arrivals=False)
+        return replace(
+            problem, available=available, candidates=candidates, demands=demands, previous=previous, trial=trial
+        )
 
     def _is_worth_it(self, problem: PlanningProblem, plan: Plan) -> bool:
         """Whether the new plan is so much better than the one that runs, or that one cannot stay."""
@@ -184,11 +192,18 @@ def _at_prices(candidate: Candidate, situation: Situation) -> Candidate:
     return replace(candidate, usd_per_h=usd_per_h)
 
 
+def _with_amounts(demand: Demand, amounts: tuple[float, ...]) -> Demand:
+    rate, mix = math.fsum(amounts), demand.mix
+    if mix is not None and rate > 0:
+        mix = replace(mix, share=tuple(amount / rate for amount in amounts))
+    return replace(demand, mix=mix, amounts=amounts)
+
+
 class _Seen:
     """The requests that have come, as far as they are known at a moment."""
 
     def __init__(self, trace: Trace, problem: PlanningProblem, slo: SLO) -> None:
-        self._demands = problem.demands
+        self._demands, self._slo = problem.demands, slo
         self._arrival_s = trace.requests["arrival_s"].to_numpy()
         self._output_tokens = trace.requests["output_tokens"].to_numpy()
         self._rows: list[npt.NDArray[np.int64]] = []
@@ -222,27 +237,54 @@ class _Seen:
         start = int(np.searchsorted(self._arrival_s[: situation.n_arrived], since_s))
         return np.arange(start, situation.n_arrived)
 
-    def demands(self, situation: Situation, window_s: float) -> tuple[Demand, ...]:
-        """The rates of the last requests by type, with some of the first demands added."""
-        window = self._window(situation, window_s)
-        seen_s = min(window_s, situation.now_s)
-        total = math.fsum(demand.total for demand in self._demands)
+    def demands(self, situation: Situation, rules: ReplanRules) -> tuple[Demand, ...]:
+        """What the next plan is for, by type.
+
+        These are the rates of the last requests, with some of the first demands added, raised where they came in
+        bursts; and those at which the backlog is worked off in time.
+        """
+        window, waiting = self._window(situation, rules.window_s), self._waiting(situation)
+        seen_s = min(rules.window_s, situation.now_s)
+        drain_s = rules.period_s if rules.drain_backlog_s is None else rules.drain_backlog_s
+        total = math.fsum(demand.total / demand.margin for demand in self._demands)
         if total == 0:
             return self._demands
         demands = []
         for demand, rows, types in zip(self._demands, self._rows, self._types, strict=True):
-            is_late = np.isin(rows, window, assume_unique=True)
-            counts = np.bincount(types[is_late], minlength=len(demand.amounts)).tolist()
+            late = np.isin(rows, window, assume_unique=True)
+            counts, backlog = (
+                np.bincount(types[some], minlength=len(demand.amounts)).tolist()
+                for some in (late, np.isin(rows, waiting, assume_unique=True))
+            )
             amounts = tuple(
-                (n + PRIOR_REQUESTS * amount / total) / (seen_s + PRIOR_REQUESTS / total)
+                (n + PRIOR_REQUESTS * amount / demand.margin / total) / (seen_s + PRIOR_REQUESTS / total)
                 for n, amount in zip(counts, demand.amounts, strict=True)
             )
-            rate = math.fsum(amounts)
-            mix = demand.mix
-            if mix is not None and rate > 0:
-                mix = replace(mix, share=tuple(amount / rate for amount in amounts))
-            demands.append(replace(demand, mix=mix, amounts=amounts))
+            seen = replace(demand, amounts=amounts, bursts=None, margin=1.0)
+            bursts = self._bursts(demand.model, rows[late])
+            seen = seen if bursts is None else seen.with_bursts(bursts)
+            added = (amount + n / drain_s for amount, n in zip(seen.amounts, backlog, strict=True))
+            demands.append(_with_amounts(seen, tuple(added)))
         return tuple(demands)
+
+    def _waiting(self, situation: Situation) -> npt.NDArray[np.int64]:
+        """Rows of the requests that have come and wait to be begun: the backlog.
+
+        Those that run are left out: what they still need is done by the time a new plan takes effect, or nearly so.
+        """
+        log = situation.log
+        is_waiting = np.isnan(np.frombuffer(log.first_scheduled_s)) & np.isnan(np.frombuffer(log.finish_s))
+        is_waiting[list(log.reason)] = False  # rejected or dropped
+        if len(log.sent_s):
+            return np.flatnonzero(is_waiting & (log.sent_s <= situation.now_s))
+        return np.flatnonzero(is_waiting[: situation.n_arrived])
+
+    def _bursts(self, model: str, rows: npt.NDArray[np.int64]) -> Bursts | None:
+        if self._slo.asks_for_nothing or len(rows) == 0:
+            return None
+        return bursts_within(
+            self._slo.of_model(model), np.sort(self._arrival_s[rows]), float(self._output_tokens[rows].mean())
+        )
 
     def mean_e2e_s(self, situation: Situation, window_s: float) -> float:
         """Mean time of the last requests from arrival to end; 0 if none has ended."""

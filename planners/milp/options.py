@@ -37,3 +37,6 @@ class MilpOptions(BaseModel):
     linearise: bool = True
     """Whether to solve again with capacities at the mixes that the plan gives its replicas, where the problem knows
     what mixes take; `false` is the single solve. With another `assignment` than `best` it is that, too."""
+    keep_slo: bool = True
+    """Whether a plan for an SLO is tried in simulation, and made again for higher rates until the SLO is met
+    (`planners.fleets.keeping`); for `throughput` and `cost`."""

@@ -13,6 +13,7 @@ from planners.fleets.bounds import value_bound
 from planners.fleets.check import broken_limits
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import PROVED_GAP, termination_at
+from planners.fleets.keeping import keep_slo
 from planners.fleets.linearise import capacities_of
 from planners.fleets.renting import by_value, fill
 from planners.fleets.shedding import best_shares, fleet_value, in_full, servable, what_must_be_served
@@ -74,6 +75,9 @@ class MilpPlanner:
 
     def plan(self, problem: PlanningProblem) -> Plan:
         """Choose a fleet for the problem."""
+        return keep_slo(problem, self._plan_once) if self.options.keep_slo else self._plan_once(problem)
+
+    def _plan_once(self, problem: PlanningProblem) -> Plan:
         served = servable(problem)
         if problem.objective is Objective.LATENCY:
             drafting = Drafting(served, self.name, self.options)

@@ -70,7 +70,7 @@ class RefinedPlanner:
         )
 
     def _plan(self, problem: PlanningProblem) -> Plan:
-        options, trial = self.options, problem.trial
+        options, trial = self.options.model_copy(update={"keep_slo": False}), problem.trial
         from planners.fleets.delivery import delivered_makespan_s
 
         plan = MilpPlanner(options).plan(problem)

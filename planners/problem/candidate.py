@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
+    from traces.bursts import Bursts
     from traces.workload import WorkloadMix
 
 Fractions = tuple[tuple[float, ...], ...]
@@ -104,12 +105,15 @@ class Demand:
         model: Name of the model.
         mix: The workload types and their mean lengths; None where capacities come from a file.
         type_names: Names of the workload types.
-        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`).
+        amounts: Of each type a number of requests (objective `makespan`) or requests/s (`throughput`, `cost`): those
+            to plan for, which are more than come in the mean where they come in bursts.
         shed_usd_per_request: Of each type, the penalty for not serving a request; infinite if it must be served. Empty
             if all must be.
         too_long: Requests that no replica can hold; they are not part of the amounts. None if there are none.
         types_error: By what share the time of requests of the types' mean lengths misses that of the requests at most;
             None where types were not made for the requests.
+        bursts: How requests come; None where that is not known, or no matter.
+        margin: The amounts over what comes in the mean.
 
     >>> from traces.workload import PAPER_GRID, WorkloadMix
     >>> mix = WorkloadMix.from_shares(PAPER_GRID, (0.5, 0, 0, 0, 0.25, 0, 0, 0, 0.25))
@@ -124,6 +128,8 @@ class Demand:
     shed_usd_per_request: tuple[float, ...] = ()
     too_long: TooLong | None = None
     types_error: float | None = None
+    bursts: Bursts | None = None
+    margin: float = 1.0
 
     @classmethod
     def from_requests(cls, model: str, mix: WorkloadMix, n_requests: float) -> Self:
@@ -141,10 +147,19 @@ class Demand:
         """Amount of all types."""
         return math.fsum(self.amounts)
 
+    def with_bursts(self, bursts: Bursts) -> Self:
+        """The demand, whose amounts are means so far, with those to plan for where requests come like this."""
+        return replace(self.raised(bursts.factor), bursts=bursts)
+
+    def raised(self, factor: float) -> Self:
+        """The demand with so many times the amounts to plan for, of as many requests."""
+        amounts = tuple(factor * amount for amount in self.amounts)
+        return replace(self, amounts=amounts, margin=factor * self.margin)
+
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""
         return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf
 
     def shed_usd_per_h(self, w: int) -> float:
         """What it costs to shed all of a type, if amounts are requests/s."""
-        return self.shed_usd_per_request[w] * self.amounts[w] * 3600.0
+        return self.shed_usd_per_request[w] * self.amounts[w] / self.margin * 3600.0

@@ -120,7 +120,10 @@ class Plan:
 
     @property
     def promised_rps(self) -> dict[str, float]:
-        """Requests/s of each model, of all types, that the plan says its fleet serves; empty without a plan."""
+        """Requests/s of each model, of all types, that the plan says its fleet serves; empty without a plan.
+
+        Where requests come in bursts it is the mean: the fleet can serve more at a time.
+        """
         if self.objective is None:
             return {}
         match self.objective_name:
@@ -133,7 +136,7 @@ class Plan:
         promised = {}
         for demand, shed in zip(self.problem.demands, self.shed, strict=True):
             lost = math.fsum(amount * share for amount, share in zip(demand.amounts, shed, strict=True))
-            promised[demand.model] = (demand.total - lost) * pace
+            promised[demand.model] = (demand.total - lost) * pace / demand.margin
         return promised
 
     @property

@@ -24,6 +24,9 @@ class Trial:
         router: Which router will route them.
         length_predictor: What it will know of output lengths.
         engine: The serving engine of all replicas; None: an ideal one.
+        prefix_caching: Whether requests share what their prompts have in common; None: as `sim.simulate` decides.
+        prefix_segment_tokens: Prompt tokens for which a prefix hash stands; None: as the requests say.
+        knows_arrivals: Whether requests will come as these do; else only their lengths are alike.
     """
 
     service_time: ServiceTimeModel
@@ -32,3 +35,6 @@ class Trial:
     router: str = "plan_weighted"
     length_predictor: str = "oracle"
     engine: EngineProfile | None = None
+    prefix_caching: bool | None = None
+    prefix_segment_tokens: int | None = None
+    knows_arrivals: bool = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from planners import Plan
 from planners import write_lp as write
 from planners.fleets.shedding import penalty_usd_per_h
 from planners.problem.plan_json import plan_to_dict
@@ -33,6 +35,8 @@ from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.settings import basis_of
+from scenarios.report.bursts import arrival_lines
+from scenarios.report.plan_check import check_lines, check_tables
 from scenarios.report.progress import ProgressBar
 from scenarios.report.served import events_of, requests_line
 from scenarios.report.tables import plan_tables
@@ -41,7 +45,8 @@ from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
-from scenarios.study.promises import promises
+from scenarios.study.plan_check import check_delivery
+from scenarios.study.promises import Promises, promises
 
 
 @click.command()
@@ -85,14 +90,15 @@ def _unused(directory: Path) -> Path:
 @click.option("--write-lp", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Write the linear program to FILE.")  # fmt: skip
 @uncertainty_option
+@click.option("--no-check", is_flag=True, help="Leave out the simulation that checks what the plan promises.")
 @replace_option
 @json_option
 @progress_option
 def plan(
     file: str, scenario: str | None, sets: Sequence[str], planner: str | None, seed: int | None, write_lp: Path | None,
-    n_worlds: int | None, force: bool, as_json: bool, progress: bool | None,
+    n_worlds: int | None, no_check: bool, force: bool, as_json: bool, progress: bool | None,
 ) -> None:  # fmt: skip
-    """Say what to rent and which requests to send where, without a simulation.
+    """Say what to rent and which requests to send where, and check it in a short simulation.
 
     FILE is a scenario file, or the name of a scenario of the library.
     """
@@ -113,30 +119,42 @@ def plan(
         bar.stage(f"planning with {planner}")
         found = job.plan(planner_choice(loaded, planner))
         promised = None if n_worlds is None else promises(job, found, n_worlds)
-    data = plan_to_dict(found)
+        bar.stage("checking the plan")
+        check = None if no_check else check_delivery(job, found)
     if as_json:
-        data |= {} if promised is None else {"uncertainty": promised.to_dict()}
+        data = plan_to_dict(found) | ({} if promised is None else {"uncertainty": promised.to_dict()})
+        data |= {} if no_check else {"check": None if check is None else check.to_dict()}
+        measured = {one.model: one.bursts for one in found.problem.demands}
+        data |= {"arrivals": {model: bursts and asdict(bursts) for model, bursts in measured.items()}}
         data |= {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)}
         print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
     elif found.objective is not None:
-        print_tables(*plan_tables(data, basis_of(loaded)))
-        unit = {"throughput": "x the offered requests", "cost": "$/h"}.get(found.objective_name, "s")
-        bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
-        click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
-        if promised is not None:
-            click.echo(promised.in_words())
-        shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
-        if shed_usd_per_h > 0 and found.objective_name == "cost":
-            fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
-            click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
-        click.echo("".join(f"{line}\n" for line in (*job.too_long, *found.diagnostics)), nl=False)
-        left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
-        click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
-        n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)
-        if n_extrapolated:
-            click.echo(f"Service times outside of what was measured: {n_extrapolated:,}, asked for all candidates")
+        _print_plan(job, found, promised)
+        if not no_check:
+            print_tables(*check_tables(check))
+            click.echo("".join(f"{line}\n" for line in check_lines(check)), nl=False)
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
+
+
+def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
+    print_tables(*plan_tables(plan_to_dict(found), basis_of(job.loaded)))
+    unit = {"throughput": "x the offered requests", "cost": "$/h"}.get(found.objective_name, "s")
+    bound = "" if found.bound is None else f"; nothing beats {found.bound:.6g} (gap {100 * (found.gap or 0):.2g} %)"
+    click.echo(f"{found.objective_name}: {found.objective:.6g} {unit}{bound}; {found.termination}")
+    if promised is not None:
+        click.echo(promised.in_words())
+    shed_usd_per_h = penalty_usd_per_h(job.problem, found.assignment)
+    if found.objective is not None and shed_usd_per_h > 0 and found.objective_name == "cost":
+        fleet = f"{found.objective - shed_usd_per_h:.6g} $/h for the fleet"
+        click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
+    lines = (*job.too_long, *found.diagnostics, *arrival_lines(found.problem))
+    click.echo("".join(f"{line}\n" for line in lines), nl=False)
+    left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
+    click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
+    n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)
+    if n_extrapolated:
+        click.echo(f"Service times outside of what was measured: {n_extrapolated:,}, asked for all candidates")
 
 
 @click.command()

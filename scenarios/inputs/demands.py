@@ -16,6 +16,7 @@ from planners.problem.candidate import TooLong
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import most_offered
+from scenarios.inputs.bursts import with_bursts
 from scenarios.inputs.settings import make_gpu_types, make_limits, make_models, make_service_time, make_slo
 from scenarios.inputs.workload import make_grid
 from traces import ClosedLoop, Trace, WorkloadMix, nearest
@@ -128,7 +129,8 @@ class _Maker:
         n_served, n_all = len(served), len(self._trace)
         amount = n_served if rate_rps is None else rate_rps * n_served / n_all
         demand = Demand.from_requests(model, WorkloadMix.from_trace(served, grid, model), amount)
-        return replace(demand, too_long=self._too_long(model, held), types_error=error)
+        demand = replace(demand, too_long=self._too_long(model, held), types_error=error)
+        return demand if rate_rps is None else with_bursts(demand, served, self._slo)
 
     def _held_tokens(self, model: str, seen: Trace) -> int:
         """Prompt and output of the longest request for a model that is planned for: all, if a replica holds none."""

@@ -83,8 +83,7 @@ def make_problem(
         if "latency" in scenario.objectives:
             in_turn = scenario.sim.router == "plan_weighted"
             loads = ClosedFormLoads(service_time, demands, in_turn=in_turn, ratios=output_ratios(trace, demands))
-        sample, sim = without_too_long(_make_sample(loaded, trace, seed), demands), scenario.sim
-        trial = Trial(service_time, sample, slo, sim.router, sim.length_predictor, make_engine(loaded))
+        trial = _make_trial(loaded, without_too_long(_make_sample(loaded, trace, seed), demands), service_time, slo)
     return replace(
         _without_candidates(loaded, demands, seed),
         candidates=_within_reach(found.candidates, demands),
@@ -251,6 +250,20 @@ def _within_reach(candidates: Sequence[Candidate], demands: Sequence[Demand]) ->
 def _with_most(demand: Demand, amounts: Iterable[tuple[float, ...]]) -> Demand:
     """A demand for the most of each type that is asked for in any case."""
     return replace(demand, amounts=tuple(map(max, zip(demand.amounts, *amounts, strict=True))))
+
+
+def _make_trial(loaded: LoadedScenario, sample: Trace, service_time: ServiceTimeModel, slo: SLO) -> Trial:
+    sim = loaded.scenario.sim
+    return Trial(
+        service_time,
+        sample,
+        slo,
+        sim.router,
+        sim.length_predictor,
+        make_engine(loaded),
+        sim.prefix_caching,
+        sim.prefix_segment_tokens,
+    )
 
 
 def _make_sample(loaded: LoadedScenario, trace: Trace, seed: int) -> Trace:

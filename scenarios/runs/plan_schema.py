@@ -171,11 +171,14 @@ class PlanEntry(Part):
 
 
 class PrintedPlan(PlanEntry):
-    """A plan as `plan --json` prints it: with what there was to choose from."""
+    """A plan as `plan --json` prints it: with what there was to choose from, what was measured, and its check."""
 
     n_candidates: Annotated[int, Field(ge=0)] = 0
     left_out: dict[str, int] = {}
     n_extrapolated: Annotated[int, Field(ge=0)] = 0
+    uncertainty: dict[str, Any] | None = None
+    arrivals: dict[str, dict[str, Any] | None] = {}
+    check: dict[str, Any] | None = None
 
 
 class StepEntry(Part):

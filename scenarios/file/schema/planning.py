@@ -65,6 +65,9 @@ class Replanning(Part):
     """Time between two plans, for `period`."""
     window_s: PositiveFloat = 600.0
     """The requests of so much time are what the next plan is for, and whose SLO is looked at."""
+    drain_backlog_s: PositiveFloat | None = None
+    """Time within which requests that wait when it is planned are to be worked off, beside those that come; by default
+    `period_s`."""
     min_gap_s: NonNegativeFloat = 300.0
     """Shortest time between two plans for the SLO."""
     min_gain: NonNegativeFloat = 0.02

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -40,6 +41,17 @@ def trace(kinds: list[int], gap_s: float = 1.0) -> Trace:
     return Trace.from_columns(
         [gap_s * i for i in range(len(kinds))], [500] * len(kinds), output_tokens, model=MODEL.name
     )
+
+
+def begun(rows: Iterable[int]) -> RequestLog:
+    """The log of a moment at which these requests do not wait any more."""
+    log = RequestLog(100)
+    for row in rows:
+        log.first_scheduled_s[row] = float(row)
+    return log
+
+
+ALL_BEGUN = begun(range(100))
 
 
 class Adopted(Controller):
@@ -152,13 +164,47 @@ def test_a_period_plans_for_the_requests_seen_so_far() -> None:
         before = made.steps[0].plan.deployment()
         assert before is not None
         assert "A100-SXM-80GB" in before.gpus
-        decision = made.replan(situation(now_s=99.0, cause="check"))
+        decision = made.replan(situation(now_s=99.0, cause="check", log=ALL_BEGUN))
         assert decision is not None
         assert decision.trigger == "period"
         assert "A100-SXM-80GB" not in decision.deployment.gpus
-        assert made.replan(situation(now_s=99.0, cause="check")) is None  # no period has passed since
+        assert made.replan(situation(now_s=99.0, cause="check", log=ALL_BEGUN)) is None  # no period has passed since
         amounts = made.steps[1].plan.problem.demands[0].amounts
         assert amounts == pytest.approx((18 / 119, (99 + 2) / 119))  # 20 of the first mix at 1/s, and 99 in 99 s
+
+
+@pytest.mark.parametrize(("drain_backlog_s", "drain_s"), [(16.0, 16.0), (None, 50.0)])
+def test_a_plan_works_off_the_backlog(drain_backlog_s: float | None, drain_s: float) -> None:
+    """Long answers are the even rows: of 99 requests the long ones have begun, and one of the short ones is gone."""
+    begun_log = begun(range(0, 99, 2))
+    begun_log.reason[1] = "timed_out"
+    made = controller(triggers=("period",), period_s=50.0, window_s=1000.0, drain_backlog_s=drain_backlog_s)
+    rules = made._rules
+    without, more = (made._requests.demands(situation(now_s=99.0, log=log), rules)[0] for log in (ALL_BEGUN, begun_log))
+    assert more.amounts[0] == without.amounts[0]
+    assert more.amounts[1] == pytest.approx(without.amounts[1] + 48 / drain_s)
+    assert more.mix is not None
+    assert more.mix.share[1] == pytest.approx(more.amounts[1] / more.total)
+
+
+def test_bursts_seen_of_late_are_planned_for() -> None:
+    """All requests of a minute come in its first second."""
+    requests = Trace.from_columns(
+        [60.0 * (i // 20) + i % 20 / 20 for i in range(100)], [500] * 100, [20] * 100, model=MODEL.name
+    )
+    milp, first = get_planner("milp"), problem()
+    plan = milp.plan(first)
+    deployment = plan.deployment()
+    assert deployment is not None
+    factors = []
+    for slo in (SLO(), SLO(ttft_s=1.0)):
+        made = Adopted(milp, first, plan, deployment, requests, ReplanRules(), slo=slo, start_s=lambda _: 60.0)
+        seen = replace(situation(now_s=299.0, log=ALL_BEGUN), n_arrived=100)
+        demand = made._requests.demands(seen, ReplanRules())[0]
+        factors.append(demand.margin)
+        assert demand.total / demand.margin == pytest.approx(1 / 3, rel=0.2)
+    assert factors[0] == 1
+    assert factors[1] > 5
 
 
 def log_with(first_token_s: dict[int, float], finish_s: dict[int, float]) -> RequestLog:

@@ -16,7 +16,7 @@ TRUE = (1.0, 1.0, 1.0)
 
 
 def paces(problem: PlanningProblem, plan: Plan | None = None, most_requests: int = 20_000) -> dict[int, float]:
-    plan = get_planner("milp").plan(problem) if plan is None else plan
+    plan = get_planner("milp", {"keep_slo": False}).plan(problem) if plan is None else plan
     assert problem.trial is not None
     return delivered_paces(problem, plan, problem.trial, most_requests)
 
