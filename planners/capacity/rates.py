@@ -27,7 +27,7 @@ import numpy as np
 from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
 from planners.capacity.steady_states import Floats
 from planners.capacity.tangents import alone_rps, tangents_s
-from planners.capacity.within_slo import rps_within
+from planners.capacity.within_slo import NEAR, ROUGH, rps_within
 from sim.deployment import ReplicaSpec
 from sim.slo import SLO
 from sim.timing.service_time import ServiceTimeModel
@@ -96,7 +96,7 @@ def capacity_of_mix_rps(
     return rps_of(ReplicaFacts.of(spec, service_time), kinds, own)
 
 
-def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None) -> float:
+def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None, near: float = NEAR) -> float:
     """As `capacity_of_mix_rps`, for a replica whose facts are known already and the SLO of its model."""
     kinds = [kind for kind in kinds if kind.share > 0]
     if not facts.holds(kinds):
@@ -104,7 +104,7 @@ def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None) -
     state = SteadyState(facts, kinds)
     if slo is None or slo.asks_for_nothing:
         return state.rps
-    return rps_within(slo, state)
+    return rps_within(slo, state, near)
 
 
 def capacities_rps(
@@ -129,7 +129,7 @@ def all_alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO
     """Requests/s of each kind by itself on each of several replicas; [replica, kind]."""
     if slo is None or slo.asks_for_nothing:
         return alone_rps(facts, kinds)
-    own = [[rps_of(one, [kind._replace(share=1.0)], slo) for kind in kinds] for one in facts]
+    own = [[rps_of(one, [kind._replace(share=1.0)], slo, ROUGH) for kind in kinds] for one in facts]
     return np.array(own).reshape(len(facts), len(kinds))
 
 

@@ -26,7 +26,10 @@ _MARGIN = 0.03
 _PIPELINE_MARGIN = 1.0
 """The same for pipelines, whose batches drift apart in size, by more than the closed form knows at partial load."""
 _MOST_ATTAINMENT = 1 - 1e-6
-_NEAR = 1e-6  # relative, of a rate
+NEAR = 1e-5
+"""Relative, by how much less a rate is than the largest one."""
+ROUGH = 1e-3
+"""The same where many are compared."""
 _LEAST_LATE = 1e-9  # of the share allowed: nobody
 
 
@@ -46,27 +49,35 @@ class WithinSlo:
         self._curve = LoadCurve(state)
         self._margin = _MARGIN if state.n_stages == 1 else _PIPELINE_MARGIN
         self._last: tuple[float, LoadedReplica] | None = None
+        self._known: dict[tuple[float, float, int], float] = {}
 
-    def rps(self) -> float:
-        """The largest rate at which the goals are met by each kind of the mix; 0 if they never are."""
-        full, n_stages = self._state.rps, self._state.n_stages
-        if self.log_late(full, 1 / n_stages) <= 0:  # even if all requests are in one batch of a pipeline
-            return full
-        low, most = _LEAST_RATE * full, full / (1 + self._margin)
+    def rps(self, near: float = NEAR) -> float:
+        """The largest rate, nearly, at which the goals are met by each kind of the mix; 0 if they never are."""
+        full = self._state.rps
+        rps, low = full / (1 + self._margin), _LEAST_RATE * full
+        worst = self.worst(rps)
+        if self.log_late(rps, kinds=[worst]) <= 0:
+            n_stages = self._state.n_stages  # even if all requests are in one batch of a pipeline
+            return full if n_stages == 1 or self.log_late(full, 1 / n_stages) <= 0 else rps
         if self.log_late(low) > 0:
             return 0.0
-        rps, worst = most, self.worst(most)
         while self.log_late(rps, kinds=[worst]) > 0:
-            rps = self._rps_of(worst, low, rps)
+            rps = self._rps_of(worst, low, rps, near)
             worst = self.worst(rps, but=worst)
         return rps
 
-    def _rps_of(self, kind: int, low: float, high: float) -> float:
+    def _rps_of(self, kind: int, low: float, high: float, near: float) -> float:
         """The rate between two at which as many of a kind are late as may be, from below."""
         from scipy.optimize import brentq
 
-        root = brentq(lambda rps: self.log_late(rps, kinds=[kind]), low, high, xtol=_NEAR * low, rtol=_NEAR)
-        return float(root) * (1 - 2 * _NEAR)
+        def log_late(rps: float) -> float:
+            return self.log_late(rps, kinds=[kind])
+
+        middle = high / 2
+        while middle > low and log_late(middle) > 0:
+            high, middle = middle, middle / 2
+        low = max(low, middle)
+        return float(brentq(log_late, low, high, xtol=near * low / 4, rtol=near / 4)) * (1 - near)
 
     def worst(self, rps: float, but: int = -1) -> int:
         """The kind of which most are late at a rate, perhaps one kind left out."""
@@ -81,24 +92,26 @@ class WithinSlo:
             share: Of each limit that is looked at instead of it.
             kinds: Positions of the kinds to look at; all if None.
         """
-        loaded = self._loaded(rps)
-        limits_s = [(metric, share * limit_s) for metric, limit_s in self._goals]
         kinds = range(len(self._state.kinds)) if kinds is None else kinds
-        late = max(_late_share(loaded, kind, limits_s) for kind in kinds)
+        judged_rps = min((1 + self._margin) * rps, self._state.rps)
+        late = max(self._late_share(judged_rps, share, kind) for kind in kinds)
         return math.log(max(late / self._most_late, _LEAST_LATE))
 
-    def _loaded(self, rps: float) -> LoadedReplica:
-        judged_rps = min((1 + self._margin) * rps, self._state.rps)
+    def _late_share(self, judged_rps: float, share: float, kind: int) -> float:
+        """Share of the requests of a kind that are late for any goal."""
+        key = judged_rps, share, kind
+        if key not in self._known:
+            loaded = self._loaded(judged_rps)
+            in_time = (1 - loaded.late_share(kind, metric, share * limit_s) for metric, limit_s in self._goals)
+            self._known[key] = 1 - math.prod(in_time)
+        return self._known[key]
+
+    def _loaded(self, judged_rps: float) -> LoadedReplica:
         if self._last is None or self._last[0] != judged_rps:
             self._last = judged_rps, LoadedReplica(self._state, judged_rps, self._curve)
         return self._last[1]
 
 
-def rps_within(slo: SLO, state: SteadyState) -> float:
-    """The largest rate at which the goals are met by each kind of the mix; 0 if they never are."""
-    return state.rps if slo.asks_for_nothing else WithinSlo(slo, state).rps()
-
-
-def _late_share(loaded: LoadedReplica, kind: int, goals: list[tuple[Metric, float]]) -> float:
-    """Share of the requests of a kind that are late for any goal."""
-    return 1 - math.prod(1 - loaded.late_share(kind, metric, limit_s) for metric, limit_s in goals)
+def rps_within(slo: SLO, state: SteadyState, near: float = NEAR) -> float:
+    """The largest rate, nearly, at which the goals are met by each kind of the mix; 0 if they never are."""
+    return state.rps if slo.asks_for_nothing else WithinSlo(slo, state).rps(near)
