@@ -54,6 +54,8 @@ class LoadedScenario:
         data = self.scenario.model_dump(mode="json", exclude={"scenarios", "matrix"})
         overrides = {name: data["overrides"][name] for name, _ in self.cases}
         data["overrides"] = overrides
+        if "latency" not in self.scenario.objectives:
+            del data["planning"]["latency"]
         change_paths(data, self._absolute)
         directory = catalog_directory(self.scenario, self.folder)
         data["catalog"] = None if directory is None else str(directory.resolve())

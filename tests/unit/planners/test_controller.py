@@ -99,7 +99,7 @@ def test_what_no_replica_can_hold_is_not_planned_for_again() -> None:
     demand = Demand.from_rate(MODEL.name, WorkloadMix.from_shares(GRID, (0.0, 1.0)), 0.5)
     first = problem(demands=(replace(demand, too_long=TooLong(50, 0.5, 900, 600)),))
     made = controller([0, 1] * 50, first)
-    made.replan(situation({"H100-SXM": 0}))
+    made.replan(situation({"H100-SXM": 0}, log=ALL_BEGUN))
     assert len(made.steps) == 2
     assert made.steps[-1].plan.problem.demands[0].amounts == pytest.approx((0.0, 0.5), abs=0.02)
 

@@ -130,7 +130,7 @@ def test_plan_to_dict_is_json() -> None:
     assert shown["termination"] == "optimal"
     assert shown["objective_name"] == "makespan"
     choices = dict.fromkeys(("assignment", "composition", "deployment"), "best")
-    choices |= {"method": "direct", "seed": None, "threads": 1, "keep_slo": True}
+    choices |= {"method": "direct", "seed": None, "threads": 1, "keep_slo": True, "linearise": True}
     assert shown["options"] == {"gap": 1e-4, "time_limit_s": None, **choices}
     assert shown["usd_per_h"] == sum(row["usd_per_h"] for row in shown["fleet"]) <= problem.budget_usd_per_h
     assert shown["gpus"] == problem.gpus(plan.counts)

@@ -40,12 +40,12 @@ def test_makespan_of_some_of_the_requests_is_scaled_up() -> None:
     assert paces(problem, most_requests=400) == {0: pytest.approx(1 / (10_000 * 20 + 30_000 * 4), rel=1e-9)}
 
 
-def test_slowest_replica_of_a_candidate_counts() -> None:
-    """Three requests of 20 s for two replicas: one of them has two."""
+def test_all_replicas_of_a_candidate_keep_the_same_pace() -> None:
+    """Three requests of 20 s for two replicas: each has 30 s of work, in the mean."""
     problem = slots_problem((1,), (1.0,), (3, 0), available=(2,))
     plan = get_planner("milp").plan(problem)
     assert plan.counts == (2,)
-    assert paces(problem, plan) == {0: pytest.approx(1 / 40)}
+    assert paces(problem, plan) == {0: pytest.approx(1 / 30)}
 
 
 @pytest.mark.parametrize("objective", [Objective.THROUGHPUT, Objective.COST])
@@ -124,7 +124,7 @@ def test_what_cannot_be_simulated_is_an_error() -> None:
     without_spec = dataclasses.replace(
         problem, candidates=tuple(dataclasses.replace(one, spec=None) for one in problem.candidates)
     )
-    with pytest.raises(ValueError, match="only a plan with a deployment"):
+    with pytest.raises(ValueError, match="has no spec to simulate"):
         delivered_paces(without_spec, dataclasses.replace(plan, problem=without_spec), trial, 100)
     demand = problem.demands[0]
     without_mix = dataclasses.replace(problem, demands=(Demand(demand.model, None, demand.type_names, demand.amounts),))
