@@ -145,6 +145,14 @@ class TooLongEntry(Part):
     goal: Share
 
 
+class LatencyEntry(Part):
+    """Which latency was made least."""
+
+    metric: Name
+    statistic: Name
+    headroom: NotNegative
+
+
 class PlanEntry(Part):
     """A plan, in the form of `plan --json`."""
 
@@ -154,6 +162,7 @@ class PlanEntry(Part):
     termination: Annotated[str, one_of(Termination)] | None = None
     objective_name: Annotated[str, one_of(Objective)] | None = None
     objective: float | None = None
+    latency: LatencyEntry | None = None
     bound: float | None = None
     gap: float | None = None
     solve_s: NotNegative = 0.0

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from planners import PlanningProblem, get_planner
+from planners.capacity.within_slo import ROUGH
 from scenarios.file.library import library_names, members
 from scenarios.file.load import load
 from scenarios.file.schema import PlannerChoice
@@ -117,4 +118,5 @@ def test_an_slo_of_a_model_is_that_of_its_replicas() -> None:
     assert tighter["Llama-3-8B"] == same["Llama-3-8B"]
     pairs = [(tighter["Llama-3-70B"][name], same["Llama-3-70B"][name]) for name in tighter["Llama-3-70B"]]
     assert any(sum(less) < sum(more) for less, more in pairs)
-    assert all(x <= y for less, more in pairs for x, y in zip(less, more, strict=True))
+    nearly = 1 + 2 * ROUGH
+    assert all(x <= nearly * y for less, more in pairs for x, y in zip(less, more, strict=True))
