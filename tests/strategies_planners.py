@@ -52,7 +52,7 @@ def problems(
     max_types: int = 3,
     max_models: int = 2,
     max_candidates: int = 5,
-    objectives: tuple[Objective, ...] = tuple(Objective),
+    objectives: tuple[Objective, ...] = BY_CAPACITY,
 ) -> PlanningProblem:
     """Problems with and without a plan; capacities, amounts and prices may be 0."""
     objective = draw(st.sampled_from(objectives))
