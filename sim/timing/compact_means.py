@@ -82,7 +82,7 @@ class CompactMeans:
             past = share * past + (1 - share) * smaller(past_tokens, window_tokens)
             pairs = share * pairs + (1 - share) * _window_pairs(new_tokens, past_tokens, window_tokens)
         prompts = n_chunks * new_tokens
-        is_beyond = (prompts > self.max_new_tokens) | (context_tokens > n_decode * self.max_context_tokens)
+        is_beyond = (prompts > self.max_new_tokens) | (context_tokens / self.max_context_tokens > n_decode)
         self.owner.n_extrapolated += count(is_beyond)
         time_s = self._batch_s(n_decode + prompts, n_decode + n_chunks) + self.mixed_kv_per_token * context_tokens
         return time_s + self.chunks_fixed + n_chunks * (self.kv_per_token * past + self.attention_per_pair * pairs)
