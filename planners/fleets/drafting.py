@@ -166,7 +166,8 @@ def why_infeasible(problem: PlanningProblem) -> tuple[str, ...]:
         if demand.total > 0 and not mine:
             reasons.append(f"{demand.model}: there is no candidate for this model")
             continue
-        if demand.too_long is not None and demand.too_long.breaks_slo:
+        is_cost = problem.objective is Objective.COST
+        if is_cost and demand.too_long is not None and demand.too_long.breaks_slo:
             reasons.append(demand.too_long.in_words(demand.model))
             continue
         unserved = [

@@ -78,8 +78,8 @@ class TooLong(NamedTuple):
 
     @property
     def goal_of_rest(self) -> float:
-        """Share of the other requests that should meet the SLO, so that enough of all do; 1 if all are too few."""
-        return min(1.0, self.goal / (1 - self.share)) if self.share < 1 else 1.0
+        """Share of the others that should meet the SLO, so that enough of all do; the goal if all are too few."""
+        return self.goal if self.breaks_slo else min(1.0, self.goal / (1 - self.share))
 
     def in_words(self, model: str) -> str:
         """What they are, and what follows for the SLO."""

@@ -86,7 +86,7 @@ def make_problem(
         trial = _make_trial(loaded, without_too_long(_make_sample(loaded, trace, seed), demands), service_time, slo)
     return replace(
         _without_candidates(loaded, demands, seed),
-        candidates=_within_reach(found.candidates, demands),
+        candidates=_within_reach(scenario, found.candidates, demands),
         trial=trial,
         mixes=mixes,
         loads=loads,
@@ -239,8 +239,12 @@ def _planned_slo(slo: SLO, demands: Sequence[Demand]) -> SLO:
     return replace(slo, attainment=max([slo.attainment, *goals]))
 
 
-def _within_reach(candidates: Sequence[Candidate], demands: Sequence[Demand]) -> tuple[Candidate, ...]:
-    """The candidates, those of models whose SLO cannot be met with no capacity within it."""
+def _within_reach(
+    scenario: schema.Scenario, candidates: Sequence[Candidate], demands: Sequence[Demand]
+) -> tuple[Candidate, ...]:
+    """The candidates; for `cost`, those of models whose SLO cannot be met with no capacity within it."""
+    if scenario.planning.objective != "cost":
+        return tuple(candidates)
     lost = {demand.model for demand in demands if demand.too_long is not None and demand.too_long.breaks_slo}
     return tuple(
         replace(one, capacity_rps=(0.0,) * len(one.capacity_rps)) if one.model in lost else one for one in candidates

@@ -45,7 +45,7 @@ def test_heads_tp_divides_the_kv_heads_or_is_a_multiple_of_them(hetserve: Hetser
     file = INPUTS / "heads.yaml"
     assert allowed_tp(load(str(file)).catalog.model("Phi-3-medium")) == [1, 2, 5, 10]
     sets = ("cluster.gpus={A100-SXM-80GB: {available: 8}}", "planning.budget_usd_per_h=14")
-    for tpot_s, exit_code in ((0.012, 3), (0.03, 0)):
+    for tpot_s, exit_code in ((0.008, 3), (0.03, 0)):
         changes = (*sets, f"slo.tpot_s={tpot_s}")
         result = hetserve("plan", file, *(part for change in changes for part in ("--set", change)))
         assert result.exit_code == exit_code

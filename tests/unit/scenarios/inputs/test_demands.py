@@ -63,6 +63,15 @@ def test_an_slo_that_too_few_can_meet_is_infeasible_for_that_reason(tmp_path: Pa
     )
 
 
+def test_for_throughput_the_promise_is_for_the_rest(tmp_path: Path) -> None:
+    made = job(tmp_path, TENTH_TOO_LONG, "slo.attainment=0.95", "planning.objective=throughput")
+    assert made.problem.trial is not None
+    assert made.problem.trial.slo is not None
+    assert made.problem.trial.slo.attainment == 0.95
+    assert made.plan(PlannerChoice(name="greedy")).status is PlanStatus.OK
+    assert made.too_long[0].endswith("at most 90 % can be served, the SLO asks for 95 %")
+
+
 def test_without_an_slo_the_rest_is_promised(tmp_path: Path) -> None:
     made = job(tmp_path, TENTH_TOO_LONG, "slo={attainment: 0.95}")
     plan = made.plan(PlannerChoice(name="milp"))
