@@ -93,8 +93,10 @@ class Interpolated(NamedTuple):
 
     stage: StageTime
 
-    def decode_s(self, n_decode: float, context_tokens: float) -> float:
+    def decode_s(self, n_decode: Real, context_tokens: Real) -> Real:
         """See `MeanStageTime`."""
+        if _has_rows(n_decode, context_tokens):
+            return _OneByOne((self,)).decode_s(n_decode, context_tokens)
 
         def of(n: float) -> float:
             base_s, slope_s = self.stage.decode(int(n))
@@ -103,9 +105,12 @@ class Interpolated(NamedTuple):
         return float(between(of, float(n_decode)))
 
     def mixed_s(
-        self, n_decode: float, context_tokens: float, new_tokens: float, past_tokens: float, n_chunks: float
-    ) -> float:
+        self, n_decode: Real, context_tokens: Real, new_tokens: Real, past_tokens: Real, n_chunks: Real
+    ) -> Real:
         """See `MeanStageTime`."""
+        mean = n_decode, context_tokens, new_tokens, past_tokens, n_chunks
+        if _has_rows(*mean):
+            return _OneByOne((self,)).mixed_s(*mean)
         past = max(round(past_tokens), 0)
 
         def of(n: float, k: float, new: float) -> float:
@@ -115,6 +120,10 @@ class Interpolated(NamedTuple):
             return between(lambda k: between(lambda new: of(n, k, new), float(new_tokens)), float(n_chunks))
 
         return float(between(of_decodes, float(n_decode)))
+
+
+def _has_rows(*values: Real) -> bool:
+    return any(getattr(value, "ndim", 0) > 0 for value in values)
 
 
 def _part(tokens: float, n: float, of: float) -> float:
