@@ -64,7 +64,8 @@ def read_kept_plan(path: Path) -> KeptPlan:
             raise RunError(msg)
     try:
         data = dict(json.loads(path.read_text())[0]["plan"])
-        choice = PlannerChoice(name=data["planner"], options=data["options"], objective=data["objective_name"])
+        choice = PlannerChoice(name=data["planner"], options=data["options"])
+        choice = choice.model_copy(update={"objective": data["objective_name"]})  # what reads the plan checks it
         seed = int(json.loads(manifest.read_text())["seed"])
     except (ValueError, TypeError, KeyError, IndexError) as error:
         plans = path.with_name("plans.json")
