@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from planners import Candidate, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
+from planners import Candidate, Objective, Plan, PlanningProblem, PlanStatus, capacity_rps, check_plan
 from planners.problem.plan_json import plan_from_dict, plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.load import load
@@ -17,6 +17,7 @@ from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.settings import make_service_time, make_slo
 from scenarios.runs.job import Job
 from sim import SLO
+from traces import nearest
 
 
 class KeptPlan(NamedTuple):
@@ -64,8 +65,8 @@ def read_kept_plan(path: Path) -> KeptPlan:
             raise RunError(msg)
     try:
         data = dict(json.loads(path.read_text())[0]["plan"])
-        choice = PlannerChoice(name=data["planner"], options=data["options"])
-        choice = choice.model_copy(update={"objective": data["objective_name"]})  # what reads the plan checks it
+        _check_objective(data["objective_name"])
+        choice = PlannerChoice(name=data["planner"], options=data["options"], objective=data["objective_name"])
         seed = int(json.loads(manifest.read_text())["seed"])
     except (ValueError, TypeError, KeyError, IndexError) as error:
         plans = path.with_name("plans.json")
@@ -75,6 +76,13 @@ def read_kept_plan(path: Path) -> KeptPlan:
             msg = f"{path} and {manifest.name} beside it are not what a run writes: {error}"
         raise RunError(msg) from error
     return KeptPlan(load(str(resolved)), seed, choice, data)
+
+
+def _check_objective(name: str) -> None:
+    known = [objective.value for objective in Objective]
+    if name not in known:
+        msg = f"unknown objective {name!r}: {nearest(str(name), known)}"
+        raise ValueError(msg)
 
 
 def plan_of(kept: KeptPlan, problem: PlanningProblem, where: Path) -> Plan:

@@ -114,7 +114,7 @@ def test_a_plan_that_does_not_fit_is_a_message(hetserve: Hetserve, plans: Path) 
     for old, new, said in (
         ('"count": 1', '"count": 99', "the plan does not fit the scenario beside it"),
         ("H100-SXM tp1", "H100-SMX tp1", "did you mean 'H100-SXM tp1'"),
-        ('"objective_name": "throughput"', '"objective_name": "speed"', "is not a plans.json that a run wrote"),
+        ('"objective_name": "throughput"', '"objective_name": "speed"', "are not what a run writes: unknown objective 'speed'"),
         ('"plan"', '"plans"', "are not what a run writes: 'plan'"),
         ("[", "", "are not what a run writes"),
     ):
