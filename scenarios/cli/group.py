@@ -61,7 +61,10 @@ COMMANDS = {
         "scenarios.cli.files:new",
         "Write a scenario to DIR, ready to run and to be changed, named after its folder.",
     ),
-    "plan": ("scenarios.cli.run:plan", "Say what to rent and which requests to send where, without a simulation."),
+    "plan": (
+        "scenarios.cli.run:plan",
+        "Say what to rent and which requests to send where, and check it in a short simulation.",
+    ),
     "plot": (
         "scenarios.cli.plot:plot",
         "Draw a run over time: GPUs, requests, SLO attainment and money, with the drops of what can be rented.",
