@@ -64,13 +64,9 @@ TOGETHER = 2.0
 
 
 class Kind(NamedTuple):
-    """Requests of one kind in a mix.
+    """Requests of one kind in a mix: their share, their mean prompt and output in tokens, and the largest of them.
 
-    Attributes:
-        share: Their share.
-        prompt_tokens: Their mean prompt.
-        output_tokens: Their mean output.
-        largest_tokens: Prompt and output of the largest of them; 0 if they are all alike.
+    `largest_tokens` counts prompt and output together; 0 if all are alike.
     """
 
     share: float
