@@ -59,9 +59,9 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
         msg = "there is no fleet to linearise at"
         raise ValueError(msg)
     is_cost = problem.objective is Objective.COST
-    begun = linearised(problem, first.counts, best_shares(problem, first.counts).fractions)
-    best = assigned_again(problem, first.counts, begun.fractions)
     hopeful = alone(replace(problem, time_limit_s=problem.time_limit_s / MOST_ROUNDS))
+    begun = linearised(hopeful, first.counts, best_shares(problem, first.counts).fractions)
+    best = assigned_again(hopeful, first.counts, begun.fractions)
     tangents = _learnt(best, is_cost=is_cost)
     tried, n_old = {first.counts}, 0
     worth = 0.0 if is_cost else AGREED

@@ -106,6 +106,16 @@ def test_no_fleet_is_better_where_types_do_not_touch_each_other(problem: Plannin
     assert own_makespan(problem, plan) <= best * (1 + AGREED + 2 * ROUGH_GAP)
 
 
+def test_what_the_first_fleet_serves_nothing_of_may_still_be_what_it_is_best_at() -> None:
+    """Capacities beside the mix are half of those alone; a tangent at one type must not keep the other at that."""
+    problem = mixed_problem(((1.0, 1.0), (1.0, 2.0), (1.0, 1.0)), (1.0, 0.0, 0.0), (1.0, 1.0), budget_usd_per_h=3.0)
+    assert isinstance(problem.mixes, PairTimes)
+    problem = dataclasses.replace(problem, mixes=dataclasses.replace(problem.mixes, ties_s=dict.fromkeys(NAMES, 0.0)))
+    plan = get_planner("milp").plan(problem)
+    assert plan.counts == (3, 0, 0)
+    assert own_makespan(problem, plan) == pytest.approx(2 / 3)
+
+
 def test_finds_the_replicas_that_are_good_at_one_type_each() -> None:
     """Both types on one of the larger replicas take far longer than on the small ones; each by itself takes less."""
     problem = mixed_problem(((1.0, 1.0), (2.5, 2.5), (3.2, 3.2)), (0.0, 2.0, 2.0), budget_usd_per_h=5.0)
