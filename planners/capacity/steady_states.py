@@ -37,11 +37,13 @@ class Mixes:
     Attributes:
         shares: Of the kinds; [replica or 1, mix or 1, kind].
         prompt_tokens: Of the kinds; [mix or 1, kind].
+        output_tokens: Of the kinds; [mix or 1, kind].
         means: [mean, replica or 1, mix].
     """
 
     shares: Floats
     prompt_tokens: Floats
+    output_tokens: Floats
     means: Floats
 
     @classmethod
@@ -49,13 +51,14 @@ class Mixes:
         """One mix of kinds on each replica; shares [replica or 1, kind] that sum to 1."""
         of_kinds = kind_means(kinds, rule)
         means = np.einsum("rk,mk->mr", shares, of_kinds)[:, :, None]
-        return cls(shares[:, None, :], of_kinds[None, PROMPT], means)
+        return cls(shares[:, None, :], of_kinds[None, PROMPT], of_kinds[None, DECODES] + 1, means)
 
     @classmethod
     def alone(cls, kinds: Sequence[Kind], rule: BlockRule) -> Self:
         """Each kind by itself as a mix, the same on all replicas."""
         of_kinds = kind_means(kinds, rule)
-        return cls(np.ones((1, 1, 1)), of_kinds[PROMPT, :, None], of_kinds[:, None, :])
+        lengths = of_kinds[PROMPT, :, None], of_kinds[DECODES, :, None] + 1
+        return cls(np.ones((1, 1, 1)), *lengths, of_kinds[:, None, :])
 
     def nudged(self, steps: Floats) -> Self:
         """One mix; then it with one mean after the other larger by a step, then smaller; steps [mean, replica].
@@ -66,7 +69,7 @@ class Mixes:
         least = np.zeros((len(steps), 1, 1))
         least[CHUNKS:] = -np.inf
         means = np.concatenate([self.means, self.means + by, np.maximum(self.means - by, least)], axis=2)
-        return type(self)(self.shares, self.prompt_tokens, means)
+        return type(self)(self.shares, self.prompt_tokens, self.output_tokens, means)
 
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
@@ -86,7 +89,7 @@ def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
 
 
 class Batches(NamedTuple):
-    """As `planners.capacity.steady_state.Batch`, [replica, mix] each."""
+    """As `planners.capacity.steady_state.Batch`, [replica, mix] each; or with further axes before these."""
 
     starts: Floats
     decodes: Floats
@@ -119,64 +122,71 @@ class SteadyStates:
     Attributes:
         batch: What a batch holds.
         n_batches: How many are under way.
+        n_servers: How many requests share what limits L: those that run, or 1 if it is the token budget, on which
+            prompts wait for each other.
         rps: Requests/s; [replica, mix].
+        budget_tokens: Most new tokens in an iteration; [replica, 1].
+        max_seqs: Most requests that run at once, if memory holds so many; [replica, 1].
     """
 
     def __init__(self, facts: Sequence[ReplicaFacts], mixes: Mixes) -> None:
         self._mixes = mixes
         self._rule = facts[0].rule
         self._stages = [stacked([one.stages[i] for one in facts]) for i in range(len(facts[0].stages))]
-        self._budget_tokens = _column([one.max_batched_tokens for one in facts])
-        self._max_seqs = _column([one.max_seqs for one in facts])
+        self.budget_tokens = _column([one.max_batched_tokens for one in facts])
+        self.max_seqs = _column([one.max_seqs for one in facts])
         self._kv_blocks = _column([one.kv_blocks for one in facts])
         self._means = mixes.means
         self._together: Floats | float = 1.0
         with np.errstate(all="ignore"):  # on replicas that hold no request of a mix
-            self.batch, self.n_batches = self._most()
-            self.rps: Floats = self.n_batches * self.batch.starts / self._rounds_s()
+            self.batch, self.n_batches, self.n_servers = self._most()
+            self.rps: Floats = self.n_batches * self.batch.starts / self.rounds_s(self.batch)
 
-    def stages_s(self) -> Floats:
+    def stages_s(self, batch: Batches) -> Floats:
         """Mean time of an iteration on each stage; [stage, replica, mix]."""
-        batch = self.batch
-        chunks = largest_of(np.ones_like(batch.starts), batch.n_chunks, self._most_chunks())
-        return np.array([self._mean_s(stage, 1.0, *chunks) for stage in self._stages])
+        chunks = largest_of(np.ones(1), batch.n_chunks, self._most_chunks(batch))
+        return np.array([_mean_s(stage, batch, 1.0, *chunks) for stage in self._stages])
 
     def chunks_at(self) -> tuple[Floats, Floats]:
         """Chunks of a prompt of each kind beside the batch, and the KV blocks that they hold; [replica, mix, kind]."""
-        k, n_blocks, _, _ = self._chunks_of_kinds(self._budget_tokens - self.batch.decodes)
+        k, n_blocks, _, _ = self._chunks_of_kinds(self.budget_tokens - self.batch.decodes)
         return k, n_blocks
 
-    def _rounds_s(self) -> Floats:
-        stages_s, n, batch = self.stages_s(), self.n_batches, self.batch
+    def rounds_s(self, batch: Batches) -> Floats:
+        """Mean time in which all batches go round once; each request gets a token in it; [replica, mix]."""
+        stages_s, n = self.stages_s(batch), self.n_batches
         if len(self._stages) == 1:
             only: Floats = stages_s[0]
             return only
         from scipy.special import ndtri
 
         k = batch.chunks_per_prompt
-        most = self._most_chunks()
+        most = self._most_chunks(batch)
         together = np.minimum(self._together, most)
         of = np.where(n > 2, 1 + (n - 1) * (1 - OVERLAP * (n - 2)), n)
         often, n_groups = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / together, most / together)
         slowest = often, n_groups * together
         imbalance = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
-        round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
+        round_s = np.sum([_mean_s(stage, batch, imbalance, *slowest) for stage in self._stages], axis=0)
         return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
 
-    def _mean_s(self, stage: MeanStageTime, imbalance: Floats | float, share: Floats, n_chunks: Floats) -> Floats:
-        batch = self.batch
-        decodes, context_tokens = imbalance * batch.decodes, imbalance * batch.context_tokens
-        mixed_s = stage.mixed_s(decodes, context_tokens, batch.new_tokens, batch.past_tokens, n_chunks)
-        return np.asarray(share * mixed_s + (1 - share) * stage.decode_s(decodes, context_tokens))
+    def prompts_s(self, batch: Batches, prompt_tokens: Floats) -> Floats:
+        """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
+        new_tokens = np.minimum(prompt_tokens, self.budget_tokens - batch.decodes)
+        past_tokens = (prompt_tokens - new_tokens) / 2
+        n_chunks = np.clip(1 + batch.n_chunks, 1.0, self._most_chunks(batch))  # others have theirs in the iteration
+        work = batch.decodes, batch.context_tokens, new_tokens, past_tokens, n_chunks
+        times_s = np.array([stage.mixed_s(*work) for stage in self._stages])
+        return np.asarray(times_s.sum(axis=0) + (prompt_tokens / new_tokens - 1) * times_s.max(axis=0))
 
-    def _most_chunks(self) -> Floats:
-        fit = (self._budget_tokens - self.batch.decodes) / self._means[PROMPT]
-        return np.asarray(np.maximum(1.0, np.minimum(fit, self.batch.running)))
+    def _most_chunks(self, batch: Batches) -> Floats:
+        fit = (self.budget_tokens - batch.decodes) / self._means[PROMPT]
+        return np.asarray(np.maximum(1.0, np.minimum(fit, batch.running)))
 
     def _at(self, starts: Floats, again: Floats) -> Batches:
         prompt = self._means[PROMPT]
         decodes = starts * self._means[DECODES]
-        chunks_per_prompt = self._chunks(self._budget_tokens - decodes)[0].n
+        chunks_per_prompt = self._chunks(self.budget_tokens - decodes)[0].n
         new_tokens = prompt / chunks_per_prompt
         past_tokens = self._means[PAIRS] / prompt - new_tokens / 2
         n_chunks = starts * (prompt + again) / new_tokens
@@ -204,12 +214,12 @@ class SteadyStates:
             by_k = rule.full_groups * by_k + rule.window_groups * windowed_by_k
         return k, n_blocks, slope, by_k * slope
 
-    def _most(self) -> tuple[Batches, Floats]:
+    def _most(self) -> tuple[Batches, Floats, Floats]:
         """As `planners.capacity.steady_state.SteadyState`."""
-        pp, means, budget = len(self._stages), self._means, self._budget_tokens
+        pp, means, budget = len(self._stages), self._means, self.budget_tokens
         most = budget / (means[PROMPT] + means[DECODES])
         most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
-        slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
+        slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self.max_seqs / pp, most)
         held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
         excess = (pp * slots * held - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
         starts, again = slots, np.zeros_like(slots)
@@ -218,18 +228,21 @@ class SteadyStates:
             scarce = np.clip(excess / SCARCE, 0.0, 1.0)
             again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
             self._together = 1 + scarce * (TOGETHER - 1)
-            starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
+            most = budget / (means[PROMPT] + again + means[DECODES])
+            starts = np.minimum(fitting, most)
         batch = self._at(starts, again)
-        n_batches = np.clip(pp * batch.running, 1.0, pp)
-        few = batch.running < 1
+        running = batch.running
+        n_batches = np.clip(pp * running, 1.0, pp)
+        few = running < 1
         if few.any():
             alone = self._at(1 / (means[DECODES] + batch.chunks_per_prompt), again)
             batch = Batches(*(np.where(few, one, many) for one, many in zip(alone, batch, strict=True)))
-        return batch, np.where(few, n_batches, float(pp))
+        n_servers = np.where(few, n_batches, np.where(starts == most, 1.0, np.maximum(1.0, pp * running)))
+        return batch, np.where(few, n_batches, float(pp)), n_servers
 
     def _largest(self, fixed: Floats, chunks: Callable[[Floats], _Chunks], limit: Floats, most: Floats) -> Floats:
         """The largest x up to `most` at which x (fixed + chunks) is within a limit; Newton's method within bounds."""
-        decodes, budget = self._means[DECODES], self._budget_tokens
+        decodes, budget = self._means[DECODES], self.budget_tokens
         low, high, x = np.zeros_like(most), most, most
         for _ in range(_MOST_STEPS):
             found = chunks(budget - x * decodes)
@@ -241,6 +254,15 @@ class SteadyStates:
                 break
             x = step
         return x
+
+
+def _mean_s(
+    stage: MeanStageTime, batch: Batches, imbalance: Floats | float, share: Floats, n_chunks: Floats
+) -> Floats:
+    """Mean time of iterations on a stage of which a share holds so many chunks, the others none."""
+    decodes, context_tokens = imbalance * batch.decodes, imbalance * batch.context_tokens
+    mixed_s = stage.mixed_s(decodes, context_tokens, batch.new_tokens, batch.past_tokens, n_chunks)
+    return np.asarray(share * mixed_s + (1 - share) * stage.decode_s(decodes, context_tokens))
 
 
 def largest_of(n: Floats, mean: Floats, most: Floats) -> tuple[Floats, Floats]:
@@ -262,6 +284,7 @@ def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats
     some, mean = -np.expm1(n * trials * np.log1p(-p)), trials * p
     if (n == 1).all():
         return some, mean
+    n, trials = np.broadcast_to(n, mean.shape), np.broadcast_to(trials, mean.shape)
     from scipy.special import gammaln
 
     spread = 8 * np.sqrt(mean * (1 - p)) + 8
