@@ -17,13 +17,14 @@ import numpy.typing as npt
 from planners.capacity.extremes import OVERLAP
 from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
-from sim.timing.means import MeanStageTime, stacked
+from sim.timing.means import stacked
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS = range(7)
+PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(8)
 """Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
-attention, KV blocks of decodes; chunks of prompts and their KV blocks beyond those that follow from the kinds."""
+attention, KV blocks of decodes; chunks of prompts, their KV blocks and the sum of their squared tokens beyond what
+follows from the kinds."""
 
 _MOST_STEPS = 100
 _NEAR = 1e-15
@@ -82,7 +83,7 @@ def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
         held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
         n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
     none = np.zeros_like(prompt)
-    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none])
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none, none])
 
 
 class Batches(NamedTuple):
@@ -95,6 +96,7 @@ class Batches(NamedTuple):
     past_tokens: Floats
     chunks_per_prompt: Floats
     n_chunks: Floats
+    dispersion: Floats
 
     @property
     def running(self) -> Floats:
@@ -138,13 +140,13 @@ class SteadyStates:
     def stages_s(self) -> Floats:
         """Mean time of an iteration on each stage; [stage, replica, mix]."""
         batch = self.batch
-        chunks = largest_of(np.ones_like(batch.starts), batch.n_chunks, self._most_chunks())
-        return np.array([self._mean_s(stage, 1.0, *chunks) for stage in self._stages])
+        share, n_chunks = largest_of(np.ones_like(batch.starts), batch.n_chunks, self._most_chunks())
+        return np.asarray(share * self._mixed_s(1.0, n_chunks) + (1 - share) * self._plain_s(1.0))
 
-    def chunks_at(self) -> tuple[Floats, Floats]:
-        """Chunks of a prompt of each kind beside the batch, and the KV blocks that they hold; [replica, mix, kind]."""
+    def chunks_at(self) -> tuple[Floats, Floats, Floats]:
+        """Of prompts of each kind beside the batch: chunks, KV blocks, squares [replica, mix, kind]."""
         k, n_blocks, _, _ = self._chunks_of_kinds(self._budget_tokens - self.batch.decodes)
-        return k, n_blocks
+        return k, n_blocks, self._mixes.prompt_tokens**2 / k
 
     def _rounds_s(self) -> Floats:
         stages_s, n, batch = self.stages_s(), self.n_batches, self.batch
@@ -155,19 +157,27 @@ class SteadyStates:
 
         k = batch.chunks_per_prompt
         most = self._most_chunks()
-        together = np.minimum(self._together, most)
+        pairs = 1 + (self._together - 1) * np.clip(most - 2, 0.0, 1.0)
+        lump = np.minimum(pairs * batch.dispersion, most)
         of = np.where(n > 2, 1 + (n - 1) * (1 - OVERLAP * (n - 2)), n)
-        often, n_groups = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / together, most / together)
-        slowest = often, n_groups * together
-        imbalance = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
-        round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
-        return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
+        often, n_lumps = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / lump, most / lump)
+        slow = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
+        chunks, slow_chunks = self._mixed_s(1.0, n_lumps * lump), self._mixed_s(slow, n_lumps * lump)
+        plain, slow_plain = self._plain_s(1.0), self._plain_s(slow)
+        with_chunks_s = np.maximum(slow_chunks.sum(axis=0), (chunks + (n - 1) * plain).max(axis=0))
+        without_s = np.maximum(slow_plain.sum(axis=0), n * plain.max(axis=0))
+        return np.asarray(np.maximum(often * with_chunks_s + (1 - often) * without_s, n * stages_s.max(axis=0)))
 
-    def _mean_s(self, stage: MeanStageTime, imbalance: Floats | float, share: Floats, n_chunks: Floats) -> Floats:
+    def _mixed_s(self, imbalance: Floats | float, n_chunks: Floats) -> Floats:
+        """Mean times of iterations with so many chunks, in batches larger by a factor; [stage, replica, mix]."""
         batch = self.batch
-        decodes, context_tokens = imbalance * batch.decodes, imbalance * batch.context_tokens
-        mixed_s = stage.mixed_s(decodes, context_tokens, batch.new_tokens, batch.past_tokens, n_chunks)
-        return np.asarray(share * mixed_s + (1 - share) * stage.decode_s(decodes, context_tokens))
+        held = imbalance * batch.decodes, imbalance * batch.context_tokens, batch.new_tokens, batch.past_tokens
+        return np.array([stage.mixed_s(*held, n_chunks) for stage in self._stages])
+
+    def _plain_s(self, imbalance: Floats | float) -> Floats:
+        """Mean times of iterations without chunks, in batches larger by a factor; [stage, replica, mix]."""
+        held = imbalance * self.batch.decodes, imbalance * self.batch.context_tokens
+        return np.array([stage.decode_s(*held) for stage in self._stages])
 
     def _most_chunks(self) -> Floats:
         fit = (self._budget_tokens - self.batch.decodes) / self._means[PROMPT]
@@ -176,12 +186,15 @@ class SteadyStates:
     def _at(self, starts: Floats, again: Floats) -> Batches:
         prompt = self._means[PROMPT]
         decodes = starts * self._means[DECODES]
-        chunks_per_prompt = self._chunks(self._budget_tokens - decodes)[0].n
+        left = self._budget_tokens - decodes
+        chunks_per_prompt = self._chunks(left)[0].n
         new_tokens = prompt / chunks_per_prompt
+        squares = (self._mixes.shares * self._mixes.prompt_tokens**2 / self._chunks_of_kinds(left)[0]).sum(axis=2)
+        dispersion = (squares + self._means[CHUNK_SQUARES]) / (prompt * new_tokens)
         past_tokens = self._means[PAIRS] / prompt - new_tokens / 2
         n_chunks = starts * (prompt + again) / new_tokens
         read = starts * self._means[READ]
-        return Batches(starts, decodes, read, new_tokens, past_tokens, chunks_per_prompt, n_chunks)
+        return Batches(starts, decodes, read, new_tokens, past_tokens, chunks_per_prompt, n_chunks, dispersion)
 
     def _chunks(self, left: Floats) -> tuple[_Chunks, _Chunks]:
         """Chunks per prompt, and the blocks that they hold one after the other, if an iteration has so many left."""
