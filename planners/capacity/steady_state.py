@@ -8,9 +8,9 @@ and decodes O - 1 times, so an iteration of that batch holds on average
     D = L E[O - 1] decodes with L E[(O - 1)(P + O / 2)] tokens of context, and Q = L (E[P] + R) new tokens of prompts.
 
 R are tokens computed again. When KV blocks are the limit, requests are admitted as soon as the blocks of their prompts
-are free. The running ones then grow into blocks of those that end in the same iteration; if nobody ends, which has the
-probability exp(-L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they take. So
-R = E[O] exp(-L) there, and 0 elsewhere.
+are free. The running ones then grow into blocks of those that end in the same iteration; if nobody has ended, which has
+the probability exp(-4/3 L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they
+take. So R = E[O] exp(-4/3 L) there, and 0 elsewhere.
 
 A prompt is computed in chunks of S = min(P, max_batched_tokens - D) tokens, K = max(1, P / S) of them per prompt. L is
 the largest value that keeps to the limits (n is the number of batches under way, pp at most):
@@ -26,21 +26,26 @@ requests run; without any it is an iteration of pure decode. All chunks are take
 that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do together. A batch goes through the stages in sum_s
 t_s, and no batch overtakes another, so that n batches go round once in the time of the slowest of them, the one with
 the most decodes and chunks; or, if that is longer, in the time that the slowest stage needs for all of them. A request
-stays in its batch, so that sizes wander like Poisson numbers. The largest of n
-batches has D + z_n sqrt(D) decodes, where z_n is the mean of the largest of n normal numbers, by Blom's approximation
-(Statistical Estimates and Transformed Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of
-n batches only 1 + (n - 1) (1 - 0.05 (n - 2)) count, as simulations say. The chunks of one prompt follow each
-other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. Chunks of different sizes vary
-more than as many of one size: for the slowest batch they count as fewer and larger ones, E[P^2 / K] E[K] / E[P]^2 to a
-lump, with which mean and variance of the tokens in an iteration are right. Where KV blocks are the limit, requests are
-admitted in pairs as it were, since one that ends often leaves room for more than one, and lumps come in pairs if more
-than two whole prompts fit into an iteration. A round takes n times the mean time of the busiest stage at least. The
-capacity is n L over the mean time of a round.
+stays in its batch, so that sizes wander like Poisson numbers. The largest of n batches has D + z_n sqrt(D) decodes,
+where z_n is the mean of the largest of n normal numbers, by Blom's approximation (Statistical Estimates and Transformed
+Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of n batches only 1 + (n - 1) (1 - 0.05 (n
+- 2)) count, as simulations say. The chunks of one prompt follow each other through the pipeline, so that of K chunks
+only 1 + (K - 1) / n make a round slow. Chunks of different sizes vary more than as many of one size: for the slowest
+batch they count as fewer and larger ones, E[P^2 / K] E[K] / E[P]^2 to a lump, with which mean and variance of the
+tokens in an iteration are right. Where KV blocks are the limit, requests are admitted in pairs as it were, since one
+that ends often leaves room for more than one, and lumps come in pairs if more than two whole prompts fit into an
+iteration. A round takes n times the mean time of the busiest stage at least. The capacity is n L over the mean time of
+a round.
 
-All of that is continuous in the mix. Numbers that are whole in an iteration are interpolated, and where KV blocks are
-not short by `SCARCE`, preemption and pairs count in part. Against the simulator, 96 pipelines for Llama-3-70B with two
-to eight stages of one and two GPU types, each with a mix of one to nine kinds of which lengths vary by 30 %, were off
-by 2.9 % on average, 7.8 % at the 95 % quantile and 9.6 % at most.
+How many KV blocks those hold that all else lets run wanders with their contexts. It is taken as normal, of n L E[O - 1
++ K] contexts, independent of each other, each of a request at a random age. So blocks are short for a part of the time
+even if they suffice on average, which is the part that preemption and pairs count with; and those that are held are the
+mean of what is needed or there, whichever is less. Numbers that are whole in an iteration are interpolated, so that all
+of it is continuous in the mix.
+
+Against the simulator, 96 pipelines for Llama-3-70B with two to eight stages of one and two GPU types, each with a mix
+of one to nine kinds of which lengths vary by 30 %, were off by 2.8 % on average, 7.3 % at the 95 % quantile and 9.2 %
+at most.
 """
 
 from __future__ import annotations
@@ -49,7 +54,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
-from planners.capacity.extremes import alone_of, largest_normal, largest_of
+from planners.capacity.extremes import alone_of, largest_normal, largest_of, normal_above
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
@@ -57,11 +62,10 @@ from sim.timing.means import mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
 
-SCARCE = 0.05
-"""By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
-all the time. Where it is less, running requests are preempted for as large a part of the time."""
-
-
+NEVER = -8.0
+"""Standard deviations by which fewer KV blocks are needed than there are, so that they are never short."""
+ENDED = 4 / 3
+"""Iterations in which there is room to grow when a request ends, as simulations say: it leaves more than is taken."""
 TOGETHER = 2.0
 """Requests that are admitted at a time where KV blocks are short."""
 
@@ -194,6 +198,7 @@ class SteadyState:
             windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
         self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
+        self._contexts_cv = _contexts_cv(kinds)
         self._together = 1.0
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
@@ -329,11 +334,13 @@ class SteadyState:
         starts = _largest(slots_over, most)
         again = 0.0
         excess = blocks_over(starts) / max(facts.kv_blocks, 1)
-        if excess > 0:
-            starts = _largest(blocks_over, starts)
-            scarce = min(1.0, excess / SCARCE)
-            again = scarce * (self._decodes + 1) * math.exp(-starts)
-            self._together = 1 + scarce * (TOGETHER - 1)
+        varies = (1 + excess) * self._contexts_cv / math.sqrt(pp * starts * (self._decodes + self._chunks(starts)[0]))
+        if excess > NEVER * varies:
+            short, lacking = normal_above(excess, varies)
+            blocks_held = (1 + excess - lacking) * facts.kv_blocks
+            starts = _largest(lambda x: blocks_over(x) + facts.kv_blocks - blocks_held, starts)
+            again = short * (self._decodes + 1) * math.exp(-ENDED * starts)
+            self._together = 1 + short * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -353,6 +360,18 @@ def mean_within(prompt_tokens: float, output_tokens: float, most: float) -> floa
     inside = min(max(most - prompt_tokens, 0.0), output_tokens)
     total = inside * (prompt_tokens + inside / 2) + (output_tokens - inside) * most
     return total / output_tokens
+
+
+def _contexts_cv(kinds: Sequence[Kind]) -> float:
+    """Coefficient of variation of the contexts of those that run, each at a random age.
+
+    >>> round(_contexts_cv([Kind(1.0, 0, 100)]) ** 2, 9)  # evenly from 0 to 100
+    0.333333333
+    """
+    tokens = math.fsum(s * o * (p + o / 2) for s, p, o, _ in kinds)
+    squares = math.fsum(s * o * ((p + o / 2) ** 2 + o * o / 12) for s, p, o, _ in kinds)
+    outputs = math.fsum(s * o for s, _, o, _ in kinds)
+    return math.sqrt(max(0.0, squares * outputs / tokens**2 - 1))
 
 
 def _largest(over: Callable[[float], float], most: float) -> float:

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from planners.capacity.extremes import OVERLAP
-from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
+from planners.capacity.steady_state import ENDED, NEVER, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import stacked
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(8)
+PROMPT, DECODES, READ, PAIRS, BLOCKS, CONTEXTS, CONTEXT_SQUARES, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(10)
 """Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
-attention, KV blocks of decodes; chunks of prompts, their KV blocks and the sum of their squared tokens beyond what
-follows from the kinds."""
+attention, KV blocks of decodes, contexts in all iterations and their squares; chunks of prompts, their KV blocks and
+the sum of their squared tokens beyond what follows from the kinds."""
 
 _MOST_STEPS = 100
 _NEAR = 1e-15
@@ -83,7 +83,8 @@ def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
         held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
         n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
     none = np.zeros_like(prompt)
-    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none, none])
+    contexts, squares = output * (prompt + output / 2), output * ((prompt + output / 2) ** 2 + output**2 / 12)
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, contexts, squares, none, none, none])
 
 
 class Batches(NamedTuple):
@@ -144,7 +145,7 @@ class SteadyStates:
         return np.asarray(share * self._mixed_s(1.0, n_chunks) + (1 - share) * self._plain_s(1.0))
 
     def chunks_at(self) -> tuple[Floats, Floats, Floats]:
-        """Of prompts of each kind beside the batch: chunks, KV blocks, squares [replica, mix, kind]."""
+        """Of prompts of each kind beside the batch: chunks, their KV blocks and squares; [replica, mix, kind]."""
         k, n_blocks, _, _ = self._chunks_of_kinds(self._budget_tokens - self.batch.decodes)
         return k, n_blocks, self._mixes.prompt_tokens**2 / k
 
@@ -223,14 +224,20 @@ class SteadyStates:
         most = budget / (means[PROMPT] + means[DECODES])
         most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
         slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
-        held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
-        excess = (pp * slots * held - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
+        k, chunk_blocks = (found.n for found in self._chunks(budget - slots * means[DECODES]))
+        excess = (pp * slots * (means[BLOCKS] + chunk_blocks) - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
+        outputs = means[DECODES] + 1
+        squared_cv = np.maximum(0.0, means[CONTEXT_SQUARES] * outputs / means[CONTEXTS] ** 2 - 1)
+        varies = (1 + excess) * np.sqrt(squared_cv / (pp * slots * (means[DECODES] + k)))
         starts, again = slots, np.zeros_like(slots)
-        if (excess > 0).any():
-            fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
-            scarce = np.clip(excess / SCARCE, 0.0, 1.0)
-            again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
-            self._together = 1 + scarce * (TOGETHER - 1)
+        may_lack = excess > NEVER * varies
+        if may_lack.any():
+            short, lacking = _normal_above(excess, varies)
+            blocks_held = np.where(may_lack, (1 + excess - lacking) * self._kv_blocks, np.inf)
+            fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], blocks_held / pp, slots)
+            short = np.where(may_lack, short, 0.0)
+            again = short * outputs * np.exp(-ENDED * fitting)
+            self._together = 1 + short * (TOGETHER - 1)
             starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
         batch = self._at(starts, again)
         n_batches = np.clip(pp * batch.running, 1.0, pp)
@@ -295,6 +302,16 @@ def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats
     back = np.empty_like(expected)
     back[order] = expected
     return some, back.reshape(mean.shape)
+
+
+def _normal_above(mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
+    """As `planners.capacity.extremes.normal_above`, of arrays."""
+    from scipy.special import erfc
+
+    score = mean / deviation
+    often = np.where(deviation > 0, erfc(-score / np.sqrt(2)) / 2, mean > 0)
+    by_chance = np.where(deviation > 0, deviation * np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi), 0.0)
+    return often, mean * often + by_chance
 
 
 def _power(base: Floats, exponent: Floats) -> Floats:
