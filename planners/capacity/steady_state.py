@@ -10,7 +10,8 @@ and decodes O - 1 times, so an iteration of that batch holds on average
 R are tokens computed again. When KV blocks are the limit, requests are admitted as soon as the blocks of their prompts
 are free. The running ones then grow into blocks of those that end in the same iteration; if nobody ends, which has the
 probability exp(-L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they take. So
-R = E[O] exp(-L) there, and 0 elsewhere.
+E[O] exp(-L) tokens are lost there, and R is the part of them that is not found again in the cache of prefixes
+(`planners.capacity.preemption`).
 
 A prompt is computed in chunks of S = min(P, max_batched_tokens - D) tokens, K = max(1, P / S) of them per prompt. L is
 the largest value that keeps to the limits (n is the number of batches under way, pp at most):
@@ -38,9 +39,9 @@ than two whole prompts fit into an iteration. A round takes n times the mean tim
 capacity is n L over the mean time of a round.
 
 All of that is continuous in the mix. Numbers that are whole in an iteration are interpolated, and where KV blocks are
-not short by `SCARCE`, preemption and pairs count in part. Against the simulator, 96 pipelines for Llama-3-70B with two
-to eight stages of one and two GPU types, each with a mix of one to nine kinds of which lengths vary by 30 %, were off
-by 2.9 % on average, 7.8 % at the 95 % quantile and 9.6 % at most.
+short for a part of the time, preemption and pairs count in part. Against the simulator, 91 replicas of one stage, for
+Llama-3-8B and 70B with mixes of which lengths vary by 17 %, were off by 0.9 % on average and 7 % at most (most of them
+are of plans; those by 0.7 and 4 %), 54 pipelines by 2.6 % and 10 %.
 """
 
 from __future__ import annotations
@@ -50,17 +51,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 from planners.capacity.extremes import alone_of, largest_normal, largest_of
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
 from sim.timing.means import mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
-
-SCARCE = 0.05
-"""By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
-all the time. Where it is less, running requests are preempted for as large a part of the time."""
-
 
 TOGETHER = 2.0
 """Requests that are admitted at a time where KV blocks are short."""
@@ -301,20 +298,38 @@ class SteadyState:
             return n_blocks
         return rule.full_groups * n_blocks + rule.window_groups * min(n_blocks, n * rule.window_blocks)
 
-    def _decode_blocks(self) -> float:
-        """Blocks of the decodes that one request started per iteration makes."""
+    def _computed_again(self, starts: float, facts: ReplicaFacts) -> float:
+        """Tokens of a request that are computed again where KV blocks are short."""
+        lost = (self._decodes + 1) * math.exp(-starts)
+        if not caches_preempted(facts.engine, facts.rule):
+            return lost
+        ahead = self.schedules_ahead
+        return lost * float(share_overwritten(starts, self._decodes, self._prompt_tokens, schedules_ahead=ahead))
+
+    def _blocks_of(self, kind: Kind) -> float:
+        """Blocks that a request of a kind holds while it decodes, on average."""
+        _, prompt_tokens, output_tokens, _ = kind
         rule = self._rule
+        full = (prompt_tokens + output_tokens / 2) / rule.block_tokens + 0.5
         if not rule.has_window:
-            return self._blocks(self._context_tokens, self._decodes)
-        most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
-        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o, _ in self.kinds)
-        full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
-        return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
+            return full
+        within = mean_within(prompt_tokens, output_tokens, rule.block_tokens * (rule.window_blocks - 0.5))
+        return rule.full_groups * full + rule.window_groups * (within / rule.block_tokens + 0.5)
+
+    def _decode_blocks(self) -> tuple[float, float]:
+        """Blocks of the decodes that one request started per iteration makes, and their variance."""
+        n_blocks = squares = 0.0
+        for kind in self.kinds:
+            n = kind.share * (kind.output_tokens - 1)
+            held, grown = self._blocks_of(kind), self._rule.full_groups * kind.output_tokens / self._rule.block_tokens
+            n_blocks += n * held
+            squares += n * (held**2 + grown**2 / 12)
+        return n_blocks, squares - n_blocks**2 / self._decodes if self.has_decodes else 0.0
 
     def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
         """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""
         pp = len(facts.stages)
-        decode_blocks = self._decode_blocks()
+        decode_blocks, variance = self._decode_blocks()
 
         def within_budget(again: float = 0.0) -> float:
             return self._budget_tokens / (self._prompt_tokens + again + self._decodes)
@@ -328,11 +343,13 @@ class SteadyState:
         most = within_budget()
         starts = _largest(slots_over, most)
         again = 0.0
-        excess = blocks_over(starts) / max(facts.kv_blocks, 1)
-        if excess > 0:
-            starts = _largest(blocks_over, starts)
-            scarce = min(1.0, excess / SCARCE)
-            again = scarce * (self._decodes + 1) * math.exp(-starts)
+        excess = blocks_over(starts)
+        scarce, missing = map(float, shortage(excess, pp * starts * variance))
+        if scarce > 0:
+            held = pp * (decode_blocks + self._chunks(starts)[1])
+            fitting = _largest(blocks_over, starts)
+            starts = max(fitting - (missing - max(excess, 0.0)) / held, fitting / 2)
+            again = scarce * self._computed_again(starts, facts)
             self._together = 1 + scarce * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)

@@ -15,16 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from planners.capacity.extremes import OVERLAP
-from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
+from planners.capacity.steady_state import TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import stacked
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(8)
+PROMPT, DECODES, READ, PAIRS, BLOCKS, BLOCK_SQUARES, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(9)
 """Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
-attention, KV blocks of decodes; chunks of prompts, their KV blocks and the sum of their squared tokens beyond what
-follows from the kinds."""
+attention, KV blocks of decodes and their squares; chunks of prompts, their KV blocks and the sum of their squared
+tokens beyond what follows from the kinds."""
 
 _MOST_STEPS = 100
 _NEAR = 1e-15
@@ -72,18 +73,21 @@ class Mixes:
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
     """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
-    prompt = np.array([kind.prompt_tokens for kind in kinds])
-    output = np.array([kind.output_tokens for kind in kinds])
+    prompt = np.array([kind.prompt_tokens for kind in kinds], dtype=np.float64)
+    output = np.array([kind.output_tokens for kind in kinds], dtype=np.float64)
     decodes = output - 1
     context = decodes * (prompt + output / 2)
     read, n_blocks = context, context / rule.block_tokens + decodes / 2
     if rule.has_window:
         windowed = decodes * _mean_within(prompt, output, rule.window_tokens)
         read = rule.full_share * context + (1 - rule.full_share) * windowed
-        held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
-        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
+        within = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
+        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (within / rule.block_tokens + decodes / 2)
+    grown = rule.full_groups * output / rule.block_tokens
+    held = np.divide(n_blocks, decodes, out=np.zeros_like(prompt), where=decodes > 0)
+    squares = decodes * (held**2 + grown**2 / 12)
     none = np.zeros_like(prompt)
-    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none, none])
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, squares, none, none, none])
 
 
 class Batches(NamedTuple):
@@ -127,6 +131,7 @@ class SteadyStates:
     def __init__(self, facts: Sequence[ReplicaFacts], mixes: Mixes) -> None:
         self._mixes = mixes
         self._rule = facts[0].rule
+        self._engine = facts[0].engine
         self._stages = [stacked([one.stages[i] for one in facts]) for i in range(len(facts[0].stages))]
         self._budget_tokens = _column([one.max_batched_tokens for one in facts])
         self._max_seqs = _column([one.max_seqs for one in facts])
@@ -224,14 +229,17 @@ class SteadyStates:
         most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
         slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
         held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
-        excess = (pp * slots * held - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
+        excess = pp * slots * held - self._kv_blocks
+        variance = np.where(means[DECODES] > 0, means[BLOCK_SQUARES] - means[BLOCKS] ** 2 / means[DECODES], 0.0)
+        scarce, missing = shortage(excess, pp * slots * variance)
         starts, again = slots, np.zeros_like(slots)
-        if (excess > 0).any():
+        if (scarce > 0).any():
             fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
-            scarce = np.clip(excess / SCARCE, 0.0, 1.0)
-            again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
+            fewer = (missing - np.maximum(excess, 0.0)) / (pp * held)
+            starts = np.where(scarce > 0, np.maximum(fitting - fewer, fitting / 2), slots)
+            again = scarce * self._computed_again(starts)
             self._together = 1 + scarce * (TOGETHER - 1)
-            starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
+            starts = np.minimum(starts, budget / (means[PROMPT] + again + means[DECODES]))
         batch = self._at(starts, again)
         n_batches = np.clip(pp * batch.running, 1.0, pp)
         few = batch.running < 1
@@ -239,6 +247,15 @@ class SteadyStates:
             alone = self._at(1 / (means[DECODES] + batch.chunks_per_prompt), again)
             batch = Batches(*(np.where(few, one, many) for one, many in zip(alone, batch, strict=True)))
         return batch, np.where(few, n_batches, float(pp))
+
+    def _computed_again(self, starts: Floats) -> Floats:
+        """As `planners.capacity.steady_state.SteadyState`."""
+        decodes, prompt_tokens = self._means[DECODES], self._means[PROMPT]
+        lost = (decodes + 1) * np.exp(-starts)
+        if not caches_preempted(self._engine, self._rule):
+            return np.asarray(lost)
+        ahead = self._engine.schedules_ahead and len(self._stages) == 1
+        return np.asarray(lost * share_overwritten(starts, decodes, prompt_tokens, schedules_ahead=ahead))
 
     def _largest(self, fixed: Floats, chunks: Callable[[Floats], _Chunks], limit: Floats, most: Floats) -> Floats:
         """The largest x up to `most` at which x (fixed + chunks) is within a limit; Newton's method within bounds."""
