@@ -61,18 +61,3 @@ def largest_normal(n: float) -> float:
     (0.0, 0.59, 1.43)
     """
     return NormalDist().inv_cdf((n - 0.375) / (n + 0.25))
-
-
-def normal_above(mean: float, deviation: float) -> tuple[float, float]:
-    """How often a normal number is above 0, and the mean of what it is above 0.
-
-    >>> normal_above(0.0, 1.0)[0], round(normal_above(0.0, 1.0)[1] ** 2 * 2 * math.pi, 9)
-    (0.5, 1.0)
-    >>> normal_above(2.0, 0.0)
-    (1.0, 2.0)
-    """
-    if deviation == 0:
-        return float(mean > 0), max(mean, 0.0)
-    score = mean / deviation
-    often = math.erfc(-score / math.sqrt(2)) / 2
-    return often, mean * often + deviation * math.exp(-(score**2) / 2) / math.sqrt(2 * math.pi)

@@ -10,7 +10,8 @@ and decodes O - 1 times, so an iteration of that batch holds on average
 R are tokens computed again. When KV blocks are the limit, requests are admitted as soon as the blocks of their prompts
 are free. The running ones then grow into blocks of those that end in the same iteration; if nobody has ended, which has
 the probability exp(-4/3 L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they
-take. So R = E[O] exp(-4/3 L) there, and 0 elsewhere.
+take. So E[O] exp(-4/3 L) tokens are lost there, and R is the part of them that is not found again in the cache of
+prefixes (`planners.capacity.preemption`).
 
 A prompt is computed in chunks of S = min(P, max_batched_tokens - D) tokens, K = max(1, P / S) of them per prompt. L is
 the largest value that keeps to the limits (n is the number of batches under way, pp at most):
@@ -44,8 +45,9 @@ mean of what is needed or there, whichever is less. Numbers that are whole in an
 of it is continuous in the mix.
 
 Against the simulator, 96 pipelines for Llama-3-70B with two to eight stages of one and two GPU types, each with a mix
-of one to nine kinds of which lengths vary by 30 %, were off by 2.9 % on average, 7.3 % at the 95 % quantile and 9.2 %
-at most.
+of one to nine kinds of which lengths vary by 30 %, were off by 3.1 % on average, 8.1 % at the 95 % quantile and 10.4 %
+at most. Of the replicas of plans for nine scenarios of `paper`, each with its own mix, 23 pipelines were off by 1.3 %
+on average and 6.6 % at most, and 26 of one stage by 1.3 and 5.2 %.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
-from planners.capacity.extremes import alone_of, largest_normal, largest_of, normal_above
+from planners.capacity.extremes import alone_of, largest_normal, largest_of
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
@@ -62,8 +65,6 @@ from sim.timing.means import mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
 
-NEVER = -8.0
-"""Standard deviations by which fewer KV blocks are needed than there are, so that they are never short."""
 ENDED = 4 / 3
 """Iterations in which there is room to grow when a request ends, as simulations say: it leaves more than is taken."""
 TOGETHER = 2.0
@@ -198,7 +199,6 @@ class SteadyState:
             windowed = math.fsum(s * (o - 1) * mean_within(p, o, window_tokens) for s, p, o, _ in kinds)
             self._read_tokens = share * self._context_tokens + (1 - share) * windowed
         self._pairs = math.fsum(s * p * p / 2 for s, p, *_ in kinds)
-        self._contexts_cv = _contexts_cv(kinds)
         self._together = 1.0
         self.batch, self.n_batches, self.n_servers = self._most(facts)
         self.rps = self.n_batches * self.batch.starts / self.round_s(self.batch)
@@ -306,20 +306,38 @@ class SteadyState:
             return n_blocks
         return rule.full_groups * n_blocks + rule.window_groups * min(n_blocks, n * rule.window_blocks)
 
-    def _decode_blocks(self) -> float:
-        """Blocks of the decodes that one request started per iteration makes."""
+    def _computed_again(self, starts: float, facts: ReplicaFacts) -> float:
+        """Tokens of a request that are computed again where KV blocks are short."""
+        lost = (self._decodes + 1) * math.exp(-ENDED * starts)
+        if not caches_preempted(facts.engine, facts.rule):
+            return lost
+        ahead = self.schedules_ahead
+        return lost * float(share_overwritten(starts, self._decodes, self._prompt_tokens, schedules_ahead=ahead))
+
+    def _blocks_of(self, kind: Kind) -> float:
+        """Blocks that a request of a kind holds while it decodes, on average."""
+        _, prompt_tokens, output_tokens, _ = kind
         rule = self._rule
+        full = (prompt_tokens + output_tokens / 2) / rule.block_tokens + 0.5
         if not rule.has_window:
-            return self._blocks(self._context_tokens, self._decodes)
-        most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
-        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o, _ in self.kinds)
-        full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
-        return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
+            return full
+        within = mean_within(prompt_tokens, output_tokens, rule.block_tokens * (rule.window_blocks - 0.5))
+        return rule.full_groups * full + rule.window_groups * (within / rule.block_tokens + 0.5)
+
+    def _decode_blocks(self) -> tuple[float, float]:
+        """Blocks of the decodes that one request started per iteration makes, and their variance."""
+        n_blocks = squares = 0.0
+        for kind in self.kinds:
+            n = kind.share * (kind.output_tokens - 1)
+            held, grown = self._blocks_of(kind), self._rule.full_groups * kind.output_tokens / self._rule.block_tokens
+            n_blocks += n * held
+            squares += n * (held**2 + grown**2 / 12)
+        return n_blocks, squares - n_blocks**2 / self._decodes if self.has_decodes else 0.0
 
     def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
         """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""
         pp = len(facts.stages)
-        decode_blocks = self._decode_blocks()
+        decode_blocks, variance = self._decode_blocks()
 
         def within_budget(again: float = 0.0) -> float:
             return self._budget_tokens / (self._prompt_tokens + again + self._decodes)
@@ -333,14 +351,12 @@ class SteadyState:
         most = within_budget()
         starts = _largest(slots_over, most)
         again = 0.0
-        excess = blocks_over(starts) / max(facts.kv_blocks, 1)
-        varies = (1 + excess) * self._contexts_cv / math.sqrt(pp * starts * (self._decodes + self._chunks(starts)[0]))
-        if excess > NEVER * varies:
-            short, lacking = normal_above(excess, varies)
-            blocks_held = (1 + excess - lacking) * facts.kv_blocks
-            starts = _largest(lambda x: blocks_over(x) + facts.kv_blocks - blocks_held, starts)
-            again = short * (self._decodes + 1) * math.exp(-ENDED * starts)
-            self._together = 1 + short * (TOGETHER - 1)
+        excess = blocks_over(starts)
+        scarce, missing = map(float, shortage(excess, pp * starts * variance))
+        if scarce > 0:
+            starts = _largest(lambda x: blocks_over(x) - (excess - missing), starts)
+            again = scarce * self._computed_again(starts, facts)
+            self._together = 1 + scarce * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)
         batch = self.at(starts, again)
@@ -360,18 +376,6 @@ def mean_within(prompt_tokens: float, output_tokens: float, most: float) -> floa
     inside = min(max(most - prompt_tokens, 0.0), output_tokens)
     total = inside * (prompt_tokens + inside / 2) + (output_tokens - inside) * most
     return total / output_tokens
-
-
-def _contexts_cv(kinds: Sequence[Kind]) -> float:
-    """Coefficient of variation of the contexts of those that run, each at a random age.
-
-    >>> round(_contexts_cv([Kind(1.0, 0, 100)]) ** 2, 9)  # evenly from 0 to 100
-    0.333333333
-    """
-    tokens = math.fsum(s * o * (p + o / 2) for s, p, o, _ in kinds)
-    squares = math.fsum(s * o * ((p + o / 2) ** 2 + o * o / 12) for s, p, o, _ in kinds)
-    outputs = math.fsum(s * o for s, _, o, _ in kinds)
-    return math.sqrt(max(0.0, squares * outputs / tokens**2 - 1))
 
 
 def _largest(over: Callable[[float], float], most: float) -> float:

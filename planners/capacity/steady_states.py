@@ -15,16 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from planners.capacity.extremes import OVERLAP
-from planners.capacity.steady_state import ENDED, NEVER, TOGETHER, Kind, ReplicaFacts
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
+from planners.capacity.steady_state import ENDED, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
 from sim.timing.means import stacked
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-PROMPT, DECODES, READ, PAIRS, BLOCKS, CONTEXTS, CONTEXT_SQUARES, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(10)
+PROMPT, DECODES, READ, PAIRS, BLOCKS, BLOCK_SQUARES, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(9)
 """Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
-attention, KV blocks of decodes, contexts in all iterations and their squares; chunks of prompts, their KV blocks and
-the sum of their squared tokens beyond what follows from the kinds."""
+attention, KV blocks of decodes and their squares; chunks of prompts, their KV blocks and the sum of their squared
+tokens beyond what follows from the kinds."""
 
 _MOST_STEPS = 100
 _NEAR = 1e-15
@@ -72,19 +73,21 @@ class Mixes:
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
     """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
-    prompt = np.array([kind.prompt_tokens for kind in kinds])
-    output = np.array([kind.output_tokens for kind in kinds])
+    prompt = np.array([kind.prompt_tokens for kind in kinds], dtype=np.float64)
+    output = np.array([kind.output_tokens for kind in kinds], dtype=np.float64)
     decodes = output - 1
     context = decodes * (prompt + output / 2)
     read, n_blocks = context, context / rule.block_tokens + decodes / 2
     if rule.has_window:
         windowed = decodes * _mean_within(prompt, output, rule.window_tokens)
         read = rule.full_share * context + (1 - rule.full_share) * windowed
-        held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
-        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
+        within = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
+        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (within / rule.block_tokens + decodes / 2)
+    grown = rule.full_groups * output / rule.block_tokens
+    held = np.divide(n_blocks, decodes, out=np.zeros_like(prompt), where=decodes > 0)
+    squares = decodes * (held**2 + grown**2 / 12)
     none = np.zeros_like(prompt)
-    contexts, squares = output * (prompt + output / 2), output * ((prompt + output / 2) ** 2 + output**2 / 12)
-    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, contexts, squares, none, none, none])
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, squares, none, none, none])
 
 
 class Batches(NamedTuple):
@@ -128,6 +131,7 @@ class SteadyStates:
     def __init__(self, facts: Sequence[ReplicaFacts], mixes: Mixes) -> None:
         self._mixes = mixes
         self._rule = facts[0].rule
+        self._engine = facts[0].engine
         self._stages = [stacked([one.stages[i] for one in facts]) for i in range(len(facts[0].stages))]
         self._budget_tokens = _column([one.max_batched_tokens for one in facts])
         self._max_seqs = _column([one.max_seqs for one in facts])
@@ -224,21 +228,17 @@ class SteadyStates:
         most = budget / (means[PROMPT] + means[DECODES])
         most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
         slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
-        k, chunk_blocks = (found.n for found in self._chunks(budget - slots * means[DECODES]))
-        excess = (pp * slots * (means[BLOCKS] + chunk_blocks) - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
-        outputs = means[DECODES] + 1
-        squared_cv = np.maximum(0.0, means[CONTEXT_SQUARES] * outputs / means[CONTEXTS] ** 2 - 1)
-        varies = (1 + excess) * np.sqrt(squared_cv / (pp * slots * (means[DECODES] + k)))
+        held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
+        excess = pp * slots * held - self._kv_blocks
+        variance = np.where(means[DECODES] > 0, means[BLOCK_SQUARES] - means[BLOCKS] ** 2 / means[DECODES], 0.0)
+        scarce, missing = shortage(excess, pp * slots * variance)
         starts, again = slots, np.zeros_like(slots)
-        may_lack = excess > NEVER * varies
-        if may_lack.any():
-            short, lacking = _normal_above(excess, varies)
-            blocks_held = np.where(may_lack, (1 + excess - lacking) * self._kv_blocks, np.inf)
-            fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], blocks_held / pp, slots)
-            short = np.where(may_lack, short, 0.0)
-            again = short * outputs * np.exp(-ENDED * fitting)
-            self._together = 1 + short * (TOGETHER - 1)
-            starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
+        if (scarce > 0).any():
+            n_blocks = np.where(scarce > 0, self._kv_blocks + excess - missing, np.inf)
+            starts = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], n_blocks / pp, slots)
+            again = scarce * self._computed_again(starts)
+            self._together = 1 + scarce * (TOGETHER - 1)
+            starts = np.minimum(starts, budget / (means[PROMPT] + again + means[DECODES]))
         batch = self._at(starts, again)
         n_batches = np.clip(pp * batch.running, 1.0, pp)
         few = batch.running < 1
@@ -246,6 +246,15 @@ class SteadyStates:
             alone = self._at(1 / (means[DECODES] + batch.chunks_per_prompt), again)
             batch = Batches(*(np.where(few, one, many) for one, many in zip(alone, batch, strict=True)))
         return batch, np.where(few, n_batches, float(pp))
+
+    def _computed_again(self, starts: Floats) -> Floats:
+        """As `planners.capacity.steady_state.SteadyState`."""
+        decodes, prompt_tokens = self._means[DECODES], self._means[PROMPT]
+        lost = (decodes + 1) * np.exp(-ENDED * starts)
+        if not caches_preempted(self._engine, self._rule):
+            return np.asarray(lost)
+        ahead = self._engine.schedules_ahead and len(self._stages) == 1
+        return np.asarray(lost * share_overwritten(starts, decodes, prompt_tokens, schedules_ahead=ahead))
 
     def _largest(self, fixed: Floats, chunks: Callable[[Floats], _Chunks], limit: Floats, most: Floats) -> Floats:
         """The largest x up to `most` at which x (fixed + chunks) is within a limit; Newton's method within bounds."""
@@ -302,16 +311,6 @@ def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats
     back = np.empty_like(expected)
     back[order] = expected
     return some, back.reshape(mean.shape)
-
-
-def _normal_above(mean: Floats, deviation: Floats) -> tuple[Floats, Floats]:
-    """As `planners.capacity.extremes.normal_above`, of arrays."""
-    from scipy.special import erfc
-
-    score = mean / deviation
-    often = np.where(deviation > 0, erfc(-score / np.sqrt(2)) / 2, mean > 0)
-    by_chance = np.where(deviation > 0, deviation * np.exp(-(score**2) / 2) / np.sqrt(2 * np.pi), 0.0)
-    return often, mean * often + by_chance
 
 
 def _power(base: Floats, exponent: Floats) -> Floats:
