@@ -19,8 +19,10 @@ import numpy as np
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.capacity.steady_states import (
     CHUNK_BLOCKS,
+    CHUNK_SQUARES,
     CHUNKS,
     DECODES,
+    PAIRS,
     PROMPT,
     Floats,
     Mixes,
@@ -89,6 +91,7 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
     # A mean that is 0 here may not be beside another kind.
     steps = NUDGE * np.maximum(mix.means[:, :, 0], 1e-3 * of_kinds.max(axis=1)[:, None])
     steps[CHUNKS], steps[CHUNK_BLOCKS] = NUDGE, NUDGE
+    steps[CHUNK_SQUARES] = NUDGE * mix.means[PAIRS, :, 0]
     nudged = mix.nudged(steps)
     states = SteadyStates(facts, nudged)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,7 +101,7 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
         differences = request_s[:, 1 : n + 1] - request_s[:, n + 1 :]
         slopes = np.where(apart > 0, differences / apart, 0.0)  # what no kind has makes no difference
     mean_of = np.repeat(of_kinds[:, None, :], len(facts), axis=1)
-    for mean, of in zip((CHUNKS, CHUNK_BLOCKS), states.chunks_at(), strict=True):
+    for mean, of in zip((CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES), states.chunks_at(), strict=True):
         mean_of[mean] = of[:, 0, :]
     means = np.einsum("irk,rk->ir", mean_of, shares)
     times_s = request_s[:, :1] + np.einsum("ri,irk->rk", slopes, mean_of - means[:, :, None])
