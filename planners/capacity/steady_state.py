@@ -274,7 +274,7 @@ class SteadyState:
         return max(sum(times), round_s) + (prompt_tokens / chunk_tokens - 1) * gap_s
 
     def _most_chunks(self, batch: Batch) -> float:
-        fit = (self._budget_tokens - batch.decodes) / self._prompt_tokens
+        fit = (self._budget_tokens - batch.decodes) / batch.chunk.new_tokens
         return max(1.0, min(fit, batch.running))
 
     def _chunks(self, starts: float) -> tuple[float, float, float]:

@@ -185,7 +185,7 @@ class SteadyStates:
         return np.array([stage.decode_s(*held) for stage in self._stages])
 
     def _most_chunks(self) -> Floats:
-        fit = (self._budget_tokens - self.batch.decodes) / self._means[PROMPT]
+        fit = (self._budget_tokens - self.batch.decodes) / self.batch.new_tokens
         return np.asarray(np.maximum(1.0, np.minimum(fit, self.batch.running)))
 
     def _at(self, starts: Floats, again: Floats) -> Batches:
