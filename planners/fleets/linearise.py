@@ -35,6 +35,7 @@ AGREED = 0.003
 
 _MOST_STEPS = 20
 _STEPS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+_ROUNDING = 1e-9
 _WORTH = 1e-4  # a step that makes T less by a smaller share is none
 
 
@@ -76,8 +77,8 @@ def alone(problem: PlanningProblem) -> PlanningProblem:
 def adjusted(problem: PlanningProblem, plan: Linearised) -> dict[int, tuple[float, ...]]:
     """Of each candidate that serves something, the capacities of a problem, made right for what a plan gives it.
 
-    With these, as with a tangent, adding up is exact at the mix. But nothing says what a tangent leaves out far from it.
-    So types keep the times known where these add up to enough, all by one factor if they add up to more. Where they add
+    With these, as with a tangent, adding up is exact at the mix. But nothing says what a tangent misses far from it. So
+    types keep the times known where these add up to enough, all by one factor if they add up to more. Where they add
     up to less, each has a part of what its tangent says beyond that, the same part for all; and a type that is no part
     of the mix has what its tangent says, if that is more.
     """
@@ -98,9 +99,10 @@ def _adjusted_rps(mixes: MixTimes, candidate: Candidate, amounts: Sequence[float
     more_s = [max(1 / h - 1 / most, 0.0) if min(h, most) > 0 else 0.0 for h, most in zip(rates, known, strict=True)]
     missing_s = time_s - math.fsum(f / most for f, most in zip(amounts, known, strict=True) if f > 0)
     said_s = math.fsum(f * more for f, more in zip(amounts, more_s, strict=True))
-    if missing_s < 0 or missing_s > said_s > 0:
+    is_between = -_ROUNDING * time_s <= missing_s <= said_s + _ROUNDING * time_s
+    if not is_between:
         return _scaled_rps(mixes, candidate, amounts)
-    part = missing_s / said_s if said_s > 0 else 0.0
+    part = min(max(missing_s / said_s, 0.0), 1.0) if said_s > 0 else 0.0
     parts = (part if f > 0 else 1.0 for f in amounts)
     return tuple(1 / (1 / h + x * more) if h > 0 else 0.0 for h, x, more in zip(known, parts, more_s, strict=True))
 

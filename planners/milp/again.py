@@ -2,8 +2,8 @@
 
 Candidates have what each type takes alone, or, once they were tried, capacities that are right for the mix that they
 were given last (`planners.fleets.linearise.adjusted`). Each round solves the problem with these and shares the requests
-out again for the fleet found. It ends when the solver's fleet promises no more than the best plan known, to `AGREED`, or
-is the one of this plan. The problem of the last round is the one that the plan is for: its bound is proved for that.
+out again for the fleet found. It ends when the solver's fleet promises no more than the best plan known, to `AGREED`,
+or is the one of this plan. The problem of the last round is the one that the plan is for: its bound is proved for that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planners.fleets.assignment import objective_of
 from planners.fleets.exact import termination_at
-from planners.fleets.linearise import AGREED, Linearised, alone, assigned_again, linearised, adjusted, with_rates
+from planners.fleets.linearise import AGREED, Linearised, adjusted, alone, assigned_again, linearised, with_rates
 from planners.fleets.shedding import best_shares, value_with
 from planners.problem.plan import Termination
 from planners.problem.problem import Objective, PlanningProblem
