@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 10
 MOST_OLD = 2
 """So often a fleet that was tried may come up again, and be no better."""
-ROUGH_GAP = AGREED / 3
-"""Relative gap at which the solver stops in a round: capacities are not known better."""
 
 
 class SolvedAgain(NamedTuple):
