@@ -30,8 +30,8 @@ LIMITS_S: Mapping[str, float] = {
 
 
 GAPS: Mapping[bool, float] = {False: 1e-4, True: 0.01}
-"""Relative gap that the plan is proved to, without and with linearising again. The MILPs are solved to 1e-4 in both, but the
- shares of the plan are those of least time by the closed form, not by the capacities of the last problem."""
+"""Relative gap that a plan is proved to, without and with linearising again. The MILPs are solved to 1e-4 in both, but
+the shares of the plan are those of least time by the closed form, not by the capacities of the last problem."""
 
 
 def timed_market(name: str, *, linearise: bool = True) -> tuple[Plan, float, float]:
