@@ -7,8 +7,9 @@ in seconds (`makespan`) or a utilisation (`throughput`, `cost`). The slowest can
   some time. The pace is that of the work done in the middle half of the time in which a replica has requests waiting.
   How long the last requests take, when replicas run empty, is no part of it: that depends on how many there are. Where
   requests are routed by the plan, replicas do not touch each other, and one of each candidate is simulated.
-- `throughput` and `cost` with an SLO: as many requests as there are to draw from come as a Poisson process. The pace is
-  the largest, in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
+- `throughput` and `cost` with an SLO: the requests come as they are known to come (`planners.fleets.trying`), faster or
+  slower. Where that is not known, as many as there are to draw from come as a Poisson process. The pace is the largest,
+  in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ import numpy as np
 import polars as pl
 
 from planners.fleets.assignment import evaluate
+from planners.fleets.trying import knows_arrivals, sent_at, serve
 from planners.problem.problem import Objective
 from planners.randomness import TRIAL_ARRIVALS_STREAM, TRIAL_ORDER_STREAM, generator
-from sim.engine import simulate
 from sim.kv_cache import block_rule, kv_blocks
 from traces.trace import Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from planners.problem.candidate import Demand
@@ -51,7 +54,7 @@ _BY_PLAN = "plan_weighted"
 _LOADS = tuple(2 ** (k / 32) for k in range(-32, 17))
 """Loads to try with an SLO, relative to the pace of the plan."""
 _WARM_UP = 0.25
-"""Share of the requests that do not count with an SLO, since the fleet was empty when they came."""
+"""Share of the requests of a Poisson process that do not count, since the fleet was empty when they came."""
 
 
 def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
@@ -82,7 +85,7 @@ def delivered_makespan_s(problem: PlanningProblem, plan: Plan, trial: Trial, mos
     times_s = []
     for _ in range(_N_ORDERS):
         sample = _sample(problem, trial, min(_total(problem), most_requests), order)
-        served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+        served = _serve(plan, trial, _as_trace(sample, np.zeros(sample.height)))
         last_s = float(served["finish_s"].to_numpy().max())
         times_s.append(last_s * _total(problem) / sample.height)
     return math.fsum(times_s) / len(times_s)
@@ -102,7 +105,7 @@ def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_request
 
 def _paces_under_load(problem: PlanningProblem, plan: Plan, trial: Trial, n_requests: float) -> dict[int, float]:
     sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
-    served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+    served = _with_work(problem, plan, _serve(plan, trial, _as_trace(sample, np.zeros(sample.height))), sample["kind"])
     queued_s = pl.col("first_scheduled_s").max().over("replica_id")
     last_s = pl.col("finish_s").max().over("replica_id")
     is_loaded = queued_s > last_s / 2  # a replica that soon had no queue is measured from beginning to end
@@ -143,15 +146,14 @@ def _n_loaded(problem: PlanningProblem, plan: Plan, c: int) -> float:
 
 
 def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
-    n_requests = min(len(trial.requests), most_requests)
-    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
-    gaps = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height)
     pace = 1.0 / evaluate(problem, plan.counts, plan.assignment)
+    is_known = knows_arrivals(trial)
+    send = (_as_known if is_known else _as_poisson)(problem, plan, trial, most_requests)
+    n_first = 0 if is_known else int(_WARM_UP * len(send(pace)))
 
     @cache
     def attainments(step: int) -> dict[int, float]:
-        rate_rps = _LOADS[step] * pace * _total(problem)
-        counted = _serve(problem, plan, trial, sample, gaps.cumsum() / rate_rps).slice(int(_WARM_UP * sample.height))
+        counted = _serve(plan, trial, send(_LOADS[step] * pace)).slice(n_first)
         return dict(counted.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
 
     def most(c: int) -> float:
@@ -162,43 +164,51 @@ def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_r
     return {c: pace * most(c) for c in attainments(0)}
 
 
+def _as_known(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> Callable[[float], Trace]:
+    """The requests of the trial, so many times as fast as they are demanded."""
+    mean_rps = math.fsum(demand.total / demand.margin for demand in problem.demands)
+    return lambda load: sent_at(load * mean_rps, plan, trial.requests, most_requests)
+
+
+def _as_poisson(problem: PlanningProblem, _: Plan, trial: Trial, most_requests: int) -> Callable[[float], Trace]:
+    """A Poisson process of the mix that is demanded, at so many times the rate."""
+    n_requests = min(len(trial.requests), most_requests)
+    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
+    arrival_s = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height).cumsum()
+    return lambda load: _as_trace(sample, arrival_s / (load * _total(problem)))
+
+
 # The simulation ------------------------------------------------------------------------------------------------------
 
 
-def _serve(problem: PlanningProblem, plan: Plan, trial: Trial, sample: pl.DataFrame, arrival_s: Floats) -> pl.DataFrame:
-    """Simulate a sample, arriving at these times.
-
-    Returns:
-        The records of the requests that were served, in order of arrival, with the candidate `c` that served each and
-        the `work` that it was: the time that the planning problem gives a replica for it.
-    """
+def _serve(plan: Plan, trial: Trial, trace: Trace) -> pl.DataFrame:
+    """The records of the requests that the fleet of a plan served, by arrival, with the candidate `c` of each."""
     deployment = plan.deployment()
     if deployment is None:
         msg = "only a plan with a deployment can be tried"
         raise ValueError(msg)
-    trace = Trace.from_columns(
+    c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
+    of_replica = pl.col("replica_id").replace_strict(dict(enumerate(c_of_replica)), return_dtype=pl.Int64)
+    return serve(trial, deployment, trace).filter(pl.col("finish_s").is_not_null()).with_columns(c=of_replica)
+
+
+def _as_trace(sample: pl.DataFrame, arrival_s: Floats) -> Trace:
+    """The requests of a sample, arriving at these times; they have nothing in common that a cache could keep."""
+    return Trace.from_columns(
         arrival_s, sample["prompt_tokens"], sample["output_tokens"], model=sample["model"].to_list()
     )
-    result = simulate(
-        deployment,
-        trace,
-        service_time=trial.service_time,
-        router=trial.router,
-        length_predictor=trial.length_predictor,
-        engine=trial.engine,
-    )
-    c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
+
+
+def _with_work(problem: PlanningProblem, plan: Plan, served: pl.DataFrame, kinds: pl.Series) -> pl.DataFrame:
+    """Records with the `work` that each request was: the time that the planning problem gives a replica for it."""
     works = [
         (c, kind, 1.0 / capacity if capacity > 0 else 0.0)
         for c in _rented(plan)
         for kind, capacity in enumerate(problem.candidates[c].capacity_rps)
     ]
-    return (
-        result.requests.with_columns(sample["kind"])
-        .filter(pl.col("finish_s").is_not_null())
-        .with_columns(c=pl.col("replica_id").replace_strict(dict(enumerate(c_of_replica)), return_dtype=pl.Int64))
-        .join(pl.DataFrame(works, ["c", "kind", "work"], orient="row"), on=["c", "kind"], maintain_order="left")
-    )
+    of_kind = pl.DataFrame(works, ["c", "kind", "work"], orient="row")
+    own = kinds.gather(served["request_id"])
+    return served.with_columns(own).join(of_kind, on=["c", "kind"], maintain_order="left")
 
 
 def _sample(problem: PlanningProblem, trial: Trial, n_requests: float, order: np.random.Generator) -> pl.DataFrame:

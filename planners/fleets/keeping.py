@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from planners.fleets.trying import MOST_REQUESTS, sent_at_promised_rate, serve, share_within
+from planners.fleets.trying import MOST_REQUESTS, knows_arrivals, sent_at_promised_rate, serve, share_within
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Objective, PlanningProblem
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from planners.problem.trial import Trial
 
 _FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-_LEAST_REQUESTS = 100  # fewer say nothing of a share
 _NEAR = 1.05  # factors so near to each other are not told apart
 _CHANCE = 1.96  # standard deviations of a count within which 95 % are
 
@@ -74,10 +73,9 @@ def keep_slo(problem: PlanningProblem, solve: Callable[[PlanningProblem], Plan])
 
 
 def _can_try(problem: PlanningProblem, plan: Plan, trial: Trial) -> bool:
-    is_asked = trial.slo is not None and not trial.slo.asks_for_nothing and trial.knows_arrivals
-    has_rate = problem.objective in (Objective.COST, Objective.THROUGHPUT) and trial.requests.duration_s > 0
-    is_enough = len(trial.requests) >= _LEAST_REQUESTS and not trial.requests.loops
-    return is_asked and has_rate and is_enough and plan.deployment() is not None
+    is_asked = trial.slo is not None and not trial.slo.asks_for_nothing
+    has_rate = problem.objective in (Objective.COST, Objective.THROUGHPUT)
+    return is_asked and has_rate and knows_arrivals(trial) and plan.deployment() is not None
 
 
 def _raised(problem: PlanningProblem, factor: float) -> PlanningProblem:
