@@ -24,18 +24,18 @@ import numpy as np
 import polars as pl
 
 from planners.fleets.assignment import evaluate
-from planners.fleets.trying import knows_arrivals, sent_at, serve
+from planners.fleets.trying import knows_arrivals, sent_at, serve, share_within
 from planners.problem.problem import Objective
 from planners.randomness import TRIAL_ARRIVALS_STREAM, TRIAL_ORDER_STREAM, generator
 from sim.kv_cache import block_rule, kv_blocks
+from sim.slo import E2E_S, TPOT_S, TTFT_S
 from traces.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     from planners.problem.candidate import Demand
+    from planners.problem.latency import LatencyGoal
     from planners.problem.plan import Plan
     from planners.problem.problem import PlanningProblem
     from planners.problem.trial import Trial
@@ -53,6 +53,7 @@ _BY_PLAN = "plan_weighted"
 """The router with which what a replica gets depends on the plan alone."""
 _LOADS = tuple(2 ** (k / 32) for k in range(-32, 17))
 """Loads to try with an SLO, relative to the pace of the plan."""
+_METRICS = {"e2e": E2E_S, "ttft": TTFT_S, "tpot": TPOT_S}
 _WARM_UP = 0.25
 """Share of the requests of a Poisson process that do not count, since the fleet was empty when they came."""
 
@@ -89,6 +90,20 @@ def delivered_makespan_s(problem: PlanningProblem, plan: Plan, trial: Trial, mos
         last_s = float(served["finish_s"].to_numpy().max())
         times_s.append(last_s * _total(problem) / sample.height)
     return math.fsum(times_s) / len(times_s)
+
+
+def delivered_latency(
+    problem: PlanningProblem, plan: Plan, trial: Trial, goal: LatencyGoal, most_requests: int
+) -> tuple[float, float]:
+    """What a latency is at the offered rates, in seconds, and the share of requests within the SLO.
+
+    The arguments are those of `delivered_paces`; the requests come as with an SLO. Only those that were served count.
+    """
+    served = _served_at(1.0, problem, plan, trial, most_requests)
+    values_s = served.select(_METRICS[goal.metric]).to_series().drop_nulls()
+    late = goal.late_share
+    latency_s = values_s.mean() if late is None else values_s.quantile(1 - late, interpolation="linear")
+    return math.inf if latency_s is None else float(latency_s), share_within(trial, served)  # type: ignore[arg-type]
 
 
 def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
@@ -147,14 +162,11 @@ def _n_loaded(problem: PlanningProblem, plan: Plan, c: int) -> float:
 
 def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
     pace = 1.0 / evaluate(problem, plan.counts, plan.assignment)
-    is_known = knows_arrivals(trial)
-    send = (_as_known if is_known else _as_poisson)(problem, plan, trial, most_requests)
-    n_first = 0 if is_known else int(_WARM_UP * len(send(pace)))
 
     @cache
     def attainments(step: int) -> dict[int, float]:
-        counted = _serve(plan, trial, send(_LOADS[step] * pace)).slice(n_first)
-        return dict(counted.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
+        served = _served_at(_LOADS[step] * pace, problem, plan, trial, most_requests)
+        return dict(served.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
 
     def most(c: int) -> float:
         steps = range(len(_LOADS))
@@ -164,18 +176,16 @@ def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_r
     return {c: pace * most(c) for c in attainments(0)}
 
 
-def _as_known(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> Callable[[float], Trace]:
-    """The requests of the trial, so many times as fast as they are demanded."""
-    mean_rps = math.fsum(demand.total / demand.margin for demand in problem.demands)
-    return lambda load: sent_at(load * mean_rps, plan, trial.requests, most_requests)
-
-
-def _as_poisson(problem: PlanningProblem, _: Plan, trial: Trial, most_requests: int) -> Callable[[float], Trace]:
-    """A Poisson process of the mix that is demanded, at so many times the rate."""
+def _served_at(load: float, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> pl.DataFrame:
+    """The records of requests that come so many times as fast as they are demanded, of those that count."""
+    if knows_arrivals(trial):
+        mean_rps = math.fsum(demand.total / demand.margin for demand in problem.demands)
+        return _serve(plan, trial, sent_at(load * mean_rps, plan, trial.requests, most_requests))
     n_requests = min(len(trial.requests), most_requests)
     sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
-    arrival_s = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height).cumsum()
-    return lambda load: _as_trace(sample, arrival_s / (load * _total(problem)))
+    gaps = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height)
+    trace = _as_trace(sample, gaps.cumsum() / (load * _total(problem)))
+    return _serve(plan, trial, trace).slice(int(_WARM_UP * sample.height))
 
 
 # The simulation ------------------------------------------------------------------------------------------------------
