@@ -77,8 +77,8 @@ def simulate(
             are the same.
         horizon_s: End of the simulation; requests that arrive later are left out. None: run until all have ended.
         prefix_caching: Whether requests share the KV blocks of what their prompts have in common, as the trace's
-            `prefix_hashes` say; a prompt without them shares nothing, but finds its own after a preemption. None: if
-            the trace has any.
+            `prefix_hashes` say; a prompt without them shares nothing, but finds its own after a preemption. None: as
+            the engine does; if it does not say, if the trace has any.
         prefix_segment_tokens: Prompt tokens for which each of the `prefix_hashes` stands. None: as the trace says; if
             it does not, 512.
         market: What can be rented over time, and what happens when it is taken back. The replicas that it allows at

@@ -21,10 +21,11 @@ import numpy as np
 import polars as pl
 
 from planners.capacity.candidates import kinds_of
-from planners.capacity.load_curve import LoadCurve
-from planners.capacity.loaded import LoadedReplica
+from planners.capacity.latencies import Latencies
+from planners.capacity.load_curve import LoadCurves
+from planners.capacity.loaded import LoadedReplicas
 from planners.capacity.mix_times import ClosedFormMixTimes
-from planners.capacity.steady_state import ReplicaFacts, SteadyState
+from planners.capacity.steady_state import ReplicaFacts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,7 +68,7 @@ class ClosedFormLoads:
         self._rates = {demand.model: demand.amounts for demand in demands}
         self._times = ClosedFormMixTimes(service_time, demands)
         self._kinds = {demand.model: kinds_of(demand) for demand in demands}
-        self._curves: dict[tuple[str, tuple[float, ...]], LoadCurve] = {}
+        self._curves: dict[tuple[str, tuple[float, ...]], LoadCurves] = {}
 
     def time_s(self, candidate: Candidate, amounts: Sequence[float]) -> float:
         """See `planners.problem.mixes.MixTimes`; no SLO lowers the rates."""
@@ -87,13 +88,14 @@ class ClosedFormLoads:
         shares = tuple(amount / total for amount in mix)
         curve = self._curve(candidate, shares)
         places = {w: place for place, w in enumerate(w for w, share in enumerate(shares) if share > 0)}
-        rps = utilisation * curve.state.rps
+        full_rps = float(curve.rps[0])
+        rps = utilisation * full_rps
         tokens = [kind.output_tokens for kind in self._kinds[candidate.model]]
         ratios = self._ratios.get(candidate.model, ())
         # Batches of pipelines drift apart in size, by more than the closed form knows at partial load.
         is_pipeline = candidate.spec is not None and len(candidate.spec.stages) > 1
-        judged_rps = min(_PIPELINE_FACTOR * rps, _MOST_UTILISATION * curve.state.rps) if is_pipeline else rps
-        one = OfTypes(LoadedReplica(curve.state, judged_rps, curve), places, tokens, ratios)
+        judged_rps = min(_PIPELINE_FACTOR * rps, _MOST_UTILISATION * full_rps) if is_pipeline else rps
+        one = OfTypes(LoadedReplicas.at(curve, np.array([judged_rps])), places, tokens, ratios)
         if self._in_turn:
             one.unevenness = self._unevenness(one, self._rates[candidate.model], [rps * share for share in shares])
         return one
@@ -108,7 +110,7 @@ class ClosedFormLoads:
                 running += m
         return math.sqrt(weighted / running) if running > 0 else 1.0
 
-    def _curve(self, candidate: Candidate, shares: tuple[float, ...]) -> LoadCurve:
+    def _curve(self, candidate: Candidate, shares: tuple[float, ...]) -> LoadCurves:
         key = candidate.name, shares
         if key not in self._curves:
             if candidate.spec is None:
@@ -118,49 +120,59 @@ class ClosedFormLoads:
             mix = [kind._replace(share=share) for kind, share in zip(kinds, shares, strict=True) if share > 0]
             if len(self._curves) >= _MOST_CURVES:
                 self._curves.clear()
-            self._curves[key] = LoadCurve(SteadyState(ReplicaFacts.of(candidate.spec, self._service_time), mix))
+            self._curves[key] = LoadCurves.of_mix(ReplicaFacts.of(candidate.spec, self._service_time), mix)
         return self._curves[key]
 
 
 class OfTypes:
-    """A loaded replica, asked by workload type: `LoadedReplica` knows the types of its mix only.
+    """A loaded replica, asked by workload type: its mix has those only of which it serves any.
+
+    Args:
+        replica: The replica, as the only row.
+        places: Of the types in its mix.
+        output_tokens: By type.
+        ratios: By type, equally likely ratios of outputs to their mean.
 
     Attributes:
         unevenness: By which factor deviations from the mean are shorter.
     """
 
     def __init__(
-        self, replica: LoadedReplica, places: dict[int, int], output_tokens: Sequence[float], ratios: Ratios = ()
+        self, replica: LoadedReplicas, places: dict[int, int], output_tokens: Sequence[float], ratios: Ratios = ()
     ) -> None:
         self._replica, self._places, self._output_tokens, self._ratios = replica, places, output_tokens, ratios
+        self._latencies = Latencies(replica, np.zeros(len(places), np.intp), np.arange(len(places)))
         self.unevenness = 1.0
-        self._means: dict[tuple[int, Metric], float] = {}
-        self._moments: dict[tuple[int, Metric], list[tuple[float, Smooth]]] = {}
+        self._means: dict[Metric, list[float]] = {}
+        self._moments: dict[Metric, list[tuple[list[float], Smooth]]] = {}
 
     def mean_s(self, w: int, metric: Metric) -> float:
         """See `planners.problem.latency.Loaded`."""
-        key = w, metric
-        if key not in self._means:
-            self._means[key] = self._replica.mean_s(self._places[w], metric)
-        return self._means[key]
+        if metric not in self._means:
+            self._means[metric] = self._latencies.mean_s(metric).tolist()
+        return self._means[metric][self._places[w]]
 
     def rough_late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""
-        key = w, metric
-        if key not in self._moments:
-            self._moments[key] = self._replica.by_moments(self._places[w], metric)
+        if metric not in self._moments:
+            moments = self._latencies.by_moments(metric)
+            self._moments[metric] = [(share.tolist(), times) for share, times in moments]
         n = max(0.0, self._output_tokens[w] - 1) if metric == "tpot" else 1.0
         if n == 0:
             return 0.0
         limits_s = np.maximum(self._as_if_alike_s(w, metric, limit_s), 0.0) * n
-        return math.fsum(share * float(time.longer_than(limits_s).mean()) for share, time in self._moments[key])
+        place = self._places[w]
+        of = np.full(len(limits_s), place)
+        moments = self._moments[metric]
+        return math.fsum(share[place] * float(times.longer_than(of, limits_s).mean()) for share, times in moments)
 
     def late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""
         limits_s = self._as_if_alike_s(w, metric, limit_s)
         if len(limits_s) > 1:
             return self.rough_late_share(w, metric, limit_s)
-        return self._replica.late_share(self._places[w], metric, max(0.0, float(limits_s[0])))
+        of_type = Latencies(self._replica, np.zeros(1, np.intp), np.array([self._places[w]]))
+        return float(of_type.late_share(metric, np.maximum(limits_s, 0.0))[0])
 
     def _as_if_alike_s(self, w: int, metric: Metric, limit_s: float) -> Floats:
         """The limits that as many miss, on average, if requests are independent and of the same length."""

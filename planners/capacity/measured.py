@@ -103,7 +103,7 @@ class SimulatedCapacity:
                 trace,
                 service_time=self._service_time,
                 router="round_robin",
-                prefix_caching=False,
+                engine=facts.engine,
             )
             rps, half_width = _steady_rps(result.requests, n_running)
             if half_width <= PRECISION * rps or n_requests >= MOST_REQUESTS:

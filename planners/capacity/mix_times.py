@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from planners.capacity.candidates import kinds_of
+from planners.capacity.load_curve import LoadCurves
 from planners.capacity.rates import all_alone_rps, rps_of
-from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
-from planners.capacity.tangents import LEAST, tangents_s
+from planners.capacity.rows import Places
+from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.capacity.tangents import LEAST, fits, tangents_s
 from planners.capacity.within_slo import WithinSlo
 from planners.problem.candidate import Candidate, Capacities, Demand
 from sim.slo import SLO
@@ -60,9 +62,9 @@ class ClosedFormMixTimes:
             return (0.0,) * len(amounts)
         goals, kinds = self._goals(candidate), self._kinds[candidate.model]
         if goals is not None:
-            late = self._late(candidate, goals, shares)
-            if late.log_late(1 / request_s) > -_BINDING:
-                return self._within_goals_rps(candidate, goals, shares, 1 / request_s)
+            beside = self._beside(candidate, goals, shares)
+            if beside.log_late(np.arange(1), np.array([1 / request_s])).max() > -_BINDING:
+                return self._within_goals_rps(candidate, beside, shares, 1 / request_s)
         full_s, times_s = tangents_s([self._facts_of(candidate)], kinds, np.array([shares]))
         return tuple((full_s[0] / request_s / times_s[0]).tolist())
 
@@ -77,33 +79,37 @@ class ClosedFormMixTimes:
         return tuple(self._alone_rps[candidate.name] for candidate in candidates)
 
     def _within_goals_rps(
-        self, candidate: Candidate, goals: SLO, shares: Sequence[float], rps: float
+        self, candidate: Candidate, beside: WithinSlo, shares: Sequence[float], rps: float
     ) -> tuple[float, ...]:
         """By differences, where goals limit the rate of a mix.
 
         At the rate r of the mix the logarithm G of what is late is 0. A little more of a kind changes it by dG, and the
         rate by -dG / (dG/dr).
         """
-        late = self._late(candidate, goals, shares)
-        served = [w for w, share in enumerate(shares) if share > 0]
-        late_of = [late.log_late(rps, kinds=[place]) for place in range(len(served))]
-        here = max(late_of)
-        near = {w for w, one in zip(served, late_of, strict=True) if one > here - _NEAR_WORST}
-        by_rate = (here - late.log_late((1 - _STEP) * rps)) / (_STEP * rps)
-        times_s = [math.inf] * len(shares)
-        for w, kind in enumerate(self._kinds[candidate.model]):
-            if self._facts_of(candidate).holds([kind]):
-                more = [(share + (_STEP if k == w else 0.0)) / (1 + _STEP) for k, share in enumerate(shares)]
-                places = [place for place, k in enumerate(sorted({*served, w})) if k in near or k == w]
-                change = self._late(candidate, goals, more).log_late(rps, kinds=places) - here
-                more_rps = max(rps - change / by_rate, _LEAST_PART * rps) if by_rate > 0 else rps
-                times_s[w] = max(((1 + _STEP) / more_rps - 1 / rps) / _STEP, LEAST / rps)
+        late_of, late_below = beside.log_late(np.zeros(2, np.intp), np.array([rps, (1 - _STEP) * rps]))
+        here = late_of.max()
+        by_rate = (here - late_below.max()) / (_STEP * rps)
+        fitting = self._fitting(candidate)
+        is_near = (late_of > here - _NEAR_WORST) | np.eye(len(shares), dtype=bool)[fitting]
+        changes = beside.log_late(1 + np.arange(len(fitting)), np.full(len(fitting), rps), is_near).max(axis=1) - here
+        more_rps = np.maximum(rps - changes / by_rate, _LEAST_PART * rps) if by_rate > 0 else np.array(rps)
+        times_s = np.full(len(shares), np.inf)
+        times_s[fitting] = np.maximum(((1 + _STEP) / more_rps - 1 / rps) / _STEP, LEAST / rps)
         # Differences miss what they should add up to by a little.
-        sum_s = math.fsum(share * time_s for share, time_s in zip(shares, times_s, strict=True) if share > 0)
-        return tuple(sum_s * rps / time_s for time_s in times_s)
+        served = np.array(shares) > 0
+        sum_s = math.fsum(np.array(shares)[served] * times_s[served])
+        return tuple((sum_s * rps / times_s).tolist())
 
-    def _late(self, candidate: Candidate, goals: SLO, shares: Sequence[float]) -> WithinSlo:
-        return WithinSlo(goals, SteadyState(self._facts_of(candidate), self._mix(candidate, shares)))
+    def _beside(self, candidate: Candidate, goals: SLO, shares: Sequence[float]) -> WithinSlo:
+        """A mix, then it with a little more of one kind after the other that fits."""
+        more = (np.array(shares) + _STEP * np.eye(len(shares))[self._fitting(candidate)]) / (1 + _STEP)
+        mixes = np.concatenate([np.array([shares]), more])
+        facts = [self._facts_of(candidate)] * len(mixes)
+        return WithinSlo(goals, LoadCurves.of_mixes(facts, self._kinds[candidate.model], mixes))
+
+    def _fitting(self, candidate: Candidate) -> Places:
+        """Kinds that fit on a candidate."""
+        return np.flatnonzero(fits([self._facts_of(candidate)], self._kinds[candidate.model])[0])
 
     def _mix(self, candidate: Candidate, shares: Sequence[float]) -> list[Kind]:
         kinds = zip(self._kinds[candidate.model], shares, strict=True)

@@ -1,14 +1,20 @@
-"""Random times: a smooth part, given by its cumulants, and jumps, of which a random number come."""
+"""Random times: a smooth part, given by its cumulants, and jumps, of which a random number come.
+
+Many times at once: arrays have one row for each. Who asks about limits says of which time each of them is.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
+from planners.capacity.rows import take
+
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from planners.capacity.rows import Places
 
     Floats = npt.NDArray[np.float64]
 
@@ -16,113 +22,181 @@ _N_CELLS = 128  # for sums of jumps
 _N_DEVIATIONS = 8  # above the mean sum of jumps, up to which they are told apart
 _LEAST_SKEWNESS = 0.02
 _MANY_JUMPS = 40  # whose sum is as smooth as the rest
+_NEARLY_POISSON = 1e-6
+_RARE = 32  # a time is above the range that is looked at with a probability of exp(-32)
 
 
 class Smooth(NamedTuple):
-    """A random time by its mean, variance and third central moment."""
+    """Random times by their means, variances and third central moments; [time]."""
 
-    mean_s: float
-    variance_s2: float
-    third_s3: float
+    mean_s: Floats
+    variance_s2: Floats
+    third_s3: Floats
 
     def plus(self, other: Smooth) -> Smooth:
-        """The sum of two independent times."""
-        return Smooth(*map(sum, zip(self, other, strict=True)))
+        """The sums of two independent times each."""
+        return Smooth(*map(np.add, self, other))
 
-    def longer_than(self, limits_s: Floats) -> Floats:
-        """Probabilities, by the shifted gamma distribution with the same moments.
+    def times(self, factor: Floats) -> Smooth:
+        """Cumulants times a factor: 0 of times that do not count."""
+        return Smooth(*(factor * cumulant for cumulant in self))
 
-        >>> Smooth(1.0, 1.0, 2.0).longer_than(np.array([0.0, 1.0])).round(3).tolist()  # exponential
+    def longer_than(self, of: Places, limits_s: Floats) -> Floats:
+        """Probabilities, by shifted gamma distributions with the same moments.
+
+        Args:
+            of: The time of each limit.
+            limits_s: Limits; [limit].
+
+        >>> one = np.ones(1)
+        >>> Smooth(one, one, 2 * one).longer_than(np.array([0, 0]), np.array([0.0, 1.0])).round(3).tolist()  # exponential
         [1.0, 0.368]
         """
         from scipy.special import gammaincc
 
-        deviation_s = math.sqrt(max(self.variance_s2, 0.0))
-        if deviation_s < 1e-9 * abs(self.mean_s) + 1e-15:
-            return np.asarray(limits_s < self.mean_s, float)
-        skewness = max(self.third_s3 / deviation_s**3, _LEAST_SKEWNESS)
+        deviation_s, skewness, is_fixed = self._standard()
         shape = 4 / skewness**2
-        x = shape + (limits_s - self.mean_s) / deviation_s * math.sqrt(shape)
-        return np.asarray(gammaincc(shape, np.maximum(x, 0.0)))
+        x = shape[of] + (limits_s - self.mean_s[of]) * (np.sqrt(shape) / deviation_s)[of]
+        chances = gammaincc(shape[of], np.maximum(x, 0.0))
+        return np.asarray(np.where(is_fixed[of], limits_s < self.mean_s[of], chances))
+
+    def range_s(self) -> tuple[Floats, Floats]:
+        """Limits below which no time is, and above which next to none is: the tail of a gamma distribution is
+        exp(-t) at sqrt(2 t) + t / 2 x skewness deviations at most."""
+        deviation_s, skewness, is_fixed = self._standard()
+        below_s = np.where(is_fixed, 0.0, 2 / skewness * deviation_s)
+        above_s = np.where(is_fixed, 0.0, (np.sqrt(2.0 * _RARE) + _RARE / 2 * skewness) * deviation_s)
+        return np.asarray(self.mean_s - below_s), np.asarray(self.mean_s + above_s)
+
+    def _standard(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+        """Deviations, skewnesses, and which times are always the same."""
+        deviation_s = np.sqrt(np.maximum(self.variance_s2, 0.0))
+        is_fixed = deviation_s < 1e-9 * np.abs(self.mean_s) + 1e-15
+        deviation_s = np.where(is_fixed, 1.0, deviation_s)
+        return deviation_s, np.maximum(self.third_s3 / deviation_s**3, _LEAST_SKEWNESS), is_fixed
 
 
 class Jumps(NamedTuple):
-    """A random number of jumps of random sizes.
+    """Random numbers of jumps of random sizes.
 
     Attributes:
-        sizes_s: The sizes that a jump may have.
-        numbers: How many of each there are on average.
+        sizes_s: The sizes that a jump may have; [time, size].
+        numbers: How many of each there are on average; [time, size].
         dispersion: Variance of their number over that of a Poisson distribution; 1 or more. It is a negative binomial
-            one.
+            one; [time].
     """
 
     sizes_s: Floats
     numbers: Floats
-    dispersion: float
+    dispersion: Floats
 
     @property
-    def mean_s(self) -> float:
-        """Mean of their sum."""
-        return float(self.numbers @ self.sizes_s)
+    def n(self) -> Floats:
+        """How many there are on average."""
+        return np.asarray(self.numbers.sum(axis=1))
+
+    @property
+    def mean_s(self) -> Floats:
+        """Means of their sums."""
+        return np.einsum("tk,tk->t", self.numbers, self.sizes_s)
 
     def smooth(self) -> Smooth:
-        """Their sum by its moments, those of a compound negative binomial distribution."""
-        n, more = float(self.numbers.sum()), self.dispersion - 1
-        if n <= 0:
-            return Smooth(0.0, 0.0, 0.0)
-        first, second, third = (float(self.numbers @ self.sizes_s**k) / n for k in (1, 2, 3))
+        """Their sums by their moments, those of compound negative binomial distributions."""
+        n, more = self.n, self.dispersion - 1
+        some = np.where(n > 0, n, 1.0)
+        first, second, third = (np.einsum("tk,tk->t", self.numbers, self.sizes_s**k) / some for k in (1, 2, 3))
         variance = n * (second + more * first**2)
         return Smooth(n * first, variance, n * (third + 3 * more * first * second + 2 * more**2 * first**3))
 
     def cells(self) -> tuple[Floats, Floats]:
-        """Sums of the jumps and their probabilities, on a grid."""
-        whole, n = self.smooth(), float(self.numbers.sum())
-        width_s = (whole.mean_s + _N_DEVIATIONS * math.sqrt(whole.variance_s2)) / (_N_CELLS - 2)
-        places = np.minimum(self.sizes_s / width_s, _N_CELLS - 2)
-        low = np.floor(places).astype(int)
-        size = np.zeros(_N_CELLS)
-        np.add.at(size, low, self.numbers / n * (1 - places + low))
-        np.add.at(size, low + 1, self.numbers / n * (places - low))
-        transformed = np.fft.rfft(size, 2 * _N_CELLS) - 1
-        more = self.dispersion - 1
-        logs = n * transformed if more < 1e-6 else -n / more * np.log(1 - more * transformed)
-        chances = np.fft.irfft(np.exp(logs))[:_N_CELLS].clip(0.0)
-        return np.asarray(width_s * np.arange(_N_CELLS)), np.asarray(chances / chances.sum())
+        """Sums of jumps on a grid: the width of its cells, and their probabilities [time, cell]."""
+        whole, n, more = self.smooth(), self.n[:, None], self.dispersion[:, None] - 1
+        width_s = (whole.mean_s + _N_DEVIATIONS * np.sqrt(whole.variance_s2)) / (_N_CELLS - 2)
+        places = np.minimum(self.sizes_s / width_s[:, None], _N_CELLS - 2)
+        low = np.floor(places)
+        at = (low + _N_CELLS * np.arange(len(low))[:, None]).astype(np.intp)
+        in_both = np.stack([self.numbers / n * (1 - places + low), self.numbers / n * (places - low)])
+        size = np.bincount(np.stack([at, at + 1]).ravel(), in_both.ravel(), low.shape[0] * _N_CELLS)
+        transformed = np.fft.rfft(size.reshape(-1, _N_CELLS), 2 * _N_CELLS) - 1
+        is_poisson = more < _NEARLY_POISSON
+        more = np.where(is_poisson, 1.0, more)
+        logs = np.where(is_poisson, n * transformed, -n / more * np.log(1 - more * transformed))
+        chances = np.fft.irfft(np.exp(logs))[:, :_N_CELLS].clip(0.0)
+        return width_s, chances / chances.sum(axis=1, keepdims=True)
 
 
 class RandomTime(NamedTuple):
-    """A smooth time and jumps, independent of each other."""
+    """Smooth times and jumps, independent of each other."""
 
     smooth: Smooth
     jumps: tuple[Jumps, ...] = ()
 
     @property
-    def mean_s(self) -> float:
-        """Its mean."""
-        return self.smooth.mean_s + math.fsum(jumps.mean_s for jumps in self.jumps)
+    def mean_s(self) -> Floats:
+        """Their means."""
+        return np.asarray(sum((jumps.mean_s for jumps in self.jumps), self.smooth.mean_s))
 
     def plus(self, other: RandomTime) -> Self:
-        """The sum of two independent times."""
+        """The sums of two independent times each."""
         return type(self)(self.smooth.plus(other.smooth), self.jumps + other.jumps)
 
     def by_moments(self) -> Smooth:
-        """The smooth time with the same mean, variance and third central moment."""
+        """The smooth times with the same means, variances and third central moments."""
         smooth = self.smooth
         for jumps in self.jumps:
             smooth = smooth.plus(jumps.smooth())
         return smooth
 
-    def longer_than(self, limits_s: Floats) -> Floats:
-        """Probabilities that it is above limits."""
-        smooth = self.smooth
-        few = [jumps for jumps in self.jumps if 0 < jumps.numbers.sum() < _MANY_JUMPS]
-        for jumps in self.jumps:
-            if jumps.numbers.sum() >= _MANY_JUMPS:
-                smooth = smooth.plus(jumps.smooth())
-        while len(few) > 1:  # the most numerous are the smoothest
-            few.sort(key=lambda jumps: float(jumps.numbers.sum()))
-            smooth = smooth.plus(few.pop().smooth())
-        if not few:
-            return smooth.longer_than(limits_s)
-        sums_s, chances = few[0].cells()
-        return np.asarray(smooth.longer_than(limits_s[..., None] - sums_s) @ chances)
+    def longer_than(self, of: Places, limits_s: Floats) -> Floats:
+        """Probabilities that they are above limits.
+
+        Args:
+            of: The time of each limit.
+            limits_s: Limits; [limit].
+        """
+        if not self.jumps:
+            return self.smooth.longer_than(of, limits_s)
+        smooth, few, has_few = self._fewest()
+        chances = np.empty(len(of))
+        is_celled = has_few[of]
+        chances[~is_celled] = smooth.longer_than(of[~is_celled], limits_s[~is_celled])
+        if is_celled.any():
+            rows, place = np.flatnonzero(has_few), np.cumsum(has_few) - 1
+            width_s, of_cells = take(few, rows).cells()
+            celled = place[of[is_celled]], limits_s[is_celled]
+            chances[is_celled] = _longer_with_cells(take(smooth, rows), width_s, of_cells, *celled)
+        return chances
+
+    def _fewest(self) -> tuple[Smooth, Jumps, npt.NDArray[np.bool_]]:
+        """Of each time the jumps that are not smooth, the fewest; the rest; and whether there are any such jumps."""
+        numbers = np.array([np.where(jumps.mean_s > 0, jumps.n, 0.0) for jumps in self.jumps])
+        is_few = (numbers > 0) & (numbers < _MANY_JUMPS)
+        has_few = is_few.any(axis=0)
+        fewest = np.where(is_few, numbers, np.inf).argmin(axis=0)
+        smooth, few = self.smooth, self.jumps[0]
+        for place, jumps in enumerate(self.jumps):
+            is_apart = has_few & (fewest == place)
+            smooth = smooth.plus(jumps.smooth().times(np.where(is_apart, 0.0, 1.0)))
+            few = Jumps(*(np.where(is_apart.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(jumps, few)))
+        return smooth, few, has_few
+
+
+def _longer_with_cells(smooth: Smooth, width_s: Floats, chances: Floats, of: Places, limits_s: Floats) -> Floats:
+    """Probabilities that a smooth time and a sum on a grid are above limits.
+
+    Of a limit, cells that leave nothing of it count in full, and those that leave more than the smooth time ever takes
+    not at all.
+    """
+    least_s, most_s = smooth.range_s()
+    first, sure = (
+        np.clip(np.floor((limits_s - bound_s[of]) / width_s[of]) + 1, 0, _N_CELLS).astype(np.intp)
+        for bound_s in (most_s, least_s)
+    )
+    beyond = np.zeros((len(chances), _N_CELLS + 1))
+    beyond[:, :-1] = chances[:, ::-1].cumsum(axis=1)[:, ::-1]
+    n = sure - first
+    limit = np.repeat(np.arange(len(of)), n)
+    cell = np.arange(len(limit)) - np.repeat(n.cumsum() - n - first, n)
+    time = of[limit]
+    late = smooth.longer_than(time, limits_s[limit] - width_s[time] * cell) * chances[time, cell]
+    return np.asarray(beyond[of, sure] + np.bincount(limit, late, len(of)))

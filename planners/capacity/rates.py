@@ -24,9 +24,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from planners.capacity.load_curve import LoadCurves
+from planners.capacity.rows import take
 from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
 from planners.capacity.steady_states import Floats
-from planners.capacity.tangents import alone_rps, tangents_s
+from planners.capacity.tangents import alone_rps, fits, tangents_s
 from planners.capacity.within_slo import NEAR, ROUGH, rps_within
 from sim.deployment import ReplicaSpec
 from sim.slo import SLO
@@ -101,10 +103,9 @@ def rps_of(facts: ReplicaFacts, kinds: Sequence[Kind], slo: SLO | None = None, n
     kinds = [kind for kind in kinds if kind.share > 0]
     if not facts.holds(kinds):
         return 0.0
-    state = SteadyState(facts, kinds)
     if slo is None or slo.asks_for_nothing:
-        return state.rps
-    return rps_within(slo, state, near)
+        return SteadyState(facts, kinds).rps
+    return float(rps_within(slo, LoadCurves.of_mix(facts, kinds), near)[0])
 
 
 def capacities_rps(
@@ -129,8 +130,9 @@ def all_alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO
     """Requests/s of each kind by itself on each of several replicas; [replica, kind]."""
     if slo is None or slo.asks_for_nothing:
         return alone_rps(facts, kinds)
-    own = [[rps_of(one, [kind._replace(share=1.0)], slo, ROUGH) for kind in kinds] for one in facts]
-    return np.array(own).reshape(len(facts), len(kinds))
+    rates, holds = np.zeros((len(facts), len(kinds))), fits(facts, kinds)
+    rates[holds] = rps_within(slo, take(LoadCurves.alone(facts, kinds), np.flatnonzero(holds)), ROUGH)
+    return rates
 
 
 def beside_mix_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], rates: Floats) -> Floats:

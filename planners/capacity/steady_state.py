@@ -8,9 +8,10 @@ and decodes O - 1 times, so an iteration of that batch holds on average
     D = L E[O - 1] decodes with L E[(O - 1)(P + O / 2)] tokens of context, and Q = L (E[P] + R) new tokens of prompts.
 
 R are tokens computed again. When KV blocks are the limit, requests are admitted as soon as the blocks of their prompts
-are free. The running ones then grow into blocks of those that end in the same iteration; if nobody ends, which has the
-probability exp(-L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they take. So
-R = E[O] exp(-L) there, and 0 elsewhere.
+are free. The running ones then grow into blocks of those that end in the same iteration; if nobody has ended, which has
+the probability exp(-4/3 L), they grow by preempting the last admitted, of whose prompt as many tokens are lost as they
+take. So E[O] exp(-4/3 L) tokens are lost there, and R is the part of them that is not found again in the cache of
+prefixes (`planners.capacity.preemption`).
 
 A prompt is computed in chunks of S = min(P, max_batched_tokens - D) tokens, K = max(1, P / S) of them per prompt. L is
 the largest value that keeps to the limits (n is the number of batches under way, pp at most):
@@ -25,19 +26,28 @@ chunks on average. Their number is taken as binomial, with as many trials as chu
 requests run; without any it is an iteration of pure decode. All chunks are taken to be alike: S = E[P] / E[K] tokens
 that attend to E[P^2 / 2] / E[P] earlier ones, as the real ones do together. A batch goes through the stages in sum_s
 t_s, and no batch overtakes another, so that n batches go round once in the time of the slowest of them, the one with
-the most decodes and chunks. A request stays in its batch, so that sizes wander like Poisson numbers. The largest of n
-batches has D + z_n sqrt(D) decodes, where z_n is the mean of the largest of n normal numbers, by Blom's approximation
-(Statistical Estimates and Transformed Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of
-n batches only 1 + (n - 1) (1 - 0.04 (n - 2)) count, as simulated flow lines say. The chunks of one prompt follow each
-other through the pipeline, so that of K chunks only 1 + (K - 1) / n make a round slow. Where KV blocks are the limit,
-requests are admitted in pairs as it were, since one that ends often leaves room for more than one, and chunks come in
-pairs if an iteration holds so many. A round takes n times the mean time of the busiest stage at least. The capacity is
-n L over the mean time of a round.
+the most decodes and chunks; or, if that is longer, in the time that the slowest stage needs for all of them. A request
+stays in its batch, so that sizes wander like Poisson numbers. The largest of n batches has D + z_n sqrt(D) decodes,
+where z_n is the mean of the largest of n normal numbers, by Blom's approximation (Statistical Estimates and Transformed
+Beta-Variables, 1958). Slow batches that overlap in part hold up each other: of n batches only 1 + (n - 1) (1 - 0.05 (n
+- 2)) count, as simulations say. The chunks of one prompt follow each other through the pipeline, so that of K chunks
+only 1 + (K - 1) / n make a round slow. Chunks of different sizes vary more than as many of one size: for the slowest
+batch they count as fewer and larger ones, E[P^2 / K] E[K] / E[P]^2 to a lump, with which mean and variance of the
+tokens in an iteration are right. Where KV blocks are the limit, requests are admitted in pairs as it were, since one
+that ends often leaves room for more than one, and lumps come in pairs if more than two whole prompts fit into an
+iteration. A round takes n times the mean time of the busiest stage at least. The capacity is n L over the mean time of
+a round.
 
-All of that is continuous in the mix. Numbers that are whole in an iteration are interpolated, and where KV blocks are
-not short by `SCARCE`, preemption and pairs count in part. Against the simulator, 49 pipelines for Llama-3-70B with two
-to eight stages of one and two GPU types, each with a mix of one to nine kinds of which lengths vary by 30 %, were off
-by 3.8 % on average, 8 % at the 95 % quantile and 9 % at most.
+How many KV blocks those hold that all else lets run wanders with their contexts. It is taken as normal, of n L E[O - 1
++ K] contexts, independent of each other, each of a request at a random age. So blocks are short for a part of the time
+even if they suffice on average, which is the part that preemption and pairs count with; and those that are held are the
+mean of what is needed or there, whichever is less. Numbers that are whole in an iteration are interpolated, so that all
+of it is continuous in the mix.
+
+Against the simulator, 96 pipelines for Llama-3-70B with two to eight stages of one and two GPU types, each with a mix
+of one to nine kinds of which lengths vary by 30 %, were off by 3.1 % on average, 8.1 % at the 95 % quantile and 10.4 %
+at most. Of the replicas of plans for nine scenarios of `paper`, each with its own mix, 23 pipelines were off by 1.3 %
+on average and 6.6 % at most, and 26 of one stage by 1.3 and 5.2 %.
 """
 
 from __future__ import annotations
@@ -47,18 +57,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 from planners.capacity.extremes import alone_of, largest_normal, largest_of
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
 from sim.catalog.engines import IDEAL_ENGINE, EngineProfile
 from sim.deployment import ReplicaSpec
 from sim.kv_cache import BlockRule, block_rule, kv_blocks, max_context_tokens
-from sim.timing.means import MeanStageTime, mean_times
+from sim.timing.means import mean_times
 from sim.timing.overheads import EngineServiceTime
 from sim.timing.service_time import ServiceTimeModel, StageTime
 
-SCARCE = 0.05
-"""By what share the requests that all else allows need more KV blocks than there are, so that they are short of them
-all the time. Where it is less, running requests are preempted for as large a part of the time."""
-
-
+ENDED = 4 / 3
+"""Iterations in which there is room to grow when a request ends, as simulations say: it leaves more than is taken."""
 TOGETHER = 2.0
 """Requests that are admitted at a time where KV blocks are short."""
 
@@ -136,6 +144,7 @@ class Batch(NamedTuple):
         chunk: A prompt chunk.
         chunks_per_prompt: K.
         n_chunks: Chunks, Q / S.
+        dispersion: Mean square of the tokens of a chunk, over the square of their mean.
     """
 
     starts: float
@@ -144,6 +153,7 @@ class Batch(NamedTuple):
     chunk: MeanChunk
     chunks_per_prompt: float
     n_chunks: float
+    dispersion: float
 
     @property
     def running(self) -> float:
@@ -195,7 +205,7 @@ class SteadyState:
 
     def at(self, starts: float, again: float = 0.0) -> Batch:
         """A batch that starts so many requests per iteration, and computes so many tokens of each again."""
-        chunks_per_prompt, _ = self._chunks(starts)
+        chunks_per_prompt, _, squares = self._chunks(starts)
         chunk_tokens = self._prompt_tokens / chunks_per_prompt
         past_tokens = self._pairs / self._prompt_tokens - chunk_tokens / 2
         return Batch(
@@ -205,6 +215,7 @@ class SteadyState:
             MeanChunk(chunk_tokens, past_tokens),
             chunks_per_prompt,
             starts * (self._prompt_tokens + again) / chunk_tokens,
+            squares / (self._prompt_tokens * chunk_tokens),
         )
 
     @property
@@ -231,48 +242,61 @@ class SteadyState:
         n = self.n_batches
         if len(self._stages) == 1:
             return self.stages_s(batch)[0]
+        most = self._most_chunks(batch)
+        pairs = 1 + (self._together - 1) * min(1.0, max(0.0, most - 2))
+        lump = min(pairs * batch.dispersion, most)
         in_a_row = (1 + (batch.chunks_per_prompt - 1) / n) / batch.chunks_per_prompt
-        together = min(self._together, self._most_chunks(batch))
-        often, n_groups = largest_of(
-            alone_of(n), batch.n_chunks * in_a_row / together, self._most_chunks(batch) / together
-        )
-        slowest = often, n_groups * together
+        often, n_lumps = largest_of(alone_of(n), batch.n_chunks * in_a_row / lump, most / lump)
         imbalance = 1 + largest_normal(n) / math.sqrt(max(batch.decodes, 1.0))
-        round_s = sum(
-            _mean_time(stage, imbalance * batch.decodes, imbalance * batch.context_tokens, batch.chunk, *slowest)
-            for stage in self._stages
-        )
+        slow = batch._replace(decodes=imbalance * batch.decodes, context_tokens=imbalance * batch.context_tokens)
+        chunks, slow_chunks = self._mixed_s(batch, n_lumps * lump), self._mixed_s(slow, n_lumps * lump)
+        plain, slow_plain = self._plain_s(batch), self._plain_s(slow)
+        # Either the slowest batch holds up the others, or the busiest stage.
+        with_chunks_s = max(sum(slow_chunks), max(map(lambda one, other: one + (n - 1) * other, chunks, plain)))
+        without_s = max(sum(slow_plain), n * max(plain))
+        round_s = often * with_chunks_s + (1 - often) * without_s
         return max(round_s, n * max(self.stages_s(batch)))
 
     def stages_s(self, batch: Batch) -> list[float]:
         """Mean time of an iteration on each stage."""
-        chunks = largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
-        return [_mean_time(stage, batch.decodes, batch.context_tokens, batch.chunk, *chunks) for stage in self._stages]
+        share, n_chunks = largest_of(1.0, batch.n_chunks, self._most_chunks(batch))
+        mixed, plain = self._mixed_s(batch, n_chunks), self._plain_s(batch)
+        return [share * one + (1 - share) * other for one, other in zip(mixed, plain, strict=True)]
+
+    def _mixed_s(self, batch: Batch, n_chunks: float) -> list[float]:
+        """Mean time on each stage of an iteration with so many chunks."""
+        held = batch.decodes, batch.context_tokens, *batch.chunk
+        return [float(stage.mixed_s(*held, n_chunks)) for stage in self._stages]
+
+    def _plain_s(self, batch: Batch) -> list[float]:
+        """Mean time on each stage of an iteration without chunks."""
+        return [float(stage.decode_s(batch.decodes, batch.context_tokens)) for stage in self._stages]
 
     def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
         """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
         chunk_tokens = min(prompt_tokens, self._budget_tokens - batch.decodes)
         chunk = MeanChunk(chunk_tokens, (prompt_tokens - chunk_tokens) / 2)
         n_chunks = max(1.0, min(1 + batch.n_chunks, self._most_chunks(batch)))  # others have theirs in the iteration
-        times = [_mean_time(stage, batch.decodes, batch.context_tokens, chunk, 1.0, n_chunks) for stage in self._stages]
+        times = self._mixed_s(batch._replace(chunk=chunk), n_chunks)
         gap_s = max(*times, round_s / self.n_batches)
         return max(sum(times), round_s) + (prompt_tokens / chunk_tokens - 1) * gap_s
 
     def _most_chunks(self, batch: Batch) -> float:
-        fit = (self._budget_tokens - batch.decodes) / self._prompt_tokens
+        fit = (self._budget_tokens - batch.decodes) / batch.chunk.new_tokens
         return max(1.0, min(fit, batch.running))
 
-    def _chunks(self, starts: float) -> tuple[float, float]:
-        """Chunks per prompt, and the blocks that they hold, one after the other."""
+    def _chunks(self, starts: float) -> tuple[float, float, float]:
+        """Chunks per prompt, the blocks that they hold, one after the other, and the sum of their squared tokens."""
         left = self._budget_tokens - starts * self._decodes
         if left >= self._longest_prompt_tokens and not self._rule.has_window:  # the same, at once
-            return 1.0, self._blocks(self._prompt_tokens, 1.0)
-        n_chunks = n_blocks = 0.0
+            return 1.0, self._blocks(self._prompt_tokens, 1.0), 2 * self._pairs
+        n_chunks = n_blocks = squares = 0.0
         for share, prompt_tokens, *_ in self.kinds:
             k = max(1.0, prompt_tokens / left)
             n_chunks += share * k
             n_blocks += self._blocks(share * k * (prompt_tokens + prompt_tokens / k) / 2, share * k)
-        return n_chunks, n_blocks
+            squares += share * prompt_tokens**2 / k
+        return n_chunks, n_blocks, squares
 
     def _blocks(self, tokens: float, n: float) -> float:
         """Blocks of so many tokens of n sequences together, each with half a block for rounding up."""
@@ -282,20 +306,38 @@ class SteadyState:
             return n_blocks
         return rule.full_groups * n_blocks + rule.window_groups * min(n_blocks, n * rule.window_blocks)
 
-    def _decode_blocks(self) -> float:
-        """Blocks of the decodes that one request started per iteration makes."""
+    def _computed_again(self, starts: float, facts: ReplicaFacts) -> float:
+        """Tokens of a request that are computed again where KV blocks are short."""
+        lost = (self._decodes + 1) * math.exp(-ENDED * starts)
+        if not caches_preempted(facts.engine, facts.rule):
+            return lost
+        ahead = self.schedules_ahead
+        return lost * float(share_overwritten(starts, self._decodes, self._prompt_tokens, schedules_ahead=ahead))
+
+    def _blocks_of(self, kind: Kind) -> float:
+        """Blocks that a request of a kind holds while it decodes, on average."""
+        _, prompt_tokens, output_tokens, _ = kind
         rule = self._rule
+        full = (prompt_tokens + output_tokens / 2) / rule.block_tokens + 0.5
         if not rule.has_window:
-            return self._blocks(self._context_tokens, self._decodes)
-        most_tokens = rule.block_tokens * (rule.window_blocks - 0.5)
-        windowed = math.fsum(s * (o - 1) * mean_within(p, o, most_tokens) for s, p, o, _ in self.kinds)
-        full, half = self._context_tokens / rule.block_tokens, self._decodes / 2
-        return rule.full_groups * (full + half) + rule.window_groups * (windowed / rule.block_tokens + half)
+            return full
+        within = mean_within(prompt_tokens, output_tokens, rule.block_tokens * (rule.window_blocks - 0.5))
+        return rule.full_groups * full + rule.window_groups * (within / rule.block_tokens + 0.5)
+
+    def _decode_blocks(self) -> tuple[float, float]:
+        """Blocks of the decodes that one request started per iteration makes, and their variance."""
+        n_blocks = squares = 0.0
+        for kind in self.kinds:
+            n = kind.share * (kind.output_tokens - 1)
+            held, grown = self._blocks_of(kind), self._rule.full_groups * kind.output_tokens / self._rule.block_tokens
+            n_blocks += n * held
+            squares += n * (held**2 + grown**2 / 12)
+        return n_blocks, squares - n_blocks**2 / self._decodes if self.has_decodes else 0.0
 
     def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
         """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""
         pp = len(facts.stages)
-        decode_blocks = self._decode_blocks()
+        decode_blocks, variance = self._decode_blocks()
 
         def within_budget(again: float = 0.0) -> float:
             return self._budget_tokens / (self._prompt_tokens + again + self._decodes)
@@ -309,11 +351,11 @@ class SteadyState:
         most = within_budget()
         starts = _largest(slots_over, most)
         again = 0.0
-        excess = blocks_over(starts) / max(facts.kv_blocks, 1)
-        if excess > 0:
-            starts = _largest(blocks_over, starts)
-            scarce = min(1.0, excess / SCARCE)
-            again = scarce * (self._decodes + 1) * math.exp(-starts)
+        excess = blocks_over(starts)
+        scarce, missing = map(float, shortage(excess, pp * starts * variance))
+        if scarce > 0:
+            starts = _largest(lambda x: blocks_over(x) - (excess - missing), starts)
+            again = scarce * self._computed_again(starts, facts)
             self._together = 1 + scarce * (TOGETHER - 1)
             most = within_budget(again)
             starts = min(starts, most)
@@ -347,11 +389,3 @@ def _largest(over: Callable[[float], float], most: float) -> float:
     from scipy.optimize import brentq
 
     return float(brentq(over, 0.0, most, xtol=1e-12 * most))
-
-
-def _mean_time(
-    stage: MeanStageTime, decodes: float, context: float, chunk: MeanChunk, share: float, n_chunks: float
-) -> float:
-    """Mean time of iterations on a stage of which a share holds so many chunks, the others none."""
-    mixed_s = share * stage.mixed_s(decodes, context, *chunk, n_chunks)
-    return float(mixed_s + (1 - share) * stage.decode_s(decodes, context) if share < 1 else mixed_s)

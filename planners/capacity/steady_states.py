@@ -15,15 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from planners.capacity.extremes import OVERLAP
-from planners.capacity.steady_state import SCARCE, TOGETHER, Kind, ReplicaFacts
+from planners.capacity.preemption import caches_preempted, share_overwritten, shortage
+from planners.capacity.steady_state import ENDED, TOGETHER, Kind, ReplicaFacts
 from sim.kv_cache import BlockRule
-from sim.timing.means import MeanStageTime, stacked
+from sim.timing.means import stacked
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-PROMPT, DECODES, READ, PAIRS, BLOCKS, CHUNKS, CHUNK_BLOCKS = range(7)
+PROMPT, DECODES, READ, PAIRS, BLOCKS, BLOCK_SQUARES, CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES = range(9)
 """Means over the requests of a mix: prompt tokens, decodes, tokens that these read, pairs of tokens in prefill
-attention, KV blocks of decodes; chunks of prompts and their KV blocks beyond those that follow from the kinds."""
+attention, KV blocks of decodes and their squares; chunks of prompts, their KV blocks and the sum of their squared
+tokens beyond what follows from the kinds."""
 
 _MOST_STEPS = 100
 _NEAR = 1e-15
@@ -37,11 +39,13 @@ class Mixes:
     Attributes:
         shares: Of the kinds; [replica or 1, mix or 1, kind].
         prompt_tokens: Of the kinds; [mix or 1, kind].
+        output_tokens: Of the kinds; [mix or 1, kind].
         means: [mean, replica or 1, mix].
     """
 
     shares: Floats
     prompt_tokens: Floats
+    output_tokens: Floats
     means: Floats
 
     @classmethod
@@ -49,13 +53,14 @@ class Mixes:
         """One mix of kinds on each replica; shares [replica or 1, kind] that sum to 1."""
         of_kinds = kind_means(kinds, rule)
         means = np.einsum("rk,mk->mr", shares, of_kinds)[:, :, None]
-        return cls(shares[:, None, :], of_kinds[None, PROMPT], means)
+        return cls(shares[:, None, :], of_kinds[None, PROMPT], of_kinds[None, DECODES] + 1, means)
 
     @classmethod
     def alone(cls, kinds: Sequence[Kind], rule: BlockRule) -> Self:
         """Each kind by itself as a mix, the same on all replicas."""
         of_kinds = kind_means(kinds, rule)
-        return cls(np.ones((1, 1, 1)), of_kinds[PROMPT, :, None], of_kinds[:, None, :])
+        lengths = of_kinds[PROMPT, :, None], of_kinds[DECODES, :, None] + 1
+        return cls(np.ones((1, 1, 1)), *lengths, of_kinds[:, None, :])
 
     def nudged(self, steps: Floats) -> Self:
         """One mix; then it with one mean after the other larger by a step, then smaller; steps [mean, replica].
@@ -66,27 +71,30 @@ class Mixes:
         least = np.zeros((len(steps), 1, 1))
         least[CHUNKS:] = -np.inf
         means = np.concatenate([self.means, self.means + by, np.maximum(self.means - by, least)], axis=2)
-        return type(self)(self.shares, self.prompt_tokens, means)
+        return type(self)(self.shares, self.prompt_tokens, self.output_tokens, means)
 
 
 def kind_means(kinds: Sequence[Kind], rule: BlockRule) -> Floats:
     """What one request of each kind adds to the sums of which `Mixes.means` are the means; [mean, kind]."""
-    prompt = np.array([kind.prompt_tokens for kind in kinds])
-    output = np.array([kind.output_tokens for kind in kinds])
+    prompt = np.array([kind.prompt_tokens for kind in kinds], dtype=np.float64)
+    output = np.array([kind.output_tokens for kind in kinds], dtype=np.float64)
     decodes = output - 1
     context = decodes * (prompt + output / 2)
     read, n_blocks = context, context / rule.block_tokens + decodes / 2
     if rule.has_window:
         windowed = decodes * _mean_within(prompt, output, rule.window_tokens)
         read = rule.full_share * context + (1 - rule.full_share) * windowed
-        held = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
-        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (held / rule.block_tokens + decodes / 2)
+        within = decodes * _mean_within(prompt, output, rule.block_tokens * (rule.window_blocks - 0.5))
+        n_blocks = rule.full_groups * n_blocks + rule.window_groups * (within / rule.block_tokens + decodes / 2)
+    grown = rule.full_groups * output / rule.block_tokens
+    held = np.divide(n_blocks, decodes, out=np.zeros_like(prompt), where=decodes > 0)
+    squares = decodes * (held**2 + grown**2 / 12)
     none = np.zeros_like(prompt)
-    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, none, none])
+    return np.array([prompt, decodes, read, prompt**2 / 2, n_blocks, squares, none, none, none])
 
 
 class Batches(NamedTuple):
-    """As `planners.capacity.steady_state.Batch`, [replica, mix] each."""
+    """As `planners.capacity.steady_state.Batch`, [replica, mix] each; or with further axes before these."""
 
     starts: Floats
     decodes: Floats
@@ -95,6 +103,7 @@ class Batches(NamedTuple):
     past_tokens: Floats
     chunks_per_prompt: Floats
     n_chunks: Floats
+    dispersion: Floats
 
     @property
     def running(self) -> Floats:
@@ -119,69 +128,92 @@ class SteadyStates:
     Attributes:
         batch: What a batch holds.
         n_batches: How many are under way.
+        n_servers: How many requests share what limits L: those that run, or 1 if it is the token budget, on which
+            prompts wait for each other.
         rps: Requests/s; [replica, mix].
+        budget_tokens: Most new tokens in an iteration; [replica, 1].
+        max_seqs: Most requests that run at once, if memory holds so many; [replica, 1].
     """
 
     def __init__(self, facts: Sequence[ReplicaFacts], mixes: Mixes) -> None:
         self._mixes = mixes
         self._rule = facts[0].rule
+        self._engine = facts[0].engine
         self._stages = [stacked([one.stages[i] for one in facts]) for i in range(len(facts[0].stages))]
-        self._budget_tokens = _column([one.max_batched_tokens for one in facts])
-        self._max_seqs = _column([one.max_seqs for one in facts])
+        self.budget_tokens = _column([one.max_batched_tokens for one in facts])
+        self.max_seqs = _column([one.max_seqs for one in facts])
         self._kv_blocks = _column([one.kv_blocks for one in facts])
         self._means = mixes.means
         self._together: Floats | float = 1.0
         with np.errstate(all="ignore"):  # on replicas that hold no request of a mix
-            self.batch, self.n_batches = self._most()
-            self.rps: Floats = self.n_batches * self.batch.starts / self._rounds_s()
+            self.batch, self.n_batches, self.n_servers = self._most()
+            self.rps: Floats = self.n_batches * self.batch.starts / self.rounds_s(self.batch)
 
-    def stages_s(self) -> Floats:
+    def stages_s(self, batch: Batches) -> Floats:
         """Mean time of an iteration on each stage; [stage, replica, mix]."""
-        batch = self.batch
-        chunks = largest_of(np.ones_like(batch.starts), batch.n_chunks, self._most_chunks())
-        return np.array([self._mean_s(stage, 1.0, *chunks) for stage in self._stages])
+        share, n_chunks = largest_of(np.ones(1), batch.n_chunks, self._most_chunks(batch))
+        return np.asarray(share * self._mixed_s(batch, n_chunks) + (1 - share) * self._plain_s(batch))
 
-    def chunks_at(self) -> tuple[Floats, Floats]:
-        """Chunks of a prompt of each kind beside the batch, and the KV blocks that they hold; [replica, mix, kind]."""
-        k, n_blocks, _, _ = self._chunks_of_kinds(self._budget_tokens - self.batch.decodes)
-        return k, n_blocks
+    def chunks_at(self) -> tuple[Floats, Floats, Floats]:
+        """Of prompts of each kind beside the batch: chunks, their KV blocks and squares; [replica, mix, kind]."""
+        k, n_blocks, _, _ = self._chunks_of_kinds(self.budget_tokens - self.batch.decodes)
+        return k, n_blocks, self._mixes.prompt_tokens**2 / k
 
-    def _rounds_s(self) -> Floats:
-        stages_s, n, batch = self.stages_s(), self.n_batches, self.batch
+    def rounds_s(self, batch: Batches) -> Floats:
+        """Mean time in which all batches go round once; each request gets a token in it; [replica, mix]."""
+        stages_s, n = self.stages_s(batch), self.n_batches
         if len(self._stages) == 1:
             only: Floats = stages_s[0]
             return only
         from scipy.special import ndtri
 
         k = batch.chunks_per_prompt
-        most = self._most_chunks()
-        together = np.minimum(self._together, most)
+        most = self._most_chunks(batch)
+        pairs = 1 + (self._together - 1) * np.clip(most - 2, 0.0, 1.0)
+        lump = np.minimum(pairs * batch.dispersion, most)
         of = np.where(n > 2, 1 + (n - 1) * (1 - OVERLAP * (n - 2)), n)
-        often, n_groups = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / together, most / together)
-        slowest = often, n_groups * together
+        often, n_lumps = largest_of(of, batch.n_chunks * (1 + (k - 1) / n) / k / lump, most / lump)
         imbalance = 1 + ndtri((n - 0.375) / (n + 0.25)) / np.sqrt(np.maximum(batch.decodes, 1.0))
-        round_s = np.sum([self._mean_s(stage, imbalance, *slowest) for stage in self._stages], axis=0)
-        return np.asarray(np.maximum(round_s, n * stages_s.max(axis=0)))
+        slow = batch._replace(decodes=imbalance * batch.decodes, context_tokens=imbalance * batch.context_tokens)
+        chunks, slow_chunks = self._mixed_s(batch, n_lumps * lump), self._mixed_s(slow, n_lumps * lump)
+        plain, slow_plain = self._plain_s(batch), self._plain_s(slow)
+        with_chunks_s = np.maximum(slow_chunks.sum(axis=0), (chunks + (n - 1) * plain).max(axis=0))
+        without_s = np.maximum(slow_plain.sum(axis=0), n * plain.max(axis=0))
+        return np.asarray(np.maximum(often * with_chunks_s + (1 - often) * without_s, n * stages_s.max(axis=0)))
 
-    def _mean_s(self, stage: MeanStageTime, imbalance: Floats | float, share: Floats, n_chunks: Floats) -> Floats:
-        batch = self.batch
-        decodes, context_tokens = imbalance * batch.decodes, imbalance * batch.context_tokens
-        mixed_s = stage.mixed_s(decodes, context_tokens, batch.new_tokens, batch.past_tokens, n_chunks)
-        return np.asarray(share * mixed_s + (1 - share) * stage.decode_s(decodes, context_tokens))
+    def prompts_s(self, batch: Batches, prompt_tokens: Floats) -> Floats:
+        """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
+        new_tokens = np.minimum(prompt_tokens, self.budget_tokens - batch.decodes)
+        chunk = batch._replace(new_tokens=new_tokens, past_tokens=(prompt_tokens - new_tokens) / 2)
+        n_chunks = np.clip(1 + batch.n_chunks, 1.0, self._most_chunks(batch))  # others have theirs in the iteration
+        stages_s = self._mixed_s(chunk, n_chunks)
+        return np.asarray(stages_s.sum(axis=0) + (prompt_tokens / new_tokens - 1) * stages_s.max(axis=0))
 
-    def _most_chunks(self) -> Floats:
-        fit = (self._budget_tokens - self.batch.decodes) / self._means[PROMPT]
-        return np.asarray(np.maximum(1.0, np.minimum(fit, self.batch.running)))
+    def _mixed_s(self, batch: Batches, n_chunks: Floats) -> Floats:
+        """Mean times of iterations with so many chunks; [stage, replica, mix]."""
+        held = batch.decodes, batch.context_tokens, batch.new_tokens, batch.past_tokens
+        return np.array([stage.mixed_s(*held, n_chunks) for stage in self._stages])
+
+    def _plain_s(self, batch: Batches) -> Floats:
+        """Mean times of iterations without chunks; [stage, replica, mix]."""
+        return np.array([stage.decode_s(batch.decodes, batch.context_tokens) for stage in self._stages])
+
+    def _most_chunks(self, batch: Batches) -> Floats:
+        fit = (self.budget_tokens - batch.decodes) / batch.new_tokens
+        return np.asarray(np.maximum(1.0, np.minimum(fit, batch.running)))
 
     def _at(self, starts: Floats, again: Floats) -> Batches:
         prompt = self._means[PROMPT]
         decodes = starts * self._means[DECODES]
-        chunks_per_prompt = self._chunks(self._budget_tokens - decodes)[0].n
+        left = self.budget_tokens - decodes
+        chunks_per_prompt = self._chunks(left)[0].n
         new_tokens = prompt / chunks_per_prompt
+        squares = (self._mixes.shares * self._mixes.prompt_tokens**2 / self._chunks_of_kinds(left)[0]).sum(axis=2)
+        dispersion = (squares + self._means[CHUNK_SQUARES]) / (prompt * new_tokens)
         past_tokens = self._means[PAIRS] / prompt - new_tokens / 2
         n_chunks = starts * (prompt + again) / new_tokens
         read = starts * self._means[READ]
-        return Batches(starts, decodes, read, new_tokens, past_tokens, chunks_per_prompt, n_chunks)
+        return Batches(starts, decodes, read, new_tokens, past_tokens, chunks_per_prompt, n_chunks, dispersion)
 
     def _chunks(self, left: Floats) -> tuple[_Chunks, _Chunks]:
         """Chunks per prompt, and the blocks that they hold one after the other, if an iteration has so many left."""
@@ -204,32 +236,46 @@ class SteadyStates:
             by_k = rule.full_groups * by_k + rule.window_groups * windowed_by_k
         return k, n_blocks, slope, by_k * slope
 
-    def _most(self) -> tuple[Batches, Floats]:
+    def _most(self) -> tuple[Batches, Floats, Floats]:
         """As `planners.capacity.steady_state.SteadyState`."""
-        pp, means, budget = len(self._stages), self._means, self._budget_tokens
+        pp, means, budget = len(self._stages), self._means, self.budget_tokens
         most = budget / (means[PROMPT] + means[DECODES])
         most = np.broadcast_to(most, np.broadcast_shapes(most.shape, means[PROMPT].shape)).copy()
-        slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self._max_seqs / pp, most)
+        slots = self._largest(means[DECODES], lambda left: self._chunks(left)[0], self.max_seqs / pp, most)
         held = means[BLOCKS] + self._chunks(budget - slots * means[DECODES])[1].n
-        excess = (pp * slots * held - self._kv_blocks) / np.maximum(self._kv_blocks, 1)
+        excess = pp * slots * held - self._kv_blocks
+        variance = np.where(means[DECODES] > 0, means[BLOCK_SQUARES] - means[BLOCKS] ** 2 / means[DECODES], 0.0)
+        scarce, missing = shortage(excess, pp * slots * variance)
         starts, again = slots, np.zeros_like(slots)
-        if (excess > 0).any():
-            fitting = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], self._kv_blocks / pp, slots)
-            scarce = np.clip(excess / SCARCE, 0.0, 1.0)
-            again = scarce * (means[DECODES] + 1) * np.exp(-fitting)
+        if (scarce > 0).any():
+            n_blocks = np.where(scarce > 0, self._kv_blocks + excess - missing, np.inf)
+            starts = self._largest(means[BLOCKS], lambda left: self._chunks(left)[1], n_blocks / pp, slots)
+            again = scarce * self._computed_again(starts)
             self._together = 1 + scarce * (TOGETHER - 1)
-            starts = np.minimum(fitting, budget / (means[PROMPT] + again + means[DECODES]))
+            most = budget / (means[PROMPT] + again + means[DECODES])
+            starts = np.minimum(starts, most)
         batch = self._at(starts, again)
-        n_batches = np.clip(pp * batch.running, 1.0, pp)
-        few = batch.running < 1
+        running = batch.running
+        n_batches = np.clip(pp * running, 1.0, pp)
+        few = running < 1
         if few.any():
             alone = self._at(1 / (means[DECODES] + batch.chunks_per_prompt), again)
             batch = Batches(*(np.where(few, one, many) for one, many in zip(alone, batch, strict=True)))
-        return batch, np.where(few, n_batches, float(pp))
+        n_servers = np.where(few, n_batches, np.where(starts == most, 1.0, np.maximum(1.0, pp * running)))
+        return batch, np.where(few, n_batches, float(pp)), n_servers
+
+    def _computed_again(self, starts: Floats) -> Floats:
+        """As `planners.capacity.steady_state.SteadyState`."""
+        decodes, prompt_tokens = self._means[DECODES], self._means[PROMPT]
+        lost = (decodes + 1) * np.exp(-ENDED * starts)
+        if not caches_preempted(self._engine, self._rule):
+            return np.asarray(lost)
+        ahead = self._engine.schedules_ahead and len(self._stages) == 1
+        return np.asarray(lost * share_overwritten(starts, decodes, prompt_tokens, schedules_ahead=ahead))
 
     def _largest(self, fixed: Floats, chunks: Callable[[Floats], _Chunks], limit: Floats, most: Floats) -> Floats:
         """The largest x up to `most` at which x (fixed + chunks) is within a limit; Newton's method within bounds."""
-        decodes, budget = self._means[DECODES], self._budget_tokens
+        decodes, budget = self._means[DECODES], self.budget_tokens
         low, high, x = np.zeros_like(most), most, most
         for _ in range(_MOST_STEPS):
             found = chunks(budget - x * decodes)
@@ -262,6 +308,7 @@ def _largest_whole(n: Floats, p: Floats, trials: Floats) -> tuple[Floats, Floats
     some, mean = -np.expm1(n * trials * np.log1p(-p)), trials * p
     if (n == 1).all():
         return some, mean
+    n, trials = np.broadcast_to(n, mean.shape), np.broadcast_to(trials, mean.shape)
     from scipy.special import gammaln
 
     spread = 8 * np.sqrt(mean * (1 - p)) + 8

@@ -19,8 +19,10 @@ import numpy as np
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.capacity.steady_states import (
     CHUNK_BLOCKS,
+    CHUNK_SQUARES,
     CHUNKS,
     DECODES,
+    PAIRS,
     PROMPT,
     Floats,
     Mixes,
@@ -35,7 +37,7 @@ LEAST = 0.01
 def alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind]) -> Floats:
     """Requests/s of each kind by itself on each replica, 0 where it does not fit; [replica, kind]."""
     rps = np.zeros((len(facts), len(kinds)))
-    for rows in _alike(facts):
+    for rows in alike(facts):
         some = [facts[row] for row in rows]
         states = SteadyStates(some, Mixes.alone(kinds, some[0].rule))
         rps[rows] = np.where(fits(some, kinds), states.rps, 0.0)
@@ -45,7 +47,7 @@ def alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind]) -> Floats:
 def mixes_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> Floats:
     """Requests/s of a mix on each replica, 0 where some of it does not fit; shares [replica, kind] that sum to 1."""
     rps = np.zeros(len(facts))
-    for rows in _alike(facts):
+    for rows in alike(facts):
         some = [facts[row] for row in rows]
         states = SteadyStates(some, Mixes.of(kinds, shares[rows], some[0].rule))
         holds = (fits(some, kinds) | (shares[rows] == 0)).all(axis=1)
@@ -56,10 +58,10 @@ def mixes_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floa
 def mean_stages_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Floats) -> list[list[float]]:
     """Mean time of an iteration on each stage of each replica with its mix; shares [replica, kind] that sum to 1."""
     times_s: list[list[float]] = [[] for _ in facts]
-    for rows in _alike(facts):
+    for rows in alike(facts):
         some = [facts[row] for row in rows]
         states = SteadyStates(some, Mixes.of(kinds, shares[rows], some[0].rule))
-        for row, own in zip(rows, states.stages_s()[:, :, 0].T.tolist(), strict=True):
+        for row, own in zip(rows, states.stages_s(states.batch)[:, :, 0].T.tolist(), strict=True):
             times_s[row] = own
     return times_s
 
@@ -76,7 +78,7 @@ def tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Flo
         Seconds [replica], and [replica, kind]; the latter are infinite where a kind does not fit.
     """
     mix_s, times_s = np.zeros(len(facts)), np.zeros((len(facts), len(kinds)))
-    for rows in _alike(facts):
+    for rows in alike(facts):
         mix_s[rows], times_s[rows] = _tangents_s([facts[row] for row in rows], kinds, shares[rows])
     return mix_s, times_s
 
@@ -89,6 +91,7 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
     # A mean that is 0 here may not be beside another kind.
     steps = NUDGE * np.maximum(mix.means[:, :, 0], 1e-3 * of_kinds.max(axis=1)[:, None])
     steps[CHUNKS], steps[CHUNK_BLOCKS] = NUDGE, NUDGE
+    steps[CHUNK_SQUARES] = NUDGE * mix.means[PAIRS, :, 0]
     nudged = mix.nudged(steps)
     states = SteadyStates(facts, nudged)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -98,7 +101,7 @@ def _tangents_s(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], shares: Fl
         differences = request_s[:, 1 : n + 1] - request_s[:, n + 1 :]
         slopes = np.where(apart > 0, differences / apart, 0.0)  # what no kind has makes no difference
     mean_of = np.repeat(of_kinds[:, None, :], len(facts), axis=1)
-    for mean, of in zip((CHUNKS, CHUNK_BLOCKS), states.chunks_at(), strict=True):
+    for mean, of in zip((CHUNKS, CHUNK_BLOCKS, CHUNK_SQUARES), states.chunks_at(), strict=True):
         mean_of[mean] = of[:, 0, :]
     means = np.einsum("irk,rk->ir", mean_of, shares)
     times_s = request_s[:, :1] + np.einsum("ri,irk->rk", slopes, mean_of - means[:, :, None])
@@ -116,7 +119,7 @@ def fits(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind]) -> np.ndarray:
     return tokens[None, :] <= most[:, None]
 
 
-def _alike(facts: Sequence[ReplicaFacts]) -> Iterator[list[int]]:
+def alike(facts: Sequence[ReplicaFacts]) -> Iterator[list[int]]:
     """Positions of replicas that can be computed together."""
     groups: dict[object, list[int]] = {}
     for row, one in enumerate(facts):

@@ -1,4 +1,4 @@
-"""The largest rate at which a replica meets an SLO.
+"""The largest rates at which replicas meet an SLO.
 
 Each kind of its mix is judged by itself: of its requests, the share that is late for the TTFT, the TPOT or the
 end-to-end goal must not exceed 1 - attainment. The latencies are those of `planners.capacity.loaded`. Who is late for
@@ -8,17 +8,25 @@ for any, with a, b and c late for each.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from planners.capacity.load_curve import LoadCurve
-from planners.capacity.loaded import LoadedReplica
+import numpy as np
+
+from planners.capacity.crowd import units
+from planners.capacity.latencies import Latencies
+from planners.capacity.load_curve import LoadCurves
+from planners.capacity.loaded import LoadedReplicas
+from planners.capacity.rows import take
 
 if TYPE_CHECKING:
-    from planners.capacity.loaded import Metric
-    from planners.capacity.steady_state import SteadyState
+    import numpy.typing as npt
+
+    from planners.capacity.latencies import Metric
+    from planners.capacity.rows import Places
+    from planners.capacity.steady_states import Floats
     from sim.slo import SLO
+
+    Bools = npt.NDArray[np.bool_]
 
 _LEAST_RATE = 1e-4
 _MARGIN = 0.03
@@ -31,87 +39,110 @@ NEAR = 1e-5
 ROUGH = 1e-3
 """The same where many are compared."""
 _LEAST_LATE = 1e-9  # of the share allowed: nobody
+_MOST_NUMBERS = 100_000
+"""Of rows times numbers of requests that run, looked at together: what fits the caches of a processor."""
 
 
 class WithinSlo:
-    """How much of what is allowed to be late is late on a replica, by its rate.
+    """How much of what is allowed to be late is late on replicas, by their rates.
 
     Args:
         slo: The goals; an end-to-end goal is for requests of the mean lengths of their kind.
-        state: The replica at full load.
+        curves: The replicas, each with its mix; [row].
     """
 
-    def __init__(self, slo: SLO, state: SteadyState) -> None:
+    def __init__(self, slo: SLO, curves: LoadCurves) -> None:
         limits_s: dict[Metric, float | None] = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2e": slo.e2e_s}
         self._goals = [(metric, limit_s) for metric, limit_s in limits_s.items() if limit_s is not None]
         self._most_late = 1 - min(slo.attainment, _MOST_ATTAINMENT)
-        self._state = state
-        self._curve = LoadCurve(state)
-        self._margin = _MARGIN if state.n_stages == 1 else _PIPELINE_MARGIN
-        self._last: tuple[float, LoadedReplica] | None = None
-        self._known: dict[tuple[float, float, int], float] = {}
+        self._curves = curves
+        self._is_served = curves.shares > 0
+        self._margin = np.where(curves.n_stages == 1, _MARGIN, _PIPELINE_MARGIN)
 
-    def rps(self, near: float = NEAR) -> float:
-        """The largest rate, nearly, at which the goals are met by each kind of the mix; 0 if they never are."""
-        full = self._state.rps
-        rps, low = full / (1 + self._margin), _LEAST_RATE * full
-        worst = self.worst(rps)
-        if self.log_late(rps, kinds=[worst]) <= 0:
-            n_stages = self._state.n_stages  # even if all requests are in one batch of a pipeline
-            return full if n_stages == 1 or self.log_late(full, 1 / n_stages) <= 0 else rps
-        if self.log_late(low) > 0:
-            return 0.0
-        while self.log_late(rps, kinds=[worst]) > 0:
-            rps = self._rps_of(worst, low, rps, near)
-            worst = self.worst(rps, but=worst)
+    def rps(self, near: float = NEAR) -> Floats:
+        """The largest rates, nearly, at which the goals are met by each kind of the mix; 0 where they never are."""
+        full = self._curves.rps
+        rps, rows = full / (1 + self._margin), np.arange(len(full))
+        late = self.log_late(rows, rps)
+        is_met = late.max(axis=1) <= 0
+        # Even if all requests are in one batch of a pipeline.
+        pipelines = rows[is_met & (self._curves.n_stages > 1)]
+        late_in_one = self.log_late(pipelines, full[pipelines], limits=1 / self._curves.n_stages[pipelines])
+        rps[is_met & (self._curves.n_stages == 1)] = full[is_met & (self._curves.n_stages == 1)]
+        rps[pipelines] = np.where(late_in_one.max(axis=1) <= 0, full[pipelines], rps[pipelines])
+
+        rows = rows[~is_met]
+        never = self.log_late(rows, _LEAST_RATE * full[rows]).max(axis=1) > 0
+        rps[rows[never]] = 0.0
+        rows = rows[~never]
+        worst = late[rows].argmax(axis=1)
+        while len(rows) > 0:
+            rps[rows] = self._rps_of(rows, worst, rps[rows], near)
+            late = self.log_late(rows, rps[rows])
+            late[np.arange(len(rows)), worst] = -np.inf
+            is_late = late.max(axis=1) > 0
+            rows, worst = rows[is_late], late[is_late].argmax(axis=1)
         return rps
 
-    def _rps_of(self, kind: int, low: float, high: float, near: float) -> float:
-        """The rate between two at which as many of a kind are late as may be, from below."""
-        from scipy.optimize import brentq
+    def _rps_of(self, rows: Places, kinds: Places, high: Floats, near: float) -> Floats:
+        """The rates up to others at which as many of a kind are late as may be, from below."""
+        from scipy.optimize.elementwise import find_root
 
-        def log_late(rps: float) -> float:
-            return self.log_late(rps, kinds=[kind])
+        def log_late(rps: Floats, row: Floats, kind: Floats) -> Floats:
+            asked = np.arange(self._curves.shares.shape[1]) == kind[:, None]
+            return self.log_late(row.astype(np.intp), rps, asked).max(axis=1)
 
-        middle = high / 2
-        while middle > low and log_late(middle) > 0:
-            high, middle = middle, middle / 2
-        low = max(low, middle)
-        return float(brentq(log_late, low, high, xtol=near * low / 4, rtol=near / 4)) * (1 - near)
+        low = _LEAST_RATE * self._curves.rps[rows]
+        close = {"xrtol": near / 4, "xatol": 0.0, "fatol": near / 4}
+        found = find_root(log_late, (low, high), args=(rows, kinds), tolerances=close)
+        return np.asarray(found.x * (1 - near))
 
-    def worst(self, rps: float, but: int = -1) -> int:
-        """The kind of which most are late at a rate, perhaps one kind left out."""
-        others = [kind for kind in range(len(self._state.kinds)) if kind != but]
-        return max(others, key=lambda kind: self.log_late(rps, kinds=[kind]), default=but)
-
-    def log_late(self, rps: float, share: float = 1.0, kinds: Iterable[int] | None = None) -> float:
-        """Logarithm of the share that is late over that allowed, of the kind of which it is largest.
+    def log_late(
+        self, rows: Places, rps: Floats, asked: Bools | None = None, limits: Floats | float = 1.0
+    ) -> Floats:
+        """Logarithms of the share of requests of a kind that are late for any goal over that allowed.
 
         Args:
-            rps: The rate.
-            share: Of each limit that is looked at instead of it.
-            kinds: Positions of the kinds to look at; all if None.
+            rows: The replicas.
+            rps: The rate of each.
+            asked: The kinds to look at; [rows, kind]; None: all of the mix.
+            limits: Shares of the limits that are looked at instead of them.
+
+        Returns:
+            [rows, kind]; minus infinity for kinds that are not looked at.
         """
-        kinds = range(len(self._state.kinds)) if kinds is None else kinds
-        judged_rps = min((1 + self._margin) * rps, self._state.rps)
-        late = max(self._late_share(judged_rps, share, kind) for kind in kinds)
-        return math.log(max(late / self._most_late, _LEAST_LATE))
-
-    def _late_share(self, judged_rps: float, share: float, kind: int) -> float:
-        """Share of the requests of a kind that are late for any goal."""
-        key = judged_rps, share, kind
-        if key not in self._known:
-            loaded = self._loaded(judged_rps)
-            in_time = (1 - loaded.late_share(kind, metric, share * limit_s) for metric, limit_s in self._goals)
-            self._known[key] = 1 - math.prod(in_time)
-        return self._known[key]
-
-    def _loaded(self, judged_rps: float) -> LoadedReplica:
-        if self._last is None or self._last[0] != judged_rps:
-            self._last = judged_rps, LoadedReplica(self._state, judged_rps, self._curve)
-        return self._last[1]
+        asked = self._is_served[rows] if asked is None else asked
+        log_late = np.full(asked.shape, -np.inf)
+        if len(rows) == 0:
+            return log_late
+        curves = take(self._curves, rows)
+        judged = LoadedReplicas.at(curves, np.minimum((1 + self._margin[rows]) * rps, curves.rps))
+        row, kind = np.nonzero(asked)
+        latencies = Latencies(judged, row, kind)
+        in_time = np.ones(len(row))
+        for metric, limit_s in self._goals:
+            in_time *= 1 - latencies.late_share(metric, np.broadcast_to(limits * limit_s, len(rows))[row])
+        log_late[asked] = np.log(np.maximum((1 - in_time) / self._most_late, _LEAST_LATE))
+        return log_late
 
 
-def rps_within(slo: SLO, state: SteadyState, near: float = NEAR) -> float:
-    """The largest rate, nearly, at which the goals are met by each kind of the mix; 0 if they never are."""
-    return state.rps if slo.asks_for_nothing else WithinSlo(slo, state).rps(near)
+def rps_within(slo: SLO, curves: LoadCurves, near: float = NEAR) -> Floats:
+    """The largest rates, nearly, at which the goals are met by each kind of the mix; 0 where they never are; [row]."""
+    if slo.asks_for_nothing:
+        return curves.rps
+    rps = np.zeros(len(curves.rps))
+    for rows in _blocks(curves):
+        rps[rows] = WithinSlo(slo, take(curves, rows)).rps(near)
+    return rps
+
+
+def _blocks(curves: LoadCurves) -> list[Places]:
+    """The rows in blocks of which each looks at about as many numbers of requests."""
+    n_numbers = units(curves)[1]
+    order = np.argsort(-n_numbers, kind="stable")
+    blocks, begin = [], 0
+    while begin < len(order):
+        end = begin + max(1, int(_MOST_NUMBERS / n_numbers[order[begin]]))
+        blocks.append(order[begin:end])
+        begin = end
+    return blocks

@@ -173,3 +173,16 @@ def test_capacity_of_a_mixed_pipeline_is_that_of_the_simulator(
     for kinds in ([Kind(1.0, 496, 18)], MIX):
         simulated_rps = SimulatedCapacity(TIMES).rps(spec, kinds)
         assert capacity_of_mix_rps(spec, TIMES, kinds) == pytest.approx(simulated_rps, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "prompt", "output"), [("A40", 503, 509), ("A40", 480, 480), ("A40", 540, 560), ("L40", 503, 509)]
+)
+def test_where_slots_and_kv_blocks_are_short_alike_they_preempt_for_a_part_of_the_time(
+    gpu: str, prompt: int, output: int
+) -> None:
+    """256 requests of about 1,000 tokens need about the blocks that there are: now more, now less."""
+    (spec,) = (s for s in uniform_replicas(model_spec("Llama-3-8B"), [gpu_type(gpu)]) if s.n_gpus == 1)
+    mix = [Kind(1.0, prompt, output)]
+    measured_rps = SimulatedCapacity(TIMES).rps(spec, mix)
+    assert capacity_of_mix_rps(spec, TIMES, mix) == pytest.approx(measured_rps, rel=0.05)
