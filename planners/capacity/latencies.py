@@ -67,8 +67,8 @@ class Latencies:
         `tpot` is the time of all tokens after the first.
         """
         waits = self._waits(metric)
-        moments = (sum(wait.share * wait.mean_s**k for wait in waits) for k in (1, 2, 3))
-        first, second, third = (math.factorial(k) * moment for k, moment in enumerate(moments, 1))
+        shares, means_s = (np.array(values) for values in zip(*waits, strict=True))
+        first, second, third = (math.factorial(k) * (shares * means_s**k).sum(axis=0) for k in (1, 2, 3))
         wait = Smooth(first, second - first**2, third - 3 * first * second + 2 * first**3)
         times = [(np.ones(len(self._n)), self._others)] if metric == "tpot" else self._times(metric)
         return [(share, time.by_moments().plus(wait)) for share, time in times]
@@ -83,7 +83,7 @@ class Latencies:
         asked = weights > _NOBODY
         of = np.nonzero(asked)[0]
         chances = time.longer_than(of, np.concatenate(left_s, axis=1)[asked])
-        return np.bincount(of, chances * weights[asked], len(self._n))
+        return np.asarray(np.bincount(of, chances * weights[asked], len(self._n)), np.float64)
 
     def _times(self, metric: Metric) -> list[tuple[Floats, RandomTime]]:
         """Times to the first or last token without the wait, of those who find an idle replica and of others."""

@@ -129,7 +129,7 @@ class LoadCurves(NamedTuple):
 
     def mean(self, of_kinds: Floats) -> Floats:
         """Means over the requests."""
-        return np.einsum("rk,rk->r", self.shares, of_kinds)
+        return np.asarray(np.einsum("rk,rk->r", self.shares, of_kinds))
 
     def rounds_s(self, running: Floats, rps: Floats) -> tuple[Floats, Floats]:
         """Mean times of rounds while so many requests run and others come at a rate, and of those without prompts.

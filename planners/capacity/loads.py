@@ -155,8 +155,8 @@ class OfTypes:
     def rough_late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""
         if metric not in self._moments:
-            moments = self._latencies.by_moments(metric)
-            self._moments[metric] = [(share.tolist(), times) for share, times in moments]
+            by_moments = self._latencies.by_moments(metric)
+            self._moments[metric] = [(share.tolist(), times) for share, times in by_moments]
         n = max(0.0, self._output_tokens[w] - 1) if metric == "tpot" else 1.0
         if n == 0:
             return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from planners.capacity.candidates import kinds_of
 from planners.capacity.load_curve import LoadCurves
 from planners.capacity.rates import all_alone_rps, rps_of
 from planners.capacity.rows import Places
-from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.capacity.steady_state import ReplicaFacts
 from planners.capacity.tangents import LEAST, fits, tangents_s
 from planners.capacity.within_slo import WithinSlo
 from planners.problem.candidate import Candidate, Capacities, Demand
@@ -21,7 +22,13 @@ from sim.timing.service_time import ServiceTimeModel
 _STEP = 1e-2  # of a kind, as a share of the mix, to see what one more takes within an SLO
 _BINDING = 1e-3  # by what share less may be late than is allowed where goals limit the rate
 _NEAR_WORST = 0.5  # kinds of which fewer are late, by this in the logarithm, do not become the worst by a step
+_DIGITS = 12  # of shares: the same mix comes back with other rounding errors
+_MOST_KNOWN = 4096  # mixes that are kept
 _LEAST_PART = 1e-3  # of the rate of a mix, beside a little more of a kind
+
+
+Shares: TypeAlias = tuple[float, ...]
+"""Of each type in a mix."""
 
 
 class ClosedFormMixTimes:
@@ -46,20 +53,28 @@ class ClosedFormMixTimes:
         self._kinds = {demand.model: kinds_of(demand) for demand in demands}
         self._slo = slo
         self._facts: dict[str, ReplicaFacts] = {}
+        self._request_s: dict[tuple[str, Shares], float] = {}
+        self._capacities_rps: dict[tuple[str, Shares], tuple[float, ...]] = {}
 
     def time_s(self, candidate: Candidate, amounts: Sequence[float]) -> float:
         """See `planners.problem.mixes.MixTimes`."""
         total = math.fsum(amounts)
         if total <= 0:
             return 0.0
-        return total * self._request_s(candidate, _shares(amounts))
+        return total * self._time_of_request_s(candidate, _shares(amounts))
 
     def capacity_rps(self, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
         """See `planners.problem.mixes.MixTimes`."""
-        shares = _shares(amounts)
-        request_s = self._request_s(candidate, shares)
+        key = candidate.name, _shares(amounts)
+        if key not in self._capacities_rps:
+            _make_room(self._capacities_rps)
+            self._capacities_rps[key] = self._capacity_rps(candidate, key[1])
+        return self._capacities_rps[key]
+
+    def _capacity_rps(self, candidate: Candidate, shares: Shares) -> tuple[float, ...]:
+        request_s = self._time_of_request_s(candidate, shares)
         if not math.isfinite(request_s):
-            return (0.0,) * len(amounts)
+            return (0.0,) * len(shares)
         goals, kinds = self._goals(candidate), self._kinds[candidate.model]
         if goals is not None:
             beside = self._beside(candidate, goals, shares)
@@ -79,7 +94,7 @@ class ClosedFormMixTimes:
         return tuple(self._alone_rps[candidate.name] for candidate in candidates)
 
     def _within_goals_rps(
-        self, candidate: Candidate, beside: WithinSlo, shares: Sequence[float], rps: float
+        self, candidate: Candidate, beside: WithinSlo, shares: Shares, rps: float
     ) -> tuple[float, ...]:
         """By differences, where goals limit the rate of a mix.
 
@@ -100,7 +115,7 @@ class ClosedFormMixTimes:
         sum_s = math.fsum(np.array(shares)[served] * times_s[served])
         return tuple((sum_s * rps / times_s).tolist())
 
-    def _beside(self, candidate: Candidate, goals: SLO, shares: Sequence[float]) -> WithinSlo:
+    def _beside(self, candidate: Candidate, goals: SLO, shares: Shares) -> WithinSlo:
         """A mix, then it with a little more of one kind after the other that fits."""
         more = (np.array(shares) + _STEP * np.eye(len(shares))[self._fitting(candidate)]) / (1 + _STEP)
         mixes = np.concatenate([np.array([shares]), more])
@@ -111,14 +126,16 @@ class ClosedFormMixTimes:
         """Kinds that fit on a candidate."""
         return np.flatnonzero(fits([self._facts_of(candidate)], self._kinds[candidate.model])[0])
 
-    def _mix(self, candidate: Candidate, shares: Sequence[float]) -> list[Kind]:
-        kinds = zip(self._kinds[candidate.model], shares, strict=True)
-        return [kind._replace(share=share) for kind, share in kinds if share > 0]
-
-    def _request_s(self, candidate: Candidate, shares: Sequence[float]) -> float:
+    def _time_of_request_s(self, candidate: Candidate, shares: Shares) -> float:
         """Time of a request of a mix; infinite if some of it is never served."""
-        rps = rps_of(self._facts_of(candidate), self._mix(candidate, shares), self._goals(candidate))
-        return 1 / rps if rps > 0 else math.inf
+        key = candidate.name, shares
+        if key not in self._request_s:
+            kinds = zip(self._kinds[candidate.model], shares, strict=True)
+            mix = [kind._replace(share=share) for kind, share in kinds if share > 0]
+            rps = rps_of(self._facts_of(candidate), mix, self._goals(candidate))
+            _make_room(self._request_s)
+            self._request_s[key] = 1 / rps if rps > 0 else math.inf
+        return self._request_s[key]
 
     def _goals(self, candidate: Candidate) -> SLO | None:
         """The goals of a candidate's model; None without any."""
@@ -135,9 +152,14 @@ class ClosedFormMixTimes:
         return self._facts[candidate.name]
 
 
-def _shares(amounts: Sequence[float]) -> list[float]:
+def _make_room(known: dict[tuple[str, Shares], Any]) -> None:
+    if len(known) >= _MOST_KNOWN:
+        known.clear()
+
+
+def _shares(amounts: Sequence[float]) -> Shares:
     """What part of all each amount is; right for the smallest and the largest numbers too."""
     largest = max(amounts)
     parts = [amount / largest for amount in amounts]
     total = math.fsum(parts)
-    return [part / total for part in parts]
+    return tuple(float(f"{part / total:.{_DIGITS}g}") for part in parts)

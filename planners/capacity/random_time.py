@@ -48,8 +48,10 @@ class Smooth(NamedTuple):
             of: The time of each limit.
             limits_s: Limits; [limit].
 
+        An exponential time:
+
         >>> one = np.ones(1)
-        >>> Smooth(one, one, 2 * one).longer_than(np.array([0, 0]), np.array([0.0, 1.0])).round(3).tolist()  # exponential
+        >>> Smooth(one, one, 2 * one).longer_than(np.array([0, 0]), np.array([0.0, 1.0])).round(3).tolist()
         [1.0, 0.368]
         """
         from scipy.special import gammaincc
@@ -61,8 +63,11 @@ class Smooth(NamedTuple):
         return np.asarray(np.where(is_fixed[of], limits_s < self.mean_s[of], chances))
 
     def range_s(self) -> tuple[Floats, Floats]:
-        """Limits below which no time is, and above which next to none is: the tail of a gamma distribution is
-        exp(-t) at sqrt(2 t) + t / 2 x skewness deviations at most."""
+        """Limits below which no time is, and above which next to none is.
+
+        A gamma distribution is above its mean by sqrt(2 t) + t / 2 x skewness deviations with a probability of exp(-t)
+        at most.
+        """
         deviation_s, skewness, is_fixed = self._standard()
         below_s = np.where(is_fixed, 0.0, 2 / skewness * deviation_s)
         above_s = np.where(is_fixed, 0.0, (np.sqrt(2.0 * _RARE) + _RARE / 2 * skewness) * deviation_s)
@@ -98,7 +103,7 @@ class Jumps(NamedTuple):
     @property
     def mean_s(self) -> Floats:
         """Means of their sums."""
-        return np.einsum("tk,tk->t", self.numbers, self.sizes_s)
+        return np.asarray(np.einsum("tk,tk->t", self.numbers, self.sizes_s))
 
     def smooth(self) -> Smooth:
         """Their sums by their moments, those of compound negative binomial distributions."""
@@ -171,13 +176,18 @@ class RandomTime(NamedTuple):
         """Of each time the jumps that are not smooth, the fewest; the rest; and whether there are any such jumps."""
         numbers = np.array([np.where(jumps.mean_s > 0, jumps.n, 0.0) for jumps in self.jumps])
         is_few = (numbers > 0) & (numbers < _MANY_JUMPS)
-        has_few = is_few.any(axis=0)
+        has_few = np.asarray(is_few.any(axis=0))
         fewest = np.where(is_few, numbers, np.inf).argmin(axis=0)
         smooth, few = self.smooth, self.jumps[0]
         for place, jumps in enumerate(self.jumps):
             is_apart = has_few & (fewest == place)
             smooth = smooth.plus(jumps.smooth().times(np.where(is_apart, 0.0, 1.0)))
-            few = Jumps(*(np.where(is_apart.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(jumps, few)))
+            by_size = is_apart[:, None]
+            few = Jumps(
+                np.where(by_size, jumps.sizes_s, few.sizes_s),
+                np.where(by_size, jumps.numbers, few.numbers),
+                np.where(is_apart, jumps.dispersion, few.dispersion),
+            )
         return smooth, few, has_few
 
 

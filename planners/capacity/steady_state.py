@@ -175,17 +175,12 @@ class SteadyState:
         n_servers: How many requests share what limits L: those that run, or 1 if it is the token budget, on which
             prompts wait for each other.
         rps: Requests/s.
-        frontend_s: How long a request is in the front end.
-        schedules_ahead: Whether a request that comes waits for an iteration that is put together already.
-        max_seqs: Most requests that run at once, if memory holds so many.
     """
 
     def __init__(self, facts: ReplicaFacts, kinds: Sequence[Kind]) -> None:
         self.kinds = kinds
         self._stages = tuple(mean_times(stage) for stage in facts.stages)
-        self.frontend_s = facts.engine.frontend_s
-        self.schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
-        self.max_seqs = facts.max_seqs
+        self._schedules_ahead = facts.engine.schedules_ahead and len(facts.stages) == 1
         self._budget_tokens = facts.max_batched_tokens
         self._rule = facts.rule
         self._longest_prompt_tokens = max(kind.prompt_tokens for kind in kinds)
@@ -217,25 +212,6 @@ class SteadyState:
             starts * (self._prompt_tokens + again) / chunk_tokens,
             squares / (self._prompt_tokens * chunk_tokens),
         )
-
-    @property
-    def n_stages(self) -> int:
-        """Pipeline stages."""
-        return len(self._stages)
-
-    @property
-    def budget_tokens(self) -> int:
-        """Most new tokens in an iteration."""
-        return self._budget_tokens
-
-    @property
-    def has_decodes(self) -> bool:
-        """Whether any request decodes."""
-        return self._decodes > 0
-
-    def alone(self) -> Batch:
-        """A batch with one request."""
-        return self.at(1 / (self._decodes + self.batch.chunks_per_prompt))
 
     def round_s(self, batch: Batch) -> float:
         """Mean time in which all batches go round once; each request gets a token in it."""
@@ -272,15 +248,6 @@ class SteadyState:
         """Mean time on each stage of an iteration without chunks."""
         return [float(stage.decode_s(batch.decodes, batch.context_tokens)) for stage in self._stages]
 
-    def prompt_s(self, batch: Batch, prompt_tokens: float, round_s: float) -> float:
-        """Time of a prompt beside a batch, once it has begun: its chunks follow each other through the stages."""
-        chunk_tokens = min(prompt_tokens, self._budget_tokens - batch.decodes)
-        chunk = MeanChunk(chunk_tokens, (prompt_tokens - chunk_tokens) / 2)
-        n_chunks = max(1.0, min(1 + batch.n_chunks, self._most_chunks(batch)))  # others have theirs in the iteration
-        times = self._mixed_s(batch._replace(chunk=chunk), n_chunks)
-        gap_s = max(*times, round_s / self.n_batches)
-        return max(sum(times), round_s) + (prompt_tokens / chunk_tokens - 1) * gap_s
-
     def _most_chunks(self, batch: Batch) -> float:
         fit = (self._budget_tokens - batch.decodes) / batch.chunk.new_tokens
         return max(1.0, min(fit, batch.running))
@@ -311,7 +278,7 @@ class SteadyState:
         lost = (self._decodes + 1) * math.exp(-ENDED * starts)
         if not caches_preempted(facts.engine, facts.rule):
             return lost
-        ahead = self.schedules_ahead
+        ahead = self._schedules_ahead
         return lost * float(share_overwritten(starts, self._decodes, self._prompt_tokens, schedules_ahead=ahead))
 
     def _blocks_of(self, kind: Kind) -> float:
@@ -332,7 +299,7 @@ class SteadyState:
             held, grown = self._blocks_of(kind), self._rule.full_groups * kind.output_tokens / self._rule.block_tokens
             n_blocks += n * held
             squares += n * (held**2 + grown**2 / 12)
-        return n_blocks, squares - n_blocks**2 / self._decodes if self.has_decodes else 0.0
+        return n_blocks, squares - n_blocks**2 / self._decodes if self._decodes > 0 else 0.0
 
     def _most(self, facts: ReplicaFacts) -> tuple[Batch, float, float]:
         """A batch at the largest rate of starts that the limits allow, how many are under way, and who is served."""

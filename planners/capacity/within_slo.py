@@ -8,6 +8,7 @@ for any, with a, b and c late for each.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from planners.capacity.latencies import Latencies
 from planners.capacity.load_curve import LoadCurves
 from planners.capacity.loaded import LoadedReplicas
 from planners.capacity.rows import take
+from planners.capacity.search import largest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,7 +64,8 @@ class WithinSlo:
     def rps(self, near: float = NEAR) -> Floats:
         """The largest rates, nearly, at which the goals are met by each kind of the mix; 0 where they never are."""
         full = self._curves.rps
-        rps, rows = full / (1 + self._margin), np.arange(len(full))
+        rps: Floats = full / (1 + self._margin)
+        rows = np.arange(len(full))
         late = self.log_late(rows, rps)
         is_met = late.max(axis=1) <= 0
         # Even if all requests are in one batch of a pipeline.
@@ -72,34 +75,15 @@ class WithinSlo:
         rps[pipelines] = np.where(late_in_one.max(axis=1) <= 0, full[pipelines], rps[pipelines])
 
         rows = rows[~is_met]
-        never = self.log_late(rows, _LEAST_RATE * full[rows]).max(axis=1) > 0
-        rps[rows[never]] = 0.0
-        rows = rows[~never]
-        worst = late[rows].argmax(axis=1)
-        while len(rows) > 0:
-            rps[rows] = self._rps_of(rows, worst, rps[rows], near)
-            late = self.log_late(rows, rps[rows])
-            late[np.arange(len(rows)), worst] = -np.inf
-            is_late = late.max(axis=1) > 0
-            rows, worst = rows[is_late], late[is_late].argmax(axis=1)
+        least = _LEAST_RATE * full[rows]
+        rps[rows] = largest(partial(self._log_late_of, rows), least, rps[rows], late[rows], near / 4) * (1 - near)
         return rps
 
-    def _rps_of(self, rows: Places, kinds: Places, high: Floats, near: float) -> Floats:
-        """The rates up to others at which as many of a kind are late as may be, from below."""
-        from scipy.optimize.elementwise import find_root
+    def _log_late_of(self, among: Places, rows: Places, rps: Floats, asked: Bools | None = None) -> Floats:
+        """As `log_late`, of rows among others."""
+        return self.log_late(among[rows], rps, asked)
 
-        def log_late(rps: Floats, row: Floats, kind: Floats) -> Floats:
-            asked = np.arange(self._curves.shares.shape[1]) == kind[:, None]
-            return self.log_late(row.astype(np.intp), rps, asked).max(axis=1)
-
-        low = _LEAST_RATE * self._curves.rps[rows]
-        close = {"xrtol": near / 4, "xatol": 0.0, "fatol": near / 4}
-        found = find_root(log_late, (low, high), args=(rows, kinds), tolerances=close)
-        return np.asarray(found.x * (1 - near))
-
-    def log_late(
-        self, rows: Places, rps: Floats, asked: Bools | None = None, limits: Floats | float = 1.0
-    ) -> Floats:
+    def log_late(self, rows: Places, rps: Floats, asked: Bools | None = None, limits: Floats | float = 1.0) -> Floats:
         """Logarithms of the share of requests of a kind that are late for any goal over that allowed.
 
         Args:

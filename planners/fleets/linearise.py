@@ -26,7 +26,8 @@ from planners.problem.problem import Feature, Objective
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from planners.problem.candidate import Capacities, Fractions
+    from planners.problem.candidate import Candidate, Capacities, Fractions
+    from planners.problem.mixes import MixTimes
     from planners.problem.problem import PlanningProblem
 
 AGREED = 0.003
@@ -34,6 +35,7 @@ AGREED = 0.003
 
 _MOST_STEPS = 20
 _STEPS = (1.0, 0.5, 0.25, 0.125, 0.0625)
+_ROUNDING = 1e-9
 _WORTH = 1e-4  # a step that makes T less by a smaller share is none
 
 
@@ -55,26 +57,54 @@ class Linearised:
     makespan: float
     value: float
 
-    @property
-    def tangents(self) -> dict[int, tuple[float, ...]]:
-        """The capacities of the candidates that serve something."""
-        return {c: self.problem.candidates[c].capacity_rps for c in _serving(self.problem, self.counts, self.fractions)}
-
 
 def capacities_of(problem: PlanningProblem) -> Capacities:
     """The capacities of the candidates of a problem."""
     return tuple(candidate.capacity_rps for candidate in problem.candidates)
 
 
-def with_tangents(problem: PlanningProblem, tangents: Mapping[int, tuple[float, ...]]) -> PlanningProblem:
+def with_rates(problem: PlanningProblem, rates: Mapping[int, tuple[float, ...]]) -> PlanningProblem:
     """The problem with other capacities of some candidates."""
-    rows = (tangents.get(c, candidate.capacity_rps) for c, candidate in enumerate(problem.candidates))
+    rows = (rates.get(c, candidate.capacity_rps) for c, candidate in enumerate(problem.candidates))
     return problem.with_capacities(tuple(rows))
 
 
 def alone(problem: PlanningProblem) -> PlanningProblem:
     """The problem with the capacities that types have by themselves; itself if nothing is known of mixes."""
     return problem if problem.mixes is None else problem.with_capacities(problem.mixes.alone_rps(problem.candidates))
+
+
+def adjusted(problem: PlanningProblem, plan: Linearised) -> dict[int, tuple[float, ...]]:
+    """Of each candidate that serves something, the capacities of a problem, made right for what a plan gives it.
+
+    With these, as with a tangent, adding up is exact at the mix. But nothing says what a tangent misses far from it. So
+    types keep the times known where these add up to enough, all by one factor if they add up to more. Where they add
+    up to less, each has a part of what its tangent says beyond that, the same part for all; and a type that is no part
+    of the mix has what its tangent says, if that is more.
+    """
+    mixes = problem.mixes
+    if mixes is None:
+        return {}
+    return {
+        c: _adjusted_rps(mixes, problem.candidates[c], _amounts(problem, plan.fractions, c))
+        for c in _serving(problem, plan.counts, plan.fractions)
+    }
+
+
+def _adjusted_rps(mixes: MixTimes, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
+    known = candidate.capacity_rps
+    time_s, rates = mixes.time_s(candidate, amounts), mixes.capacity_rps(candidate, amounts)
+    if time_s == math.inf or any(f > 0 and not min(pair) > 0 for f, *pair in zip(amounts, known, rates, strict=True)):
+        return _scaled_rps(mixes, candidate, amounts)
+    more_s = [max(1 / h - 1 / most, 0.0) if min(h, most) > 0 else 0.0 for h, most in zip(rates, known, strict=True)]
+    missing_s = time_s - math.fsum(f / most for f, most in zip(amounts, known, strict=True) if f > 0)
+    said_s = math.fsum(f * more for f, more in zip(amounts, more_s, strict=True))
+    is_between = -_ROUNDING * time_s <= missing_s <= said_s + _ROUNDING * time_s
+    if not is_between:
+        return _scaled_rps(mixes, candidate, amounts)
+    part = min(max(missing_s / said_s, 0.0), 1.0) if said_s > 0 else 0.0
+    parts = (part if f > 0 else 1.0 for f in amounts)
+    return tuple(1 / (1 / h + x * more) if h > 0 else 0.0 for h, x, more in zip(known, parts, more_s, strict=True))
 
 
 def at_own_mixes(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> PlanningProblem:
@@ -85,7 +115,7 @@ def at_own_mixes(problem: PlanningProblem, counts: Sequence[int], fractions: Fra
     for c in _serving(problem, counts, fractions):
         amounts = _amounts(problem, fractions, c)
         tangents[c] = _tangent_rps(problem, c, amounts)
-    return with_tangents(problem, tangents)
+    return with_rates(problem, tangents)
 
 
 def linearised(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> Linearised:
@@ -128,7 +158,7 @@ def _shed_again(problem: PlanningProblem, first: Linearised) -> Linearised:
     """For `cost` with penalties: shares that shed so much that the rest is carried at the mixes that are left."""
     best, last, margin = first, first, 1.0
     for _ in range(_MOST_STEPS):
-        slower = with_tangents(
+        slower = with_rates(
             last.problem, {c: tuple(h / margin for h in row) for c, row in enumerate(capacities_of(last.problem))}
         )
         last = linearised(problem, first.counts, best_shares(slower, first.counts).fractions)
@@ -198,6 +228,12 @@ def _tangent_rps(problem: PlanningProblem, c: int, amounts: Sequence[float]) -> 
     rates = mixes.capacity_rps(candidate, amounts)
     if all(h > 0 for f, h in zip(amounts, rates, strict=True) if f > 0):
         return tuple(h if f > 0 else min(h, most) for f, h, most in zip(amounts, rates, known, strict=True))
+    return _scaled_rps(mixes, candidate, amounts)
+
+
+def _scaled_rps(mixes: MixTimes, candidate: Candidate, amounts: Sequence[float]) -> tuple[float, ...]:
+    """The capacities known of a candidate, by the factor with which adding up is right at a mix."""
+    known = candidate.capacity_rps
     time_s = mixes.time_s(candidate, amounts)
     if time_s == math.inf or any(h == 0 for f, h in zip(amounts, known, strict=True) if f > 0):
         return tuple(0.0 if f > 0 else h for f, h in zip(amounts, known, strict=True))

@@ -1,9 +1,9 @@
 """Solving again with capacities at the mixes that the plan gives its replicas, until they promise what T says.
 
-Each round solves the problem with the tangents (`planners.fleets.linearise`) of the best plan known, and with the last
-ones of other candidates that were tried. Candidates that no round rented keep the capacities of the problem. It ends
-when the solver's fleet promises no more than the best plan known, to `AGREED`, or is one that was tried. The problem
-of the last round is the one that the plan is for: its bound is proved for that.
+Candidates have what each type takes alone, or, once they were tried, capacities that are right for the mix that they
+were given last (`planners.fleets.linearise.adjusted`). Each round solves the problem with these and shares the requests
+out again for the fleet found. It ends when the solver's fleet promises no more than the best plan known, to `AGREED`,
+or is the one of this plan. The problem of the last round is the one that the plan is for: its bound is proved for that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from planners.fleets.assignment import objective_of
 from planners.fleets.exact import termination_at
-from planners.fleets.linearise import AGREED, Linearised, alone, assigned_again, linearised, with_tangents
+from planners.fleets.linearise import AGREED, Linearised, adjusted, alone, assigned_again, linearised, with_rates
 from planners.fleets.shedding import best_shares, value_with
 from planners.problem.plan import Termination
 from planners.problem.problem import Objective, PlanningProblem
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 MOST_ROUNDS = 10
 MOST_OLD = 2
 """So often a fleet that was tried may come up again, and be no better."""
-ROUGH_GAP = AGREED / 3
-"""Relative gap at which the solver stops in a round: capacities are not known better."""
 
 
 class SolvedAgain(NamedTuple):
@@ -62,11 +60,11 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
     hopeful = alone(replace(problem, time_limit_s=problem.time_limit_s / MOST_ROUNDS))
     begun = linearised(hopeful, first.counts, best_shares(problem, first.counts).fractions)
     best = assigned_again(hopeful, first.counts, begun.fractions)
-    tangents = _learnt(best, is_cost=is_cost)
+    learnt = _learnt(hopeful, best, is_cost=is_cost)
     tried, n_old = {first.counts}, 0
     worth = 0.0 if is_cost else AGREED
     for n in range(1, MOST_ROUNDS + 1):
-        there = with_tangents(hopeful, tangents | (best.tangents if best.value < math.inf else {}))
+        there = with_rates(hopeful, learnt | (adjusted(hopeful, best) if best.value < math.inf else {}))
         solved = solve(there, best.counts)
         if solved.counts is None or n == MOST_ROUNDS:
             break
@@ -74,14 +72,14 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
         if value_with(there, solved.counts, shares) >= best.value * (1 - worth):
             break
         found = assigned_again(hopeful, solved.counts, shares)
-        is_old = solved.counts in tried and found.value >= best.value
-        if is_old and n_old == MOST_OLD:
+        is_old = solved.counts in tried and found.value >= best.value * (1 - worth)
+        if is_old and (n_old == MOST_OLD or solved.counts == best.counts):
             break
         n_old += is_old
         tried.add(solved.counts)
         # What made a fleet look better again that is not was said of the shares that the solver had in mind.
-        learnt = linearised(hopeful, solved.counts, shares) if is_old else found
-        tangents |= _learnt(learnt, is_cost=is_cost)
+        seen = linearised(hopeful, solved.counts, shares) if is_old else found
+        learnt |= _learnt(hopeful, seen, is_cost=is_cost)
         if found.value < best.value:
             best = found
     if best.value == math.inf:
@@ -95,11 +93,12 @@ def solve_again(problem: PlanningProblem, first: Solved, solve: Solve) -> Solved
     return SolvedAgain(proved, best, there)
 
 
-def _learnt(found: Linearised, *, is_cost: bool) -> dict[int, tuple[float, ...]]:
-    """The tangents of a fleet; a bit less for one that does not carry the rates, so that it does not seem to."""
+def _learnt(problem: PlanningProblem, found: Linearised, *, is_cost: bool) -> dict[int, tuple[float, ...]]:
+    """What was seen of candidates; a bit less in a fleet that does not carry the rates, so that it does not seem to."""
+    rates = adjusted(problem, found)
     if not is_cost or found.value < math.inf:
-        return found.tangents
-    return {c: tuple(h / (1 + AGREED) for h in row) for c, row in found.tangents.items()}
+        return rates
+    return {c: tuple(h / (1 + AGREED) for h in row) for c, row in rates.items()}
 
 
 def _story(problem: PlanningProblem, n_rounds: int, begun: float, best: float) -> str:

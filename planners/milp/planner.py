@@ -24,7 +24,7 @@ from planners.milp.ablations import (
     with_uniform_composition,
     with_uniform_deployment,
 )
-from planners.milp.again import ROUGH_GAP, solve_again
+from planners.milp.again import solve_again
 from planners.milp.core import Effort
 from planners.milp.formulation import formulate
 from planners.milp.latency.plan import plan_latency
@@ -108,7 +108,7 @@ class MilpPlanner:
 
     def _linearised(self, problem: PlanningProblem, first: Solved, drafting: Drafting) -> Plan:
         """The plan that solving again at its own mixes leads to."""
-        again = solve_again(problem, first, self._solver(max(self.options.gap, ROUGH_GAP)))
+        again = solve_again(problem, first, self._solver(self.options.gap))
         if again is None:
             diagnostics = (*first.diagnostics, "no fleet tried carries the rates at the mixes of its own replicas")
             return drafting.plan(first.counts or (), first.termination, bound=first.bound, diagnostics=diagnostics)

@@ -2,7 +2,7 @@
 
 What an iteration holds is whole: decodes, tokens, chunks. Its means are not, and a planner asks for those of thousands
 of replicas. `mean_times` gives times that agree with those of the stages where all is whole, and do not jump between.
-Arrays have one row for each replica.
+The last but one axis of arrays counts replicas.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Real: TypeAlias = Any
 
 
 class MeanStageTime(Protocol):
-    """Mean times of one pipeline stage of a replica, or of many with one row each, in seconds."""
+    """Mean times of one pipeline stage of a replica, or of many along the last but one axis, in seconds."""
 
     def decode_s(self, n_decode: Real, context_tokens: Real) -> Real:
         """Of iterations without chunks; the arguments are those of `StageTime`, at the mean."""
@@ -144,12 +144,12 @@ class _OneByOne(NamedTuple):
     def _each(self, name: str, mean: Sequence[Real]) -> Real:
         import numpy as np
 
-        rows = zip(*np.broadcast_arrays(*mean), strict=True)
+        values = np.moveaxis(np.array(np.broadcast_arrays(*mean)), -2, 1)
         times = [
-            [getattr(stage, name)(*values) for values in zip(*(part.tolist() for part in row), strict=True)]
-            for stage, row in zip(self.stages, rows, strict=True)
+            [getattr(stage, name)(*one) for one in of_stage.reshape(len(mean), -1).T.tolist()]
+            for stage, of_stage in zip(self.stages, np.moveaxis(values, 1, 0), strict=True)
         ]
-        return np.array(times, dtype=np.float64)
+        return np.moveaxis(np.array(times, dtype=np.float64).reshape(values.shape[1:]), 0, -2)
 
 
 def smaller(a: Real, b: Real) -> Real:

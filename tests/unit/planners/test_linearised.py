@@ -24,8 +24,7 @@ from planners import (
     get_planner,
 )
 from planners.fleets.check import broken_limits
-from planners.fleets.linearise import AGREED, assigned_again, linearised
-from planners.milp.again import ROUGH_GAP
+from planners.fleets.linearise import AGREED, adjusted, alone, assigned_again, linearised
 from tests.mixes import PairTimes
 from tests.planning import worked_example
 
@@ -92,6 +91,27 @@ def test_promises_what_its_own_mixes_take_and_is_never_worse_than_the_single_sol
     assert plan.capacities is not None
 
 
+@settings(max_examples=50, deadline=None)
+@given(problems, st.tuples(*[st.floats(0.0, 1.0)] * 2))
+def test_adjusted_capacities_are_right_at_the_mix_and_promise_little_beyond(
+    problem: PlanningProblem, shares: tuple[float, float]
+) -> None:
+    """By one factor more than alone at most, the one by which types help each other."""
+    known = alone(problem)
+    rest = tuple(1 - share for share in shares)
+    counts, fractions = (1, 1, 0), (shares, rest, (0.0, 0.0))
+    plan = linearised(known, counts, fractions)
+    assert problem.mixes is not None
+    for c, rates in adjusted(known, plan).items():
+        amounts = [x * f for x, f in zip(fractions[c], problem.demands[0].amounts, strict=True)]
+        time_s = problem.mixes.time_s(problem.candidates[c], amounts)
+        added_s = sum(f / h for f, h in zip(amounts, rates, strict=True))
+        alone_s = sum(f / h for f, h in zip(amounts, known.candidates[c].capacity_rps, strict=True))
+        assert added_s == pytest.approx(time_s, rel=1e-6)
+        most = max(1.0, alone_s / time_s) * (1 + 1e-6)
+        assert all(h <= most * known_h for h, known_h in zip(rates, known.candidates[c].capacity_rps, strict=True))
+
+
 @settings(max_examples=20, deadline=None)
 @given(problems)
 def test_no_fleet_is_better_where_types_do_not_touch_each_other(problem: PlanningProblem) -> None:
@@ -103,7 +123,7 @@ def test_no_fleet_is_better_where_types_do_not_touch_each_other(problem: Plannin
     fleets = itertools.product(*(range(problem.max_count(c) + 1) for c in range(3)))
     possible = [counts for counts in fleets if any(counts) and not list(broken_limits(problem, counts))]
     best = min(assigned_again(problem, counts).makespan for counts in possible)
-    assert own_makespan(problem, plan) <= best * (1 + AGREED + 2 * ROUGH_GAP)
+    assert own_makespan(problem, plan) <= best * (1 + AGREED + 2e-4)
 
 
 def test_what_the_first_fleet_serves_nothing_of_may_still_be_what_it_is_best_at() -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from planners import Kind
-from planners.capacity.loaded import LoadedReplica, Metric
-from planners.capacity.steady_state import ReplicaFacts, SteadyState
-from planners.capacity.within_slo import rps_within
+from planners.capacity.latencies import Latencies, Metric
+from planners.capacity.load_curve import LoadCurves
+from planners.capacity.loaded import LoadedReplicas
+from planners.capacity.rates import rps_of
+from planners.capacity.steady_state import ReplicaFacts
 from sim import (
     SLO,
     CompactServiceTime,
@@ -80,11 +82,11 @@ def test_two_types_on_one_replica_keep_the_goal_each() -> None:
     spec = ReplicaSpec.uniform(model_spec("Llama-3-70B"), gpu_type("A100-SXM-80GB"), tp=2, limits=LIMITS)
     slo = SLO(e2e_s=21.1, attainment=0.99)
     kinds = [Kind(0.5, 2455.0, 18.0), Kind(0.5, 496.0, 253.0)]
-    state = SteadyState(ReplicaFacts.of(spec, TIMES), kinds)
-    rps = rps_within(slo, state)
+    facts = ReplicaFacts.of(spec, TIMES)
+    rps, full_rps = rps_of(facts, kinds, slo), rps_of(facts, kinds)
     rows = attained(spec, kinds, slo, rps, 12_000)
-    print(f"{rps:.3f} of {state.rps:.3f} requests/s", *rows, sep="\n")  # noqa: T201
-    assert rps > 0.2 * state.rps
+    print(f"{rps:.3f} of {full_rps:.3f} requests/s", *rows, sep="\n")  # noqa: T201
+    assert rps > 0.2 * full_rps
     assert all(row.miss <= 0 for row in rows)
 
 
@@ -103,16 +105,17 @@ def drawn(generator: np.random.Generator) -> tuple[ReplicaSpec, list[Kind], SLO]
         except DeploymentError:
             continue
         if facts.holds(kinds):
-            return spec, kinds, goals(generator, SteadyState(facts, kinds))
+            return spec, kinds, goals(generator, facts, kinds)
 
 
-def goals(generator: np.random.Generator, state: SteadyState) -> SLO:
-    idle = LoadedReplica(state, 1e-3 * state.rps)
-    kinds = range(len(state.kinds))
+def goals(generator: np.random.Generator, facts: ReplicaFacts, kinds: list[Kind]) -> SLO:
+    curves = LoadCurves.of_mix(facts, kinds)
+    idle = LoadedReplicas.at(curves, 1e-3 * curves.rps)
+    of_kinds = Latencies(idle, np.zeros(len(kinds), np.intp), np.arange(len(kinds)))
 
     def times(metric: Metric, most: float) -> float:
         factor = math.exp(generator.uniform(math.log(1.4), math.log(most)))
-        return factor * max(idle.mean_s(kind, metric) for kind in kinds)
+        return factor * float(of_kinds.mean_s(metric).max())
 
     attainment = float(generator.choice([0.9, 0.95, 0.99]))
     match generator.integers(4):
@@ -133,8 +136,7 @@ def test_promised_attainment_is_attained_over_random_replicas() -> None:
     rows: list[Attained] = []
     for _ in range(50):
         spec, kinds, slo = drawn(generator)
-        state = SteadyState(ReplicaFacts.of(spec, TIMES), kinds)
-        rps = rps_within(slo, state)
+        rps = rps_of(ReplicaFacts.of(spec, TIMES), kinds, slo)
         if rps > 0:
             rows += attained(spec, kinds, slo, rps, 20_000)
     misses = sorted(rows, key=lambda row: row.miss, reverse=True)
