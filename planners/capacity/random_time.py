@@ -23,6 +23,7 @@ _N_DEVIATIONS = 8  # above the mean sum of jumps, up to which they are told apar
 _LEAST_SKEWNESS = 0.02
 _MANY_JUMPS = 40  # whose sum is as smooth as the rest
 _NEARLY_POISSON = 1e-6
+_NO_CHANCE = 1e-13  # of a cell
 _RARE = 32  # a time is above the range that is looked at with a probability of exp(-32)
 
 
@@ -207,6 +208,8 @@ def _longer_with_cells(smooth: Smooth, width_s: Floats, chances: Floats, of: Pla
     n = sure - first
     limit = np.repeat(np.arange(len(of)), n)
     cell = np.arange(len(limit)) - np.repeat(n.cumsum() - n - first, n)
-    time = of[limit]
-    late = smooth.longer_than(time, limits_s[limit] - width_s[time] * cell) * chances[time, cell]
+    chance = chances[of[limit], cell]
+    counts = chance > _NO_CHANCE
+    limit, cell, chance = limit[counts], cell[counts], chance[counts]
+    late = smooth.longer_than(of[limit], limits_s[limit] - width_s[of[limit]] * cell) * chance
     return np.asarray(beyond[of, sure] + np.bincount(limit, late, len(of)))

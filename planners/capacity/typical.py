@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from planners.capacity.pipelines import uniform_replicas
-from planners.capacity.steady_state import Kind, ReplicaFacts, SteadyState
+from planners.capacity.steady_state import Kind, ReplicaFacts
+from planners.capacity.tangents import mixes_rps
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.deployment import ReplicaLimits, ReplicaSpec
@@ -45,7 +48,9 @@ def typical_times(
 
     def times_s(mix: Sequence[Lengths]) -> list[float]:
         kinds = [Kind(*lengths) for lengths in mix]
-        return [1 / SteadyState(of_replica, kinds).rps for of_replica in facts]
+        shares = np.array([[kind.share for kind in kinds]] * len(facts))
+        request_s: list[float] = (1 / mixes_rps(facts, kinds, shares)).tolist()
+        return request_s
 
     return times_s
 
