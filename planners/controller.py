@@ -49,6 +49,9 @@ class ReplanRules:
         hold_s: How long a plan is expected to stay; None: changes are taken to cost nothing.
         drain_backlog_s: Time within which the requests that wait are to be worked off, beside those that come; None:
             `period_s`.
+        stabilization_s: A fleet gets smaller only once less has been asked for in all windows that ended within so
+            long: the plan is for the one of them in which most requests came. Until then the first demand counts, too.
+            Where the objective depends on the mix alone, it is for the last window.
     """
 
     triggers: tuple[str, ...] = ("change",)
@@ -59,6 +62,7 @@ class ReplanRules:
     min_gain: float = 0.02
     hold_s: float | None = None
     drain_backlog_s: float | None = None
+    stabilization_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,9 @@ class Controller:
         candidates = tuple(_at_prices(candidate, situation) for candidate in problem.candidates)
         demands = problem.demands
         if problem.objective is not Objective.MAKESPAN:
-            demands = self._requests.demands(situation, self._rules)
+            is_mix_alone = problem.objective is Objective.THROUGHPUT
+            rules = replace(self._rules, stabilization_s=0.0) if is_mix_alone else self._rules
+            demands = self._requests.demands(situation, rules)
         previous = None
         if self._rules.hold_s is not None:
             names = {candidate.spec: candidate.name for candidate in candidates}
@@ -197,6 +203,17 @@ def _with_amounts(demand: Demand, amounts: tuple[float, ...]) -> Demand:
     if mix is not None and rate > 0:
         mix = replace(mix, share=tuple(amount / rate for amount in amounts))
     return replace(demand, mix=mix, amounts=amounts)
+
+
+def _busiest_end_s(arrival_s: npt.NDArray[np.float64], now_s: float, rules: ReplanRules) -> float:
+    """When the window ended in which most of these requests came, ascending; the last of equal ones.
+
+    Of the windows that ended within `stabilization_s` and are as long as they can be by now.
+    """
+    first_s = max(now_s - rules.stabilization_s, min(rules.window_s, now_s))
+    ends_s = np.concatenate([[first_s], arrival_s[arrival_s > first_s], [now_s]])
+    n_came = np.searchsorted(arrival_s, ends_s, "right") - np.searchsorted(arrival_s, ends_s - rules.window_s)
+    return float(ends_s[::-1][n_came[::-1].argmax()])
 
 
 class _Seen:
@@ -240,32 +257,46 @@ class _Seen:
     def demands(self, situation: Situation, rules: ReplanRules) -> tuple[Demand, ...]:
         """What the next plan is for, by type.
 
-        These are the rates of the last requests, with some of the first demands added, raised where they came in
-        bursts; and those at which the backlog is worked off in time.
+        These are the rates of the requests of a window, with some of the first demands added, raised where they came
+        in bursts; and those at which the backlog is worked off in time.
         """
-        window, waiting = self._window(situation, rules.window_s), self._waiting(situation)
-        seen_s = min(rules.window_s, situation.now_s)
+        late, waiting = self._window(situation, rules.window_s + rules.stabilization_s), self._waiting(situation)
         drain_s = rules.period_s if rules.drain_backlog_s is None else rules.drain_backlog_s
-        total = math.fsum(demand.total / demand.margin for demand in self._demands)
-        if total == 0:
+        total_rps = math.fsum(demand.total / demand.margin for demand in self._demands)
+        if total_rps == 0:
             return self._demands
         demands = []
         for demand, rows, types in zip(self._demands, self._rows, self._types, strict=True):
-            late = np.isin(rows, window, assume_unique=True)
-            counts, backlog = (
-                np.bincount(types[some], minlength=len(demand.amounts)).tolist()
-                for some in (late, np.isin(rows, waiting, assume_unique=True))
-            )
-            amounts = tuple(
-                (n + PRIOR_REQUESTS * amount / demand.margin / total) / (seen_s + PRIOR_REQUESTS / total)
-                for n, amount in zip(counts, demand.amounts, strict=True)
-            )
-            seen = replace(demand, amounts=amounts, bursts=None, margin=1.0)
-            bursts = self._bursts(demand.model, rows[late])
-            seen = seen if bursts is None else seen.with_bursts(bursts)
+            is_late, is_waiting = (np.isin(rows, some, assume_unique=True) for some in (late, waiting))
+            seen = self._seen(demand, rows[is_late], types[is_late], situation.now_s, rules, PRIOR_REQUESTS / total_rps)
+            if situation.now_s <= rules.stabilization_s and seen.total < demand.total:
+                seen = demand
+            backlog = np.bincount(types[is_waiting], minlength=len(demand.amounts)).tolist()
             added = (amount + n / drain_s for amount, n in zip(seen.amounts, backlog, strict=True))
             demands.append(_with_amounts(seen, tuple(added)))
         return tuple(demands)
+
+    def _seen(
+        self,
+        first: Demand,
+        rows: npt.NDArray[np.int64],
+        types: npt.NDArray[np.int64],
+        now_s: float,
+        rules: ReplanRules,
+        prior_s: float,
+    ) -> Demand:
+        """What was asked of a model in the busiest window of these requests, and for so long before all in the mean."""
+        arrival_s = self._arrival_s[rows]
+        end_s = _busiest_end_s(np.sort(arrival_s), now_s, rules)
+        is_within = (arrival_s >= end_s - rules.window_s) & (arrival_s <= end_s)
+        counts = np.bincount(types[is_within], minlength=len(first.amounts)).tolist()
+        seen_s = min(rules.window_s, end_s) + prior_s
+        amounts = (
+            (n + prior_s * amount / first.margin) / seen_s for n, amount in zip(counts, first.amounts, strict=True)
+        )
+        seen = replace(first, amounts=tuple(amounts), bursts=None, margin=1.0)
+        bursts = self._bursts(first.model, rows[is_within])
+        return seen if bursts is None else seen.with_bursts(bursts)
 
     def _waiting(self, situation: Situation) -> npt.NDArray[np.int64]:
         """Rows of the requests that have come and wait to be begun: the backlog.

@@ -7,8 +7,9 @@ in seconds (`makespan`) or a utilisation (`throughput`, `cost`). The slowest can
   some time. The pace is that of the work done in the middle half of the time in which a replica has requests waiting.
   How long the last requests take, when replicas run empty, is no part of it: that depends on how many there are. Where
   requests are routed by the plan, replicas do not touch each other, and one of each candidate is simulated.
-- `throughput` and `cost` with an SLO: as many requests as there are to draw from come as a Poisson process. The pace is
-  the largest, in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
+- `throughput` and `cost` with an SLO: the requests come as they are known to come (`planners.fleets.trying`), faster or
+  slower. Where that is not known, as many as there are to draw from come as a Poisson process. The pace is the largest,
+  in steps of 2.2 %, at which enough of the candidate's requests meet the SLO.
 """
 
 from __future__ import annotations
@@ -23,16 +24,18 @@ import numpy as np
 import polars as pl
 
 from planners.fleets.assignment import evaluate
+from planners.fleets.trying import knows_arrivals, sent_at, serve, share_within
 from planners.problem.problem import Objective
 from planners.randomness import TRIAL_ARRIVALS_STREAM, TRIAL_ORDER_STREAM, generator
-from sim.engine import simulate
 from sim.kv_cache import block_rule, kv_blocks
+from sim.slo import E2E_S, TPOT_S, TTFT_S
 from traces.trace import Trace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from planners.problem.candidate import Demand
+    from planners.problem.latency import LatencyGoal
     from planners.problem.plan import Plan
     from planners.problem.problem import PlanningProblem
     from planners.problem.trial import Trial
@@ -50,8 +53,9 @@ _BY_PLAN = "plan_weighted"
 """The router with which what a replica gets depends on the plan alone."""
 _LOADS = tuple(2 ** (k / 32) for k in range(-32, 17))
 """Loads to try with an SLO, relative to the pace of the plan."""
+_METRICS = {"e2e": E2E_S, "ttft": TTFT_S, "tpot": TPOT_S}
 _WARM_UP = 0.25
-"""Share of the requests that do not count with an SLO, since the fleet was empty when they came."""
+"""Share of the requests of a Poisson process that do not count, since the fleet was empty when they came."""
 
 
 def delivered_paces(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
@@ -82,10 +86,24 @@ def delivered_makespan_s(problem: PlanningProblem, plan: Plan, trial: Trial, mos
     times_s = []
     for _ in range(_N_ORDERS):
         sample = _sample(problem, trial, min(_total(problem), most_requests), order)
-        served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+        served = _serve(plan, trial, _as_trace(sample, np.zeros(sample.height)))
         last_s = float(served["finish_s"].to_numpy().max())
         times_s.append(last_s * _total(problem) / sample.height)
     return math.fsum(times_s) / len(times_s)
+
+
+def delivered_latency(
+    problem: PlanningProblem, plan: Plan, trial: Trial, goal: LatencyGoal, most_requests: int
+) -> tuple[float, float]:
+    """What a latency is at the offered rates, in seconds, and the share of requests within the SLO.
+
+    The arguments are those of `delivered_paces`; the requests come as with an SLO. Only those that were served count.
+    """
+    served = _served_at(1.0, problem, plan, trial, most_requests)
+    values_s = served.select(_METRICS[goal.metric]).to_series().drop_nulls()
+    late = goal.late_share
+    latency_s = values_s.mean() if late is None else values_s.quantile(1 - late, interpolation="linear")
+    return math.inf if latency_s is None else float(latency_s), share_within(trial, served)  # type: ignore[arg-type]
 
 
 def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
@@ -102,7 +120,7 @@ def _under_load(problem: PlanningProblem, plan: Plan, trial: Trial, most_request
 
 def _paces_under_load(problem: PlanningProblem, plan: Plan, trial: Trial, n_requests: float) -> dict[int, float]:
     sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
-    served = _serve(problem, plan, trial, sample, np.zeros(sample.height))
+    served = _with_work(problem, plan, _serve(plan, trial, _as_trace(sample, np.zeros(sample.height))), sample["kind"])
     queued_s = pl.col("first_scheduled_s").max().over("replica_id")
     last_s = pl.col("finish_s").max().over("replica_id")
     is_loaded = queued_s > last_s / 2  # a replica that soon had no queue is measured from beginning to end
@@ -143,16 +161,12 @@ def _n_loaded(problem: PlanningProblem, plan: Plan, c: int) -> float:
 
 
 def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> dict[int, float]:
-    n_requests = min(len(trial.requests), most_requests)
-    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
-    gaps = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height)
     pace = 1.0 / evaluate(problem, plan.counts, plan.assignment)
 
     @cache
     def attainments(step: int) -> dict[int, float]:
-        rate_rps = _LOADS[step] * pace * _total(problem)
-        counted = _serve(problem, plan, trial, sample, gaps.cumsum() / rate_rps).slice(int(_WARM_UP * sample.height))
-        return dict(counted.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
+        served = _served_at(_LOADS[step] * pace, problem, plan, trial, most_requests)
+        return dict(served.group_by("c", maintain_order=True).agg(slo.is_met().mean()).iter_rows())
 
     def most(c: int) -> float:
         steps = range(len(_LOADS))
@@ -162,43 +176,49 @@ def _within(slo: SLO, problem: PlanningProblem, plan: Plan, trial: Trial, most_r
     return {c: pace * most(c) for c in attainments(0)}
 
 
+def _served_at(load: float, problem: PlanningProblem, plan: Plan, trial: Trial, most_requests: int) -> pl.DataFrame:
+    """The records of requests that come so many times as fast as they are demanded, of those that count."""
+    if knows_arrivals(trial):
+        mean_rps = math.fsum(demand.total / demand.margin for demand in problem.demands)
+        return _serve(plan, trial, sent_at(load * mean_rps, plan, trial.requests, most_requests))
+    n_requests = min(len(trial.requests), most_requests)
+    sample = _sample(problem, trial, n_requests, generator(problem.seed, TRIAL_ORDER_STREAM))
+    gaps = generator(problem.seed, TRIAL_ARRIVALS_STREAM).standard_exponential(sample.height)
+    trace = _as_trace(sample, gaps.cumsum() / (load * _total(problem)))
+    return _serve(plan, trial, trace).slice(int(_WARM_UP * sample.height))
+
+
 # The simulation ------------------------------------------------------------------------------------------------------
 
 
-def _serve(problem: PlanningProblem, plan: Plan, trial: Trial, sample: pl.DataFrame, arrival_s: Floats) -> pl.DataFrame:
-    """Simulate a sample, arriving at these times.
-
-    Returns:
-        The records of the requests that were served, in order of arrival, with the candidate `c` that served each and
-        the `work` that it was: the time that the planning problem gives a replica for it.
-    """
+def _serve(plan: Plan, trial: Trial, trace: Trace) -> pl.DataFrame:
+    """The records of the requests that the fleet of a plan served, by arrival, with the candidate `c` of each."""
     deployment = plan.deployment()
     if deployment is None:
         msg = "only a plan with a deployment can be tried"
         raise ValueError(msg)
-    trace = Trace.from_columns(
+    c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
+    of_replica = pl.col("replica_id").replace_strict(dict(enumerate(c_of_replica)), return_dtype=pl.Int64)
+    return serve(trial, deployment, trace).filter(pl.col("finish_s").is_not_null()).with_columns(c=of_replica)
+
+
+def _as_trace(sample: pl.DataFrame, arrival_s: Floats) -> Trace:
+    """The requests of a sample, arriving at these times; they have nothing in common that a cache could keep."""
+    return Trace.from_columns(
         arrival_s, sample["prompt_tokens"], sample["output_tokens"], model=sample["model"].to_list()
     )
-    result = simulate(
-        deployment,
-        trace,
-        service_time=trial.service_time,
-        router=trial.router,
-        length_predictor=trial.length_predictor,
-        engine=trial.engine,
-    )
-    c_of_replica = [c for c in _rented(plan) for _ in range(plan.counts[c])]
+
+
+def _with_work(problem: PlanningProblem, plan: Plan, served: pl.DataFrame, kinds: pl.Series) -> pl.DataFrame:
+    """Records with the `work` that each request was: the time that the planning problem gives a replica for it."""
     works = [
         (c, kind, 1.0 / capacity if capacity > 0 else 0.0)
         for c in _rented(plan)
         for kind, capacity in enumerate(problem.candidates[c].capacity_rps)
     ]
-    return (
-        result.requests.with_columns(sample["kind"])
-        .filter(pl.col("finish_s").is_not_null())
-        .with_columns(c=pl.col("replica_id").replace_strict(dict(enumerate(c_of_replica)), return_dtype=pl.Int64))
-        .join(pl.DataFrame(works, ["c", "kind", "work"], orient="row"), on=["c", "kind"], maintain_order="left")
-    )
+    of_kind = pl.DataFrame(works, ["c", "kind", "work"], orient="row")
+    own = kinds.gather(served["request_id"])
+    return served.with_columns(own).join(of_kind, on=["c", "kind"], maintain_order="left")
 
 
 def _sample(problem: PlanningProblem, trial: Trial, n_requests: float, order: np.random.Generator) -> pl.DataFrame:

@@ -2,9 +2,9 @@
 
 What a closed form promises of a share of requests rests on approximations, and on arrivals that are described by one
 rate. So a plan is tried, and if fewer requests are within the SLO than should be, it is made again for higher rates,
-in growing steps, until the share is reached. Between the last rate that was too low and the first that was not, halving
-looks for a better plan. If the rates cannot be raised far enough within budget and availability, the promise is
-withdrawn: there is no plan.
+in growing steps, until the share is reached; one for the largest multiple of the rates stays, and promises less of
+them. Between the last rate that was too low and the first that was not, halving looks for a better plan. If the rates
+cannot be raised far enough within budget and availability, the promise is withdrawn: there is no plan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from planners.fleets.trying import MOST_REQUESTS, sent_at_promised_rate, serve, share_within
+from planners.fleets.trying import MOST_REQUESTS, knows_arrivals, sent_at_promised_rate, serve, share_within
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Objective, PlanningProblem
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from planners.problem.trial import Trial
 
 _FACTORS = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
-_LEAST_REQUESTS = 100  # fewer say nothing of a share
 _NEAR = 1.05  # factors so near to each other are not told apart
 _CHANCE = 1.96  # standard deviations of a count within which 95 % are
 
@@ -53,8 +52,9 @@ def keep_slo(problem: PlanningProblem, solve: Callable[[PlanningProblem], Plan])
     goal = 0.0 if trial.slo is None else trial.slo.attainment
 
     def try_for(factor: float) -> _Try:
-        raised = solve(_raised(problem, factor))
-        return _Try(factor, raised, _share(raised, trial))
+        raised = _raised(problem, factor)
+        again = _with_less_promised(plan, raised, factor) if _is_homogeneous(problem) else solve(raised)
+        return _Try(factor, again, _share(again, trial))
 
     low = _Try(1.0, plan, _share(plan, trial))
     if low.share >= goal:
@@ -74,14 +74,24 @@ def keep_slo(problem: PlanningProblem, solve: Callable[[PlanningProblem], Plan])
 
 
 def _can_try(problem: PlanningProblem, plan: Plan, trial: Trial) -> bool:
-    is_asked = trial.slo is not None and not trial.slo.asks_for_nothing and trial.knows_arrivals
-    has_rate = problem.objective in (Objective.COST, Objective.THROUGHPUT) and trial.requests.duration_s > 0
-    is_enough = len(trial.requests) >= _LEAST_REQUESTS and not trial.requests.loops
-    return is_asked and has_rate and is_enough and plan.deployment() is not None
+    is_asked = trial.slo is not None and not trial.slo.asks_for_nothing
+    has_rate = problem.objective in (Objective.COST, Objective.THROUGHPUT)
+    return is_asked and has_rate and knows_arrivals(trial) and plan.deployment() is not None
 
 
 def _raised(problem: PlanningProblem, factor: float) -> PlanningProblem:
     return replace(problem, demands=tuple(demand.raised(factor) for demand in problem.demands))
+
+
+def _is_homogeneous(problem: PlanningProblem) -> bool:
+    """Whether the best plan for so many times the rates is the same, and carries a smaller multiple of them."""
+    return problem.objective is Objective.THROUGHPUT and not any(one.shed_usd_per_request for one in problem.demands)
+
+
+def _with_less_promised(plan: Plan, raised: PlanningProblem, factor: float) -> Plan:
+    """A plan for the largest multiple of some rates as the plan for so many times these rates."""
+    objective, bound = (None if value is None else value / factor for value in (plan.objective, plan.bound))
+    return replace(plan, problem=raised, objective=objective, bound=bound)
 
 
 def _share(plan: Plan, trial: Trial) -> float:

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from planners.fleets.assignment import RATE_TOLERANCE
-from planners.problem.latency import LatencyGoal, Loaded, Loads
+from planners.problem.latency import LatencyGoal, Loaded, Loads, Metric
 from planners.problem.plan import SHARE_TOLERANCE
 
 if TYPE_CHECKING:
     from planners.problem.candidate import Capacities, Fractions
     from planners.problem.problem import PlanningProblem
+    from sim.slo import SLO
 
 _PRECISION = 1e-4  # relative, of a quantile
 _SHORTEST_S, _LONGEST_S = 1e-6, 1e9
@@ -28,9 +29,10 @@ _LATE_TOLERANCE = 1e-9  # of a share: it is a sum
 
 
 class Part(NamedTuple):
-    """Requests of one type on the replicas of one candidate: their share of all requests."""
+    """Requests of one type of a model on the replicas of one candidate: their share of all requests."""
 
     share: float
+    model: str
     w: int
     loaded: Loaded
 
@@ -74,7 +76,9 @@ class LoadedFleet(NamedTuple):
             if not utilisations[c] <= most or utilisations[c] >= 1:
                 return None
             loaded = loads.loaded(candidate, amounts, utilisations[c])
-            parts += [Part(amount / total, w, loaded) for w, amount in enumerate(amounts) if amount > 0]
+            parts += [
+                Part(amount / total, candidate.model, w, loaded) for w, amount in enumerate(amounts) if amount > 0
+            ]
         return cls(tuple(parts), tuple(utilisations))
 
     def statistic_s(self, goal: LatencyGoal) -> float:
@@ -99,6 +103,25 @@ class LoadedFleet(NamedTuple):
     def late_share(self, goal: LatencyGoal, limit_s: float) -> float:
         """Share of the requests whose metric is more than a limit."""
         return math.fsum(part.share * part.loaded.late_share(part.w, goal.metric, limit_s) for part in self.parts)
+
+    def share_within(self, slo: SLO) -> float:
+        """Share of the requests within an SLO, at least (see `missed_share`)."""
+        missed = (part.share * missed_share(slo, part.model, part.w, part.loaded) for part in self.parts)
+        return 1.0 - math.fsum(missed)
+
+
+def slo_of(problem: PlanningProblem) -> SLO | None:
+    """What requests should meet; None without limits."""
+    slo = None if problem.trial is None else problem.trial.slo
+    return None if slo is None or slo.asks_for_nothing else slo
+
+
+def missed_share(slo: SLO, model: str, w: int, loaded: Loaded) -> float:
+    """Share of the requests of a type that miss an SLO, at most: those that miss two of its limits count twice."""
+    own = slo.of_model(model)
+    limits: tuple[tuple[Metric, float | None], ...] = (("ttft", own.ttft_s), ("tpot", own.tpot_s), ("e2e", own.e2e_s))
+    missed = math.fsum(loaded.late_share(w, metric, most_s) for metric, most_s in limits if most_s is not None)
+    return min(1.0, missed)
 
 
 def latency_s(problem: PlanningProblem, counts: Sequence[int], fractions: Fractions) -> float:

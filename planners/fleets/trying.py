@@ -18,18 +18,40 @@ MOST_REQUESTS = 10_000
 """Most requests that are simulated to see whether a promise is kept."""
 
 
-def sent_at_promised_rate(plan: Plan, trace: Trace) -> Trace:
-    """The busiest stretch of the requests that a plan means to serve, coming as fast as it promises to serve them.
+LEAST_REQUESTS = 100
+"""Fewer say nothing of a share."""
 
-    Requests that no replica can hold, for which nothing is promised, come on top.
+
+def knows_arrivals(trial: Trial) -> bool:
+    """Whether the requests of a trial tell when those to come will come, and are enough to tell a share."""
+    requests = trial.requests
+    comes_by_itself = trial.knows_arrivals and not requests.loops and requests.duration_s > 0
+    return comes_by_itself and len(requests) >= LEAST_REQUESTS
+
+
+def sent_at_promised_rate(plan: Plan, trace: Trace) -> Trace:
+    """The requests that a plan means to serve, coming as fast as it promises to serve them, as `sent_at` has them.
 
     Args:
         plan: A plan for rates.
         trace: The requests, more than one, that do not all come at once.
     """
+    return sent_at(math.fsum(plan.promised_rps.values()), plan, trace)
+
+
+def sent_at(rate_rps: float, plan: Plan, trace: Trace, most_requests: int = MOST_REQUESTS) -> Trace:
+    """The busiest stretch of the requests that a plan means to serve, sped up until all come at a mean rate.
+
+    Requests that no replica can hold, for which nothing is promised, come on top.
+
+    Args:
+        rate_rps: Of those that the plan means to serve, on the whole trace.
+        plan: A plan for rates.
+        trace: The requests, more than one, that do not all come at once.
+        most_requests: Most requests of the stretch.
+    """
     served = without_shed(plan, trace)
-    promised_rps = math.fsum(plan.promised_rps.values())
-    return _busiest(served, MOST_REQUESTS).scale_rate(promised_rps / (served.rate_rps * _held_share(plan, served)))
+    return _busiest(served, most_requests).scale_rate(rate_rps / (served.rate_rps * _held_share(plan, served)))
 
 
 def _held_share(plan: Plan, trace: Trace) -> float:

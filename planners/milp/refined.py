@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from planners.fleets.assignment import evaluate, objective_of, replica_times, value_of
 from planners.fleets.linearise import capacities_of
 from planners.fleets.shedding import in_full
+from planners.milp.latency.refined import least_in_simulation
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner
 from planners.problem.candidate import Capacities
@@ -31,7 +32,8 @@ class RefinedOptions(MilpOptions):
     """Options of the planner `milp_refined`: those of `milp`, and when to stop."""
 
     tolerance: float = Field(default=0.02, gt=0, lt=1)
-    """Relative difference between promise and delivery at which to stop."""
+    """Relative difference between promise and delivery at which to stop; for `latency`, by which another plan must be
+    better than that of `milp`."""
     max_rounds: int = Field(default=10, ge=1)
     """Most plans to simulate."""
     most_requests: int = Field(default=20_000, ge=1)
@@ -47,6 +49,7 @@ class RefinedPlanner:
     It ends when promise and delivery agree.
     The plan is the best in simulation of those tried, the first of which is that of `milp`: another must be better by
     more than measurements are off. What it promises is what it delivered, and its `capacities` are the corrected ones.
+    For `latency` it is the best in simulation of several plans (`planners.milp.latency.refined`).
     For `makespan` the diagnostics tell how long the requests take with the end, when replicas run empty.
 
     Without the means to simulate it is the plan of `milp`. The first plan has the whole time limit, the others share
@@ -54,7 +57,9 @@ class RefinedPlanner:
     """
 
     name = "milp_refined"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.LATENCY, Feature.SEVERAL_MODELS}
+    )
     Options: type[BaseModel] = RefinedOptions
 
     def __init__(self, options: RefinedOptions | None = None) -> None:
@@ -80,6 +85,16 @@ class RefinedPlanner:
             return replace(plan, diagnostics=(*plan.diagnostics, "nothing can be simulated: this is the plan of milp"))
         limit_s = problem.time_limit_s if options.time_limit_s is None else options.time_limit_s
         again = MilpPlanner(options.model_copy(update={"time_limit_s": limit_s / options.max_rounds}))
+        if problem.objective is Objective.LATENCY:
+            return least_in_simulation(
+                problem,
+                plan,
+                trial,
+                again.plan,
+                max_plans=options.max_rounds,
+                most_requests=options.most_requests,
+                worth=options.tolerance,
+            )
         factors: dict[str, float] = {}
         tries = [_Try.of(problem, plan, trial, options.most_requests)]
         while tries[-1].error > options.tolerance and len(tries) < options.max_rounds:

@@ -97,6 +97,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+_WHOLE = 0.02
+"""Share of the time without a request of a model, before its first and after its last one, that is no pause."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What is asked of one model.
@@ -148,8 +152,13 @@ class Demand:
         return math.fsum(self.amounts)
 
     def with_bursts(self, bursts: Bursts) -> Self:
-        """The demand, whose amounts are means so far, with those to plan for where requests come like this."""
-        return replace(self.raised(bursts.factor), bursts=bursts)
+        """The demand, whose amounts are means so far, with those to plan for where requests come like this.
+
+        Those of a model may come in a part of the time only: then it is their rate in that part that is planned for.
+        """
+        while_they_come = bursts.mean_rps / self.total
+        is_part = while_they_come > 1 + _WHOLE
+        return replace(self.raised(bursts.factor * (while_they_come if is_part else 1.0)), bursts=bursts)
 
     def raised(self, factor: float) -> Self:
         """The demand with so many times the amounts to plan for, of as many requests."""

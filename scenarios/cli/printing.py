@@ -18,13 +18,13 @@ from rich.text import Text
 from scenarios.cli.errors import NoPlan
 from scenarios.report.extrapolated import extrapolation_line
 from scenarios.report.stress import stress_table
-from scenarios.report.summary import costs_table, promises_table, scenario_tables, standings_table
+from scenarios.report.summary import scenario_tables, tables_over_scenarios
 from scenarios.report.tables import fit, fleet_table, results_table, to_markdown
 from scenarios.report.uncertainty import weighing_lines, weighing_tables
 from scenarios.runs.row import Row
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import StressRow, read_stress
-from scenarios.study.summary import costs, promises, seeds_are_copies, standings
+from scenarios.study.summary import seeds_are_copies
 from scenarios.study.uncertainty import Weighing
 from sim import METRICS
 
@@ -117,17 +117,6 @@ def _is_too_long(stress: Sequence[StressRow], n_scenarios: int) -> bool:
     return n_scenarios > 1 and len(stress) > _MOST_ON_MARKETS
 
 
-def _over_scenarios(comparison: Comparison, n_scenarios: int) -> list[Table]:
-    """What the baseline gains, what promises are worth and what it costs, as far as the runs tell."""
-    baseline = comparison.baseline
-    tables = [standings_table(standings(comparison), baseline, n_scenarios)]
-    if kept := promises(comparison):
-        tables.append(promises_table(kept, baseline))
-    if spent := costs(comparison):
-        tables.append(costs_table(spent, baseline))
-    return tables
-
-
 def report(
     rows: Sequence[Row],
     baseline: str | None,
@@ -163,7 +152,7 @@ def report(
         n_scenarios = len({row.scenario for row in rows})
         if n_scenarios > 1:
             tables = [] if is_told else _by_scenario(comparison)
-            tables += _over_scenarios(comparison, n_scenarios)
+            tables += tables_over_scenarios(comparison, n_scenarios)
         else:
             tables = [fleet_table(comparison)]
             if any(row.metrics for row in rows):

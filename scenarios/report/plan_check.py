@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from scenarios.report.tables import NOTHING, make_columns, make_table, number, share
+from scenarios.report.tables import NOTHING, number, share, table_of
 from scenarios.study.plan_check import TOLERANCE, PlanCheck
 
 
@@ -12,21 +12,16 @@ def check_tables(check: PlanCheck | None) -> list[Table]:
     """What was promised and delivered; no table where nothing was checked."""
     if check is None:
         return []
-    table = make_table(f"Checked in simulation: {check.simulated}")
-    columns = [("", "left"), ("promised", "right"), ("delivered", "right"), ("difference", "right")]
-    make_columns(table, columns)
-    if check.attainment is None or check.attainment_goal is None:
-        rate = "steady pace, req/s"
-    else:
+    rate, rows = "steady pace, req/s", []
+    if check.attainment is not None and check.attainment_goal is not None:
         rate = "within the SLO, req/s"
         points = f"{100 * (check.attainment - check.attainment_goal):+.1f} points"
-        table.add_row("requests within the SLO", share(check.attainment_goal), share(check.attainment), points)
-    change = _change(check.delivered_rps, check.promised_rps)
-    table.add_row(rate, number(check.promised_rps, 2), number(check.delivered_rps, 2), change)
+        rows.append(["requests within the SLO", share(check.attainment_goal), share(check.attainment), points])
+    rows.append(_row(rate, check.promised_rps, check.delivered_rps, 2))
     if check.promised_s is not None and check.delivered_s is not None:
-        change = _change(check.delivered_s, check.promised_s)
-        table.add_row("makespan, s", number(check.promised_s, 1), number(check.delivered_s, 1), change)
-    return [table]
+        rows.append(_row("makespan, s", check.promised_s, check.delivered_s, 1))
+    headers = ("", "promised", "delivered", "difference")
+    return [table_of(f"Checked in simulation: {check.simulated}", headers, rows)]
 
 
 def check_lines(check: PlanCheck | None) -> list[str]:
@@ -40,5 +35,6 @@ def check_lines(check: PlanCheck | None) -> list[str]:
     return [f"{head}{by_more}", *(f"  {reason}: {words}" for reason, words in check.reasons)]
 
 
-def _change(new: float, old: float) -> str:
-    return NOTHING if old == 0 else f"{100 * (new / old - 1):+.1f} %"
+def _row(name: str, promised: float, delivered: float, digits: int) -> list[str]:
+    change = NOTHING if promised == 0 else f"{100 * (delivered / promised - 1):+.1f} %"
+    return [name, number(promised, digits), number(delivered, digits), change]

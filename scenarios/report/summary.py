@@ -11,15 +11,14 @@ from scenarios.report.tables import (
     attainment,
     estimate,
     load_of,
-    make_columns,
-    make_table,
     number,
     quantiles,
     seeds_of,
     share,
+    table_of,
 )
 from scenarios.study.compare import Comparison, Group
-from scenarios.study.summary import Costs, Gain, Kept, Promises, Standing
+from scenarios.study.summary import Costs, Gain, Kept, Promises, Standing, costs, promises, standings
 
 _MEANS = "means, ± 95 % interval over seeds, (largest)"
 _MOST_IN_PER_CENT = 1.0  # of a latency, which may be any number of times as long
@@ -33,25 +32,19 @@ def scenario_tables(comparison: Comparison) -> list[Table]:
 
 
 def _scenario_table(groups: Sequence[Group]) -> Table:
-    table = make_table(f"{groups[0].scenario}{load_of(groups)}{seeds_of(groups)}")
     goal = next((group.goal for group in groups if group.goal is not None), None)
-    right = "right"
-    make_columns(
-        table,
-        [
-            ("planner", "left"),
-            ("GPUs", "left"),
-            ("$/h", right),
-            ("promised\nreq/s", right),
-            ("throughput\nreq/s", right),
-            ("within SLO" if goal is None else f"within SLO\ngoal {100 * goal:g} %", right),
-            ("TTFT s\np50 / p99", right),
-            ("$ / 1k good\nrequests", right),
-        ],
+    headers = (
+        "planner",
+        "GPUs",
+        "$/h",
+        "promised\nreq/s",
+        "throughput\nreq/s",
+        "within SLO" if goal is None else f"within SLO\ngoal {100 * goal:g} %",
+        "TTFT s\np50 / p99",
+        "$ / 1k good\nrequests",
     )
-    for group in groups:
-        table.add_row(group.name, *_cells(group))
-    return table
+    rows = ([group.name, *_cells(group)] for group in groups)
+    return table_of(f"{groups[0].scenario}{load_of(groups)}{seeds_of(groups)}", headers, rows, n_left=2)
 
 
 def _cells(group: Group) -> list[str]:
@@ -75,68 +68,73 @@ def _cells(group: Group) -> list[str]:
     ]
 
 
-def standings_table(standings: Sequence[Standing], baseline: str, n_scenarios: int) -> Table:
+def tables_over_scenarios(comparison: Comparison, n_scenarios: int) -> list[Table]:
+    """What the baseline gains, what promises are worth and what it costs, as far as the runs tell."""
+    baseline = comparison.baseline
+    tables = [standings_table(standings(comparison), baseline, n_scenarios)]
+    if kept := promises(comparison):
+        tables.append(promises_table(kept, baseline))
+    if spent := costs(comparison):
+        tables.append(costs_table(spent, baseline))
+    return tables
+
+
+def standings_table(of_planners: Sequence[Standing], baseline: str, n_scenarios: int) -> Table:
     """How much the baseline gains over each planner, over so many scenarios."""
-    table = make_table(f"What {baseline} gains: mean and 95 % interval over seeds, (largest)")
-    make_columns(
-        table,
-        [
-            ("planner", "left"),
-            ("scenarios\nwith a run", "right"),
-            ("SLO\nmet in", "right"),
-            (f"better than\n{baseline} in", "right"),
-            (f"promise, of\n{baseline}'s", "right"),
-            ("kept\nof promise", "right"),
-            ("throughput", "right"),
-            ("P50 latency", "right"),
-            ("P90 latency", "right"),
-            ("P99 latency", "right"),
-            ("solve s", "right"),
-        ],
+    headers = (
+        "planner",
+        "scenarios\nwith a run",
+        "SLO\nmet in",
+        f"better than\n{baseline} in",
+        f"promise, of\n{baseline}'s",
+        "kept\nof promise",
+        "throughput",
+        "P50 latency",
+        "P90 latency",
+        "P99 latency",
+        "solve s",
     )
-    for standing in standings:
-        is_baseline = standing.planner == baseline
-        gains = [standing.throughput, *standing.latency.values()]
-        table.add_row(
-            standing.planner,
-            f"{standing.n_scenarios} of {n_scenarios}",
-            str(standing.n_met),
-            NOTHING if is_baseline else str(standing.n_better),
-            share(standing.promised),
-            share(standing.kept),
-            *(NOTHING if is_baseline else _gain(gain, is_latency=i > 0) for i, gain in enumerate(gains)),
-            number(standing.solve_s, 2),
-        )
-    return table
+    rows = (
+        [
+            one.planner,
+            f"{one.n_scenarios} of {n_scenarios}",
+            str(one.n_met),
+            _beside(baseline, one.planner, str(one.n_better)),
+            share(one.promised),
+            share(one.kept),
+            _beside(baseline, one.planner, _gain(one.throughput, is_latency=False)),
+            *(_beside(baseline, one.planner, _gain(gain, is_latency=True)) for gain in one.latency.values()),
+            number(one.solve_s, 2),
+        ]
+        for one in of_planners
+    )
+    return table_of(f"What {baseline} gains: mean and 95 % interval over seeds, (largest)", headers, rows)
 
 
-def promises_table(promises: Sequence[Promises], baseline: str) -> Table:
+def promises_table(of_planners: Sequence[Promises], baseline: str) -> Table:
     """What fleets keep of what was promised where all requests come at once: to the end, and under load."""
-    table = make_table(f"What is kept of promises, and the pace under load: {_MEANS}")
-    make_columns(
-        table,
-        [
-            ("planner", "left"),
-            ("runs", "right"),
-            ("kept\nof promise", "right"),
-            ("off by\nmean / P95", "right"),
-            ("kept\nunder load", "right"),
-            ("off under load by\nmean / P95", "right"),
-            (f"pace under load\n{baseline} gains", "right"),
-            (f"faster than\n{baseline} in", "right"),
-        ],
+    headers = (
+        "planner",
+        "runs",
+        "kept\nof promise",
+        "off by\nmean / P95",
+        "kept\nunder load",
+        "off under load by\nmean / P95",
+        f"pace under load\n{baseline} gains",
+        f"faster than\n{baseline} in",
     )
-    for of_planner in promises:
-        is_baseline = of_planner.planner == baseline
-        table.add_row(
-            of_planner.planner,
-            f"{of_planner.n_runs:,}",
-            *_kept(of_planner.kept),
-            *_kept(of_planner.steady),
-            NOTHING if is_baseline else _gain(of_planner.pace, is_latency=False),
-            NOTHING if is_baseline else str(of_planner.n_faster),
-        )
-    return table
+    rows = (
+        [
+            one.planner,
+            f"{one.n_runs:,}",
+            *_kept(one.kept),
+            *_kept(one.steady),
+            _beside(baseline, one.planner, _gain(one.pace, is_latency=False)),
+            _beside(baseline, one.planner, str(one.n_faster)),
+        ]
+        for one in of_planners
+    )
+    return table_of(f"What is kept of promises, and the pace under load: {_MEANS}", headers, rows)
 
 
 def _kept(kept: Kept | None) -> tuple[str, str]:
@@ -146,35 +144,37 @@ def _kept(kept: Kept | None) -> tuple[str, str]:
     return share(kept.mean), f"{share(kept.mean_error)} / {share(kept.p95_error)}"
 
 
-def costs_table(costs: Sequence[Costs], baseline: str) -> Table:
+def costs_table(of_planners: Sequence[Costs], baseline: str) -> Table:
     """What serving costs with each planner, how busy its GPUs are, and whether it keeps to the budget."""
-    table = make_table(f"What it costs: {_MEANS}")
-    make_columns(
-        table,
-        [
-            ("planner", "left"),
-            ("SLO\nmet in", "right"),
-            ("$ / 1k good\nrequests", "right"),
-            (f"{baseline}\nsaves", "right"),
-            (f"cheaper than\n{baseline} in", "right"),
-            ("GPU\nutilization, %", "right"),
-            ("within budget,\n% of time", "right"),
-            ("within budget\nall the time in", "right"),
-        ],
+    headers = (
+        "planner",
+        "SLO\nmet in",
+        "$ / 1k good\nrequests",
+        f"{baseline}\nsaves",
+        f"cheaper than\n{baseline} in",
+        "GPU\nutilization, %",
+        "within budget,\n% of time",
+        "within budget\nall the time in",
     )
-    for of_planner in costs:
-        is_baseline = of_planner.planner == baseline
-        table.add_row(
-            of_planner.planner,
-            str(of_planner.n_met),
-            estimate(of_planner.usd_per_good_request, 3, 1e3),
-            NOTHING if is_baseline else _gain(of_planner.saved, is_latency=True),
-            NOTHING if is_baseline else str(of_planner.n_cheaper),
-            estimate(of_planner.gpu_utilization, 1, 100),
-            estimate(of_planner.budget_compliance, 2, 100),
-            f"{of_planner.n_within_budget} of {of_planner.n_scenarios}",
-        )
-    return table
+    rows = (
+        [
+            one.planner,
+            str(one.n_met),
+            estimate(one.usd_per_good_request, 3, 1e3),
+            _beside(baseline, one.planner, _gain(one.saved, is_latency=True)),
+            _beside(baseline, one.planner, str(one.n_cheaper)),
+            estimate(one.gpu_utilization, 1, 100),
+            estimate(one.budget_compliance, 2, 100),
+            f"{one.n_within_budget} of {one.n_scenarios}",
+        ]
+        for one in of_planners
+    )
+    return table_of(f"What it costs: {_MEANS}", headers, rows)
+
+
+def _beside(baseline: str, planner: str, text: str) -> str:
+    """What is said of a planner beside the baseline; nothing of the baseline itself."""
+    return NOTHING if planner == baseline else text
 
 
 def _gain(gain: Gain | None, *, is_latency: bool) -> str:

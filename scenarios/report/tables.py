@@ -283,6 +283,15 @@ def make_columns(table: Table, columns: Iterable[tuple[str, str]]) -> None:
         table.add_column(header, justify="right" if justify == "right" else "left")
 
 
+def table_of(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1) -> Table:
+    """A table in our style, whose first columns are words, set to the left, and the others figures, to the right."""
+    table = make_table(title)
+    make_columns(table, [(header, "left" if i < n_left else "right") for i, header in enumerate(headers)])
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def number(value: float | None, digits: int, factor: float = 1.0) -> str:
     """A number with so many digits."""
     return NOTHING if value is None else f"{factor * value:,.{digits}f}"

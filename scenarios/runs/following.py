@@ -60,6 +60,7 @@ def _controller(
         min_gap_s=settings.min_gap_s,
         min_gain=settings.min_gain,
         drain_backlog_s=settings.drain_backlog_s,
+        stabilization_s=settings.stabilization_s,
         hold_s=settings.hold_s if choice.policy == "replan_sticky" else None,
     )
 

@@ -149,3 +149,42 @@ def test_a_plan_that_was_overtaken_by_the_market_is_made_again(file: Path, hetse
     assert [(replan["t_s"], replan["applied_s"]) for replan in manifest["replans"]] == [(61.0, 63.0)]
     plans = json.loads((run(tmp_path, "milp-replan") / "plans.json").read_text())
     assert [plan["t_s"] for plan in plans] == [0.0, 61.0]
+
+
+STEP = """
+schema_version: 1
+name: step
+cluster:
+  gpus: {L40S: {available: 8}}
+  availability: {kind: constant, notice_s: 0, boot_s: 60}
+workload:
+  chat:
+    kind: synthetic
+    model: Llama-3.1-8B
+    n_requests: 6500
+    arrivals: {kind: piecewise, times_s: [0, 105], rates_rps: [5, 20]}
+    lengths:
+      kind: lognormal
+      prompt_tokens_p50: 800
+      prompt_tokens_p90: 1500
+      output_tokens_p50: 150
+      output_tokens_p90: 250
+slo: {ttft_s: 2, tpot_s: 0.1, attainment: 0.95}
+planning:
+  objective: cost
+  budget_usd_per_h: 20
+  replanning: {triggers: [period], period_s: 100, window_s: 100, delay_s: 10}
+planners: [{name: milp, policy: replan}]
+"""
+
+
+def test_a_fleet_that_waits_before_it_gets_smaller_meets_a_step(hetserve: Hetserve, tmp_path: Path) -> None:
+    """The load rises 5 s after a plan; the whole of it was planned for first."""
+    (tmp_path / "step.yaml").write_text(STEP)
+    shares = {}
+    for stabilization_s in (0, 600):
+        out, changed = tmp_path / str(stabilization_s), f"planning.replanning.stabilization_s={stabilization_s}"
+        hetserve("compare", str(tmp_path / "step.yaml"), "--out", str(out), "--set", changed)
+        shares[stabilization_s] = attainment(hetserve, out)["milp-replan"]
+    assert shares[0] < 0.8
+    assert shares[600] > 0.95

@@ -12,8 +12,11 @@ import pytest
 
 import hetserve as hs
 from scenarios.report.html.page import make_page
+from scenarios.report.summary import tables_over_scenarios
 from scenarios.runs.directory import read_result, run_directories
 from scenarios.runs.row import Row
+from scenarios.runs.series import read_rows
+from scenarios.study.compare import Comparison
 from sim.results.stress import STRESS_METRICS
 from tests.cli.chromium import open_page
 from tests.cli.conftest import SMALL, Hetserve
@@ -151,6 +154,17 @@ def test_figures_are_those_of_the_runs(made: Made) -> None:
     assert check_figures(read(made.html), made.runs) > 100
     for text in ("Means over 2 seeds", "with 95 % intervals", " ± "):
         assert text in made.html
+
+
+def test_over_all_scenarios_stands_what_compare_prints(made: Made) -> None:
+    rows = read_rows([made.runs])
+    printed = tables_over_scenarios(Comparison.of(rows), 2)
+    (section,) = read(made.html).all("section", id="standings")
+    captions = [caption.text for caption in section.all("strong")]
+    assert captions == [str(table.title) for table in printed]
+    assert any(caption.startswith("What it costs") for caption in captions)
+    cells = [[cell.text for cell in row.all("td")] for row in section.all("tbody")[-1].all("tr")]
+    assert cells == [list(row) for row in zip(*(column.cells for column in printed[-1].columns), strict=True)]
 
 
 def test_what_users_call_things_is_only_text(made: Made) -> None:

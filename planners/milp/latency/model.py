@@ -12,6 +12,8 @@ of each option, the mean is least in
 and no more requests than may be take longer than tau if
 
 .. math:: \sum_{o,w} f_w x_{o,w} \mathit{late}_{o,w}(\tau) \le (1 - q) \sum_w f_w
+
+An SLO, if there is one, is kept by one more row like this: with the shares that miss it, and that may.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from planners.fleets.latency import slo_of
 from planners.fleets.small_milp import Row, Rows
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class LatencyModel:
     ) -> None:
         self._problem, self._goal, self._counts = problem, goal, counts
         self._options = [one for one in options if self._most(one.c) > 0]
+        slo = slo_of(problem)
+        self._may_miss = 1.0 if slo is None else 1.0 - slo.attainment
         total = math.fsum(demand.total for demand in problem.demands)
         self._shares = {demand.model: [amount / total for amount in demand.amounts] for demand in problem.demands}
 
@@ -91,6 +96,7 @@ class LatencyModel:
         replicas: dict[int, Row] = {c: {i: -n for i, n in working[c].items()} for c in allowed}
         served: dict[tuple[str, int], Row] = {}
         late_row: Row = {}
+        missed_row: Row = {}
         cost: Row = {}
         columns: dict[tuple[int, int], int] = {}
         for o, one in enumerate(self._options):
@@ -104,6 +110,8 @@ class LatencyModel:
                 served.setdefault((model, w), {})[x] = 1.0
                 if late > 0:
                     late_row[x] = late
+                if one.missed[w] > 0:
+                    missed_row[x] = one.missed[w] * self._shares[model][w]
                 if is_least_mean:
                     cost[x] = self._shares[model][w] * one.loaded.mean_s(w, self._goal.metric)
             rows.add(busy, upper=0.0)
@@ -115,6 +123,8 @@ class LatencyModel:
             rows.add(row, lower=1.0, upper=1.0)
         if limit_s is not None:
             rows.add(late_row, upper=1.0)
+        if missed_row:
+            rows.add(missed_row, upper=self._may_miss)
         solved = rows.solve(cost, [self._most(c) for c in allowed], gap, time_limit_s, is_relaxed=is_relaxed)
         return None if solved.x is None else self._read(solved.x, index, columns)
 

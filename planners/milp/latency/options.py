@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from planners.fleets.latency import asked
+from planners.fleets.latency import asked, missed_share, slo_of
 
 if TYPE_CHECKING:
     from planners.problem.candidate import Fractions
@@ -38,12 +38,14 @@ class Option(NamedTuple):
         utilisation: Share of its time that it is busy.
         capacity_rps: Of each type, at full rate; 0 where it does not serve the type.
         loaded: Its latencies.
+        missed: Of each type, the share of requests that miss the SLO.
     """
 
     c: int
     utilisation: float
     capacity_rps: tuple[float, ...]
     loaded: Loaded
+    missed: tuple[float, ...]
 
 
 class Role(NamedTuple):
@@ -69,6 +71,8 @@ class Options:
         self._every: dict[int, Role] = {}
         self._roles: dict[int, list[Role]] = {}
         self._loaded: dict[tuple[int, tuple[float, ...], float], Loaded] = {}
+        self._missed: dict[tuple[int, tuple[float, ...], float], tuple[float, ...]] = {}
+        self._slo = slo_of(problem)
 
     def add_mixes(self, fractions: Fractions) -> None:
         """From now on candidates that a plan has serving something have its mix as a role, too."""
@@ -159,7 +163,7 @@ class Options:
 
     def option(self, role: Role, level: float) -> Option:
         """A role at a level."""
-        return Option(role.c, level, role.capacity_rps, self._at(role, level))
+        return Option(role.c, level, role.capacity_rps, self._at(role, level), self._missed_at(role, level))
 
     def _at(self, role: Role, level: float) -> Loaded:
         key = role.c, role.mix, level
@@ -167,16 +171,29 @@ class Options:
             self._loaded[key] = self._loads.loaded(self._problem.candidates[role.c], role.mix, level)
         return self._loaded[key]
 
+    def _missed_at(self, role: Role, level: float) -> tuple[float, ...]:
+        slo, key = self._slo, (role.c, role.mix, level)
+        if slo is None:
+            return (0.0,) * len(role.mix)
+        if key not in self._missed:
+            model, loaded = self._problem.candidates[role.c].model, self._at(role, level)
+            shares = (missed_share(slo, model, w, loaded) if m > 0 else 0.0 for w, m in enumerate(role.mix))
+            self._missed[key] = tuple(shares)
+        return self._missed[key]
+
     def _level_within(self, role: Role, limit_s: float, most_late: float) -> float:
-        """The highest level at which each type of a role is late no more often than may be; 0 if there is none."""
+        """The highest level at which no type of a role is late, or misses the SLO, more often than may be; else 0."""
         metric = self._goal.metric
         types = [w for w, amount in enumerate(role.mix) if amount > 0]
+        may_miss = 0.0 if self._slo is None else 1.0 - self._slo.attainment
         slowest_first = self._at(role, MIN_UTILISATION)
         types.sort(key=lambda w: -slowest_first.mean_s(w, metric))
 
         def is_late(level: float) -> bool:
             loaded = self._at(role, level)
-            return any(loaded.rough_late_share(w, metric, limit_s) > most_late for w in types)
+            if any(loaded.rough_late_share(w, metric, limit_s) > most_late for w in types):
+                return True
+            return max(self._missed_at(role, level)) > may_miss
 
         levels = self._grid
         n_in_time = bisect_left(levels, True, key=is_late)

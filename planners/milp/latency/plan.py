@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from planners.fleets.assignment import best_assignment
 from planners.fleets.drafting import Drafting, why_infeasible
 from planners.fleets.exact import best_fleet
-from planners.fleets.latency import LoadedFleet, asked, own_capacities
+from planners.fleets.latency import LoadedFleet, asked, own_capacities, slo_of
 from planners.milp.latency.model import Solution
 from planners.milp.latency.search import LatencySearch
 from planners.problem.latency import STATISTICS
@@ -40,9 +40,10 @@ def plan_latency(problem: PlanningProblem, drafting: Drafting, options: MilpOpti
         return drafting.none(Termination.INFEASIBLE)
     if options.time_limit_s is not None:
         problem = replace(problem, time_limit_s=options.time_limit_s)
-    found = LatencySearch(problem).run(_starts(problem))
+    search = LatencySearch(problem)
+    found = search.run(_starts(problem))
     if found is None:
-        return drafting.none(Termination.INFEASIBLE, _why_none(problem))
+        return drafting.none(Termination.INFEASIBLE, _why_none(problem, search.most_within))
     solution = found.solution
     plan = drafting.plan(
         solution.counts,
@@ -66,8 +67,12 @@ def _starts(problem: PlanningProblem) -> Iterator[Solution]:
             yield Solution(search.counts, best_assignment(fast, search.counts).fractions)
 
 
-def _why_none(problem: PlanningProblem) -> tuple[str, ...]:
+def _why_none(problem: PlanningProblem, most_within: float | None) -> tuple[str, ...]:
     """Why no fleet was found."""
+    slo = slo_of(problem)
+    if slo is not None and most_within is not None:
+        said = f"of all fleets found the best has {100 * most_within:.4g} % of the requests within the SLO"
+        return (f"{said} by the closed form; {100 * slo.attainment:.4g} % should be",)
     goal, _ = asked(problem)
     fast = replace(problem, objective=Objective.THROUGHPUT)
     fastest = best_fleet(fast, range(len(problem.candidates)), gap=_START_GAP)

@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from planners.fleets.latency import LoadedFleet, asked
+from planners.fleets.latency import LoadedFleet, asked, slo_of
 from planners.milp.latency.core import find_core
 from planners.milp.latency.model import LatencyModel, Solution
 from planners.milp.latency.options import Options
 
 if TYPE_CHECKING:
     from planners.problem.problem import PlanningProblem
+    from sim.slo import SLO
 
 _ROUNDS = 6
 """How often the MILP is solved again at most, with the mixes that its plan has."""
@@ -26,6 +27,7 @@ _FINE_PRECISION = 1.004
 _MOST_GAIN = 3.0
 """Ratio of a latency that is known and the least one that is looked for."""
 _MARGIN = 1.1
+_TOLERANCE = 1e-6  # of the share within the SLO
 _N_STARTS = 2
 _SLACK = 1.01
 """By how much the latency may be above the least one found, if the mean is shorter."""
@@ -34,8 +36,9 @@ _SHORTEST_S, _LONGEST_S = 1e-3, 1e4
 
 
 class Try(NamedTuple):
-    """A solution, and by the closed form its latency and its mean, in seconds."""
+    """A solution, and by the closed form whether it misses the SLO, its latency and its mean, in seconds."""
 
+    is_missed: bool
     latency_s: float
     mean_s: float
     solution: Solution
@@ -51,12 +54,15 @@ class LatencySearch:
     def __init__(self, problem: PlanningProblem) -> None:
         self._problem = problem
         self._goal, _ = asked(problem)
+        self._slo = slo_of(problem)
+        self.most_within: float | None = None
+        """Largest share of the requests within the SLO of all fleets looked at; None without an SLO or such a fleet."""
         self._options = Options(problem)
         self._core: list[int] = []
         self._tries: list[Try] = []
 
     def run(self, starts: Iterable[Solution] = ()) -> Try | None:
-        """The best solution found; None if no fleet was found that serves everything with the headroom.
+        """The best solution found; None if no fleet was found that serves all with the headroom, within the SLO.
 
         Args:
             starts: Fleets to look at, too.
@@ -80,28 +86,35 @@ class LatencySearch:
             self._options.set_mixes(found.fractions)
             if len({one.solution.counts for one in self._tries}) == n_tried:
                 break
-        if self._goal.late_share is not None and self._tries:
+        if self._goal.late_share is not None and self._least_s() < math.inf:
             found = self._least_mean(self._least_s())
             if found is not None:
                 self._polish(found)
         return self._best()
 
     def _least_s(self) -> float:
-        return min((one.latency_s for one in self._tries), default=math.inf)
+        return min((one.latency_s for one in self._tries if not one.is_missed), default=math.inf)
 
     def _best(self) -> Try | None:
-        """Of the tries that are late by no more than the slack, the one of the shortest mean."""
-        good = [one for one in self._tries if one.latency_s <= self._least_s() * _SLACK]
+        """Of the tries within the SLO that are late by no more than the slack, the one of the shortest mean."""
+        most_s = self._least_s() * _SLACK
+        good = [one for one in self._tries if not one.is_missed and one.latency_s <= most_s]
         return min(good, key=lambda one: (one.mean_s, one.latency_s), default=None)
 
     def _add(self, solution: Solution) -> float:
-        """Keep a solution in mind; returns its latency, infinite if it does not serve everything."""
+        """Keep a solution in mind; returns its latency, infinite if it does not serve everything within the SLO."""
         fleet = LoadedFleet.of(self._problem, solution.counts, solution.fractions)
         if fleet is None:
             return math.inf
         latency_s, mean_s = (fleet.statistic_s(goal) for goal in (self._goal, replace(self._goal, statistic="mean")))
-        self._tries.append(Try(latency_s, mean_s, solution))
-        return latency_s
+        is_missed = self._slo is not None and not self._is_within(fleet, self._slo)
+        self._tries.append(Try(is_missed, latency_s, mean_s, solution))
+        return math.inf if is_missed else latency_s
+
+    def _is_within(self, fleet: LoadedFleet, slo: SLO) -> bool:
+        share = fleet.share_within(slo)
+        self.most_within = max(share, self.most_within or 0.0)
+        return share >= slo.attainment - _TOLERANCE
 
     def _less_than(self, latency_s: float) -> Solution | None:
         """A fleet that keeps to the least limit below a latency; None if it seems that there is none."""

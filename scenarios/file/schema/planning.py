@@ -68,6 +68,9 @@ class Replanning(Part):
     drain_backlog_s: PositiveFloat | None = None
     """Time within which requests that wait when it is planned are to be worked off, beside those that come; by default
     `period_s`."""
+    stabilization_s: NonNegativeFloat = 600.0
+    """How long less must have been asked for before a fleet gets smaller: the plan is for the window in which most
+    requests came, of those that ended within so long. Not for `throughput`, which takes the mix of late."""
     min_gap_s: NonNegativeFloat = 300.0
     """Shortest time between two plans for the SLO."""
     min_gain: NonNegativeFloat = 0.02

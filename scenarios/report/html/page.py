@@ -15,14 +15,13 @@ from scenarios.report.html.table import Table, from_rich
 from scenarios.report.html.why import Why, why
 from scenarios.report.panels import marks_of, unit_of
 from scenarios.report.plotting import check_can_draw
-from scenarios.report.summary import standings_table
+from scenarios.report.summary import tables_over_scenarios
 from scenarios.report.timeline import comparison_panels, replans_of, run_panels
 from scenarios.runs.directory import run_directories
 from scenarios.runs.series import read_rows
 from scenarios.runs.watcher import Watcher
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import case_of, read_drops
-from scenarios.study.summary import standings
 from sim import SLO, SimulationResult
 from sim.results.stress import Drop, drops_of
 
@@ -107,7 +106,7 @@ def make_page(
     parts = [_part(question, n_points, explain_s, watcher) for question in questions]
     return _render(
         parts=parts,
-        standings=_standings(questions, baseline),
+        over_scenarios=_over_scenarios(questions, baseline),
         n_runs=len(rows),
         index=[
             {
@@ -121,12 +120,12 @@ def make_page(
     )
 
 
-def _standings(questions: Sequence[Question], baseline: str | None) -> Table | None:
-    """The planners over all scenarios, if there are several."""
+def _over_scenarios(questions: Sequence[Question], baseline: str | None) -> list[Table]:
+    """What is told of the planners over all scenarios, if there are several."""
     if len(questions) < 2:
-        return None
+        return []
     comparison = Comparison.of([row for question in questions for row in question.rows], baseline)
-    return from_rich(standings_table(standings(comparison), comparison.baseline, len(questions)))
+    return [from_rich(table) for table in tables_over_scenarios(comparison, len(questions))]
 
 
 def _part(question: Question, n_points: int, explain_s: float, watcher: Watcher) -> Part:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
@@ -200,7 +201,7 @@ def test_bursts_seen_of_late_are_planned_for() -> None:
     for slo in (SLO(), SLO(ttft_s=1.0)):
         made = Adopted(milp, first, plan, deployment, requests, ReplanRules(), slo=slo, start_s=lambda _: 60.0)
         seen = replace(situation(now_s=299.0, log=ALL_BEGUN), n_arrived=100)
-        demand = made._requests.demands(seen, ReplanRules())[0]
+        demand = made._requests.demands(seen, ReplanRules(stabilization_s=0.0))[0]
         factors.append(demand.margin)
         assert demand.total / demand.margin == pytest.approx(1 / 3, rel=0.2)
     assert factors[0] == 1
@@ -214,6 +215,37 @@ def log_with(first_token_s: dict[int, float], finish_s: dict[int, float]) -> Req
     for row, time_s in finish_s.items():
         log.finish_s[row] = time_s
     return log
+
+
+@pytest.mark.parametrize(
+    ("now_s", "stabilization_s", "planned_rps"),
+    [
+        (300.0, 600.0, 1.0),  # what was planned for first
+        (700.0, 600.0, 130 / 120),  # the busy window, with 20 requests in 20 s of what was planned for first
+        (1090.0, 600.0, 130 / 120),
+        (1200.0, 600.0, 30 / 120),
+        (1090.0, 400.0, 30 / 120),
+        (700.0, 0.0, 30 / 120),
+        (300.0, 0.0, 30 / 120),
+    ],
+)
+def test_a_fleet_gets_smaller_once_less_was_asked_for_so_long(
+    now_s: float, stabilization_s: float, planned_rps: float
+) -> None:
+    """A request a second was planned for; one in 10 s comes, and two a second more from 400 to 450 s."""
+    arrival_s = sorted([*(10.0 * i for i in range(120)), *(400.0 + i / 2 for i in range(100))])
+    requests = Trace.from_columns(arrival_s, [500] * 220, [400, 20] * 110, model=MODEL.name)
+    milp, first = get_planner("milp"), problem(objective=Objective.COST)
+    plan = milp.plan(first)
+    deployment = plan.deployment()
+    assert deployment is not None
+    rules = ReplanRules(window_s=100.0, stabilization_s=stabilization_s)
+    made = Adopted(milp, first, plan, deployment, requests, rules, slo=SLO(), start_s=lambda _: 60.0)
+    log = RequestLog(220)
+    log.first_scheduled_s[:] = array("d", arrival_s)
+    n_arrived = sum(arrival <= now_s for arrival in arrival_s)
+    now = replace(situation(now_s=now_s, log=log), n_arrived=n_arrived)
+    assert made._problem_now(now).demands[0].total == pytest.approx(planned_rps, abs=0.02)
 
 
 def test_a_breach_of_the_slo_plans_again() -> None:

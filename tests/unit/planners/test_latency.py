@@ -8,14 +8,26 @@ from typing import Any
 
 import pytest
 
-from planners import Objective, PlannerError, PlanStatus, Termination, check_plan, explain_plan, get_planner
+from planners import (
+    Objective,
+    PlannerError,
+    PlanningProblem,
+    PlanStatus,
+    Termination,
+    Trial,
+    check_plan,
+    explain_plan,
+    get_planner,
+)
 from planners.fleets.check import Rule
 from planners.fleets.latency import LoadedFleet
 from planners.problem.latency import STATISTICS, LatencyGoal, Statistic
 from planners.problem.plan import plan_by
 from planners.problem.plan_json import plan_from_dict, plan_to_dict
 from planners.testing import check_planner
+from sim import SLO, ConstantServiceTime
 from tests.latency import latency_problem, least_latency_s
+from traces import Trace
 
 WITHIN = {"mean": 1.02, "p50": 1.08, "p90": 1.03, "p99": 1.03}
 RATES = [(1.0, 0.3), (4.0, 0.8), (6.0, 1.5), (2.0, 2.2)]
@@ -144,3 +156,35 @@ def test_a_planner_that_knows_no_latencies_says_so() -> None:
 def test_such_plans_are_not_explained() -> None:
     with pytest.raises(PlannerError, match="plans for the objective 'latency' are not explained"):
         explain_plan(latency_problem((4.0, 0.8), LatencyGoal()), get_planner("milp"))
+
+
+def within(problem: PlanningProblem, slo: SLO) -> PlanningProblem:
+    requests = Trace.from_columns([0.0, 1.0], [100, 100], [20, 4], model="m")
+    return dataclasses.replace(problem, trial=Trial(ConstantServiceTime(1.0), requests, slo))
+
+
+@pytest.mark.parametrize("statistic", ["mean", "p50", "p99"])
+def test_an_slo_is_kept_though_another_fleet_were_faster(statistic: Statistic) -> None:
+    """Without it more requests take longer than its limit; a limit that is kept anyway changes nothing."""
+    free = latency_problem((4.0, 0.8), LatencyGoal(statistic=statistic))
+    plans = {}
+    for limit_s in (None, 2.5, 10.0):
+        slo = SLO(e2e_s=limit_s, attainment=0.98)
+        problem = within(free, slo)
+        plan = plans[limit_s] = get_planner("milp").plan(problem)
+        fleet = LoadedFleet.of(problem, plan.counts, plan.assignment)
+        assert plan.objective is not None, plan.diagnostics
+        assert fleet is not None
+        assert fleet.share_within(slo) >= (0.98 - 1e-6 if limit_s else 1.0)
+    objectives = [plans[limit_s].objective for limit_s in (None, 2.5, 10.0)]
+    assert objectives[0] == pytest.approx(objectives[2], rel=0.02)
+    assert objectives[1] is not None
+    assert objectives[0] is not None
+    assert objectives[0] <= objectives[1] * 1.01
+
+
+def test_without_a_fleet_that_keeps_the_slo_there_is_no_plan() -> None:
+    problem = within(latency_problem((4.0, 0.8), LatencyGoal()), SLO(e2e_s=0.3, attainment=0.95))
+    plan = get_planner("milp").plan(problem)
+    assert plan.status is PlanStatus.INFEASIBLE
+    assert "% of the requests within the SLO by the closed form; 95 % should be" in plan.diagnostics[0]

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
+from planners import Objective, Plan, PlanningProblem, PlanStatus, check_plan, get_planner
+from planners.fleets.keeping import keep_slo
 from sim import SLO
 from tests.trials import slots_problem
 from traces import Trace
@@ -56,6 +57,24 @@ def test_what_misses_its_slo_is_planned_for_more(objective: Objective) -> None:
         assert kept.promised_rps == pytest.approx(once.promised_rps)
     else:
         assert kept.objective < once.objective
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_what_is_solved_again(objective: Objective) -> None:
+    """For the largest multiple of the rates nothing: the best plan for twice the rates is the one that there is."""
+    bold = problem(3.0, objective, budget_usd_per_h=8.0)
+    milp, solved = get_planner("milp", {"keep_slo": False}), []
+
+    def solve(of: PlanningProblem) -> Plan:
+        solved.append(of)
+        return milp.plan(of)
+
+    kept = keep_slo(bold, solve)
+    assert (len(solved) == 1) is (objective is Objective.THROUGHPUT)
+    assert check_plan(kept.problem, kept) == []
+    anew = milp.plan(kept.problem)
+    assert (kept.counts, kept.objective) == (anew.counts, pytest.approx(anew.objective))
+    assert kept.bound == pytest.approx(anew.bound)
 
 
 def test_a_promise_that_nobody_can_keep_is_withdrawn() -> None:

@@ -5,6 +5,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from planners import (
@@ -22,6 +23,7 @@ from planners.problem.plan_json import plan_to_dict
 from sim import ReplicaSpec, gpu_type, model_spec
 from tests.planning import two_models, worked_example
 from traces import PAPER_GRID, WorkloadMix
+from traces.bursts import measure_bursts
 
 
 def changed(**fields: Any) -> PlanningProblem:
@@ -220,3 +222,15 @@ def test_no_deployment_without_specs() -> None:
 
 def test_statuses_read_as_words() -> None:
     assert f"{PlanStatus.OK} {Termination.TIME_LIMIT} {Objective.THROUGHPUT}" == "ok time_limit throughput"
+
+
+def test_a_model_of_which_requests_come_for_a_part_of_the_time_is_planned_for_as_they_come_then() -> None:
+    """Ten requests/s for the first tenth of the time are one in the mean."""
+    demand = Demand("m", None, ("chat", "code"), (0.75, 0.25))
+    bursts = measure_bursts(np.arange(0.0, 100.0, 0.1), 0.95, wait_s=2.0)
+    assert bursts is not None
+    planned = demand.with_bursts(bursts)
+    assert planned.amounts == pytest.approx((7.5, 2.5))
+    assert planned.margin == pytest.approx(10.0)
+    all_the_time = Demand("m", None, ("chat", "code"), (7.5, 2.49)).with_bursts(bursts)
+    assert (all_the_time.margin, all_the_time.bursts) == (1.0, bursts)

@@ -75,11 +75,33 @@ def test_pace_within_an_slo_is_less_than_under_load() -> None:
     requests = Trace.from_columns(np.arange(2000), [100] * 2000, [20, 4] * 1000, model="Llama-3-8B")
     found = []
     for ttft_s in (200.0, 30.0, 2.0):
-        trial = dataclasses.replace(problem.trial, slo=SLO(ttft_s=ttft_s), requests=requests)
+        trial = dataclasses.replace(problem.trial, slo=SLO(ttft_s=ttft_s), requests=requests, knows_arrivals=False)
         found.append(paces(dataclasses.replace(problem, trial=trial))[0])
     assert found == sorted(found, reverse=True)
     assert 0.8 * under_load < found[0] < 1.05 * under_load
     assert found[-1] < 0.8 * under_load
+
+
+def test_pace_within_an_slo_is_that_of_the_arrivals_which_are_known() -> None:
+    """The same requests and rate: every 4 s one, or ten every 40 s. Four slots of 12 s serve one every 3 s."""
+    problem = slots_problem((4,), TRUE, (0.125, 0.125), objective=Objective.THROUGHPUT, available=(1,))
+    assert problem.trial is not None
+    n, slo = 2000, SLO(ttft_s=6.0)
+    found = {}
+    for name, arrival_s in (("even", 4.0 * np.arange(n)), ("in_tens", 40.0 * (np.arange(n) // 10))):
+        requests = Trace.from_columns(arrival_s, [100] * n, [20, 4] * (n // 2), model="Llama-3-8B")
+        trial = dataclasses.replace(problem.trial, slo=slo, requests=requests)
+        found[name] = paces(dataclasses.replace(problem, trial=trial))[0]
+    assert 0.98 < found["even"] / (1 / 3 / 0.25) < 1.05
+    assert found["in_tens"] < 0.75 * found["even"]
+
+
+def test_caches_of_a_trial_are_those_of_its_simulation() -> None:
+    """Requests drawn again have nothing in common, whatever those of the trial have."""
+    problem = slots_problem((1,), (1.0,), (100, 300), available=(1,))
+    assert problem.trial is not None
+    cached = dataclasses.replace(problem.trial, prefix_caching=True, prefix_segment_tokens=16)
+    assert paces(dataclasses.replace(problem, trial=cached)) == paces(problem)
 
 
 def test_other_routers_are_tried_too() -> None:

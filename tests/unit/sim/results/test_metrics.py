@@ -8,19 +8,12 @@ import pytest
 from sim import (
     METRICS,
     SLO,
-    ConstantServiceTime,
-    Deployment,
-    ReplicaSpec,
     SimulationResult,
     Status,
     compute_metrics,
-    gpu_type,
     itl_by_replica,
-    simulate,
 )
 from sim.replica.itl import middle_s
-from tests.strategies_sim import MODEL
-from traces import Trace
 
 # Five requests: completed, completed with one token, rejected, unfinished, completed after a preemption.
 REQUESTS = pl.DataFrame(
@@ -338,33 +331,6 @@ def test_no_replicas() -> None:
     assert metrics["throughput_rps"] == BY_HAND["throughput_rps"]
 
 
-def test_metrics_of_a_run() -> None:
-    """Two requests at 0 on two replicas, one at 3: the window is [0, 3], whenever the run ends."""
-    spec = ReplicaSpec.uniform(MODEL, gpu_type("A40"))
-    trace = Trace.from_columns([0.0, 0.0, 3.0], [10, 10, 10], [2, 4, 10], model=MODEL.name)
-    deployment = Deployment(((spec, 2),))
-    whole, cut = (
-        compute_metrics(
-            simulate(
-                deployment, trace, service_time=ConstantServiceTime(1.0), router="round_robin", horizon_s=horizon_s
-            )
-        )
-        for horizon_s in (None, 5.0)
-    )
-    for metrics in (whole, cut):
-        assert metrics["throughput_rps"] == pytest.approx((1 + 12 / 13) / 3)
-        assert metrics["output_tokens_per_s"] == pytest.approx((2 + 3) / 3)
-        assert metrics["usd_per_h"] == pytest.approx(2 * 0.55)
-        assert metrics["slo_attainment"] == 1.0
-    assert (whole["n_undecided"], cut["n_undecided"]) == (0, 1)
-    assert (whole["drain_s"], cut["drain_s"]) == (10.0, 1.0)
-    assert whole["cost_usd"] == pytest.approx(2 * 0.55 * 13 / 3600)
-    assert whole["gpu_utilization"] == pytest.approx((2 + 4 + 10) / (2 * 13))
-    assert cut["n_unfinished"] == 1
-    assert cut["cost_usd"] == pytest.approx(2 * 0.55 * 5 / 3600)
-    assert cut["gpu_utilization"] == pytest.approx((2 + 4 + 2) / (2 * 5))
-
-
 def test_every_metric_says_what_it_is() -> None:
     better = {name for name, metric in METRICS.items() if metric.more_is_better}
     rates = {"throughput_rps", "output_tokens_per_s", "goodput_rps"}
@@ -385,24 +351,3 @@ def test_inter_token_latencies_of_each_replica() -> None:
     first, second = itl_by_replica(RESULT).rows(named=True)
     assert (first["itl_s_p50"], first["itl_s_p99"], first["itl_s_max"]) == (middle_s(600), middle_s(700), 0.5)
     assert second == {"replica_id": 1} | dict.fromkeys([name for name in METRICS if name.startswith("itl_s_")], None)
-
-
-def test_models_may_have_limits_of_their_own() -> None:
-    frame = pl.DataFrame(
-        {
-            "model": ["small", "small", "large", "large"],
-            "arrival_s": [0.0] * 4,
-            "first_token_s": [1.0, 3.0, 3.0, 6.0],
-            "finish_s": [2.0, 4.0, 4.0, 7.0],
-            "output_tokens": [2] * 4,
-            "status": ["completed"] * 4,
-        }
-    )
-    slo = SLO(ttft_s=2.0, by_model=(("large", SLO(ttft_s=5.0)),))
-    assert frame.select(slo.is_met()).to_series().to_list() == [True, False, True, False]
-    assert slo.of_model("large") == SLO(ttft_s=5.0)
-    assert slo.of_model("small") == SLO(ttft_s=2.0)
-    free = SLO(ttft_s=2.0, by_model=(("large", SLO()),))
-    assert frame.select(free.is_met()).to_series().to_list() == [True, False, True, True]
-    assert SLO(by_model=(("large", SLO()),)).asks_for_nothing
-    assert not free.asks_for_nothing
