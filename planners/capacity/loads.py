@@ -25,12 +25,13 @@ from planners.capacity.latencies import Latencies
 from planners.capacity.load_curve import LoadCurves
 from planners.capacity.loaded import LoadedReplicas
 from planners.capacity.mix_times import ClosedFormMixTimes
+from planners.capacity.rows import stack
 from planners.capacity.steady_state import ReplicaFacts
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from planners.capacity.random_time import Smooth
+    from planners.capacity.random_time import Gamma
     from planners.problem.candidate import Candidate, Capacities, Demand
     from planners.problem.latency import Metric
     from sim.timing.service_time import ServiceTimeModel
@@ -144,7 +145,7 @@ class OfTypes:
         self._latencies = Latencies(replica, np.zeros(len(places), np.intp), np.arange(len(places)))
         self.unevenness = 1.0
         self._means: dict[Metric, list[float]] = {}
-        self._moments: dict[Metric, list[tuple[list[float], Smooth]]] = {}
+        self._rough: dict[Metric, tuple[Floats, Gamma]] = {}
 
     def mean_s(self, w: int, metric: Metric) -> float:
         """See `planners.problem.latency.Loaded`."""
@@ -154,17 +155,19 @@ class OfTypes:
 
     def rough_late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""
-        if metric not in self._moments:
+        if metric not in self._rough:
             by_moments = self._latencies.by_moments(metric)
-            self._moments[metric] = [(share.tolist(), times) for share, times in by_moments]
+            of_times = np.array([share for share, _ in by_moments])
+            self._rough[metric] = of_times, stack([time.gamma() for _, time in by_moments])
         n = max(0.0, self._output_tokens[w] - 1) if metric == "tpot" else 1.0
         if n == 0:
             return 0.0
         limits_s = np.maximum(self._as_if_alike_s(w, metric, limit_s), 0.0) * n
-        place = self._places[w]
-        of = np.full(len(limits_s), place)
-        moments = self._moments[metric]
-        return math.fsum(share[place] * float(times.longer_than(of, limits_s).mean()) for share, times in moments)
+        shares, gamma = self._rough[metric]
+        n_times, place = len(shares), self._places[w]
+        of = np.repeat(place + len(self._places) * np.arange(n_times), len(limits_s))
+        late = gamma.longer_than(of, np.tile(limits_s, n_times)).reshape(n_times, -1).mean(axis=1)
+        return float(shares[:, place] @ late)
 
     def late_share(self, w: int, metric: Metric, limit_s: float) -> float:
         """See `planners.problem.latency.Loaded`."""

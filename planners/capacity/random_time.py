@@ -42,8 +42,32 @@ class Smooth(NamedTuple):
         """Cumulants times a factor: 0 of times that do not count."""
         return Smooth(*(factor * cumulant for cumulant in self))
 
+    def gamma(self) -> Gamma:
+        """Shifted gamma distributions with the same moments."""
+        deviation_s = np.sqrt(np.maximum(self.variance_s2, 0.0))
+        is_fixed = deviation_s < 1e-9 * np.abs(self.mean_s) + 1e-15
+        deviation_s = np.where(is_fixed, 1.0, deviation_s)
+        skewness = np.maximum(self.third_s3 / deviation_s**3, _LEAST_SKEWNESS)
+        return Gamma(self.mean_s, 4 / skewness**2, 2 / skewness / deviation_s, is_fixed)
+
+
+class Gamma(NamedTuple):
+    """Shifted gamma distributions; [time].
+
+    Attributes:
+        mean_s: Their means.
+        shape: Their shapes.
+        per_s: One over their scales.
+        is_fixed: Whether a time is always the same.
+    """
+
+    mean_s: Floats
+    shape: Floats
+    per_s: Floats
+    is_fixed: npt.NDArray[np.bool_]
+
     def longer_than(self, of: Places, limits_s: Floats) -> Floats:
-        """Probabilities, by shifted gamma distributions with the same moments.
+        """Probabilities that times are above limits.
 
         Args:
             of: The time of each limit.
@@ -52,16 +76,14 @@ class Smooth(NamedTuple):
         An exponential time:
 
         >>> one = np.ones(1)
-        >>> Smooth(one, one, 2 * one).longer_than(np.array([0, 0]), np.array([0.0, 1.0])).round(3).tolist()
+        >>> Smooth(one, one, 2 * one).gamma().longer_than(np.array([0, 0]), np.array([0.0, 1.0])).round(3).tolist()
         [1.0, 0.368]
         """
         from scipy.special import gammaincc
 
-        deviation_s, skewness, is_fixed = self._standard()
-        shape = 4 / skewness**2
-        x = shape[of] + (limits_s - self.mean_s[of]) * (np.sqrt(shape) / deviation_s)[of]
-        chances = gammaincc(shape[of], np.maximum(x, 0.0))
-        return np.asarray(np.where(is_fixed[of], limits_s < self.mean_s[of], chances))
+        shape, later_s = self.shape[of], limits_s - self.mean_s[of]
+        chances = gammaincc(shape, np.maximum(shape + later_s * self.per_s[of], 0.0))
+        return np.asarray(np.where(self.is_fixed[of], later_s < 0, chances))
 
     def range_s(self) -> tuple[Floats, Floats]:
         """Limits below which no time is, and above which next to none is.
@@ -69,17 +91,9 @@ class Smooth(NamedTuple):
         A gamma distribution is above its mean by sqrt(2 t) + t / 2 x skewness deviations with a probability of exp(-t)
         at most.
         """
-        deviation_s, skewness, is_fixed = self._standard()
-        below_s = np.where(is_fixed, 0.0, 2 / skewness * deviation_s)
-        above_s = np.where(is_fixed, 0.0, (np.sqrt(2.0 * _RARE) + _RARE / 2 * skewness) * deviation_s)
-        return np.asarray(self.mean_s - below_s), np.asarray(self.mean_s + above_s)
-
-    def _standard(self) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-        """Deviations, skewnesses, and which times are always the same."""
-        deviation_s = np.sqrt(np.maximum(self.variance_s2, 0.0))
-        is_fixed = deviation_s < 1e-9 * np.abs(self.mean_s) + 1e-15
-        deviation_s = np.where(is_fixed, 1.0, deviation_s)
-        return deviation_s, np.maximum(self.third_s3 / deviation_s**3, _LEAST_SKEWNESS), is_fixed
+        above = np.sqrt(2.0 * _RARE * self.shape) + _RARE
+        below_s, above_s = (np.where(self.is_fixed, 0.0, x / self.per_s) for x in (self.shape, above))
+        return self.mean_s - below_s, self.mean_s + above_s
 
 
 class Jumps(NamedTuple):
@@ -161,16 +175,17 @@ class RandomTime(NamedTuple):
             limits_s: Limits; [limit].
         """
         if not self.jumps:
-            return self.smooth.longer_than(of, limits_s)
+            return self.smooth.gamma().longer_than(of, limits_s)
         smooth, few, has_few = self._fewest()
+        gamma = smooth.gamma()
         chances = np.empty(len(of))
         is_celled = has_few[of]
-        chances[~is_celled] = smooth.longer_than(of[~is_celled], limits_s[~is_celled])
+        chances[~is_celled] = gamma.longer_than(of[~is_celled], limits_s[~is_celled])
         if is_celled.any():
             rows, place = np.flatnonzero(has_few), np.cumsum(has_few) - 1
             width_s, of_cells = take(few, rows).cells()
             celled = place[of[is_celled]], limits_s[is_celled]
-            chances[is_celled] = _longer_with_cells(take(smooth, rows), width_s, of_cells, *celled)
+            chances[is_celled] = _longer_with_cells(take(gamma, rows), width_s, of_cells, *celled)
         return chances
 
     def _fewest(self) -> tuple[Smooth, Jumps, npt.NDArray[np.bool_]]:
@@ -192,13 +207,13 @@ class RandomTime(NamedTuple):
         return smooth, few, has_few
 
 
-def _longer_with_cells(smooth: Smooth, width_s: Floats, chances: Floats, of: Places, limits_s: Floats) -> Floats:
+def _longer_with_cells(gamma: Gamma, width_s: Floats, chances: Floats, of: Places, limits_s: Floats) -> Floats:
     """Probabilities that a smooth time and a sum on a grid are above limits.
 
     Of a limit, cells that leave nothing of it count in full, and those that leave more than the smooth time ever takes
     not at all.
     """
-    least_s, most_s = smooth.range_s()
+    least_s, most_s = gamma.range_s()
     first, sure = (
         np.clip(np.floor((limits_s - bound_s[of]) / width_s[of]) + 1, 0, _N_CELLS).astype(np.intp)
         for bound_s in (most_s, least_s)
@@ -211,5 +226,5 @@ def _longer_with_cells(smooth: Smooth, width_s: Floats, chances: Floats, of: Pla
     chance = chances[of[limit], cell]
     counts = chance > _NO_CHANCE
     limit, cell, chance = limit[counts], cell[counts], chance[counts]
-    late = smooth.longer_than(of[limit], limits_s[limit] - width_s[of[limit]] * cell) * chance
+    late = gamma.longer_than(of[limit], limits_s[limit] - width_s[of[limit]] * cell) * chance
     return np.asarray(beyond[of, sure] + np.bincount(limit, late, len(of)))

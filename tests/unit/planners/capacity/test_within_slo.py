@@ -130,7 +130,7 @@ def test_smooth_times_and_jumps_are_summed() -> None:
     assert time.mean_s == pytest.approx([2.0])
     whole = time.by_moments()
     assert whole.mean_s[0] == pytest.approx(2.0)
-    area = quad(lambda t: float(whole.longer_than(np.zeros(1, np.intp), np.array([t]))[0]), 0, 40)[0]
+    area = quad(lambda t: float(whole.gamma().longer_than(np.zeros(1, np.intp), np.array([t]))[0]), 0, 40)[0]
     assert area == pytest.approx(2.0, rel=0.05)
 
 
