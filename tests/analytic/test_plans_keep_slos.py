@@ -63,7 +63,7 @@ def attained(plan: Plan, job: Job) -> float:
 
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 50))])
 def test_the_share_asked_for_is_within_the_slo(seed: int, tmp_path: Path) -> None:
-    """Of the requests planned for, less the 95 % margin of their count; of others, on which it was not tried, nearly."""
+    """Of the requests planned for, less the 95 % margin of their count; of others, not tried, nearly."""
     path = tmp_path / "scenario.yaml"
     path.write_text(yaml.safe_dump(random_scenario(seed)))
     job, other = (Job.prepare(load(str(path)), requests) for requests in (0, 1))
