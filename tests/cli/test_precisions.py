@@ -13,8 +13,8 @@ from tests.cli.conftest import Hetserve
 FASTER = tuple(
     part
     for change in (
-        "cluster.gpus={H100-SXM: {available: 16}}",
-        "planning.budget_usd_per_h=48",
+        "cluster.gpus={H100-SXM: {available: 32}}",
+        "planning.budget_usd_per_h=96",
         "workload.agents.n_requests=300",
         "workload.chat.n_requests=150",
         "planning.grid={prompt_tokens: [824], output_tokens: [253]}",
