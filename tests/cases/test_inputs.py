@@ -39,7 +39,7 @@ def test_q50_a_long_last_request_makes_no_fleet_slower_or_dearer(hetserve: Hetse
         assert metrics["throughput_rps"] == pytest.approx(milp["throughput_rps"], rel=0.01), planner
         price, fleet = (metrics[name] / milp[name] for name in ("usd_per_million_output_tokens", "$/h"))
         assert price == pytest.approx(fleet, rel=0.04), planner  # a fast fleet has less under way in the end
-    assert max(metrics["drain_s"] for metrics in rows.values()) > 30
+    assert max(metrics["drain_s"] for metrics in rows.values()) > 20
 
 
 def test_q50_overloaded_fleets_differ_in_what_they_can_do(hetserve: Hetserve) -> None:
