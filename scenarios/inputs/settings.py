@@ -71,7 +71,10 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
 
 def make_engine(loaded: LoadedScenario) -> EngineProfile:
     """The serving engine, with what the scenario says of it."""
-    stated = loaded.scenario.sim.engine.model_dump(exclude_none=True)
+    sim = loaded.scenario.sim
+    stated = sim.engine.model_dump(exclude_none=True)
+    if sim.prefix_caching is not None:
+        stated["prefix_caching"] = sim.prefix_caching
     return replace(engine_profile(stated.pop("name"), stated.pop("version", None)), **stated)
 
 

@@ -168,3 +168,17 @@ def test_what_is_no_better_alone_stays_where_shares_or_what_runs_count() -> None
         problem = Job.prepare(load("quickstart", None, [few, limit]), 0).problem
         assert problem.candidates == everything.candidates
         assert "dominance" not in dict(problem.left_out)
+
+
+def test_plans_count_on_the_prefix_cache_only_where_the_simulation_has_one() -> None:
+    """Without one, who is preempted computes all of its prompt again."""
+    sets = ["sim.prefix_caching=false", "cluster.gpus={RTX4090: {available: 8}}", "slo={}", "planning.grid=paper"]
+    with_cache, without = (Job.prepare(load("quickstart", None, some), 0).problem for some in (sets[1:], sets))
+    assert with_cache.mixes is not None
+    assert without.mixes is not None
+    amounts = with_cache.demands[0].amounts
+    times_s = [
+        (with_cache.mixes.time_s(one, amounts), without.mixes.time_s(one, amounts)) for one in without.candidates
+    ]
+    assert all(less <= more for less, more in times_s)
+    assert any(less < 0.99 * more for less, more in times_s)
