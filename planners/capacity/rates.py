@@ -10,10 +10,11 @@ requests take two or three times as long beside long ones as alone. On replicas 
 slots and KV blocks are short alike, some take next to nothing, as long as others make up for them: no replica of these
 alone is as fast. So h is the smaller of both rates, and says no more of a replica than it can do with either.
 
-On eight scenarios of `paper`, `milp` with these h promised a makespan that was 1.3 % from T at the mixes of its plan
-in the mean of the absolute differences, 5.5 % at most. With the tangents alone that was 757 %, with the larger of both
-times in a constant ratio, so that T is exact for the mix in demand, 17 %, and with the times alone in such a ratio
-19 %. Exact at the mixes that a plan uses are the tangents there (`planners.capacity.mix_times`).
+On eight scenarios of `paper`, with an earlier form of the steady state, `milp` with these h promised a makespan that
+was 1.3 % from T at the mixes of its plan in the mean of the absolute differences, 5.5 % at most. With the tangents
+alone that was 757 %, with the larger of both times in a constant ratio, so that T is exact for the mix in demand, 17 %,
+and with the times alone in such a ratio 19 %. Exact at the mixes that a plan uses are the tangents there
+(`planners.capacity.mix_times`).
 
 With an SLO, alone is the largest rate at which it is met (`planners.capacity.within_slo`).
 """
