@@ -17,7 +17,13 @@ WORKLOAD = {
         "model": "Llama-3-8B",
         "n_requests": 50,
         "arrivals": {"kind": "poisson", "rate_rps": 1},
-        "lengths": {"kind": "azure_conv_like"},
+        "lengths": {
+            "kind": "lognormal",
+            "prompt_tokens_p50": 600,
+            "prompt_tokens_p90": 2400,
+            "output_tokens_p50": 150,
+            "output_tokens_p90": 450,
+        },
     }
 }
 
