@@ -163,7 +163,7 @@ def best_mix_fleet(
     if pace is not None:
         rows.add({column_of_z: 1.0}, lower=pace / unit)
         cost = _price_with_starts(problem, index, fleet)
-    available = dict(problem.available)
+    available = problem.rentable
     most = [min(available[gpu] // n for gpu, n in problem.candidates[c].gpus) for c in index]
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
     solved = rows.solve(cost, most, gap, limit_s)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from planners.problem.terms import usd_per_h_of_use
+
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from traces.bursts import Bursts
@@ -27,7 +29,7 @@ class Candidate:
         name: Unique in a problem.
         model: Name of the model it serves.
         gpus: Pairs of a GPU type and how many of it a replica takes, sorted by name.
-        usd_per_h: Price of a replica.
+        usd_per_h: Price of a replica: of the GPUs that it takes, where these are not paid for in any case.
         capacity_rps: Requests/s of each workload type of its model that a replica serves if all its time is theirs;
             0 where it cannot serve the type.
         spec: The replica, for the simulator; None where capacities come from a file.
@@ -44,9 +46,8 @@ class Candidate:
     def from_spec(cls, spec: ReplicaSpec, capacity_rps: Iterable[float], name: str | None = None) -> Self:
         """The candidate that a replica makes; it is called as the replica if no name is given."""
         gpus = tuple(spec.gpus.items())
-        return cls(
-            spec.name if name is None else name, spec.model.name, gpus, spec.usd_per_h, tuple(capacity_rps), spec
-        )
+        usd_per_h = sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
+        return cls(spec.name if name is None else name, spec.model.name, gpus, usd_per_h, tuple(capacity_rps), spec)
 
     @property
     def n_gpus(self) -> int:
