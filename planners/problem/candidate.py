@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from planners.problem.terms import usd_per_h_of_use
+from planners.problem.terms import replica_usd_per_h
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
@@ -46,8 +46,8 @@ class Candidate:
     def from_spec(cls, spec: ReplicaSpec, capacity_rps: Iterable[float], name: str | None = None) -> Self:
         """The candidate that a replica makes; it is called as the replica if no name is given."""
         gpus = tuple(spec.gpus.items())
-        usd_per_h = sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
-        return cls(spec.name if name is None else name, spec.model.name, gpus, usd_per_h, tuple(capacity_rps), spec)
+        own_name = spec.name if name is None else name
+        return cls(own_name, spec.model.name, gpus, replica_usd_per_h(spec), tuple(capacity_rps), spec)
 
     @property
     def n_gpus(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from sim.catalog.gpus import GpuType
+    from sim.deployment import ReplicaSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Terms:
         usd_per_h: What a GPU costs while it is rented; 0 where it is owned, or paid for in any case.
         committed_usd_per_h: What is paid for all of the offer, used or not.
         is_spot: Whether somebody who bids more takes it away.
-        zone: What fails with it: offers of one name for it are lost together. Empty where nobody says.
+        zone: Provider, region and zone, which fails as a whole; empty where nobody says.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Terms:
         if offer is None:
             return None
         is_reserved = offer.tenure == "reserved"
-        place = (offer.provider, offer.region, offer.zone)
+        place = (offer.provider, offer.region, offer.zone) if offer.zone else ()
         return cls(
             offer.name,
             offer.gpus_per_node,
@@ -66,3 +67,8 @@ def usd_per_h_of_use(gpu_type: GpuType) -> float:
     """What using a GPU adds to what is paid: nothing where it is paid for in any case."""
     is_paid_by_use = gpu_type.offer is None or gpu_type.offer.is_paid_by_use
     return gpu_type.usd_per_h if is_paid_by_use else 0.0
+
+
+def replica_usd_per_h(spec: ReplicaSpec) -> float:
+    """What a replica adds to what is paid: the price of the GPUs that it takes, where they are paid by use."""
+    return sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
