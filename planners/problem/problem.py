@@ -293,11 +293,13 @@ class PlanningProblem:
         return most | {node.name: most[node.name] // node.gpus_per_node * node.gpus_per_node for node in self.nodes}
 
     def idle(self, counts: Iterable[int]) -> dict[str, int]:
-        """GPUs of each offer that such a fleet pays for, since they are in its nodes, and that no replica takes."""
-        if not self.nodes:
+        """GPUs of each offer that such a fleet pays for and that no replica takes: in its nodes, or reserved."""
+        if not self.offers:
             return {}
         taken = self.gpus(counts)
-        idle = {node.name: -taken.get(node.name, 0) % node.gpus_per_node for node in self.nodes}
+        in_nodes = {terms.name: -taken.get(terms.name, 0) % terms.gpus_per_node for terms in self.offers}
+        reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in self.offers}
+        idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
         return {name: n for name, n in idle.items() if n > 0}
 
     def usd_per_h(self, counts: Iterable[int]) -> float:

@@ -20,7 +20,8 @@ class Terms:
         name: The offer, as in `PlanningProblem.available`.
         gpus_per_node: GPUs that are rented together; 1 where each is rented alone.
         usd_per_h: What a GPU costs while it is rented; 0 where it is owned, or paid for in any case.
-        committed_usd_per_h: What is paid for all of the offer, used or not.
+        n_committed: GPUs that are paid for, used or not.
+        committed_usd_per_h: What is paid for these.
         is_spot: Whether somebody who bids more takes it away.
         zone: Provider, region and zone, which fails as a whole; empty where nobody says.
     """
@@ -28,23 +29,25 @@ class Terms:
     name: str
     gpus_per_node: int = 1
     usd_per_h: float = 0.0
+    n_committed: int = 0
     committed_usd_per_h: float = 0.0
     is_spot: bool = False
     zone: str = ""
 
     @classmethod
-    def from_gpu_type(cls, gpu_type: GpuType, n_gpus: int) -> Self | None:
-        """The terms of so many GPUs of a market; None where they are rented one by one and nothing more is said."""
+    def from_gpu_type(cls, gpu_type: GpuType, n_gpus: int) -> Self:
+        """The terms of so many GPUs of a market."""
         offer = gpu_type.offer
         if offer is None:
-            return None
-        is_reserved = offer.tenure == "reserved"
+            return cls(gpu_type.name, usd_per_h=gpu_type.usd_per_h)
+        n_committed = n_gpus if offer.tenure == "reserved" else 0
         place = (offer.provider, offer.region, offer.zone) if offer.zone else ()
         return cls(
             offer.name,
             offer.gpus_per_node,
             usd_per_h_of_use(gpu_type),
-            gpu_type.usd_per_h * n_gpus if is_reserved else 0.0,
+            n_committed,
+            gpu_type.usd_per_h * n_committed,
             offer.tenure == "spot",
             "/".join(filter(None, place)),
         )
@@ -58,7 +61,7 @@ class Terms:
         """What is wrong with it."""
         if self.gpus_per_node < 1:
             yield f"offer {self.name!r}: gpus_per_node is {self.gpus_per_node!r}; it must be 1 or more"
-        for field in ("usd_per_h", "committed_usd_per_h"):
+        for field in ("usd_per_h", "n_committed", "committed_usd_per_h"):
             if not 0 <= getattr(self, field) < math.inf:
                 yield f"offer {self.name!r}: {field} is {getattr(self, field)!r}; it must be 0 or more"
 

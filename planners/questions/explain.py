@@ -178,18 +178,21 @@ class _Explainer:
             price = self.plan.usd_per_h if has_plan else None
             limits.append(Limit(BUDGET, price, budget, one_more, unlimited, None))
         taken = problem.gpus(self.plan.counts)
+        sizes = {node.name: node.gpus_per_node for node in problem.nodes}
         for gpu, count in problem.available:
-            most = most_rentable(problem, gpu)
+            most, size = most_rentable(problem, gpu), sizes.get(gpu, 1)
             without = unbounded = None
             if most is not None and most <= count:
                 unbounded = self._same
             elif most is not None:
                 unbounded = self._relaxed(with_gpus(problem, gpu, most), f"any number of {gpu}")
-            one_more = self._step(unbounded, with_gpus(problem, gpu, count + 1), f"one more {gpu}")
+            more = with_gpus(problem, gpu, count + size)
+            one_more = self._step(unbounded, more, f"one more {'node of ' * (size > 1)}{gpu}")
             if has_plan:
                 used = gpu in taken
                 without = self._changed(with_gpus(problem, gpu, 0), f"no {gpu}") if used else self._same
-            limits.append(Limit(gpu, taken.get(gpu, 0) if has_plan else None, count, one_more, unbounded, without))
+            used_of = taken.get(gpu, 0) if has_plan else None
+            limits.append(Limit(gpu, used_of, count, one_more, unbounded, without, size))
         return tuple(limits)
 
     def demands(self) -> tuple[MoreDemand, ...]:
@@ -234,7 +237,7 @@ class _Explainer:
         left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
         useful = [c for c in self._able() if all(n <= left[gpu] for gpu, n in problem.candidates[c].gpus)]
         price = plan.usd_per_h
-        affordable = [c for c in useful if problem.is_affordable(price + problem.candidates[c].usd_per_h)]
+        affordable = [c for c in useful if problem.is_affordable(problem.usd_per_h(self._one_more(c)))]
         added = {c: self._with_added(c) for c in affordable}
         best = min(added, key=lambda c: added[c][0]) if added else None
         if best is None:
@@ -328,11 +331,14 @@ class _Explainer:
 
     def _with_added(self, c: int) -> tuple[float, WhatIf]:
         """Value, and what it means, of the plan with one more replica."""
-        counts = tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
-        value = fleet_value(servable(self._promised), counts)
+        value = fleet_value(servable(self._promised), self._one_more(c))
         objective = objective_of(self.problem.objective, value)
         change = objective - (self.plan.objective or 0.0)
         return value, WhatIf(objective, change, self._effect(objective, PROVED_GAP), Termination.HEURISTIC)
+
+    def _one_more(self, c: int) -> tuple[int, ...]:
+        """The fleet with one more replica of candidate `c`."""
+        return tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
 
     def _better_usd_per_h(self) -> float | None:
         problem, objective = self.problem, self.plan.objective
@@ -347,6 +353,7 @@ class _Explainer:
         available = dict(problem.available)
         missing = [(gpu, n) for gpu, n in candidate.gpus if n > available[gpu]]
         fate, detail, dominated_by = Fate.NOT_EXAMINED, "", None
+        alone_usd_per_h = problem.usd_per_h(int(i == c) for i in range(len(problem.candidates)))
         if self.plan.counts[c] > 0:
             fate, detail = Fate.CHOSEN, f"the plan rents {self.plan.counts[c]} of it"
         elif c not in self._able():
@@ -354,8 +361,8 @@ class _Explainer:
         elif missing:
             gpu, n = missing[0]
             fate, detail = Fate.UNAVAILABLE, f"needs {n} {gpu}, there are {available[gpu]}"
-        elif not problem.is_affordable(candidate.usd_per_h):
-            fate, detail = Fate.TOO_EXPENSIVE, f"costs {candidate.usd_per_h:g} $/h, more than the budget"
+        elif not problem.is_affordable(alone_usd_per_h):
+            fate, detail = Fate.TOO_EXPENSIVE, f"costs {alone_usd_per_h:g} $/h, more than the budget"
         else:
             better = (i for i in self._dominating(c) if not self._dominating(i))  # one of them is not dominated itself
             best = next(better, None)

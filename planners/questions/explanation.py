@@ -49,9 +49,10 @@ class Limit:
         name: `budget`, or the GPU type.
         used: What the plan takes of it; None without a plan.
         limit: What there is.
-        one_more: With 1 USD/h or one GPU more.
+        one_more: With 1 USD/h or one GPU more, or a node where nodes are rented whole.
         unlimited: With as much of it as one likes; None where the answer would be: any pace.
         without: With no GPU of the type; None for the budget, and without a plan.
+        gpus_per_node: GPUs of a type that are rented together.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Limit:
     one_more: WhatIf
     unlimited: WhatIf | None
     without: WhatIf | None
+    gpus_per_node: int = 1
 
     @property
     def left(self) -> float | None:

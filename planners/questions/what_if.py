@@ -99,7 +99,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
 
 
 def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
-    """GPUs of a type that the budget could rent if there were any number; None if it could rent any number.
+    """GPUs of a type, in whole nodes, that the budget could rent of any number; None if it could rent any number.
 
     >>> from planners.problem.candidate import Candidate, Demand
     >>> demand, one = Demand("m", None, ("chat",), (100.0,)), Candidate("a", "m", (("L40", 2),), 1.8, (1.0,))
@@ -110,4 +110,6 @@ def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
     if problem.budget_usd_per_h == math.inf or any(candidate.usd_per_h == 0 for candidate, _ in takers):
         return None if takers else 0
     budget = problem.budget_usd_per_h * (1 + BUDGET_TOLERANCE)
-    return max((n * math.floor(budget / candidate.usd_per_h) for candidate, n in takers), default=0)
+    most = max((n * math.floor(budget / candidate.usd_per_h) for candidate, n in takers), default=0)
+    size = next((node.gpus_per_node for node in problem.nodes if node.name == gpu), 1)
+    return math.ceil(most / size) * size

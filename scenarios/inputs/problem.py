@@ -121,10 +121,11 @@ def _without_candidates(loaded: LoadedScenario, demands: tuple[Demand, ...], see
 
 
 def _terms(loaded: LoadedScenario) -> tuple[Terms, ...]:
-    """The terms of the offers of which more is said than what GPUs cost."""
-    offers = loaded.scenario.cluster.all_offers
-    made = (Terms.from_gpu_type(gpu, offers[name].n_gpus) for name, gpu in sorted(make_gpu_types(loaded).items()))
-    return tuple(terms for terms in made if terms is not None)
+    """The terms of all offers; none where GPUs are rented one by one, and nothing but their prices is said."""
+    offers, gpu_types = loaded.scenario.cluster.all_offers, make_gpu_types(loaded)
+    if all(gpu.offer is None for gpu in gpu_types.values()):
+        return ()
+    return tuple(Terms.from_gpu_type(gpu, offers[name].n_gpus) for name, gpu in sorted(gpu_types.items()))
 
 
 def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> None:

@@ -127,7 +127,9 @@ def remarks_on_limits(explanation: Explanation) -> list[str]:
             else "No limit alone is the reason: without any one of them there would be no plan either."
         ]
     limited = f"Limited by: {binding}." if binding else "No limit alone stands in the way of a better plan."
-    return [limited, *_remarks_on_spare(explanation)]
+    nodes = [f"{limit.name} by {limit.gpus_per_node}" for limit in explanation.limits if limit.gpus_per_node > 1]
+    steps = [f"One more is a node where GPUs are rented in nodes: {', '.join(nodes)}."] if nodes else []
+    return [limited, *steps, *_remarks_on_spare(explanation)]
 
 
 def dominated_table(explanation: Explanation) -> Table | None:
