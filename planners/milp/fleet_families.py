@@ -8,6 +8,8 @@ import pulp
 
 from planners.milp.formulated import Formulation, add, price, taken
 from planners.milp.labels import labels_of
+from planners.problem.candidate import Demand
+from planners.problem.losses import losses, must_serve
 
 
 def keep_within_budget(f: Formulation) -> None:
@@ -84,3 +86,85 @@ def rent_whole_nodes(f: Formulation) -> None:
     nodes = f.problem.nodes
     for node, label in zip(nodes, labels_of([node.name for node in nodes]), strict=True):
         add(f, taken(f, node.name) <= node.gpus_per_node * f.nodes[node.name], f"nodes_{label}")
+
+
+def have_enough_replicas(f: Formulation) -> None:
+    r"""Each model m of which something is demanded has at least R replicas.
+
+    .. math:: \sum_{c \in m} y_c \ge R \quad \forall m
+    """
+    least = f.problem.min_replicas
+    if least is not None:
+        for label, demand in _asked(f):
+            mine = f.problem.candidates_of(demand.model)
+            add(f, pulp.lpSum(f.counts[c] for c in mine if c in f.counts) >= least, f"replicas_{label}")
+
+
+def limit_share_on_spot(f: Formulation) -> None:
+    r"""Of the capacity C of a model on the mix of its requests, a share of no more than s is on spot offers S.
+
+    .. math:: \sum_{c \in m \cap S} C_c y_c \le s \sum_{c \in m} C_c y_c \quad \forall m
+
+    Numbers are counted in the capacity of the largest replica.
+    """
+    if f.problem.max_spot_share == 1:
+        return
+    spot = {terms.name for terms in f.problem.offers if terms.is_spot}
+    for label, demand in _asked(f):
+        mine = [c for c in f.problem.candidates_of(demand.model) if c in f.counts]
+        rps = {c: demand.mix_rps(f.problem.candidates[c].capacity_rps) for c in mine}
+        unit = max(rps.values(), default=0.0) or 1.0
+        on_spot = [c for c in mine if spot.intersection(gpu for gpu, _ in f.problem.candidates[c].gpus)]
+        capacity = pulp.lpSum(rps[c] / unit * f.counts[c] for c in mine)
+        most = f.problem.max_spot_share * capacity
+        add(f, pulp.lpSum(rps[c] / unit * f.counts[c] for c in on_spot) <= most, f"spot_{label}")
+
+
+def survive_losses(f: Formulation) -> None:
+    r"""For each loss k, what is left of the fleet, e, carries all rates that must be carried, with shares v of its own.
+
+    .. math::
+
+        \sum_c v_{k,c,w} = 1, \quad \sum_w v_{k,c,w} f_w / h_{c,w} \le e_{k,c}, \quad
+        e_{k,c} \le y_c - l_{k,c} b_{k,c}, \quad e_{k,c} \le Y_c b_{k,c}, \quad b_{k,c} \in \{0, 1\}
+
+    A loss takes l replicas of c, or all that there are if these are fewer: then b is 0, and nothing is left. Y is the
+    most that can be rented.
+    """
+    if f.problem.survive is None:
+        return
+    for k, loss in enumerate(losses(f.problem), start=1):
+        left = {c: _left(f, k, c, loss.most[c]) for c in f.counts if loss.most[c] < f.problem.max_count(c)}
+        for label, demand in _asked(f):
+            mine = [c for c in f.problem.candidates_of(demand.model) if c in left]
+            busy: dict[int, list[pulp.LpAffineExpression]] = {c: [] for c in mine}
+            for w in must_serve(demand):
+                served = []
+                for c in mine:
+                    rps = f.problem.candidates[c].capacity_rps[w]
+                    if rps > 0:
+                        type_label = f.type_labels[demand.model][w]
+                        share = f.lp.add_variable(f"{f.prefix}v{k}_{f.labels[c]}_{type_label}", 0)
+                        served.append(share)
+                        busy[c].append(demand.amounts[w] / rps * share)
+                add(f, pulp.lpSum(served) == 1, f"survive{k}_{label}_{f.type_labels[demand.model][w]}")
+            for c in mine:
+                add(f, pulp.lpSum(busy[c]) <= left[c], f"left{k}_{f.labels[c]}")
+
+
+def _left(f: Formulation, k: int, c: int, lost: float) -> pulp.LpAffineExpression | pulp.LpVariable:
+    """What is left of a candidate after a loss."""
+    most = f.problem.max_count(c)
+    if lost == 0:
+        return f.counts[c]
+    left = f.lp.add_variable(f"{f.prefix}e{k}_{f.labels[c]}", 0)
+    is_some = f.lp.add_variable(f"{f.prefix}b{k}_{f.labels[c]}", 0, 1, pulp.LpInteger)
+    add(f, left <= f.counts[c] - lost * is_some, f"lose{k}_{f.labels[c]}")
+    add(f, left <= most * is_some, f"some{k}_{f.labels[c]}")
+    return left
+
+
+def _asked(f: Formulation) -> list[tuple[str, Demand]]:
+    """The models of which something is demanded, with names fit for an LP file."""
+    labels = labels_of([demand.model for demand in f.problem.demands])
+    return [(label, demand) for label, demand in zip(labels, f.problem.demands, strict=True) if demand.total > 0]

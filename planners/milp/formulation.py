@@ -124,7 +124,18 @@ def cover_demand(f: Formulation) -> None:
         add(f, pulp.lpSum(serving(f, c) for c in able) >= 1, f"cover_{label}")
 
 
-FLEET_FAMILIES = ("budget", "availability", "use", "configurations", "share", "keep", "nodes")
+FLEET_FAMILIES = (
+    "budget",
+    "availability",
+    "use",
+    "configurations",
+    "share",
+    "keep",
+    "nodes",
+    "replicas",
+    "spot",
+    "survive",
+)
 """The families that say which fleets can be rented."""
 
 FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
@@ -142,6 +153,9 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "share": fleet_families.limit_share_of_gpu_type,
     "keep": fleet_families.keep_what_is_rented,
     "nodes": fleet_families.rent_whole_nodes,
+    "replicas": fleet_families.have_enough_replicas,
+    "spot": fleet_families.limit_share_on_spot,
+    "survive": fleet_families.survive_losses,
 }
 """The objectives and the families of constraints; `tests/golden/lp` has a file for each."""
 

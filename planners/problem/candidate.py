@@ -166,6 +166,18 @@ class Demand:
         amounts = tuple(factor * amount for amount in self.amounts)
         return replace(self, amounts=amounts, margin=factor * self.margin)
 
+    def mix_rps(self, capacity_rps: tuple[float, ...]) -> float:
+        """Requests/s of the mix demanded that a replica with these capacities serves.
+
+        It divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If it cannot
+        serve some types, it is the rate at which it serves the rest, times their share.
+        """
+        able = [(f, h) for f, h in zip(self.amounts, capacity_rps, strict=True) if f > 0 and h > 0]
+        if not able:
+            return 0.0
+        served = math.fsum(f for f, _ in able)
+        return served / math.fsum(f / h for f, h in able) * served / self.total
+
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""
         return bool(self.shed_usd_per_request) and self.shed_usd_per_request[w] < math.inf

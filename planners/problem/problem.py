@@ -78,6 +78,10 @@ class PlanningProblem:
         seed: For planners that draw random numbers.
         max_configurations: Most candidates of which replicas may be rented; None for any number.
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
+        min_replicas: Least replicas of each model of which something is demanded; None for any number.
+        max_spot_share: Largest share of each model's capacity on its mix that may be on spot offers; 1 for any.
+        survive: `node`, `offer` or `zone`: the rates must be carried without any one of these; None for nothing. Not
+            for `makespan`, which has no rates.
         previous: The fleet that runs already; None if nothing does, or if nothing is lost by changes.
         trial: What planners may simulate with; None if they cannot.
         mixes: What replicas take for mixes of types, to linearise it anew; None where only the capacities are known.
@@ -101,6 +105,9 @@ class PlanningProblem:
     seed: int = 0
     max_configurations: int | None = None
     max_gpu_share: float = 1.0
+    min_replicas: int | None = None
+    max_spot_share: float = 1.0
+    survive: str | None = None
     previous: Previous | None = None
     trial: Trial | None = None
     mixes: MixTimes | None = None
@@ -125,6 +132,8 @@ class PlanningProblem:
             yield f"seed is {self.seed!r}; it must be 0 or more"
         for limit in limits_of(self):
             yield from limit.problems(getattr(self, limit.name))
+        if self.survive is not None and self.objective is Objective.MAKESPAN:
+            yield "survive asks that rates are carried; the objective makespan has none"
         if self.objective is Objective.LATENCY:
             yield from (
                 ["latency is missing, which the objective makes least"]

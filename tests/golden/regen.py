@@ -35,6 +35,12 @@ def write_family(family: str, path: Path) -> None:
     if family == "nodes":
         problem = replace(problem, objective=Objective.COST, offers=(Terms("t1", 4, 3.0), Terms("t2", 2, 1.0)))
         objective = "price"
+    if family == "replicas":
+        problem = replace(problem, min_replicas=2)
+    if family == "spot":
+        problem = replace(problem, max_spot_share=0.25, offers=(Terms("t2", is_spot=True),))
+    if family == "survive":
+        problem = replace(problem, objective=Objective.THROUGHPUT, survive="node", offers=(Terms("t1", 2, 3.0),))
     beside = {"configurations": ["use"], "keep": ["capacity"]}  # what shows what their variables are
     families = dict.fromkeys([objective, *beside.get(family, []), family])
     scale = 1.0 if problem.objective is Objective.COST else 0.01
