@@ -25,7 +25,7 @@ at most. A fleet loses no more than that of its pace, for which `loss` and `valu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pulp
 
@@ -181,27 +181,14 @@ def formulate(
     """
     families = tuple(families)
     is_cost = problem.objective is Objective.COST
-    least = value_bound(problem, range(len(problem.candidates)), may_shed=True) if is_cost else 1.0
-    least -= problem.committed_usd_per_h if is_cost else 0.0
-    unit_usd_per_h = least if 0 < least < math.inf else 1.0
     most_pace = 1.0 if is_cost else min(most_pace, pace_bound(problem, range(len(problem.candidates))))
     if lp is None:
         lp = pulp.LpProblem("hetserve", pulp.LpMinimize if is_cost else pulp.LpMaximize)
     labels = labels_of([candidate.name for candidate in problem.candidates])
     type_labels = {demand.model: labels_of(demand.type_names) for demand in problem.demands}
-    counts = {}
-    shares = {}
     slack = NEGLIGIBLE if is_wide(problem, scale) else 0.0
     left_out = negligible(problem, scale) if slack > 0 else set()
-    for c, candidate in enumerate(problem.candidates):
-        max_count = problem.max_count(c)
-        if max_count == 0:
-            continue
-        counts[c] = lp.add_variable(f"{prefix}y_{labels[c]}", 0, max_count, pulp.LpInteger)
-        demand = problem.demand(candidate.model)
-        for w, (label, amount) in enumerate(zip(type_labels[candidate.model], demand.amounts, strict=True)):
-            if amount > 0 and candidate.capacity_rps[w] > 0 and (c, w) not in left_out:
-                shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
+    counts, shares = _fleet_variables(problem, lp, labels, type_labels, left_out, prefix)
     most = most_pace / scale if most_pace < math.inf else None
     least_pace = 1.0 - slack if is_cost else 0
     pace = lp.add_variable(f"{prefix}z", least_pace, most)
@@ -217,7 +204,7 @@ def formulate(
     formulation = Formulation(
         problem,
         scale,
-        unit_usd_per_h,
+        _unit_usd_per_h(problem),
         slack,
         lp,
         pace,
@@ -234,6 +221,37 @@ def formulate(
     for family in families:
         FAMILIES[family](formulation)
     return formulation
+
+
+def _unit_usd_per_h(problem: PlanningProblem) -> float:
+    """For `cost`, a price that no fleet is below, beside what is paid in any case."""
+    if problem.objective is not Objective.COST:
+        return 1.0
+    bound = value_bound(problem, range(len(problem.candidates)), may_shed=True)
+    least = bound - problem.committed_usd_per_h
+    return least if 0 < least < math.inf else 1.0
+
+
+def _fleet_variables(
+    problem: PlanningProblem,
+    lp: pulp.LpProblem,
+    labels: Sequence[str],
+    type_labels: Mapping[str, Sequence[str]],
+    left_out: Collection[tuple[int, int]],
+    prefix: str,
+) -> tuple[dict[int, pulp.LpVariable], dict[tuple[int, int], pulp.LpVariable]]:
+    """How many replicas are rented of each candidate, and what they serve of each type."""
+    counts, shares = {}, {}
+    for c, candidate in enumerate(problem.candidates):
+        max_count = problem.max_count(c)
+        if max_count == 0:
+            continue
+        counts[c] = lp.add_variable(f"{prefix}y_{labels[c]}", 0, max_count, pulp.LpInteger)
+        demand = problem.demand(candidate.model)
+        for w, (label, amount) in enumerate(zip(type_labels[candidate.model], demand.amounts, strict=True)):
+            if amount > 0 and candidate.capacity_rps[w] > 0 and (c, w) not in left_out:
+                shares[c, w] = lp.add_variable(f"{prefix}x_{labels[c]}_{label}", 0)
+    return counts, shares
 
 
 def _node_variables(problem: PlanningProblem, lp: pulp.LpProblem, prefix: str) -> dict[str, pulp.LpVariable]:
