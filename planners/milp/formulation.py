@@ -192,15 +192,13 @@ def formulate(
     most = most_pace / scale if most_pace < math.inf else None
     least_pace = 1.0 - slack if is_cost else 0
     pace = lp.add_variable(f"{prefix}z", least_pace, most)
-    uses, kept, nodes = {}, {}, {}
+    uses, nodes = {}, {}
     shed = _shed_variables(problem, lp, type_labels, prefix) if is_cost else {}
     if problem.max_configurations is not None and "use" in families:
         uses = {c: lp.add_variable(f"{prefix}b_{labels[c]}", 0, 1, pulp.LpInteger) for c in counts}
     if "nodes" in families:
         nodes = _node_variables(problem, lp, prefix)
-    if problem.previous is not None:
-        running = problem.previous.counts_of(problem.candidates)
-        kept = {c: lp.add_variable(f"{prefix}kept_{labels[c]}", 0, running[c]) for c in counts if running[c] > 0}
+    kept = _kept_variables(problem, lp, counts, labels, prefix)
     formulation = Formulation(
         problem,
         scale,
@@ -262,6 +260,16 @@ def _node_variables(problem: PlanningProblem, lp: pulp.LpProblem, prefix: str) -
         node.name: lp.add_variable(f"{prefix}N_{label}", 0, rentable[node.name] // node.gpus_per_node, pulp.LpInteger)
         for node, label in zip(problem.nodes, labels, strict=True)
     }
+
+
+def _kept_variables(
+    problem: PlanningProblem, lp: pulp.LpProblem, counts: Iterable[int], labels: Sequence[str], prefix: str
+) -> dict[int, pulp.LpVariable]:
+    """How many replicas of what runs already are kept."""
+    if problem.previous is None:
+        return {}
+    running = problem.previous.counts_of(problem.candidates)
+    return {c: lp.add_variable(f"{prefix}kept_{labels[c]}", 0, running[c]) for c in counts if running[c] > 0}
 
 
 def _shed_variables(
