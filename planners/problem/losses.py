@@ -17,6 +17,7 @@ Unit = Literal["node", "offer", "zone"]
 UNITS: tuple[str, ...] = get_args(Unit)
 
 _TOLERANCE = 1e-6
+_NEGLIGIBLE = 1e-5  # more than what `planners.questions.what_if` adds for somebody to be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ def carries(problem: Limited, counts: Sequence[int]) -> bool:
 
 
 def must_serve(demand: Demand) -> list[int]:
-    """The types with a demand that may not be shed."""
-    return [w for w, amount in enumerate(demand.amounts) if amount > 0 and not demand.can_shed(w)]
+    """The types with a demand that may not be shed; of those with hardly any, nothing is asked after a loss."""
+    least = _NEGLIGIBLE * demand.total
+    return [w for w, amount in enumerate(demand.amounts) if amount > least and not demand.can_shed(w)]
 
 
 def _least_load(problem: Limited, demand: Demand, counts: Sequence[int]) -> float:

@@ -10,13 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planners.errors import PlannerError
 from planners.fleets.assignment import best_assignment, objective_of
 from planners.fleets.exact import PROVED_GAP
 from planners.fleets.mix import mix_capacity_rps
 from planners.fleets.shedding import fleet_value, servable
+from planners.problem.limits import limits_of
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
 from planners.questions.explanation import (
@@ -25,6 +26,7 @@ from planners.questions.explanation import (
     Effect,
     Explanation,
     Fate,
+    FurtherLimit,
     Limit,
     MoreDemand,
     Spare,
@@ -33,6 +35,7 @@ from planners.questions.explanation import (
 )
 from planners.questions.what_if import (
     most_rentable,
+    replaced_by,
     with_demand,
     with_gpus,
     with_rates,
@@ -55,8 +58,6 @@ BETTER = 1e-3
 
 N_CONFIGURATIONS = 10
 """How many configurations are forced into the plan if the caller does not say; each is a re-solve."""
-
-_ROUNDING = 1e-9  # sums of prices are not exact
 
 
 def explain_plan(
@@ -108,35 +109,15 @@ def explain_plan(
         msg = f"unknown configuration {unknown[0]!r}: {nearest(unknown[0], known)}"
         raise PlannerError(msg)
     explainer = _Explainer(problem, planner, plan, watch)
-    limits = explainer.limits()
+    limits, further = explainer.limits(), explainer.further()
     if explainer.plan.objective is None:
-        return Explanation(explainer.plan, limits, (), (), None, (), explainer.n_solves)
+        return Explanation(explainer.plan, limits, (), (), None, (), explainer.n_solves, further)
     demands = explainer.demands()
     variants = explainer.variants()
     budget_binds = any(limit.name == BUDGET and limit.binds for limit in limits)
     spare = explainer.spare(budget_binds)
     configurations = explainer.configurations(names, n_configurations, why_unable)
-    return Explanation(explainer.plan, limits, demands, variants, spare, configurations, explainer.n_solves)
-
-
-def replaced_by(better: Candidate, worse: Candidate) -> int:
-    """How many replicas of one candidate make a replica of the other superfluous; 0 if no number does.
-
-    Together they take no more GPUs of any type, cost no more, and serve no less of any workload type.
-
-    >>> from planners.problem.candidate import Candidate
-    >>> one, two = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,)), Candidate("two", "m", (("L40", 2),), 2.0, (5.0,))
-    >>> replaced_by(one, two), replaced_by(two, one)
-    (2, 0)
-    """
-    if better.model != worse.model:
-        return 0
-    gpus = dict(worse.gpus)
-    copies = min(gpus.get(gpu, 0) // n for gpu, n in better.gpus)
-    if better.usd_per_h > 0:
-        copies = min(copies, math.floor(worse.usd_per_h * (1 + _ROUNDING) / better.usd_per_h))
-    pairs = zip(worse.capacity_rps, better.capacity_rps, strict=True)
-    return 0 if any(low > copies * high for low, high in pairs) else copies
+    return Explanation(explainer.plan, limits, demands, variants, spare, configurations, explainer.n_solves, further)
 
 
 class _Explainer:
@@ -194,6 +175,15 @@ class _Explainer:
             used_of = taken.get(gpu, 0) if has_plan else None
             limits.append(Limit(gpu, used_of, count, one_more, unbounded, without, size))
         return tuple(limits)
+
+    def further(self) -> tuple[FurtherLimit, ...]:
+        """The limits beside budget and availability, each taken away alone."""
+        found = []
+        for limit in limits_of(self.problem):
+            nothing: dict[str, Any] = {limit.name: limit.nothing}
+            without = self._relaxed(replace(self.problem, **nothing), f"without {limit.name}")
+            found.append(FurtherLimit(limit.name, limit.words(getattr(self.problem, limit.name)), without))
+        return tuple(found)
 
     def demands(self) -> tuple[MoreDemand, ...]:
         """The workload types of which something is demanded."""

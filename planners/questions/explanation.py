@@ -75,6 +75,21 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherLimit:
+    """A limit beside budget and availability.
+
+    Attributes:
+        name: Its name in `planning`.
+        words: What it asks for.
+        without: The best plan without it: what it costs.
+    """
+
+    name: str
+    words: str
+    without: WhatIf
+
+
+@dataclass(frozen=True, slots=True)
 class MoreDemand:
     """What one more request/s of a workload type does.
 
@@ -183,6 +198,7 @@ class Explanation:
         spare: What is left unused.
         configurations: The candidates that were asked for, else those that the plan does not rent.
         n_solves: How often the planner was called, the plan itself not counted.
+        further: The limits beside these, if there are any.
     """
 
     plan: Plan
@@ -192,12 +208,14 @@ class Explanation:
     spare: Spare | None
     configurations: tuple[Configuration, ...]
     n_solves: int
+    further: tuple[FurtherLimit, ...] = ()
 
     def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
         """As `explain --json` prints it."""
         return {
             "plan": plan_to_dict(self.plan),
             "limits": [asdict(limit) | {"left": limit.left, "binds": limit.binds} for limit in self.limits],
+            "further_limits": [asdict(limit) for limit in self.further],
             "demands": [asdict(demand) for demand in self.demands],
             "variants": [asdict(variant) for variant in self.variants],
             "spare": self.spare and asdict(self.spare) | {"gpus": dict(self.spare.gpus)},

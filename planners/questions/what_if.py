@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from planners.problem.candidate import Candidate
 from planners.problem.problem import BUDGET_TOLERANCE, Objective, PlanningProblem
 
 _TRACE = 1e-6
 """Share of a model's demand that a workload type has which is there to be covered, not to be work."""
+
+_ROUNDING = 1e-9  # sums of prices are not exact
 
 _SPEED = 1e3
 """How much faster than anything else it is served."""
@@ -113,3 +116,23 @@ def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
     most = max((n * math.floor(budget / candidate.usd_per_h) for candidate, n in takers), default=0)
     size = next((node.gpus_per_node for node in problem.nodes if node.name == gpu), 1)
     return math.ceil(most / size) * size
+
+
+def replaced_by(better: Candidate, worse: Candidate) -> int:
+    """How many replicas of one candidate make a replica of the other superfluous; 0 if no number does.
+
+    Together they take no more GPUs of any type, cost no more, and serve no less of any workload type.
+
+    >>> from planners.problem.candidate import Candidate
+    >>> one, two = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,)), Candidate("two", "m", (("L40", 2),), 2.0, (5.0,))
+    >>> replaced_by(one, two), replaced_by(two, one)
+    (2, 0)
+    """
+    if better.model != worse.model:
+        return 0
+    gpus = dict(worse.gpus)
+    copies = min(gpus.get(gpu, 0) // n for gpu, n in better.gpus)
+    if better.usd_per_h > 0:
+        copies = min(copies, math.floor(worse.usd_per_h * (1 + _ROUNDING) / better.usd_per_h))
+    pairs = zip(worse.capacity_rps, better.capacity_rps, strict=True)
+    return 0 if any(low > copies * high for low, high in pairs) else copies

@@ -63,6 +63,17 @@ def limits_table(explanation: Explanation, basis: Mapping[str, str]) -> Table:
     return table
 
 
+def further_table(explanation: Explanation) -> Table | None:
+    """What limits beside budget and availability cost; None if there are none."""
+    if not explanation.further:
+        return None
+    table = make_table("What do further limits cost?")
+    make_columns(table, [("limit", "left"), ("asks for", "left"), ("without it", "right")])
+    for limit in explanation.further:
+        table.add_row(limit.name, limit.words, _cell(explanation, limit.without))
+    return table
+
+
 def demands_table(explanation: Explanation) -> Table:
     """What one more request/s of each type would do."""
     is_makespan = explanation.plan.objective_name is Objective.MAKESPAN

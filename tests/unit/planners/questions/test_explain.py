@@ -10,8 +10,9 @@ import pytest
 
 from planners import Candidate, Demand, Objective, Plan, PlannerError, PlanningProblem, get_planner
 from planners.milp import MilpPlanner
-from planners.questions.explain import explain_plan, replaced_by
+from planners.questions.explain import explain_plan
 from planners.questions.explanation import BUDGET, Configuration, Effect, Explanation, Fate, Limit
+from planners.questions.what_if import replaced_by
 from tests.planning import worked_example
 
 CHAT = Demand("m", None, ("chat",), (100.0,))
