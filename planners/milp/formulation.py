@@ -155,7 +155,7 @@ FAMILIES: Mapping[str, Callable[[Formulation], None]] = {
     "nodes": fleet_families.rent_whole_nodes,
     "replicas": fleet_families.have_enough_replicas,
     "spot": fleet_families.limit_share_on_spot,
-    "survive": fleet_families.survive_losses,
+    "losses": fleet_families.survive_losses,
 }
 """The objectives and the families of constraints; `tests/golden/lp` has a file for each."""
 

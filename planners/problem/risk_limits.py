@@ -103,7 +103,7 @@ class Survive:
     name = "survive"
     rule = "survive"
     nothing = None
-    family = "survive"
+    family = "losses"
     spares_dominated = True
 
     def problems(self, value: str) -> Iterator[str]:

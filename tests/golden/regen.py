@@ -39,7 +39,7 @@ def write_family(family: str, path: Path) -> None:
         problem = replace(problem, min_replicas=2)
     if family == "spot":
         problem = replace(problem, max_spot_share=0.25, offers=(Terms("t2", is_spot=True),))
-    if family == "survive":
+    if family == "losses":
         problem = replace(problem, objective=Objective.THROUGHPUT, survive="node", offers=(Terms("t1", 2, 3.0),))
     beside = {"configurations": ["use"], "keep": ["capacity"]}  # what shows what their variables are
     families = dict.fromkeys([objective, *beside.get(family, []), family])
