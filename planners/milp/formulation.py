@@ -134,7 +134,7 @@ FLEET_FAMILIES = (
     "nodes",
     "replicas",
     "spot",
-    "survive",
+    "losses",
 )
 """The families that say which fleets can be rented."""
 
