@@ -136,3 +136,10 @@ def test_limits_that_ask_too_much_are_told_with_their_line(hetserve: Hetserve, c
     )
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_least_latency_of_what_one_owns(hetserve: Hetserve) -> None:
+    """Before: an error, since there are candidates that serve nothing within the SLO."""
+    changes = ("planning.objective=latency", "slo.attainment=0.9", "planning.budget_usd_per_h=0")
+    plan = planned(hetserve, INPUTS / "owned.yaml", *(part for change in changes for part in ("--set", change)))
+    assert (plan["usd_per_h"], plan["gpus"]) == (0.0, {"H100-SXM": 4})
