@@ -102,12 +102,12 @@ def agree(seed: int) -> bool:
     return least < math.inf
 
 
-def test_the_milp_finds_what_enumeration_finds() -> None:
+def test_milp_finds_what_enumeration_finds_with_nodes() -> None:
     assert sum(agree(seed) for seed in range(N_IN_SUITE)) > N_IN_SUITE / 2
 
 
 @pytest.mark.slow
-def test_the_milp_finds_what_enumeration_finds_of_many() -> None:
+def test_milp_finds_what_enumeration_finds_with_nodes_of_many() -> None:
     assert sum(agree(seed) for seed in range(N_IN_ALL)) > N_IN_ALL / 2
 
 

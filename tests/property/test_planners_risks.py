@@ -105,10 +105,10 @@ def agree(seed: int) -> bool:
     return least < math.inf
 
 
-def test_the_milp_finds_what_enumeration_finds() -> None:
+def test_milp_finds_what_enumeration_finds_after_losses() -> None:
     assert sum(agree(seed) for seed in range(N_IN_SUITE)) > N_IN_SUITE / 4
 
 
 @pytest.mark.slow
-def test_the_milp_finds_what_enumeration_finds_of_many() -> None:
+def test_milp_finds_what_enumeration_finds_after_losses_of_many() -> None:
     assert sum(agree(seed) for seed in range(N_IN_ALL)) > N_IN_ALL / 4
