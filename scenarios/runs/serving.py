@@ -14,6 +14,7 @@ from sim.catalog.models import ModelSpec
 from sim.catalog.precision import BF16
 from sim.catalog.read import Catalog
 from sim.kv_cache import kv_blocks, max_context_tokens
+from traces import WorkloadGrid
 
 Name = Annotated[str, Field(min_length=1)]
 Whole = Annotated[int, Field(ge=1, le=10**9)]
@@ -97,6 +98,22 @@ class ServedSlo(Part):
     attainment: Annotated[float, Field(ge=0, le=1)]
 
 
+class ServedTypes(Part):
+    """The workload types of a model: a grid of prompt lengths and answer lengths (`traces.WorkloadGrid`).
+
+    Attributes:
+        prompt_tokens: Nominal prompt lengths, longest first.
+        output_tokens: Nominal answer lengths, longest first.
+        prompt_borders: Shortest prompt of each of them but the last, ascending.
+        output_borders: Shortest answer of each of them but the last, ascending.
+    """
+
+    prompt_tokens: list[Whole]
+    output_tokens: list[Whole]
+    prompt_borders: list[Whole]
+    output_borders: list[Whole]
+
+
 class Serving(Part):
     """All of a plan's servers.
 
@@ -106,6 +123,7 @@ class Serving(Part):
         engine_version: Its version; empty for `ideal`.
         prefix_caching: Whether it caches prefixes.
         slo: By model.
+        types: By model, of those that the plan routes by type.
         replicas: In the plan's order.
     """
 
@@ -114,6 +132,7 @@ class Serving(Part):
     engine_version: str
     prefix_caching: bool
     slo: dict[str, ServedSlo]
+    types: dict[str, ServedTypes]
     replicas: list[ServedReplica]
 
 
@@ -130,6 +149,7 @@ def serving_of(loaded: LoadedScenario, deployment: Deployment) -> Serving:
             model: ServedSlo(ttft_s=own.ttft_s, tpot_s=own.tpot_s, e2e_s=own.e2e_s, attainment=own.attainment)
             for model, own in wishes.items()
         },
+        types={model: _types(table.grid) for model, table in deployment.routing},
         replicas=[
             _replica(spec, count, _as_published(loaded.catalog.models[spec.model.name]))
             for spec, count in deployment.replicas
@@ -146,6 +166,15 @@ def checkpoint_of(model: ModelSpec) -> str | None:
     """
     found = _REPOSITORY.match(model.source)
     return None if found is None else found[0]
+
+
+def _types(grid: WorkloadGrid) -> ServedTypes:
+    return ServedTypes(
+        prompt_tokens=list(grid.prompt_tokens),
+        output_tokens=list(grid.output_tokens),
+        prompt_borders=list(grid.prompt_borders),
+        output_borders=list(grid.output_borders),
+    )
 
 
 def _as_published(model: ModelSpec) -> ModelSpec:

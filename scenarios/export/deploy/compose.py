@@ -9,11 +9,10 @@ from scenarios.export.deploy.fleet import Fleet, Group, Instance
 from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import IMAGE, PORT, litellm_file, on_machine
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
 FILE = "compose.yaml"
-CHECKED = "compose.yaml: against the Compose specification's JSON schema; flags: against the list of vLLM 0.19.0"
-NOT_CHECKED = GATEWAY_FILE
 
 _CACHE = "${HOME}/.cache/huggingface:/root/.cache/huggingface"
 
@@ -95,3 +94,12 @@ def _gpus(gpu_type: str, gpus: tuple[int, ...]) -> dict[str, Any]:
         return {"devices": ["/dev/kfd:/dev/kfd", *(f"/dev/dri/renderD{128 + n}" for n in gpus)], "group_add": ["video"]}
     device = {"driver": "nvidia", "device_ids": [str(n) for n in gpus], "capabilities": ["gpu"]}
     return {"deploy": {"resources": {"reservations": {"devices": [device]}}}}
+
+
+TARGET = Target(
+    files=compose_files,
+    steps=compose_steps,
+    checked=f"{FILE} against the JSON schema of the Compose specification; flags against the list of vLLM 0.19.0",
+    not_checked=GATEWAY_FILE,
+    gateway=f"http://GATEWAY:{PORT}",
+)

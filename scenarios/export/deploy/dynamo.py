@@ -8,16 +8,15 @@ from scenarios.export.deploy.flags import words
 from scenarios.export.deploy.fleet import Fleet, Group, check_one_gpu_type
 from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
-from scenarios.export.deploy.http_route import routes_file
+from scenarios.export.deploy.http_route import MODEL_HEADER, routes_file
 from scenarios.export.deploy.kubernetes import GATEWAY_FILE, gateway_file
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
 FILE = "graphs.yaml"
 PORT = 8000
 SECRET = "hf-token-secret"
 IMAGE = "nvcr.io/nvidia/ai-dynamo/vllm-runtime:1.3.1"
-CHECKED = "HTTPRoutes: against an excerpt of their API's fields; pods: against the JSON schemas of Kubernetes 1.36"
-NOT_CHECKED = f"{FILE} beside its pods (no schema of DynamoGraphDeployment v1beta1 is kept)"
 
 
 def dynamo_files(fleet: Fleet) -> dict[str, str]:
@@ -82,3 +81,13 @@ def _template(**container: Any) -> dict[str, Any]:
 
 def _frontend_of(group: Group) -> dict[str, Any]:
     return {"name": f"{group.slug}-frontend", "port": PORT}
+
+
+TARGET = Target(
+    files=dynamo_files,
+    steps=dynamo_steps,
+    checked="HTTPRoutes against an excerpt of the fields of their API; pods against the JSON schemas of Kubernetes",
+    not_checked=f"{FILE} beside its pods (no schema of DynamoGraphDeployment v1beta1 is kept)",
+    gateway="http://GATEWAY",
+    header=MODEL_HEADER,
+)

@@ -6,17 +6,17 @@ from typing import Any
 
 from scenarios.export.deploy.fleet import Fleet, Group
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
-from scenarios.export.deploy.http_route import GATEWAY, routes_file
+from scenarios.export.deploy.http_route import GATEWAY, MODEL_HEADER, routes_file
 from scenarios.export.deploy.pods import PORT, TOKEN_SECRET, servers
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
 SERVERS_FILE = "servers.yaml"
 GATEWAY_FILE = "gateway.yaml"
-CHECKED = (
-    "Deployments, Services and pods: against the JSON schemas of Kubernetes 1.36; LeaderWorkerSets, Gateway and "
-    "HTTPRoutes: against an excerpt of their APIs' fields; flags: against the list of vLLM 0.19.0"
+KUBERNETES_CHECKS = (
+    "Deployments, Services and pods against the JSON schemas of Kubernetes 1.36; LeaderWorkerSets, Gateways and "
+    "HTTPRoutes against an excerpt of the fields of their APIs; flags against the list of vLLM 0.19.0"
 )
-NOT_CHECKED = ""
 
 
 def kubernetes_files(fleet: Fleet) -> dict[str, str]:
@@ -83,3 +83,13 @@ def wait_for(fleet: Fleet) -> list[str]:
 
 def _service_of(group: Group) -> dict[str, Any]:
     return {"name": group.slug, "port": PORT}
+
+
+TARGET = Target(
+    files=kubernetes_files,
+    steps=kubernetes_steps,
+    checked=KUBERNETES_CHECKS,
+    not_checked="",
+    gateway="http://GATEWAY",
+    header=MODEL_HEADER,
+)

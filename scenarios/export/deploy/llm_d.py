@@ -6,9 +6,10 @@ from typing import Any
 
 from scenarios.export.deploy.fleet import Fleet, Group
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
-from scenarios.export.deploy.http_route import routes_file
+from scenarios.export.deploy.http_route import MODEL_HEADER, routes_file
 from scenarios.export.deploy.kubernetes import (
     GATEWAY_FILE,
+    KUBERNETES_CHECKS,
     SERVERS_FILE,
     before_servers,
     gateway_file,
@@ -16,15 +17,11 @@ from scenarios.export.deploy.kubernetes import (
     wait_for,
 )
 from scenarios.export.deploy.pods import PORT, TOKEN_SECRET
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
 CHART = "oci://registry.k8s.io/gateway-api-inference-extension/charts/inferencepool"
 CHART_VERSION = "v1.0.1"
-CHECKED = (
-    "Deployments, Services and pods: against the JSON schemas of Kubernetes 1.36; LeaderWorkerSets, Gateway and "
-    "HTTPRoutes: against an excerpt of their APIs' fields; flags: against the list of vLLM 0.19.0"
-)
-NOT_CHECKED = "pool-*.values.yaml (the chart has no schema)"
 
 
 def llm_d_files(fleet: Fleet) -> dict[str, str]:
@@ -65,3 +62,13 @@ def _values(group: Group) -> str:
 
 def _pool_of(group: Group) -> dict[str, Any]:
     return {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": group.slug}
+
+
+TARGET = Target(
+    files=llm_d_files,
+    steps=llm_d_steps,
+    checked=KUBERNETES_CHECKS,
+    not_checked="pool-*.values.yaml (the chart has no schema)",
+    gateway="http://GATEWAY",
+    header=MODEL_HEADER,
+)

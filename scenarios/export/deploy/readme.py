@@ -8,6 +8,7 @@ from typing import Any
 
 from scenarios.export.deploy.fleet import Fleet, Group
 from scenarios.export.deploy.routing import ModelRoute, whole_weights
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.workload import LASTS_S, Benchmark, model_benchmark, replica_benchmark
 from scenarios.runs.serving import ServedSlo
 
@@ -23,11 +24,13 @@ def routing_file(fleet: Fleet) -> str:
 
 def _routing(fleet: Fleet, route: ModelRoute) -> dict[str, Any]:
     slugs = [group.slug for group in fleet.groups_of(route)]
+    types = fleet.planned.serving.types.get(route.model)
     return {
         "promised_rps": route.promised_rps,
         "replicas": {slug: fleet.groups[i].replica.count for slug, i in zip(slugs, route.replicas, strict=True)},
         "share": dict(zip(slugs, route.shares, strict=True)),
         "weight": dict(zip(slugs, whole_weights(route.shares), strict=True)),
+        "lengths": None if types is None else types.model_dump(),
         "types": [
             {
                 "type": kind.name,
@@ -43,9 +46,7 @@ def _routing(fleet: Fleet, route: ModelRoute) -> dict[str, Any]:
     }
 
 
-def readme_file(
-    fleet: Fleet, target: str, steps: Sequence[str], checked: str, not_checked: str, benchmarks: Sequence[Benchmark]
-) -> str:
+def readme_file(fleet: Fleet, target: str, tool: Target, benchmarks: Sequence[Benchmark]) -> str:
     """The README of an exported plan."""
     plan, serving = fleet.planned.plan, fleet.planned.serving
     lines = [
@@ -63,11 +64,11 @@ def readme_file(
     ]
     if fleet.notes:
         lines += ["## Before you begin", "", *(f"- {note}." for note in fleet.notes), ""]
-    lines += ["## Run", "", *steps, ""]
+    lines += ["## Run", "", *tool.steps(fleet), ""]
     lines += ["## Routing", "", *_routing_words(fleet), ""]
-    lines += _benchmark_words(fleet, benchmarks)
-    lines += ["## Checked", "", f"Forms like these were checked by tests: {checked}."]
-    lines += [f"Not validated: {not_checked}."] if not_checked else []
+    lines += _benchmark_words(fleet, tool, benchmarks)
+    lines += ["## Checked", "", f"Such files are checked by hetserve's tests: {tool.checked}."]
+    lines += [f"Not validated: {tool.not_checked}."] if tool.not_checked else []
     return "\n".join(lines) + "\n"
 
 
@@ -105,8 +106,10 @@ def _row(group: Group) -> str:
 def _routing_words(fleet: Fleet) -> list[str]:
     lines = [
         f"`{ROUTING}` has the whole table: for each model and workload type the share of each group; within a group",
-        "replicas divide it evenly. A type is a class of prompt and answer lengths. Nobody knows an answer's length",
-        "beforehand: where whoever asks can tell the type, let it say so; other requests go by the model's weights.",
+        "replicas divide it evenly. A type pPROMPT_oOUTPUT is a class of lengths: a prompt counts as the shortest of",
+        "the `prompt_tokens`, and as the next longer one for each of the `prompt_borders` that it reaches; so do",
+        "answers. Nobody knows an answer's length beforehand: where whoever asks can tell the type, let it say so; other",
+        "requests go by the model's weights.",
     ]
     shed = [(route.model, kind) for route in fleet.routes for kind in route.types if kind.shed_share > 0]
     if shed:
@@ -115,7 +118,7 @@ def _routing_words(fleet: Fleet) -> list[str]:
     return lines
 
 
-def _benchmark_words(fleet: Fleet, benchmarks: Sequence[Benchmark]) -> list[str]:
+def _benchmark_words(fleet: Fleet, tool: Target, benchmarks: Sequence[Benchmark]) -> list[str]:
     if not benchmarks:
         return []
     slo = fleet.planned.serving.slo
@@ -134,7 +137,7 @@ def _benchmark_words(fleet: Fleet, benchmarks: Sequence[Benchmark]) -> list[str]
     for one in benchmarks:
         is_whole = not any(one.name == group.slug for group in fleet.groups)
         if is_whole and one.model in models:
-            lines += ["```bash", one.command("http://GATEWAY", slo[one.model]), "```", ""]
+            lines += ["```bash", one.command(tool.gateway, slo[one.model], tool.header), "```", ""]
         else:
             single.append(one)
     if single:

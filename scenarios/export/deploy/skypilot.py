@@ -11,11 +11,10 @@ from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import PORT as GATEWAY_PORT
 from scenarios.export.deploy.litellm import litellm_file
+from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
 PORT = 8000
-CHECKED = "services: against the schemas of SkyPilot 0.14.1; flags: against the list of vLLM 0.19.0"
-NOT_CHECKED = GATEWAY_FILE
 
 _STARTS_WITHIN_S = 3600
 
@@ -82,3 +81,12 @@ def _variable(group: Group) -> str:
 
 def _address(group: Group, _: Instance) -> str:
     return f"os.environ/{_variable(group)}"
+
+
+TARGET = Target(
+    files=skypilot_files,
+    steps=skypilot_steps,
+    checked="services against the schemas of SkyPilot 0.14.1; flags against the list of vLLM 0.19.0",
+    not_checked=GATEWAY_FILE,
+    gateway=f"http://GATEWAY:{GATEWAY_PORT}",
+)

@@ -7,9 +7,7 @@ import shlex
 from scenarios.export.deploy.flags import shell_lines
 from scenarios.export.deploy.fleet import Fleet, Group, Instance
 from scenarios.export.deploy.litellm import FILE, PORT, litellm_file, on_machine
-
-CHECKED = "flags: against the list of vLLM 0.19.0"
-NOT_CHECKED = "litellm.yaml"
+from scenarios.export.deploy.target import Target
 
 _CONTINUED = " \\\n  "
 
@@ -48,10 +46,12 @@ def vllm_steps(fleet: Fleet) -> list[str]:
 def start_command(group: Group, instance: Instance, rank: int) -> str:
     """The command that starts a part of a replica."""
     seat = instance.seats[rank]
+    log = f"{instance.name}.log" if rank == 0 else f"{instance.name}-node-{rank}.log"
     variables = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, seat.gpus)), "PORT": str(seat.port)}
     if group.n_nodes > 1:
         variables |= {"NODE_RANK": str(rank), "MASTER_ADDR": instance.seats[0].machine}
-    return " ".join(f"{name}={value}" for name, value in variables.items()) + f" bash serve-{group.slug}.sh"
+    settings = " ".join(f"{name}={value}" for name, value in variables.items())
+    return f"{settings} bash serve-{group.slug}.sh > {log} 2>&1 &"
 
 
 def _script(group: Group) -> str:
@@ -71,3 +71,12 @@ def _script(group: Group) -> str:
         lines += [f'--nnodes {group.n_nodes} --node-rank "$NODE_RANK" {address} $headless']
     lines.append('--port "${PORT:-8000}"')
     return "\n".join(head) + "\n" + _CONTINUED.join(lines) + "\n"
+
+
+TARGET = Target(
+    files=vllm_files,
+    steps=vllm_steps,
+    checked="flags against the list of vLLM 0.19.0",
+    not_checked=FILE,
+    gateway=f"http://GATEWAY:{PORT}",
+)

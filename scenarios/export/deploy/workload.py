@@ -56,8 +56,8 @@ class Benchmark(NamedTuple):
         rows = (f"{i},{_MODEL},{p},{o},{p + o},API log" for i, (p, o) in enumerate(self.lengths))
         return "\n".join((_HEADER, *rows)) + "\n"
 
-    def command(self, base_url: str, slo: ServedSlo) -> str:
-        """The command that sends the requests to a server or gateway."""
+    def command(self, base_url: str, slo: ServedSlo, model_header: str | None = None) -> str:
+        """The command that sends the requests to a server or gateway, which may want the model in a header."""
         goals = {"ttft": slo.ttft_s, "tpot": slo.tpot_s, "e2el": slo.e2e_s}
         goodput = [f"{name}:{1000 * limit_s:g}" for name, limit_s in goals.items() if limit_s is not None]
         lines = [
@@ -66,6 +66,7 @@ class Benchmark(NamedTuple):
             f"--model {shlex.quote(self.model)} --tokenizer {shlex.quote(self.checkpoint)}",
             f"--dataset-name burstgpt --dataset-path {self.dataset} --num-prompts {len(self.lengths)}",
             f"--request-rate {self.rate_rps:.4g} --ignore-eos --seed 0",
+            *([] if model_header is None else [f"--header {model_header}={shlex.quote(self.model)}"]),
             *([f"--goodput {' '.join(goodput)}"] if goodput else []),
             f"--save-result --save-detailed --result-filename {self.result}",
         ]

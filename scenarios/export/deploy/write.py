@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from scenarios.errors import RunError
 from scenarios.export.deploy import compose, dynamo, kubernetes, llm_d, skypilot, vllm
 from scenarios.export.deploy.fleet import Fleet
 from scenarios.export.deploy.readme import README, ROUTING, benchmarks_of, readme_file, routing_file
+from scenarios.export.deploy.target import Target
 from sim.results.storage import publish, unfinished
 
-
-class Target(NamedTuple):
-    """A tool that a plan can be exported to.
-
-    Attributes:
-        files: What it reads, by name.
-        steps: What to run, in Markdown.
-        checked: What of it tests check, and against what.
-        not_checked: What of it has no schema to be checked against; empty if all has.
-    """
-
-    files: Callable[[Fleet], dict[str, str]]
-    steps: Callable[[Fleet], list[str]]
-    checked: str
-    not_checked: str
-
-
 TARGETS: Mapping[str, Target] = {
-    "vllm": Target(vllm.vllm_files, vllm.vllm_steps, vllm.CHECKED, vllm.NOT_CHECKED),
-    "compose": Target(compose.compose_files, compose.compose_steps, compose.CHECKED, compose.NOT_CHECKED),
-    "kubernetes": Target(
-        kubernetes.kubernetes_files, kubernetes.kubernetes_steps, kubernetes.CHECKED, kubernetes.NOT_CHECKED
-    ),
-    "llm-d": Target(llm_d.llm_d_files, llm_d.llm_d_steps, llm_d.CHECKED, llm_d.NOT_CHECKED),
-    "skypilot": Target(skypilot.skypilot_files, skypilot.skypilot_steps, skypilot.CHECKED, skypilot.NOT_CHECKED),
-    "dynamo": Target(dynamo.dynamo_files, dynamo.dynamo_steps, dynamo.CHECKED, dynamo.NOT_CHECKED),
+    "vllm": vllm.TARGET,
+    "compose": compose.TARGET,
+    "kubernetes": kubernetes.TARGET,
+    "llm-d": llm_d.TARGET,
+    "skypilot": skypilot.TARGET,
+    "dynamo": dynamo.TARGET,
 }
 """Tools by name."""
 
@@ -51,9 +32,7 @@ def exported_files(fleet: Fleet, target: str) -> dict[str, str]:
     tool = TARGETS[target]
     benchmarks = benchmarks_of(fleet)
     files = tool.files(fleet) | {one.dataset: one.csv() for one in benchmarks}
-    steps = tool.steps(fleet)
-    readme = readme_file(fleet, target, steps, tool.checked, tool.not_checked, benchmarks)
-    return {README: readme, ROUTING: routing_file(fleet)} | files
+    return {README: readme_file(fleet, target, tool, benchmarks), ROUTING: routing_file(fleet)} | files
 
 
 def check_is_free(out: Path, *, force: bool) -> None:
