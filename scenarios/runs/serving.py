@@ -11,6 +11,7 @@ from scenarios.file.loaded import LoadedScenario
 from scenarios.inputs.settings import make_engine, make_slo
 from sim import Deployment, ReplicaSpec, Stage
 from sim.catalog.models import ModelSpec
+from sim.catalog.offers import Offer
 from sim.catalog.precision import BF16
 from sim.catalog.read import Catalog
 from sim.kv_cache import kv_blocks, max_context_tokens
@@ -29,17 +30,37 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class ServedOffer(Part):
+    """Where GPUs are from; empty is what nobody says.
+
+    Attributes:
+        name: Of the offer.
+        tenure: How they are had.
+        provider: Who rents them out.
+        region: Where they are.
+        zone: Part of the region.
+    """
+
+    name: Name
+    tenure: Literal["on_demand", "spot", "reserved", "owned"]
+    provider: str
+    region: str
+    zone: str
+
+
 class ServedStage(Part):
     """A pipeline stage.
 
     Attributes:
         gpu_type: Type of its GPUs.
+        offer: Where they are from; null where a market has nothing but types.
         gpus_per_node: How many of them a node has.
         tp: Tensor parallelism.
         n_layers: Layers.
     """
 
     gpu_type: Name
+    offer: ServedOffer | None
     gpus_per_node: Whole
     tp: Whole
     n_layers: Whole
@@ -214,4 +235,16 @@ def _formats(model: ModelSpec) -> list[str]:
 
 def _stage(stage: Stage) -> ServedStage:
     gpu = stage.gpu_type
-    return ServedStage(gpu_type=gpu.name, gpus_per_node=gpu.gpus_per_node, tp=stage.tp, n_layers=stage.n_layers)
+    return ServedStage(
+        gpu_type=gpu.name,
+        offer=None if gpu.offer is None else _offer(gpu.offer),
+        gpus_per_node=gpu.gpus_per_node,
+        tp=stage.tp,
+        n_layers=stage.n_layers,
+    )
+
+
+def _offer(offer: Offer) -> ServedOffer:
+    return ServedOffer(
+        name=offer.name, tenure=offer.tenure, provider=offer.provider, region=offer.region, zone=offer.zone
+    )

@@ -9,6 +9,7 @@ from scenarios.export.deploy.fleet import Fleet, Group, Instance
 from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import IMAGE, PORT, litellm_file, on_machine
+from scenarios.export.deploy.nodes import Node
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -85,12 +86,12 @@ def _service(group: Group, instance: Instance, rank: int) -> dict[str, Any]:
         nodes = {"--nnodes": str(group.n_nodes), "--node-rank": str(rank), "--master-addr": instance.seats[0].machine}
         command += words(nodes | ({"--headless": None} if rank else {"--port": str(seat.port)}))
         service["network_mode"] = "host"
-    return service | _gpus(group.nodes[rank].gpu_type, seat.gpus)
+    return service | _gpus(group.nodes[rank], seat.gpus)
 
 
-def _gpus(gpu_type: str, gpus: tuple[int, ...]) -> dict[str, Any]:
+def _gpus(node: Node, gpus: tuple[int, ...]) -> dict[str, Any]:
     """The GPUs of a service; of AMD, all devices and the variable that chooses among them."""
-    if hardware_of(gpu_type).vendor == "amd":
+    if hardware_of(node).vendor == "amd":
         return {"devices": ["/dev/kfd:/dev/kfd", *(f"/dev/dri/renderD{128 + n}" for n in gpus)], "group_add": ["video"]}
     device = {"driver": "nvidia", "device_ids": [str(n) for n in gpus], "capabilities": ["gpu"]}
     return {"deploy": {"resources": {"reservations": {"devices": [device]}}}}

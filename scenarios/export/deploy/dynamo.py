@@ -47,7 +47,7 @@ def dynamo_steps(fleet: Fleet) -> list[str]:
 def _graph(group: Group) -> dict[str, Any]:
     """Source: github.com/ai-dynamo/dynamo, examples/backends/vllm/deploy/v1beta1/agg.yaml."""
     check_one_gpu_type(group, group.nodes, "a Dynamo component has nodes of one kind")
-    node, hardware = group.nodes[0], hardware_of(group.nodes[0].gpu_type)
+    node, hardware = group.nodes[0], hardware_of(group.nodes[0])
     command = ["python3", "-m", "dynamo.vllm"]
     worker: dict[str, Any] = {
         "name": "VllmWorker",

@@ -107,7 +107,7 @@ def fleet_of(planned: Planned, checkpoints: Mapping[str, str] | None = None, ima
     groups = []
     for index, (slug, replica) in enumerate(zip(slugs, replicas, strict=True)):
         given = checkpoints.get(f"{replica.model}:{'+'.join(replica.formats)}", checkpoints.get(replica.model))
-        vendor = hardware_of(replica.stages[0].gpu_type).vendor
+        nodes = nodes_of(replica)
         groups.append(
             Group(
                 slug=slug,
@@ -115,9 +115,9 @@ def fleet_of(planned: Planned, checkpoints: Mapping[str, str] | None = None, ima
                 checkpoint=given or _checkpoint(replica),
                 flags=serve_flags(replica, planned.serving, is_checkpoint_given=given is not None),
                 environment=environment(replica),
-                nodes=nodes_of(replica),
+                nodes=nodes,
                 instances=tuple(Instance(f"{slug}-{n}", taken) for n, taken in enumerate(seats[index])),
-                image=image or f"{_IMAGES[vendor]}:v{version}",
+                image=image or f"{_IMAGES[hardware_of(nodes[0]).vendor]}:v{version}",
             )
         )
     fleet = Fleet(planned, tuple(groups), routes_of(planned), version, ())
@@ -130,7 +130,7 @@ def check_one_gpu_type(group: Group, nodes: Sequence[Node], reason: str) -> None
     Raises:
         RunError: They have not.
     """
-    gpus = list(dict.fromkeys(node.gpu_type for node in nodes))
+    gpus = list(dict.fromkeys(node.pool for node in nodes))
     if len(gpus) > 1:
         about = f"{group.replica.model} on {group.replica.name}"
         msg = f"{about}: {reason}, not {' and '.join(gpus)}; --to vllm and --to compose can tell nodes apart"
@@ -172,7 +172,8 @@ def _slugs(replicas: Sequence[ServedReplica]) -> list[str]:
 def _seats(replicas: Sequence[ServedReplica]) -> dict[int, list[tuple[Seat, ...]]]:
     """Where each replica stands, by the number of its kind."""
     stages = [stage for replica in replicas for stage in replica.stages]
-    machines = Machines({stage.gpu_type: stage.gpus_per_node for stage in stages})
+    sizes = {stage.gpu_type if stage.offer is None else stage.offer.name: stage.gpus_per_node for stage in stages}
+    machines = Machines(sizes)
     return {
         index: [machines.seats(nodes_of(replicas[index])) for _ in range(replicas[index].count)]
         for index in by_size(replicas)
@@ -197,10 +198,9 @@ def _notes(fleet: Fleet, checkpoints: Mapping[str, str]) -> list[str]:
         if group.environment:
             layers = group.environment["VLLM_PP_LAYER_PARTITION"]
             notes.append(f"{about}: stages have {layers} layers, which VLLM_PP_LAYER_PARTITION tells vLLM")
-        gpus = list(dict.fromkeys(node.gpu_type for node in group.nodes))
-        if len(gpus) > 1:
-            order = ", then ".join(f"{node.n_gpus} x {node.gpu_type}" for node in group.nodes)
+        if len({node.pool for node in group.nodes}) > 1:
+            order = ", then ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
             notes.append(f"{about}: a pipeline over different GPUs; its nodes in the order of their ranks: {order}")
-    unknown = sorted({n.gpu_type for g in fleet.groups for n in g.nodes if not hardware_of(n.gpu_type).is_known})
+    unknown = sorted({n.gpu_type for g in fleet.groups for n in g.nodes if not hardware_of(n).is_known})
     notes += [f"{gpu}: no node label or SkyPilot name is known; set your own" for gpu in unknown]
     return list(dict.fromkeys(notes))

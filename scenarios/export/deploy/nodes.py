@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scenarios.errors import RunError
-from scenarios.runs.serving import ServedReplica
+from scenarios.runs.serving import ServedOffer, ServedReplica
 
 FIRST_PORT = 8000
 """Where the first server of a machine listens."""
@@ -18,10 +19,17 @@ class Node(NamedTuple):
     Attributes:
         gpu_type: Type of its GPUs.
         n_gpus: How many it takes.
+        offer: Where they are from, if the plan says so.
     """
 
     gpu_type: str
     n_gpus: int
+    offer: ServedOffer | None = None
+
+    @property
+    def pool(self) -> str:
+        """What the plan calls its GPUs: by their offer, or else by their type."""
+        return self.gpu_type if self.offer is None else self.offer.name
 
 
 class Seat(NamedTuple):
@@ -55,30 +63,30 @@ def nodes_of(replica: ServedReplica) -> tuple[Node, ...]:
         )
         raise RunError(msg)
     tp = tps[0]
-    ranks = [stage.gpu_type for stage in replica.stages for _ in range(tp * replica.dp)]
+    ranks = [(stage.gpu_type, stage.offer) for stage in replica.stages for _ in range(tp * replica.dp)]
     room = min(stage.gpus_per_node for stage in replica.stages)
     for n_nodes in (n for n in range(1, len(ranks) + 1) if len(ranks) % n == 0):
         size = len(ranks) // n_nodes
         parts = [ranks[start : start + size] for start in range(0, len(ranks), size)]
         has_room = size <= room and (size % tp == 0 or tp % size == 0)
-        if has_room and all(len(set(part)) == 1 for part in parts):
+        if has_room and all(part.count(part[0]) == size for part in parts):
             break
     if n_nodes > 1 and replica.dp > 1:
         msg = f"{replica.model} on {replica.name}: data parallelism over {n_nodes} nodes cannot be exported yet"
         raise RunError(msg)
-    return tuple(Node(part[0], size) for part in parts)
+    return tuple(Node(gpu_type, size, offer) for (gpu_type, offer), *_ in parts)
 
 
 class Machines:
     """Machines that are filled one after the other: each part of a replica goes to the first where it has room.
 
     Args:
-        gpus_per_node: GPUs of a machine, by type.
+        gpus_per_node: GPUs of a machine, by offer or type.
     """
 
     def __init__(self, gpus_per_node: dict[str, int]) -> None:
         self._gpus_per_node = gpus_per_node
-        self._taken: dict[str, list[int]] = {gpu: [] for gpu in gpus_per_node}
+        self._taken: dict[str, list[int]] = {pool: [] for pool in gpus_per_node}
         self._ports: dict[str, int] = {}
 
     def seats(self, nodes: Iterable[Node]) -> tuple[Seat, ...]:
@@ -92,24 +100,24 @@ class Machines:
         return tuple(seats)
 
     def _seat(self, node: Node, used: set[str]) -> Seat:
-        taken, room = self._taken[node.gpu_type], self._gpus_per_node[node.gpu_type]
+        taken, room = self._taken[node.pool], self._gpus_per_node[node.pool]
         free = (
             index
             for index, n_taken in enumerate(taken)
-            if n_taken + node.n_gpus <= room and _machine(node.gpu_type, index) not in used
+            if n_taken + node.n_gpus <= room and _machine(node.pool, index) not in used
         )
         index = next(free, len(taken))
         if index == len(taken):
             taken.append(0)
-        machine, first = _machine(node.gpu_type, index), taken[index]
+        machine, first = _machine(node.pool, index), taken[index]
         taken[index] += node.n_gpus
         port = self._ports.get(machine, FIRST_PORT)
         self._ports[machine] = port + 1
         return Seat(machine, tuple(range(first, first + node.n_gpus)), port)
 
 
-def _machine(gpu_type: str, index: int) -> str:
-    return f"{gpu_type.lower()}-{index + 1}"
+def _machine(pool: str, index: int) -> str:
+    return f"{re.sub(r'[^a-z0-9]+', '-', pool.lower()).strip('-')}-{index + 1}"
 
 
 def by_size(replicas: Sequence[ServedReplica]) -> list[int]:

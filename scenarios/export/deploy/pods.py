@@ -68,7 +68,7 @@ def _leader_worker_set(group: Group) -> dict[str, Any]:
 
 def _template(group: Group, rank: int, app: str) -> dict[str, Any]:
     node = group.nodes[rank]
-    hardware = hardware_of(node.gpu_type)
+    hardware = hardware_of(node)
     is_first = rank == 0
     arguments = [group.checkpoint, *words(group.flags)]
     if group.n_nodes > 1:

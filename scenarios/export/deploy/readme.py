@@ -97,7 +97,7 @@ def _slo_words(slo: ServedSlo) -> str:
 
 def _row(group: Group) -> str:
     replica = group.replica
-    gpus = " + ".join(f"{node.n_gpus} x {node.gpu_type}" for node in group.nodes)
+    gpus = " + ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
     limits = (replica.max_context_tokens, replica.max_seqs, replica.max_batched_tokens, replica.kv_blocks)
     numbers = " | ".join(f"{number:,}" for number in limits)
     return f"| `{group.slug}` | {replica.model} | {replica.count} | {gpus} | {numbers} |"
@@ -108,8 +108,8 @@ def _routing_words(fleet: Fleet) -> list[str]:
         f"`{ROUTING}` has the whole table: for each model and workload type the share of each group; within a group",
         "replicas divide it evenly. A type pPROMPT_oOUTPUT is a class of lengths: a prompt counts as the shortest of",
         "the `prompt_tokens`, and as the next longer one for each of the `prompt_borders` that it reaches; so do",
-        "answers. Nobody knows an answer's length beforehand: where whoever asks can tell the type, let it say so; other",
-        "requests go by the model's weights.",
+        "answers. Nobody knows an answer's length beforehand: where whoever asks can tell the type, let it say so; the",
+        "other requests go by the model's weights.",
     ]
     shed = [(route.model, kind) for route in fleet.routes for kind in route.types if kind.shed_share > 0]
     if shed:

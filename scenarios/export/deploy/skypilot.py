@@ -57,9 +57,15 @@ def _service_file(fleet: Fleet, group: Group) -> str:
         headless = 'HEADLESS=$([ "$SKYPILOT_NODE_RANK" -gt 0 ] && echo --headless || true)'
         nodes = f'--nnodes {group.n_nodes} --node-rank "$SKYPILOT_NODE_RANK" --master-addr "$MASTER_ADDR" $HEADLESS'
         run = f"{first}\n{headless}\n{run} \\\n  {nodes}"
+    hardware = hardware_of(node)
+    resources: dict[str, Any] = {"accelerators": f"{hardware.accelerator}:{node.n_gpus}", "ports": PORT}
+    if hardware.infra:
+        resources["infra"] = hardware.infra
+    if hardware.is_spot:
+        resources["use_spot"] = True
     task: dict[str, Any] = {
         "name": group.slug,
-        "resources": {"accelerators": f"{hardware_of(node.gpu_type).accelerator}:{node.n_gpus}", "ports": PORT},
+        "resources": resources,
         "num_nodes": group.n_nodes,
         "envs": dict(group.environment),
         "secrets": {"HF_TOKEN": None},

@@ -56,7 +56,7 @@ def start_command(group: Group, instance: Instance, rank: int) -> str:
 
 def _script(group: Group) -> str:
     replica = group.replica
-    gpus = ", ".join(f"{node.n_gpus} x {node.gpu_type}" for node in group.nodes)
+    gpus = ", ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
     head = [
         "#!/usr/bin/env bash",
         f"# {replica.model} on {replica.name}: {gpus}; {replica.count} of these.",
