@@ -14,7 +14,7 @@ from sim.catalog.models import ModelSpec
 from sim.catalog.offers import Offer
 from sim.catalog.precision import BF16
 from sim.catalog.read import Catalog
-from sim.kv_cache import kv_blocks, max_context_tokens
+from sim.kv_cache import limits_in_force
 from traces import WorkloadGrid
 
 Name = Annotated[str, Field(min_length=1)]
@@ -205,7 +205,7 @@ def _as_published(model: ModelSpec) -> ModelSpec:
 
 
 def _replica(spec: ReplicaSpec, count: int, as_published: ModelSpec) -> ServedReplica:
-    model, limits = spec.model, spec.limits
+    model, limits = spec.model, limits_in_force(spec)
     return ServedReplica(
         name=spec.name,
         model=model.name,
@@ -217,14 +217,14 @@ def _replica(spec: ReplicaSpec, count: int, as_published: ModelSpec) -> ServedRe
         stages=[_stage(stage) for stage in spec.stages],
         dp=spec.dp,
         expert_parallel=any(stage.expert_parallel for stage in spec.stages),
-        gpu_memory_utilization=limits.gpu_memory_utilization,
-        max_context_tokens=max_context_tokens(spec),
-        max_seqs=spec.max_seqs // spec.dp,
-        max_batched_tokens=spec.max_batched_tokens // spec.dp,
-        block_tokens=limits.block_tokens,
-        kv_blocks=kv_blocks(spec) // spec.dp,
-        are_blocks_given=limits.kv_blocks is not None,
-        reserve_whole_prompt=limits.reserve_whole_prompt,
+        gpu_memory_utilization=limits["gpu_memory_utilization"],
+        max_context_tokens=limits["max_context_tokens"],
+        max_seqs=limits["max_seqs"],
+        max_batched_tokens=limits["max_batched_tokens"],
+        block_tokens=limits["block_tokens"],
+        kv_blocks=limits["kv_blocks"],
+        are_blocks_given=spec.limits.kv_blocks is not None,
+        reserve_whole_prompt=limits["reserve_whole_prompt"],
     )
 
 

@@ -62,7 +62,7 @@ def _of_file(path: Path) -> Planned:
     if path.name == PLANS and (path.parent / RESOLVED).is_file():
         return _of_run(path.parent)
     if plan["status"] != "ok" or not plan["fleet"]:
-        reasons = "; ".join(plan["diagnostics"]) or "it rents nothing"
+        reasons = "it rents nothing" if plan["status"] == "ok" else "; ".join(plan["diagnostics"])
         msg = f"{path}: there is nothing to deploy: {reasons}"
         raise RunError(msg)
     if plan.get("serving") is None:
