@@ -24,6 +24,8 @@ from scenarios.runs.again import see_again
 from scenarios.runs.directory import read_result, run_directories
 
 _PERFETTO = "perfetto"
+_OPTIONS_OF_PLANS = ("checkpoints", "image")
+_OPTIONS_OF_RUNS = ("sample", "from_", "until", "progress")
 
 
 def _to_sample(ctx: click.Context, param: click.Parameter, text: str) -> Sample:
@@ -94,7 +96,8 @@ def _check_options(ctx: click.Context, tool: str) -> None:
     Raises:
         click.UsageError: One is.
     """
-    others = ("checkpoints", "image") if tool == _PERFETTO else ("sample", "from_", "until", "progress")
+    others = _OPTIONS_OF_PLANS if tool == _PERFETTO else _OPTIONS_OF_RUNS
+    others = (*others, "image") if tool == "vllm" else others
     for param in ctx.command.params:
         if param.name in others and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
             msg = f"{param.opts[0]} is no option of --to {tool}"

@@ -420,3 +420,5 @@ def test_options_of_the_other_kind_are_refused(hetserve: Hetserve, plan: Path) -
     assert "--sample is no option of --to vllm" in done.output
     done = hetserve("export", plan, "--to", "perfetto", "--out", "out", "--image", "mine")
     assert "--image is no option of --to perfetto" in done.output
+    done = hetserve("export", plan, "--to", "vllm", "--out", "out", "--image", "mine")
+    assert "--image is no option of --to vllm" in done.output

@@ -6,10 +6,8 @@ from typing import Any
 
 from scenarios.export.deploy.flags import words
 from scenarios.export.deploy.fleet import Fleet, Group, Instance
-from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import IMAGE, PORT, litellm_file, on_machine
-from scenarios.export.deploy.nodes import Node
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -86,12 +84,12 @@ def _service(group: Group, instance: Instance, rank: int) -> dict[str, Any]:
         nodes = {"--nnodes": str(group.n_nodes), "--node-rank": str(rank), "--master-addr": instance.seats[0].machine}
         command += words(nodes | ({"--headless": None} if rank else {"--port": str(seat.port)}))
         service["network_mode"] = "host"
-    return service | _gpus(group.nodes[rank], seat.gpus)
+    return service | _gpus(group, seat.gpus)
 
 
-def _gpus(node: Node, gpus: tuple[int, ...]) -> dict[str, Any]:
-    """The GPUs of a service; of AMD, all devices and the variable that chooses among them."""
-    if hardware_of(node).vendor == "amd":
+def _gpus(group: Group, gpus: tuple[int, ...]) -> dict[str, Any]:
+    """The GPUs of a service; of AMD, their devices."""
+    if group.vendor == "amd":
         return {"devices": ["/dev/kfd:/dev/kfd", *(f"/dev/dri/renderD{128 + n}" for n in gpus)], "group_add": ["video"]}
     device = {"driver": "nvidia", "device_ids": [str(n) for n in gpus], "capabilities": ["gpu"]}
     return {"deploy": {"resources": {"reservations": {"devices": [device]}}}}

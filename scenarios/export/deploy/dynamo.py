@@ -25,7 +25,7 @@ def dynamo_files(fleet: Fleet) -> dict[str, str]:
         "A graph for each kind of replica: a Dynamo frontend gives its workers no weights, so that the gateway before",
         f"the frontends has them. The image must have vLLM {fleet.version}, or the plan's flags may differ.",
     ]
-    graphs = yaml_file(comment, *(_graph(group) for group in fleet.groups))
+    graphs = yaml_file(comment, *(_graph(group, fleet.own_image or IMAGE) for group in fleet.groups))
     return {FILE: graphs, GATEWAY_FILE: gateway_file(), ROUTES_FILE: routes_file(fleet, _frontend_of)}
 
 
@@ -44,7 +44,7 @@ def dynamo_steps(fleet: Fleet) -> list[str]:
     ]
 
 
-def _graph(group: Group) -> dict[str, Any]:
+def _graph(group: Group, image: str) -> dict[str, Any]:
     """Source: github.com/ai-dynamo/dynamo, examples/backends/vllm/deploy/v1beta1/agg.yaml."""
     check_one_gpu_type(group, group.nodes, "a Dynamo component has nodes of one kind")
     node, hardware = group.nodes[0], hardware_of(group.nodes[0])
@@ -54,6 +54,7 @@ def _graph(group: Group) -> dict[str, Any]:
         "type": "worker",
         "replicas": group.replica.count,
         "podTemplate": _template(
+            image,
             command=command,
             args=["--model", group.checkpoint, *words(group.flags)],
             env=[{"name": name, "value": value} for name, value in group.environment.items()],
@@ -63,7 +64,7 @@ def _graph(group: Group) -> dict[str, Any]:
     worker["podTemplate"]["spec"]["nodeSelector"] = hardware.node_selector
     if group.n_nodes > 1:
         worker["multinode"] = {"nodeCount": group.n_nodes}
-    frontend = {"name": "Frontend", "type": "frontend", "replicas": 1, "podTemplate": _template()}
+    frontend = {"name": "Frontend", "type": "frontend", "replicas": 1, "podTemplate": _template(image)}
     return {
         "apiVersion": "nvidia.com/v1beta1",
         "kind": "DynamoGraphDeployment",
@@ -72,11 +73,11 @@ def _graph(group: Group) -> dict[str, Any]:
     }
 
 
-def _template(**container: Any) -> dict[str, Any]:
+def _template(image: str, **container: Any) -> dict[str, Any]:
     """A pod of which the operator adds what is not said."""
     secret = {"secretRef": {"name": SECRET}}
     given = {name: value for name, value in container.items() if value}
-    return {"spec": {"containers": [{"name": "main", "image": IMAGE, "envFrom": [secret]} | given]}}
+    return {"spec": {"containers": [{"name": "main", "image": image, "envFrom": [secret]} | given]}}
 
 
 def _frontend_of(group: Group) -> dict[str, Any]:

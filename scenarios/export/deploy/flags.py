@@ -79,6 +79,11 @@ def has_admission_flag(serving: Serving) -> bool:
     return _place(version_of(serving)) >= _place(KNOWN_VERSION)
 
 
+def is_known_version(serving: Serving) -> bool:
+    """Whether the plan is for the version whose flags these are."""
+    return _place(version_of(serving)) == _place(KNOWN_VERSION)
+
+
 def version_of(serving: Serving) -> str:
     """The version of vLLM, as `0.19.0`."""
     version = serving.engine_version.removeprefix("v") or KNOWN_VERSION

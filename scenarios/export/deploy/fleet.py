@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scenarios.errors import RunError
-from scenarios.export.deploy.flags import environment, loaded_as, needs_other_checkpoint, serve_flags, version_of
+from scenarios.export.deploy.flags import (
+    KNOWN_VERSION,
+    environment,
+    is_known_version,
+    loaded_as,
+    needs_other_checkpoint,
+    serve_flags,
+    version_of,
+)
 from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.names import unique_names
 from scenarios.export.deploy.nodes import Machines, Node, Seat, by_size, nodes_of
 from scenarios.export.deploy.planned import Planned
 from scenarios.export.deploy.routing import ModelRoute, routes_of
@@ -60,6 +68,11 @@ class Group:
     image: str
 
     @property
+    def vendor(self) -> str:
+        """Who made its GPUs: `nvidia` or `amd`."""
+        return hardware_of(self.nodes[0]).vendor
+
+    @property
     def n_nodes(self) -> int:
         """Nodes of a replica."""
         return len(self.nodes)
@@ -74,6 +87,7 @@ class Fleet:
         groups: Its replicas by kind, in its order.
         routes: Where requests go, by model.
         version: Of vLLM.
+        own_image: Container that whoever deploys names; None for the published ones.
         notes: What whoever deploys should know.
     """
 
@@ -81,6 +95,7 @@ class Fleet:
     groups: tuple[Group, ...]
     routes: tuple[ModelRoute, ...]
     version: str
+    own_image: str | None
     notes: tuple[str, ...]
 
     def groups_of(self, route: ModelRoute) -> list[Group]:
@@ -102,7 +117,7 @@ def fleet_of(planned: Planned, checkpoints: Mapping[str, str] | None = None, ima
     replicas, version = planned.serving.replicas, version_of(planned.serving)
     checkpoints = checkpoints or {}
     _check_names(checkpoints, replicas)
-    slugs = _slugs(replicas)
+    slugs = unique_names((f"{replica.model} {replica.name}" for replica in replicas), _LONGEST_SLUG)
     seats = _seats(replicas)
     groups = []
     for index, (slug, replica) in enumerate(zip(slugs, replicas, strict=True)):
@@ -120,8 +135,8 @@ def fleet_of(planned: Planned, checkpoints: Mapping[str, str] | None = None, ima
                 image=image or f"{_IMAGES[hardware_of(nodes[0]).vendor]}:v{version}",
             )
         )
-    fleet = Fleet(planned, tuple(groups), routes_of(planned), version, ())
-    return Fleet(planned, fleet.groups, fleet.routes, version, (*planned.notes, *_notes(fleet, checkpoints)))
+    fleet = Fleet(planned, tuple(groups), routes_of(planned), version, image, planned.notes)
+    return replace(fleet, notes=(*planned.notes, *_notes(fleet, checkpoints)))
 
 
 def check_one_gpu_type(group: Group, nodes: Sequence[Node], reason: str) -> None:
@@ -155,20 +170,6 @@ def _checkpoint(replica: ServedReplica) -> str:
     return replica.checkpoint
 
 
-def _slugs(replicas: Sequence[ServedReplica]) -> list[str]:
-    """Names that DNS allows, and that differ."""
-    slugs: list[str] = []
-    for replica in replicas:
-        words = re.sub(r"[^a-z0-9]+", "-", f"{replica.model} {replica.name}".lower()).strip("-")
-        slug = base = (words if words[0].isalpha() else f"m-{words}")[:_LONGEST_SLUG].rstrip("-")
-        number = 1
-        while slug in slugs:
-            number += 1
-            slug = f"{base[: _LONGEST_SLUG - 3].rstrip('-')}-{number}"
-        slugs.append(slug)
-    return slugs
-
-
 def _seats(replicas: Sequence[ServedReplica]) -> dict[int, list[tuple[Seat, ...]]]:
     """Where each replica stands, by the number of its kind."""
     stages = [stage for replica in replicas for stage in replica.stages]
@@ -185,6 +186,8 @@ def _notes(fleet: Fleet, checkpoints: Mapping[str, str]) -> list[str]:
     notes = []
     if serving.engine != "vllm":
         notes.append(f"the plan was simulated with the engine {serving.engine!r}, which takes no time of its own")
+    if not is_known_version(serving):
+        notes.append(f"flags are those of vLLM {KNOWN_VERSION}, the plan is for {fleet.version}: some may differ")
     for group in fleet.groups:
         replica, formats = group.replica, "+".join(group.replica.formats)
         about = f"{replica.model} on {replica.name}"

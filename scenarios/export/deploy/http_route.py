@@ -7,6 +7,7 @@ from typing import Any
 
 from scenarios.errors import RunError
 from scenarios.export.deploy.fleet import Fleet, Group
+from scenarios.export.deploy.names import dns_name
 from scenarios.export.deploy.routing import ModelRoute, whole_weights
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -45,7 +46,7 @@ def _routes(fleet: Fleet, route: ModelRoute, backend_of: BackendOf) -> list[dict
     rules = [_rule(route.model, kind.name, groups, kind.shares, backend_of) for kind in route.types]
     rules.append(_rule(route.model, None, groups, route.shares, backend_of))
     parts = [rules[start : start + _MOST_RULES] for start in range(0, len(rules), _MOST_RULES)]
-    slug = _slug(route.model)
+    slug = dns_name(route.model)
     return [
         {
             "apiVersion": "gateway.networking.k8s.io/v1",
@@ -71,8 +72,3 @@ def _rule(
         msg = f"{model}: {len(backends)} kinds of replicas serve it; an HTTPRoute takes {_MOST_BACKENDS} at most"
         raise RunError(msg)
     return {"matches": [{"path": _MATCH_ALL, "headers": headers}], "backendRefs": backends}
-
-
-def _slug(model: str) -> str:
-    kept = "".join(letter if letter.isalnum() else "-" for letter in model.lower())
-    return kept.strip("-")[:50].rstrip("-")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from scenarios.errors import RunError
+from scenarios.export.deploy.names import dns_name
 from scenarios.runs.serving import ServedOffer, ServedReplica
 
 FIRST_PORT = 8000
@@ -117,7 +117,7 @@ class Machines:
 
 
 def _machine(pool: str, index: int) -> str:
-    return f"{re.sub(r'[^a-z0-9]+', '-', pool.lower()).strip('-')}-{index + 1}"
+    return f"{dns_name(pool)}-{index + 1}"
 
 
 def by_size(replicas: Sequence[ServedReplica]) -> list[int]:

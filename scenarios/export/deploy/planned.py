@@ -102,6 +102,10 @@ def _check_agreement(plan: dict[str, Any], serving: Serving, path: Path) -> None
     Raises:
         RunError: They are not.
     """
+    for model in {replica.model: None for replica in serving.replicas}:
+        if model not in serving.slo:
+            msg = f"{path} serving.slo: has no {model!r}, which is served"
+            raise RunError(msg)
     served: Counter[str] = Counter()
     for replica in serving.replicas:
         served[fleet_name(plan, replica.model, replica.name)] += replica.count

@@ -63,13 +63,16 @@ def _service_file(fleet: Fleet, group: Group) -> str:
         resources["infra"] = hardware.infra
     if hardware.is_spot:
         resources["use_spot"] = True
+    is_container = fleet.own_image is not None or hardware.vendor == "amd"
+    if is_container:
+        resources["image_id"] = f"docker:{group.image}"
     task: dict[str, Any] = {
         "name": group.slug,
         "resources": resources,
         "num_nodes": group.n_nodes,
         "envs": dict(group.environment),
         "secrets": {"HF_TOKEN": None},
-        "setup": f"pip install vllm=={fleet.version}\n",
+        "setup": "" if is_container else f"pip install vllm=={fleet.version}\n",
         "run": f"{run}\n",
         "service": {
             "readiness_probe": {"path": "/health", "initial_delay_seconds": _STARTS_WITHIN_S},

@@ -25,6 +25,8 @@ def vllm_steps(fleet: Fleet) -> list[str]:
         "licence needs `HF_TOKEN` in the environment. Then, on each machine:",
         "",
     ]
+    if any(group.vendor == "amd" for group in fleet.groups):
+        lines[2:2] = ["(AMD's GPUs need vLLM's build for ROCm.)"]
     machines: dict[str, list[str]] = {}
     for group in fleet.groups:
         for instance in group.instances:
@@ -47,7 +49,8 @@ def start_command(group: Group, instance: Instance, rank: int) -> str:
     """The command that starts a part of a replica."""
     seat = instance.seats[rank]
     log = f"{instance.name}.log" if rank == 0 else f"{instance.name}-node-{rank}.log"
-    variables = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, seat.gpus)), "PORT": str(seat.port)}
+    visible = "HIP_VISIBLE_DEVICES" if group.vendor == "amd" else "CUDA_VISIBLE_DEVICES"
+    variables = {visible: ",".join(map(str, seat.gpus)), "PORT": str(seat.port)}
     if group.n_nodes > 1:
         variables |= {"NODE_RANK": str(rank), "MASTER_ADDR": instance.seats[0].machine}
     settings = " ".join(f"{name}={value}" for name, value in variables.items())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scenarios.export.deploy.fleet import Fleet, Group
+from scenarios.export.deploy.names import dns_name
 from scenarios.export.deploy.routing import ModelRoute, whole_weights
 from scenarios.runs.serving import ServedReplica, ServedSlo, Serving
 from sim.catalog.read import Catalog
@@ -79,8 +80,7 @@ def model_benchmark(fleet: Fleet, route: ModelRoute) -> Benchmark | None:
     """A benchmark of all replicas of a model; None where the plan promises nothing or knows no lengths."""
     group = fleet.groups_of(route)[0]
     shares = [kind.share * (1 - kind.shed_share) for kind in route.types]
-    name = "-".join(part for part in "".join(c if c.isalnum() else "-" for c in route.model.lower()).split("-") if part)
-    return _benchmark(name, group, route, shares, route.promised_rps or 0.0, {})
+    return _benchmark(dns_name(route.model), group, route, shares, route.promised_rps or 0.0, {})
 
 
 def replica_benchmark(fleet: Fleet, group: Group, route: ModelRoute) -> Benchmark | None:
@@ -96,7 +96,7 @@ def _benchmark(
 ) -> Benchmark | None:
     if rate_rps <= 0 or sum(shares) <= 0:
         return None
-    n = min(MOST, max(FEWEST, round(LASTS_S * rate_rps)))
+    n = round(min(MOST, max(FEWEST, LASTS_S * rate_rps)))
     counts = whole_weights(shares, n)
     lengths = [
         (max(1, round(kind.prompt_tokens)), max(1, round(kind.output_tokens)))
