@@ -143,6 +143,7 @@ class Serving(Part):
         engine: Name of the serving engine that was simulated.
         engine_version: Its version; empty for `ideal`.
         prefix_caching: Whether it caches prefixes.
+        router: Which chose replicas in the simulation.
         slo: By model.
         types: By model, of those that the plan routes by type.
         replicas: In the plan's order.
@@ -152,6 +153,7 @@ class Serving(Part):
     engine: Name
     engine_version: str
     prefix_caching: bool
+    router: Name
     slo: dict[str, ServedSlo]
     types: dict[str, ServedTypes]
     replicas: list[ServedReplica]
@@ -166,6 +168,7 @@ def serving_of(loaded: LoadedScenario, deployment: Deployment) -> Serving:
         engine=engine.name,
         engine_version=loaded.scenario.sim.engine.version or engine.version,
         prefix_caching=bool(engine.prefix_caching),
+        router=loaded.scenario.sim.router,
         slo={
             model: ServedSlo(ttft_s=own.ttft_s, tpot_s=own.tpot_s, e2e_s=own.e2e_s, attainment=own.attainment)
             for model, own in wishes.items()

@@ -81,7 +81,12 @@ def _service(group: Group, instance: Instance, rank: int) -> dict[str, Any]:
         command += ["--port", "8000"]
         service["ports"] = [f"{seat.port}:8000"]
     else:
-        nodes = {"--nnodes": str(group.n_nodes), "--node-rank": str(rank), "--master-addr": instance.seats[0].machine}
+        nodes: dict[str, str | None] = {
+            "--nnodes": str(group.n_nodes),
+            "--node-rank": str(rank),
+            "--master-addr": instance.seats[0].machine,
+            "--master-port": str(instance.seats[0].master_port),
+        }
         command += words(nodes | ({"--headless": None} if rank else {"--port": str(seat.port)}))
         service["network_mode"] = "host"
     return service | _gpus(group, seat.gpus)

@@ -23,9 +23,13 @@ from scenarios.export.deploy.routing import ModelRoute, routes_of
 from scenarios.runs.serving import ServedReplica
 from traces import nearest
 
+PLAN_WEIGHTED = "plan_weighted"
+"""The router that gateways with weights are like."""
+
 UNKNOWN_CHECKPOINT = "SET-ME"
 """Organisation of the checkpoints that whoever deploys must name."""
 
+_TIGHT_SHARE = 0.95
 _LONGEST_SLUG = 40  # names of pods add to it, and must not exceed 63
 _IMAGES = {"nvidia": "vllm/vllm-openai", "amd": "vllm/vllm-openai-rocm"}
 
@@ -188,6 +192,8 @@ def _notes(fleet: Fleet, checkpoints: Mapping[str, str]) -> list[str]:
         notes.append(f"the plan was simulated with the engine {serving.engine!r}, which takes no time of its own")
     if not is_known_version(serving):
         notes.append(f"flags are those of vLLM {KNOWN_VERSION}, the plan is for {fleet.version}: some may differ")
+    if serving.router != PLAN_WEIGHTED:
+        notes.append(f"the simulation's router was {serving.router}; gateways have the plan's weights instead")
     for group in fleet.groups:
         replica, formats = group.replica, "+".join(group.replica.formats)
         about = f"{replica.model} on {replica.name}"
@@ -198,6 +204,10 @@ def _notes(fleet: Fleet, checkpoints: Mapping[str, str]) -> list[str]:
             notes.append(f"{about}: {group.checkpoint} is taken to be in {formats}, as planned")
         elif loaded_as(replica) is not None:
             notes.append(f"{about}: vLLM quantises {group.checkpoint} to {formats} while it loads it")
+        if replica.max_context_tokens > _TIGHT_SHARE * replica.kv_blocks * replica.block_tokens:
+            notes.append(
+                f"{about}: its KV cache holds hardly more than one longest request; vLLM may refuse such a length"
+            )
         if group.environment:
             layers = group.environment["VLLM_PP_LAYER_PARTITION"]
             notes.append(f"{about}: stages have {layers} layers, which VLLM_PP_LAYER_PARTITION tells vLLM")

@@ -12,6 +12,9 @@ from scenarios.runs.serving import ServedOffer, ServedReplica
 FIRST_PORT = 8000
 """Where the first server of a machine listens."""
 
+FIRST_MASTER_PORT = 29501
+"""Where the parts of a machine's first server find one another: vLLM's default."""
+
 
 class Node(NamedTuple):
     """A part of a replica that stands on one machine.
@@ -44,6 +47,11 @@ class Seat(NamedTuple):
     machine: str
     gpus: tuple[int, ...]
     port: int
+
+    @property
+    def master_port(self) -> int:
+        """Where the other parts of the replica find this one, if it is the first."""
+        return FIRST_MASTER_PORT + self.port - FIRST_PORT
 
 
 def nodes_of(replica: ServedReplica) -> tuple[Node, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scenarios.export.deploy.fleet import Fleet, Group
+from scenarios.export.deploy.http_route import TYPE_HEADER
 from scenarios.export.deploy.routing import ModelRoute, whole_weights
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.workload import LASTS_S, Benchmark, model_benchmark, replica_benchmark
@@ -57,6 +58,8 @@ def readme_file(fleet: Fleet, target: str, tool: Target, benchmarks: Sequence[Be
         "",
         *_promises(fleet),
         "",
+        f"It takes {_gpus(plan['gpus'])}, in these groups:",
+        "",
         "| group | model | replicas | GPUs of each | context tokens | requests at once | batched tokens | KV blocks |",
         "| --- | --- | --: | --- | --: | --: | --: | --: |",
         *map(_row, fleet.groups),
@@ -65,7 +68,7 @@ def readme_file(fleet: Fleet, target: str, tool: Target, benchmarks: Sequence[Be
     if fleet.notes:
         lines += ["## Before you begin", "", *(f"- {note}." for note in fleet.notes), ""]
     lines += ["## Run", "", *tool.steps(fleet), ""]
-    lines += ["## Routing", "", *_routing_words(fleet), ""]
+    lines += ["## Routing", "", *_routing_words(fleet, tool), ""]
     lines += _benchmark_words(fleet, tool, benchmarks)
     lines += ["## Checked", "", f"Such files are checked by hetserve's tests: {tool.checked}."]
     lines += [f"Not validated: {tool.not_checked}."] if tool.not_checked else []
@@ -89,6 +92,10 @@ def _promises(fleet: Fleet) -> list[str]:
     return lines or ["The plan promises no rate."]
 
 
+def _gpus(gpus: dict[str, int]) -> str:
+    return ", ".join(f"{n} x {name}" for name, n in gpus.items())
+
+
 def _slo_words(slo: ServedSlo) -> str:
     limits = {"TTFT": slo.ttft_s, "TPOT": slo.tpot_s, "E2E": slo.e2e_s}
     told = [f"{name} within {limit_s:g} s" for name, limit_s in limits.items() if limit_s is not None]
@@ -103,7 +110,7 @@ def _row(group: Group) -> str:
     return f"| `{group.slug}` | {replica.model} | {replica.count} | {gpus} | {numbers} |"
 
 
-def _routing_words(fleet: Fleet) -> list[str]:
+def _routing_words(fleet: Fleet, tool: Target) -> list[str]:
     lines = [
         f"`{ROUTING}` has the whole table: for each model and workload type the share of each group; within a group",
         "replicas divide it evenly. A type pPROMPT_oOUTPUT is a class of lengths: a prompt counts as the shortest of",
@@ -111,6 +118,13 @@ def _routing_words(fleet: Fleet) -> list[str]:
         "answers. Nobody knows an answer's length beforehand: where whoever asks can tell the type, let it say so; the",
         "other requests go by the model's weights.",
     ]
+    if tool.header is None:
+        lines.append("The gateway is asked for the model MODEL, or for MODEL/TYPE where the type is known.")
+    else:
+        lines.append(
+            f"The gateway knows the model by the header `{tool.header}`, which body-based routing sets or whoever"
+        )
+        lines.append(f"asks, and the type by `{TYPE_HEADER}`.")
     shed = [(route.model, kind) for route in fleet.routes for kind in route.types if kind.shed_share > 0]
     if shed:
         told = ", ".join(f"{100 * kind.shed_share:.3g} % of {model} {kind.name}" for model, kind in shed)

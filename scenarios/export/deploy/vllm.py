@@ -47,12 +47,13 @@ def vllm_steps(fleet: Fleet) -> list[str]:
 
 def start_command(group: Group, instance: Instance, rank: int) -> str:
     """The command that starts a part of a replica."""
-    seat = instance.seats[rank]
+    first, seat = instance.seats[0], instance.seats[rank]
     log = f"{instance.name}.log" if rank == 0 else f"{instance.name}-node-{rank}.log"
     visible = "HIP_VISIBLE_DEVICES" if group.vendor == "amd" else "CUDA_VISIBLE_DEVICES"
     variables = {visible: ",".join(map(str, seat.gpus)), "PORT": str(seat.port)}
     if group.n_nodes > 1:
-        variables |= {"NODE_RANK": str(rank), "MASTER_ADDR": instance.seats[0].machine}
+        variables |= {"NODE_RANK": str(rank)}
+        variables |= {"MASTER_ADDR": first.machine, "MASTER_PORT": str(first.master_port)}
     settings = " ".join(f"{name}={value}" for name, value in variables.items())
     return f"{settings} bash serve-{group.slug}.sh > {log} 2>&1 &"
 
@@ -70,7 +71,7 @@ def _script(group: Group) -> str:
     lines = [f"exec vllm serve {shlex.quote(group.checkpoint)}", *shell_lines(group.flags)]
     if group.n_nodes > 1:
         head.append('headless=""; if [ "${NODE_RANK:?0 is the first node}" -gt 0 ]; then headless="--headless"; fi')
-        address = '--master-addr "${MASTER_ADDR:?the first node}"'
+        address = '--master-addr "${MASTER_ADDR:?the first node}" --master-port "${MASTER_PORT:?its port}"'
         lines += [f'--nnodes {group.n_nodes} --node-rank "$NODE_RANK" {address} $headless']
     lines.append('--port "${PORT:-8000}"')
     return "\n".join(head) + "\n" + _CONTINUED.join(lines) + "\n"
