@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from scenarios.cli.options import check_can_write, progress_option, replace_option, writing
+from scenarios.cli.options import check_can_write, progress_option, writing
 from scenarios.errors import RunError
 from scenarios.export.deploy.fleet import fleet_of
 from scenarios.export.deploy.planned import read_planned
@@ -59,7 +59,7 @@ def _to_checkpoints(ctx: click.Context, param: click.Parameter, texts: Sequence[
 @click.option("--from", "from_", metavar="S",
               help="For perfetto: seconds since the start, or a clock time: leave out what is before.")  # fmt: skip
 @click.option("--until", metavar="S", help="For perfetto: leave out what is after.")
-@replace_option
+@click.option("--force", is_flag=True, help="Replace the folder, if it is an exported plan, or the file.")
 @progress_option
 @click.pass_context
 def export(

@@ -402,6 +402,12 @@ def test_plans_that_cannot_be_deployed(hetserve: Hetserve, plan: Path, change: d
     assert not Path("out").exists()
 
 
+def test_a_scenario_is_no_plan(hetserve: Hetserve, made: Path) -> None:
+    done = hetserve("export", made / "two.yaml", "--to", "vllm", "--out", "out")
+    assert done.exit_code == 2
+    assert "is a scenario, not a plan: hetserve plan" in done.output
+
+
 def test_servers_that_contradict_the_plan(hetserve: Hetserve, plan: Path) -> None:
     more = hetserve("export", edited(plan, count=3), "--to", "vllm", "--out", "out")
     assert "count: is 1, `serving` has 3; make them agree" in more.output

@@ -58,6 +58,9 @@ def read_planned(path: Path) -> Planned:
 
 
 def _of_file(path: Path) -> Planned:
+    if path.suffix in (".yaml", ".yml"):
+        msg = f"{path} is a scenario, not a plan: hetserve plan {path} --json > plan.json"
+        raise RunError(msg)
     (_, plan), *_ = read_plans(path)
     if path.name == PLANS and (path.parent / RESOLVED).is_file():
         return _of_run(path.parent)
