@@ -113,9 +113,9 @@ def _export_plan(
     write_folder(out, files, force=force)
     n_replicas = sum(group.replica.count for group in fleet.groups)
     click.echo(f"Written: {out}, {len(files)} files: {n_replicas} replicas of {len(fleet.groups)} kinds")
-    for note in fleet.notes:
-        click.echo(f"note: {note}")
     target = TARGETS[tool]
+    for note in (*fleet.notes, *target.notes(fleet)):
+        click.echo(f"note: {note}")
     if target.not_checked:
         click.echo(f"not validated: {target.not_checked}")
     click.echo(f"Next: {out / README}")

@@ -35,6 +35,7 @@ class ServedOffer(Part):
 
     Attributes:
         name: Of the offer.
+        per_node: How many are rented together.
         tenure: How they are had.
         provider: Who rents them out.
         region: Where they are.
@@ -42,6 +43,7 @@ class ServedOffer(Part):
     """
 
     name: Name
+    per_node: Whole
     tenure: Literal["on_demand", "spot", "reserved", "owned"]
     provider: str
     region: str
@@ -249,5 +251,10 @@ def _stage(stage: Stage) -> ServedStage:
 
 def _offer(offer: Offer) -> ServedOffer:
     return ServedOffer(
-        name=offer.name, tenure=offer.tenure, provider=offer.provider, region=offer.region, zone=offer.zone
+        name=offer.name,
+        per_node=offer.gpus_per_node,
+        tenure=offer.tenure,
+        provider=offer.provider,
+        region=offer.region,
+        zone=offer.zone,
     )

@@ -324,13 +324,19 @@ def test_what_vllm_cannot_run_is_refused(hetserve: Hetserve, plan: Path) -> None
 
 
 def test_offers_say_where_and_how(hetserve: Hetserve, plan: Path) -> None:
-    offer = {"name": "far", "tenure": "spot", "provider": "AWS", "region": "us-east-1", "zone": ""}
+    offer = {"name": "far", "per_node": 8, "tenure": "spot", "provider": "AWS", "region": "us-east-1", "zone": ""}
     source = edited(plan, stages=[stage("H100-SXM", 4, 80) | {"offer": offer}])
     selector = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "topology.kubernetes.io/region": "us-east-1"}
     found = documents(export(hetserve, source, "kubernetes") / "servers.yaml")
+    readme = Path("kubernetes/README.md").read_text()
+    assert "4 x H100-SXM (far)" in readme
+    assert "far is on spot: add the label that your cloud gives such nodes" in readme
     assert selector in [templates(one)[0]["spec"]["nodeSelector"] for one in found if one["kind"] == "Deployment"]
     (task,) = documents(export(hetserve, source, "skypilot") / "llama-3-70b-h100-sxm-tp4.sky.yaml")
     check_skypilot(task)
+    assert (
+        "SkyServe rents a node of 8 GPUs for each replica, the plan fills it" in Path("skypilot/README.md").read_text()
+    )
     expected = {"accelerators": "H100:4", "ports": 8000, "infra": "aws/us-east-1", "use_spot": True}
     assert task["resources"] == expected
 

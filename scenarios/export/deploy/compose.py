@@ -8,7 +8,7 @@ from scenarios.export.deploy.flags import words
 from scenarios.export.deploy.fleet import Fleet, Group, Instance
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import IMAGE, PORT, litellm_file, on_machine
-from scenarios.export.deploy.target import Target
+from scenarios.export.deploy.target import Target, no_notes
 from scenarios.export.deploy.yaml_files import yaml_file
 
 FILE = "compose.yaml"
@@ -106,4 +106,5 @@ TARGET = Target(
     checked=f"{FILE} against the JSON schema of the Compose specification; flags against the list of vLLM 0.19.0",
     not_checked=GATEWAY_FILE,
     gateway=f"http://GATEWAY:{PORT}",
+    notes=no_notes,
 )

@@ -10,6 +10,7 @@ from scenarios.export.deploy.gpu_names import hardware_of
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
 from scenarios.export.deploy.http_route import MODEL_HEADER, routes_file
 from scenarios.export.deploy.kubernetes import GATEWAY_FILE, gateway_file
+from scenarios.export.deploy.pods import spot_notes
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -90,5 +91,6 @@ TARGET = Target(
     checked="HTTPRoutes against an excerpt of the fields of their API; pods against the JSON schemas of Kubernetes",
     not_checked=f"{FILE} beside its pods (no schema of DynamoGraphDeployment v1beta1 is kept)",
     gateway="http://GATEWAY",
+    notes=spot_notes,
     header=MODEL_HEADER,
 )

@@ -20,7 +20,7 @@ from scenarios.export.deploy.names import unique_names
 from scenarios.export.deploy.nodes import Machines, Node, Seat, by_size, nodes_of
 from scenarios.export.deploy.planned import Planned
 from scenarios.export.deploy.routing import ModelRoute, routes_of
-from scenarios.runs.serving import ServedReplica
+from scenarios.runs.serving import ServedOffer, ServedReplica
 from traces import nearest
 
 PLAN_WEIGHTED = "plan_weighted"
@@ -101,6 +101,12 @@ class Fleet:
     version: str
     own_image: str | None
     notes: tuple[str, ...]
+
+    @property
+    def offers(self) -> dict[str, ServedOffer]:
+        """The offers that its GPUs are from, by name."""
+        nodes = [node for group in self.groups for node in group.nodes]
+        return {node.offer.name: node.offer for node in nodes if node.offer is not None}
 
     def groups_of(self, route: ModelRoute) -> list[Group]:
         """The groups of a route's model, in the order of its shares."""
@@ -212,7 +218,7 @@ def _notes(fleet: Fleet, checkpoints: Mapping[str, str]) -> list[str]:
             layers = group.environment["VLLM_PP_LAYER_PARTITION"]
             notes.append(f"{about}: stages have {layers} layers, which VLLM_PP_LAYER_PARTITION tells vLLM")
         if len({node.pool for node in group.nodes}) > 1:
-            order = ", then ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
+            order = ", then ".join(map(str, group.nodes))
             notes.append(f"{about}: a pipeline over different GPUs; its nodes in the order of their ranks: {order}")
     unknown = sorted({n.gpu_type for g in fleet.groups for n in g.nodes if not hardware_of(n).is_known})
     notes += [f"{gpu}: no node label or SkyPilot name is known; set your own" for gpu in unknown]

@@ -80,13 +80,13 @@ def hardware_of(node: Node) -> Hardware:
         resource=_RESOURCES[vendor],
         node_selector=selector | {label: place for label, place in places.items() if place},
         accelerator=known["skypilot"],
-        infra=_infra(offer),
+        infra=infra_of(offer),
         is_spot=offer is not None and offer.tenure == "spot",
         is_known=entry is not None,
     )
 
 
-def _infra(offer: ServedOffer | None) -> str:
+def infra_of(offer: ServedOffer | None) -> str:
     """Cloud, region and zone, as far as they are said."""
     if offer is None or offer.provider.lower() not in _CLOUDS:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 from scenarios.export.deploy.fleet import Fleet, Group
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
 from scenarios.export.deploy.http_route import GATEWAY, MODEL_HEADER, routes_file
-from scenarios.export.deploy.pods import PORT, TOKEN_SECRET, servers
+from scenarios.export.deploy.pods import PORT, TOKEN_SECRET, servers, spot_notes
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -91,5 +91,6 @@ TARGET = Target(
     checked=KUBERNETES_CHECKS,
     not_checked="",
     gateway="http://GATEWAY",
+    notes=spot_notes,
     header=MODEL_HEADER,
 )

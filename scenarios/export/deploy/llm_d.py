@@ -16,7 +16,7 @@ from scenarios.export.deploy.kubernetes import (
     servers_file,
     wait_for,
 )
-from scenarios.export.deploy.pods import PORT, TOKEN_SECRET
+from scenarios.export.deploy.pods import PORT, TOKEN_SECRET, spot_notes
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
 
@@ -70,5 +70,6 @@ TARGET = Target(
     checked=KUBERNETES_CHECKS,
     not_checked="pool-*.values.yaml (the chart has no schema)",
     gateway="http://GATEWAY",
+    notes=spot_notes,
     header=MODEL_HEADER,
 )

@@ -34,6 +34,10 @@ class Node(NamedTuple):
         """What the plan calls its GPUs: by their offer, or else by their type."""
         return self.gpu_type if self.offer is None else self.offer.name
 
+    def __str__(self) -> str:
+        known = "" if self.offer is None else f" ({self.offer.name})"
+        return f"{self.n_gpus} x {self.gpu_type}{known}"
+
 
 class Seat(NamedTuple):
     """Where a part of a replica stands.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scenarios.export.deploy.flags import words
-from scenarios.export.deploy.fleet import Group, check_one_gpu_type
+from scenarios.export.deploy.fleet import Fleet, Group, check_one_gpu_type
 from scenarios.export.deploy.gpu_names import hardware_of
 
 PORT = 8000
@@ -31,6 +31,12 @@ def servers(group: Group) -> list[dict[str, Any]]:
         "spec": {"selector": {"app": group.slug}, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}]},
     }
     return [workload, service]
+
+
+def spot_notes(fleet: Fleet) -> list[str]:
+    """That Kubernetes has no label of its own for nodes on spot."""
+    names = [name for name, offer in fleet.offers.items() if offer.tenure == "spot"]
+    return [f"{name} is on spot: add the label that your cloud gives such nodes to nodeSelector" for name in names]
 
 
 def _deployment(group: Group) -> dict[str, Any]:

@@ -65,8 +65,9 @@ def readme_file(fleet: Fleet, target: str, tool: Target, benchmarks: Sequence[Be
         *map(_row, fleet.groups),
         "",
     ]
-    if fleet.notes:
-        lines += ["## Before you begin", "", *(f"- {note}." for note in fleet.notes), ""]
+    notes = (*fleet.notes, *tool.notes(fleet))
+    if notes:
+        lines += ["## Before you begin", "", *(f"- {note}." for note in notes), ""]
     lines += ["## Run", "", *tool.steps(fleet), ""]
     lines += ["## Routing", "", *_routing_words(fleet, tool), ""]
     lines += _benchmark_words(fleet, tool, benchmarks)
@@ -104,7 +105,7 @@ def _slo_words(slo: ServedSlo) -> str:
 
 def _row(group: Group) -> str:
     replica = group.replica
-    gpus = " + ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
+    gpus = " + ".join(map(str, group.nodes))
     limits = (replica.max_context_tokens, replica.max_seqs, replica.max_batched_tokens, replica.kv_blocks)
     numbers = " | ".join(f"{number:,}" for number in limits)
     return f"| `{group.slug}` | {replica.model} | {replica.count} | {gpus} | {numbers} |"

@@ -7,7 +7,7 @@ from typing import Any
 
 from scenarios.export.deploy.flags import shell_lines
 from scenarios.export.deploy.fleet import Fleet, Group, Instance, check_one_gpu_type
-from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.gpu_names import hardware_of, infra_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import PORT as GATEWAY_PORT
 from scenarios.export.deploy.litellm import litellm_file
@@ -41,6 +41,23 @@ def skypilot_steps(fleet: Fleet) -> list[str]:
         f"pip install 'litellm[proxy]'\nlitellm --config {GATEWAY_FILE} --port {GATEWAY_PORT}",
         "```",
     ]
+
+
+def skypilot_notes(fleet: Fleet) -> list[str]:
+    """What SkyPilot does otherwise than the plan."""
+    notes = [
+        f"{name}: SkyPilot is told no cloud of its own, and takes the cheapest that has the GPU: say `infra`"
+        for name, offer in fleet.offers.items()
+        if not infra_of(offer)
+    ]
+    for group in fleet.groups:
+        node = group.nodes[0]
+        if node.offer is not None and node.offer.per_node > node.n_gpus:
+            about = f"{group.replica.model} on {group.replica.name}"
+            notes.append(
+                f"{about}: SkyServe rents a node of {node.offer.per_node} GPUs for each replica, the plan fills it"
+            )
+    return notes
 
 
 def _file(group: Group) -> str:
@@ -98,4 +115,5 @@ TARGET = Target(
     checked="services against the schemas of SkyPilot 0.14.1; flags against the list of vLLM 0.19.0",
     not_checked=GATEWAY_FILE,
     gateway=f"http://GATEWAY:{GATEWAY_PORT}",
+    notes=skypilot_notes,
 )

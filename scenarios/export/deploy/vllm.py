@@ -7,7 +7,7 @@ import shlex
 from scenarios.export.deploy.flags import shell_lines
 from scenarios.export.deploy.fleet import Fleet, Group, Instance
 from scenarios.export.deploy.litellm import FILE, PORT, litellm_file, on_machine
-from scenarios.export.deploy.target import Target
+from scenarios.export.deploy.target import Target, no_notes
 
 _CONTINUED = " \\\n  "
 
@@ -60,7 +60,7 @@ def start_command(group: Group, instance: Instance, rank: int) -> str:
 
 def _script(group: Group) -> str:
     replica = group.replica
-    gpus = ", ".join(f"{node.n_gpus} x {node.pool}" for node in group.nodes)
+    gpus = ", ".join(map(str, group.nodes))
     head = [
         "#!/usr/bin/env bash",
         f"# {replica.model} on {replica.name}: {gpus}; {replica.count} of these.",
@@ -83,4 +83,5 @@ TARGET = Target(
     checked="flags against the list of vLLM 0.19.0",
     not_checked=FILE,
     gateway=f"http://GATEWAY:{PORT}",
+    notes=no_notes,
 )
