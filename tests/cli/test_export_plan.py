@@ -149,12 +149,13 @@ def test_flags_are_the_limits_of_the_manifest(hetserve: Hetserve, made: Path) ->
 
 def test_a_plan_and_its_run_are_exported_alike(hetserve: Hetserve, made: Path) -> None:
     (run,) = run_directories(made / "runs")
-    for source in (made / "plan.json", run, run / "plans.json"):
+    for source in (made / "plan.json", run, run / "plans.json", Path("again.json")):
         folder = export(hetserve, source, "kubernetes", "--force")
-        texts = {path.name: path.read_text() for path in folder.iterdir()}
+        texts = {path.name: path.read_text() for path in folder.iterdir() if path.name != "plan.json"}
         if source == made / "plan.json":
             first = texts
         assert texts == first
+        shutil.copy(folder / "plan.json", "again.json")
 
 
 def test_all_targets_have_the_same_flags(hetserve: Hetserve, plan: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from scenarios.file.load import load
 from scenarios.inputs.settings import make_gpu_types, make_models
 from scenarios.runs.directory import PLANS, RESOLVED, check_run, run_directories
 from scenarios.runs.plan_file import read_deployments, read_plans
+from scenarios.runs.plan_schema import PlanEntry
 from scenarios.runs.serving import Serving, serving_of
 from traces import nearest
 
@@ -36,6 +38,11 @@ class Planned:
     plan: dict[str, Any]
     serving: Serving
     notes: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """The plan and its servers, in a form that can be exported again."""
+        plan = {name: self.plan[name] for name in PlanEntry.model_fields}
+        return json.dumps(plan | {"serving": self.serving.model_dump()}, indent=2) + "\n"
 
 
 def read_planned(path: Path) -> Planned:

@@ -15,6 +15,7 @@ from scenarios.runs.serving import ServedSlo
 
 README = "README.md"
 ROUTING = "routing.json"
+PLAN = "plan.json"
 
 
 def routing_file(fleet: Fleet) -> str:

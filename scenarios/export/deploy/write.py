@@ -8,7 +8,7 @@ from pathlib import Path
 from scenarios.errors import RunError
 from scenarios.export.deploy import compose, dynamo, kubernetes, llm_d, skypilot, vllm
 from scenarios.export.deploy.fleet import Fleet
-from scenarios.export.deploy.readme import README, ROUTING, benchmarks_of, readme_file, routing_file
+from scenarios.export.deploy.readme import PLAN, README, ROUTING, benchmarks_of, readme_file, routing_file
 from scenarios.export.deploy.target import Target
 from sim.results.storage import publish, unfinished
 
@@ -32,7 +32,8 @@ def exported_files(fleet: Fleet, target: str) -> dict[str, str]:
     tool = TARGETS[target]
     benchmarks = benchmarks_of(fleet)
     files = tool.files(fleet) | {one.dataset: one.csv() for one in benchmarks}
-    return {README: readme_file(fleet, target, tool, benchmarks), ROUTING: routing_file(fleet)} | files
+    own = {README: readme_file(fleet, target, tool, benchmarks), PLAN: fleet.planned.to_json()}
+    return own | {ROUTING: routing_file(fleet)} | files
 
 
 def check_is_free(out: Path, *, force: bool) -> None:
