@@ -21,11 +21,14 @@ from sim.clock import Clock
 from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet
+from sim.market import Prices
 from sim.market_run import MarketRun
+from sim.nodes import Nodes
 from sim.parallel import Processes
 from sim.progress import Meter, Progress
 from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.replica.session_prefixes import with_sessions
+from sim.results.nodes import node_frame
 from sim.results.replicas import Bill, replica_frame
 from sim.results.result import SimulationResult
 from sim.routing.predictors import LENGTH_PREDICTORS
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from sim.demand.clients import Clients
     from sim.deployment import Deployment
     from sim.market import Market
+    from sim.nodes import Node
     from sim.observe.observer import Observer
     from sim.protocols import Replanner
     from sim.replanning import Replan
@@ -235,11 +239,13 @@ class _Simulation:
             setting.observer.renumber(_rows_of(self._trace.requests["request_id"], requests["request_id"]))
         end_s = self._last_s(requests) if setting.horizon_s is None else setting.horizon_s
         bills = self._bills(end_s) if on_market is None else on_market.bills(end_s)
+        nodes = self._nodes() if on_market is None else on_market.nodes
         return SimulationResult(
             requests=requests,
             replicas=replica_frame(self._fleet.records.facts, bills),
             manifest=self._manifest(requests.height, end_s, [] if on_market is None else on_market.replans),
             availability=None if setting.market is None else setting.market.changes(end_s),
+            nodes=node_frame(nodes, bills, Prices(setting.market, end_s), end_s),
         )
 
     # The three ways to run --------------------------------------------------------------------------------
@@ -281,6 +287,14 @@ class _Simulation:
         """The bills of replicas that are there all the time, by number."""
         facts = self._fleet.records.facts
         return {i: Bill.of_whole_run(of_replica["usd_per_h"], end_s) for i, of_replica in facts.items()}
+
+    def _nodes(self) -> list[Node]:
+        """The nodes of replicas that are there all the time."""
+        nodes = Nodes()
+        specs = (spec for spec, count in self._setting.deployment.replicas for _ in range(count))
+        for replica_id, spec in enumerate(specs):
+            nodes.place(spec, replica_id, 0.0)
+        return nodes.all
 
     def _manifest(self, n_requests: int, end_s: float, replans: list[Replan]) -> dict[str, Any]:
         setting, records = self._setting, self._fleet.records
