@@ -39,6 +39,7 @@ from traces.closed_loop import ClosedLoop
 if TYPE_CHECKING:
     from sim.catalog.engines import EngineProfile
     from sim.demand.clients import Clients
+    from sim.demand.network import Network
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.nodes import Node
@@ -68,6 +69,7 @@ def simulate(
     progress: Progress | None = None,
     n_jobs: int = 1,
     observer: Observer | None = None,
+    network: Network | None = None,
 ) -> SimulationResult:
     """Serve the requests of a trace on a deployment.
 
@@ -101,11 +103,14 @@ def simulate(
             script that uses it needs `if __name__ == "__main__":`.
         observer: Notes what replicas do, step by step, in this process. The records are the same. None: only sums are
             kept.
+        network: How far clients are from the regions of offers; records are of when clients have their tokens. None: no
+            way at all.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
         SettingsError: The horizon is not after the first arrival, a queue may hold nobody, the router cannot be
-            imported, hashes of the trace stand for another number of tokens, or there are several processes to observe.
+            imported, hashes of the trace stand for another number of tokens, there are several processes to observe, or
+            clients that give up are some way from replicas.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -132,6 +137,7 @@ def simulate(
         max_queued_requests=max_queued_requests,
         engine=IDEAL_ENGINE if engine is None else engine,
         observer=observer,
+        network=network,
     )
     _check(setting, first_arrival_s(trace), n_jobs)
     n_in_trace = len(trace)
@@ -196,6 +202,9 @@ def _check(setting: Setting, first_s: float, n_jobs: int) -> None:
     if max_queued is not None and max_queued < 1:
         msg = f"max_queued_requests is {max_queued}; it must be 1 or more, as all requests queue"
         raise SettingsError(msg)
+    if setting.network is not None and setting.clients is not None:
+        msg = "clients who give up hear of tokens at once: leave out either them, or the network"
+        raise SettingsError(msg)
     if setting.observer is not None and n_jobs > 1:
         msg = f"an observer sees one process, but n_jobs is {n_jobs}: observe with n_jobs=1"
         raise SettingsError(msg)
@@ -234,6 +243,8 @@ class _Simulation:
             self._serve_apart(n_jobs)
         else:
             self._serve_on_one_clock()
+        if setting.network is not None:
+            self._delay_answers(setting.network)
         requests = self._fleet.records.log.to_frame(self._trace.requests)
         if setting.observer is not None and self._trace.loops:
             setting.observer.renumber(_rows_of(self._trace.requests["request_id"], requests["request_id"]))
@@ -270,6 +281,13 @@ class _Simulation:
         run = MarketRun(self._setting, market, self._fleet, self._dispatcher, self._requests, self._meter)
         run.serve()
         return run
+
+    def _delay_answers(self, network: Network) -> None:
+        """Let clients have their tokens one round trip after the replicas."""
+        log, requests = self._fleet.records.log, self._trace.requests
+        regions = {number: replica.spec.region for number, replica in self._fleet.replicas.items()}
+        times_s = network.of_requests_s(requests, np.array(log.replica_id), regions)
+        log.delay(times_s, self._setting.horizon_s, self._requests.output_tokens)
 
     # What comes out ---------------------------------------------------------------------------------------
 

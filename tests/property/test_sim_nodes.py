@@ -18,6 +18,7 @@ from sim import (
     ConstantServiceTime,
     Deployment,
     Market,
+    Network,
     ReplicaSpec,
     SimulationResult,
     compute_metrics,
@@ -195,3 +196,39 @@ def test_groups_fill_nodes_without_gaps(deployment: Deployment) -> None:
     assert on_market.nodes is not None
     assert_frame_equal(on_market.nodes, result.nodes)
     assert replace(on_market, availability=None).usd == result.usd
+
+
+@given(cases(), st.floats(0.0, 2.0), st.floats(0.0, 2.0))
+def test_a_round_trip_is_added_to_the_times_of_those_that_go_there(case: Case, near_s: float, far_s: float) -> None:
+    """Of clients of one model, to one of the offers; no one else notices."""
+    deployment, trace, settings = case
+    far, near = deployment.models[0], deployment.models[-1]
+    trips_s = {far: far_s, near: near_s}
+    network = Network(tuple((model, "here", time_s) for model, time_s in trips_s.items()), "model")
+    specs = [(spec, n) for spec, n in deployment.replicas]
+    pools = sorted(deployment.gpus)
+    offers = {stage.gpu_type.name: stage.gpu_type.offer for spec, _ in specs for stage in spec.stages}
+    placed = {
+        name: replace(offer, region="here" if offer.name == pools[0] else "there")
+        for name, offer in offers.items()
+        if offer is not None
+    }
+    there = Deployment(tuple((on_offer(spec, placed), n) for spec, n in specs), deployment.routing)
+    plain, distant = (simulate(there, trace, network=net, **settings) for net in (None, network))
+    regions = [spec.region for spec, n in there.replicas for _ in range(n)]
+    if settings["market"] is None:
+        at = plain.requests.select(
+            trip_s=pl.when(pl.col("replica_id").is_in([i for i, region in enumerate(regions) if region == "here"]))
+            .then(pl.col("model").replace_strict(trips_s, default=0.0))
+            .otherwise(0.0)
+        )["trip_s"]
+        for name in ("first_token_s", "finish_s"):
+            expected = plain.requests[name] + at
+            kept = expected.set(expected > settings["horizon_s"], None)
+            assert distant.requests[name].to_list() == pytest.approx(kept.to_list(), nan_ok=True)
+    assert_frame_equal(plain.replicas, distant.replicas)
+    ended = distant.requests.drop_nulls("ended_s")
+    assert (ended["ended_s"] <= settings["horizon_s"]).all()
+    assert (ended["first_token_s"].fill_null(0.0) <= ended["ended_s"]).all()
+    same = ("arrival_s", "first_scheduled_s", "replica_id", "generated_tokens")
+    assert_frame_equal(plain.requests.select(same), distant.requests.select(same))
