@@ -9,6 +9,7 @@ import yaml
 from scenarios.errors import ScenarioError
 from scenarios.file.load import load
 from scenarios.inputs.settings import make_gpu_types
+from scenarios.report.served import events_of
 from scenarios.runs.job import Job
 from sim import Deployment, compute_metrics
 
@@ -164,8 +165,11 @@ def test_reserved_offers_and_reclaims_have_a_market(tmp_path: Path) -> None:
     assert [(gpu.pool, n) for gpu, n in job.market.reserved] == [("term", 4)]
     (spec,) = {one.spec for one in job.problem.candidates if one.name == "ours tp1"}
     assert spec is not None
-    metrics = compute_metrics(job.simulate("by hand", Deployment(((spec, 1),)), {}))
-    assert metrics["usd_per_h"] == pytest.approx(3.6)
+    result = job.simulate("by hand", Deployment(((spec, 1),)), {})
+    assert compute_metrics(result)["usd_per_h"] == pytest.approx(3.6)
+    (line,) = events_of(result)
+    hours = 4 * result.manifest["end_s"] / 3600
+    assert line == f"no replica took {hours:.2f} of {hours:.2f} GPU hours of term, which cost {0.9 * hours:.2f} $"
     offers["term"] = {"gpu": "L40S", "available": 1, "tenure": "spot", "reclaims_per_h": 1}
     market = Job.prepare(load(write(tmp_path, {"offers": offers})), 3).market
     assert market is not None
