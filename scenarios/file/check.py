@@ -7,7 +7,7 @@ from pathlib import Path
 
 from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_base_catalog
-from scenarios.file.check_offers import check_offers
+from scenarios.file.check_offers import check_offers, check_regions
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
@@ -56,6 +56,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: check_models(scenario, folder, catalog),
         lambda: check_offers(scenario, catalog),
+        lambda: check_regions(scenario),
         lambda: _check_gpus(scenario, catalog, folder),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, models, folder),
