@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_base_catalog
+from scenarios.file.choices import check_planners
+from scenarios.file.fleet import check_fleet
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
@@ -59,10 +60,11 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_streams(scenario, models, folder),
         lambda: _check_grids(scenario),
         lambda: _check_slo(scenario, models),
+        lambda: check_fleet(scenario, folder),
         lambda: _check_capacity(scenario),
         lambda: _check_latency(scenario),
         lambda: _check_shedding(scenario),
-        lambda: _check_planners(scenario),
+        lambda: check_planners(scenario),
         lambda: _check_sim(scenario, folder),
         lambda: _check_overrides(scenario),
     )
@@ -294,31 +296,6 @@ def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
     for name in planning.shed_usd_per_request if isinstance(planning.shed_usd_per_request, dict) else ():
         if name not in names:
             yield ("planning", "shed_usd_per_request", name), f"unknown workload type {name!r}: {nearest(name, names)}"
-
-
-def _check_planners(scenario: Scenario) -> Iterator[Finding]:
-    if not scenario.planners:
-        yield ("planners",), "names no planner"
-    seen: set[str] = set()
-    for index, choice in enumerate(scenario.planners):
-        try:
-            planner = get_planner(choice.name, choice.options)
-        except PlannerError as error:
-            yield ("planners", index), str(error)
-        else:
-            if choice.objective is not None and choice.objective not in planner.features:
-                yield ("planners", index, "objective"), f"{choice.name!r} does not plan for {choice.objective!r}"
-            if choice.policy == "replan_sticky" and Feature.SWITCHING not in planner.features:
-                message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
-                yield ("planners", index, "policy"), message
-        if choice.label in seen:
-            yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
-        seen.add(choice.label)
-        gpu = choice.name.partition(":")[2]
-        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
-            yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
-    if len(set(scenario.seeds)) != len(scenario.seeds) or not scenario.seeds:
-        yield ("seeds",), "must be one or more different numbers"
 
 
 def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:

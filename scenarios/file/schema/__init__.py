@@ -1,5 +1,6 @@
 """What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
 
+from scenarios.file.schema.fleet import Fleet, FleetReplica
 from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.market import (
     Cluster,
@@ -27,6 +28,7 @@ from scenarios.file.schema.model import (
     Window,
 )
 from scenarios.file.schema.planning import (
+    DEPLOYMENT,
     Capacity,
     ClosedFormCapacity,
     GivenCandidate,
@@ -78,6 +80,7 @@ from scenarios.file.schema.workload import (
 )
 
 __all__ = [
+    "DEPLOYMENT",
     "AiconfiguratorTimes",
     "AllAtOnce",
     "AnyModel",
@@ -103,6 +106,8 @@ __all__ = [
     "Experts",
     "Failures",
     "FileTimeline",
+    "Fleet",
+    "FleetReplica",
     "Gamma",
     "GivenCandidate",
     "GivenCapacity",

@@ -137,6 +137,10 @@ class Planning(Part):
 Policy = Literal["static", "replan", "replan_sticky", "oracle"]
 
 
+DEPLOYMENT = "deployment"
+"""Stands among the planners for the fleet that a scenario gives."""
+
+
 class PlannerChoice(Part):
     """A planner and its options; one without options may be given by its name alone, or as name-policy."""
 

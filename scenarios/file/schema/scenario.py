@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
+from scenarios.file.schema.fleet import Fleet
 from scenarios.file.schema.market import Cluster
 from scenarios.file.schema.model import AnyModel
 from scenarios.file.schema.part import NonNegativeInt, Part
-from scenarios.file.schema.planning import PlannerChoice, Planning
+from scenarios.file.schema.planning import DEPLOYMENT, PlannerChoice, Planning
 from scenarios.file.schema.sim import Sim
 from scenarios.file.schema.workload import Slo, Stream
 
@@ -32,10 +33,13 @@ class Scenario(Part):
     """Streams of requests by name, served together. May be left out only where capacities are given."""
     slo: Slo = Slo()
     planning: Planning
+    deployment: Fleet | None = None
+    """A fleet that stands beside those of the planners, under the name `deployment`."""
     planners: tuple[PlannerChoice, ...] = tuple(
         PlannerChoice(name=name) for name in ("homogeneous", "uniform", "greedy", "milp")
     )
-    """Planners to compare; the first is the baseline."""
+    """Planners to compare; the first is the baseline. With a `deployment` by default that alone; it is the last if the
+    list does not name it."""
     sim: Sim = Sim()
     seeds: tuple[NonNegativeInt, ...] = (0,)
     """One run for each."""
@@ -45,6 +49,23 @@ class Scenario(Part):
     """Named lists of overrides, applied together."""
     matrix: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
     """Alternatives by axis: each combination, one override of each axis, is a scenario named `a-b-c` after them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_deployment(cls, data: Any) -> Any:
+        """The fleet that is given is compared, too."""
+        if not isinstance(data, dict) or data.get("deployment") is None:
+            return data
+        planners = data.get("planners", [])
+        if not isinstance(planners, list):
+            return data  # which is said of the list
+        named = [one.get("name") if isinstance(one, dict) else one for one in planners]
+        return data if DEPLOYMENT in named else data | {"planners": [*planners, DEPLOYMENT]}
+
+    @property
+    def default_planner(self) -> str:
+        """What is planned with where one planner is needed and none is named."""
+        return "milp" if self.deployment is None else DEPLOYMENT
 
     @property
     def objectives(self) -> frozenset[str]:

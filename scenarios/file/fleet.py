@@ -1,0 +1,163 @@
+"""The fleet that a scenario gives: its replicas, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from scenarios.errors import ScenarioError
+from scenarios.file.catalog import make_catalog
+from scenarios.file.schema import DEPLOYMENT, FleetReplica, GivenCapacity, Scenario
+from scenarios.file.timeline import make_timeline, offers_at
+from scenarios.file.yaml_lines import FieldPath
+from sim import Catalog, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, router_names
+from sim.errors import SimError
+from sim.kv_cache import kv_blocks
+from sim.units import GIB
+from traces import TraceError, nearest
+
+Finding = tuple[FieldPath, str]
+
+_ROUTED_BY_TABLE = "plan_weighted"
+_SHARE_TOLERANCE = 1e-6
+
+
+def fleet_replica(given: FleetReplica, model: ModelSpec, gpu: GpuType, limits: ReplicaLimits) -> ReplicaSpec:
+    """The replica that a part of a fleet describes.
+
+    Raises:
+        DeploymentError: A serving engine would refuse it.
+    """
+    return ReplicaSpec.uniform(
+        _in_precision(model, given.precision),
+        gpu,
+        given.tp,
+        given.pp,
+        limits,
+        dp=given.dp,
+        expert_parallel=given.expert_parallel,
+    )
+
+
+def _precisions(model: ModelSpec) -> dict[str, ModelSpec]:
+    return {variant.precision.name: variant for variant in model.in_variants()}
+
+
+def _in_precision(model: ModelSpec, precision: str | None) -> ModelSpec:
+    return replace(model, variants=()) if precision is None else _precisions(model)[precision]
+
+
+def check_fleet(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    """All that is wrong with the fleet, as (field, message)."""
+    fleet = scenario.deployment
+    if fleet is None:
+        return
+    if isinstance(scenario.planning.capacity, GivenCapacity):
+        message = "needs models and GPU types; where capacities are given nothing can be simulated"
+        yield (DEPLOYMENT,), message
+        return
+    try:
+        catalog = make_catalog(scenario, folder)
+    except ScenarioError:
+        return  # which is said of the models
+    names: dict[str, set[str]] = {}
+    for index, given in enumerate(fleet.replicas):
+        path: FieldPath = (DEPLOYMENT, "replicas", index)
+        found = list(_check_replica(given, path, scenario, catalog))
+        yield from found
+        if not found:
+            spec = fleet_replica(
+                given, catalog.models[given.model], _gpu(scenario, catalog, given.gpu), ReplicaLimits()
+            )
+            names.setdefault(given.model, set()).add(spec.name)
+    yield from _check_counts(scenario, folder)
+    served = {given.model for given in fleet.replicas}
+    for name, stream in scenario.workload.items():
+        if stream.model is not None and stream.model not in served:
+            yield (DEPLOYMENT, "replicas"), f"no replica serves {stream.model!r}, which workload.{name} asks for"
+    yield from _check_routing(scenario, names)
+
+
+def _check_replica(given: FleetReplica, path: FieldPath, scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
+    asked = {stream.model for stream in scenario.workload.values()}
+    if given.model not in catalog.models:
+        yield (*path, "model"), f"unknown model {given.model!r}: {nearest(given.model, catalog.models)}"
+    elif None not in asked and given.model not in asked:
+        yield (
+            (*path, "model"),
+            f"no stream of workload asks for {given.model!r}: {nearest(given.model, sorted(filter(None, asked)))}",
+        )
+    if given.gpu not in scenario.cluster.gpus:
+        yield (*path, "gpu"), f"unknown GPU type {given.gpu!r}: {nearest(given.gpu, scenario.cluster.gpus)}"
+    if given.model not in catalog.models or given.gpu not in scenario.cluster.gpus:
+        return
+    model = catalog.models[given.model]
+    if given.precision is not None and given.precision not in _precisions(model):
+        hint = nearest(given.precision, _precisions(model))
+        yield (*path, "precision"), f"the scenario does not have {model.name} in {given.precision!r}: {hint}"
+        return
+    if given.pp > model.n_layers:
+        yield (*path, "pp"), f"is {given.pp}, but {model.name} has {model.n_layers} layers"
+        return
+    limits = ReplicaLimits(**scenario.sim.limits.model_dump(exclude_none=True))
+    try:
+        kv_blocks(fleet_replica(given, model, _gpu(scenario, catalog, given.gpu), limits))
+    except SimError as error:
+        yield path, str(error)
+
+
+def _gpu(scenario: Scenario, catalog: Catalog, name: str) -> GpuType:
+    """A GPU type with the memory that the scenario gives it."""
+    gpu = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))
+    memory_gib = scenario.cluster.gpus[name].memory_gib
+    return gpu if memory_gib is None else replace(gpu, memory_bytes=int(memory_gib * GIB))
+
+
+def _check_counts(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    """GPUs that are taken and not there when it begins."""
+    fleet = scenario.deployment
+    if fleet is None:
+        return
+    try:
+        there = {name: offer.n_gpus for name, offer in offers_at(scenario, make_timeline(scenario, folder)).items()}
+    except TraceError:
+        return  # which is said of the market
+    taken: Counter[str] = Counter()
+    for index, given in enumerate(fleet.replicas):
+        before = taken[given.gpu]
+        taken[given.gpu] += given.tp * given.pp * given.dp * given.count
+        if given.gpu in there and taken[given.gpu] > there[given.gpu]:
+            with_others = " with the replicas before it" if before else ""
+            at_first = "" if scenario.cluster.availability is None else " when it begins"
+            message = f"{taken[given.gpu]:,} {given.gpu} are taken{with_others}; the market has {there[given.gpu]:,}"
+            yield (DEPLOYMENT, "replicas", index, "count"), message + at_first
+
+
+def _check_routing(scenario: Scenario, names: Mapping[str, set[str]]) -> Iterator[Finding]:
+    fleet = scenario.deployment
+    if fleet is None:
+        return
+    if fleet.router is not None and fleet.router not in router_names():
+        hint = nearest(fleet.router, router_names())
+        yield (DEPLOYMENT, "router"), f"unknown router {fleet.router!r}: {hint}"
+    if fleet.routing is None:
+        return
+    router = fleet.router or scenario.sim.router
+    if router in {"least_loaded", "round_robin"}:
+        field = (DEPLOYMENT, "router") if fleet.router else ("sim", "router")
+        yield field, f"{router!r} takes no shares: leave it or deployment.routing out, or use {_ROUTED_BY_TABLE!r}"
+    for model, of_types in fleet.routing.items():
+        path: FieldPath = (DEPLOYMENT, "routing", model)
+        if model not in names:
+            if names:
+                yield path, f"no replica serves {model!r}: {nearest(model, names)}"
+            continue
+        for kind, shares in of_types.items():
+            for replica in shares:
+                if replica not in names[model]:
+                    yield (*path, kind, replica), f"no such replica: {nearest(replica, sorted(names[model]))}"
+            total = sum(shares.values())
+            if abs(total - 1) > _SHARE_TOLERANCE:
+                yield (*path, kind), f"the shares sum to {total:g}, not to 1"
