@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planners import Feature, PlannerError, get_planner
+from scenarios.file.check_offers import unknown_offer
 from scenarios.file.schema import DEPLOYMENT, PlannerChoice, Scenario
 from scenarios.file.yaml_lines import FieldPath
-from traces import nearest
 
 Finding = tuple[FieldPath, str]
 
@@ -40,8 +40,8 @@ def _check_planner(scenario: Scenario, choice: PlannerChoice, path: FieldPath) -
             message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
             yield (*path, "policy"), message
     gpu = choice.name.partition(":")[2]
-    if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
-        yield path, f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+    if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.all_offers:
+        yield path, unknown_offer(gpu, scenario)
 
 
 def _check_deployment(scenario: Scenario, choice: PlannerChoice, path: FieldPath) -> Iterator[Finding]:

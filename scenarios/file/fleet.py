@@ -9,10 +9,12 @@ from pathlib import Path
 
 from scenarios.errors import ScenarioError
 from scenarios.file.catalog import make_catalog
+from scenarios.file.check_offers import unknown_offer
 from scenarios.file.schema import DEPLOYMENT, FleetReplica, GivenCapacity, Scenario
 from scenarios.file.timeline import make_timeline, offers_at
 from scenarios.file.yaml_lines import FieldPath
 from sim import Catalog, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, router_names
+from sim.catalog.offers import Offer
 from sim.errors import SimError
 from sim.kv_cache import kv_blocks
 from sim.units import GIB
@@ -89,9 +91,9 @@ def _check_replica(given: FleetReplica, path: FieldPath, scenario: Scenario, cat
             (*path, "model"),
             f"no stream of workload asks for {given.model!r}: {nearest(given.model, sorted(filter(None, asked)))}",
         )
-    if given.gpu not in scenario.cluster.gpus:
-        yield (*path, "gpu"), f"unknown GPU type {given.gpu!r}: {nearest(given.gpu, scenario.cluster.gpus)}"
-    if given.model not in catalog.models or given.gpu not in scenario.cluster.gpus:
+    if given.gpu not in scenario.cluster.all_offers:
+        yield (*path, "gpu"), unknown_offer(given.gpu, scenario)
+    if given.model not in catalog.models or given.gpu not in scenario.cluster.all_offers:
         return
     model = catalog.models[given.model]
     if given.precision is not None and given.precision not in _precisions(model):
@@ -109,10 +111,13 @@ def _check_replica(given: FleetReplica, path: FieldPath, scenario: Scenario, cat
 
 
 def _gpu(scenario: Scenario, catalog: Catalog, name: str) -> GpuType:
-    """A GPU type with the memory that the scenario gives it."""
-    gpu = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))
-    memory_gib = scenario.cluster.gpus[name].memory_gib
-    return gpu if memory_gib is None else replace(gpu, memory_bytes=int(memory_gib * GIB))
+    """The GPUs of an offer, with the memory that the scenario gives them and without their price."""
+    offer = scenario.cluster.all_offers[name]
+    gpu = catalog.gpus.get(offer.gpu, GpuType(offer.gpu, memory_bytes=0, usd_per_h=0.0))
+    stated = scenario.cluster.gpus.get(offer.gpu)
+    if stated is not None and stated.memory_gib is not None:
+        gpu = replace(gpu, memory_bytes=int(stated.memory_gib * GIB))
+    return replace(gpu, offer=Offer(name, gpus_per_node=offer.per_node))
 
 
 def _check_counts(scenario: Scenario, folder: Path) -> Iterator[Finding]:
@@ -127,7 +132,11 @@ def _check_counts(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     taken: Counter[str] = Counter()
     for index, given in enumerate(fleet.replicas):
         before = taken[given.gpu]
-        taken[given.gpu] += given.tp * given.pp * given.dp * given.count
+        group = given.tp * given.dp
+        if given.gpu in there:
+            per_node = scenario.cluster.all_offers[given.gpu].per_node
+            group = Offer(given.gpu, gpus_per_node=per_node).taken_by(group)
+        taken[given.gpu] += group * given.pp * given.count
         if given.gpu in there and taken[given.gpu] > there[given.gpu]:
             with_others = " with the replicas before it" if before else ""
             at_first = "" if scenario.cluster.availability is None else " when it begins"

@@ -156,8 +156,9 @@ class _Fleet:
 def _as_asked(problem: PlanningProblem) -> PlanningProblem:
     """The problem without what a fleet that is there does not heed: the objective of planners, and their limits."""
     objective = Objective.MAKESPAN if problem.objective is Objective.MAKESPAN else Objective.THROUGHPUT
-    budget_usd_per_h, seed, trial = problem.budget_usd_per_h, problem.seed, problem.trial
-    return PlanningProblem(problem.demands, (), problem.available, budget_usd_per_h, objective, seed=seed, trial=trial)
+    return replace(
+        problem, objective=objective, candidates=(), left_out=(), cases=(), previous=None, latency=None, loads=None
+    )
 
 
 def _over_budget(problem: PlanningProblem, usd_per_h: float) -> Iterator[str]:

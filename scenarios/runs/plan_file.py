@@ -34,7 +34,7 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
                 "count": count,
                 "stages": [
                     {
-                        "gpu_type": stage.gpu_type.name,
+                        "gpu_type": stage.gpu_type.pool,
                         "tp": stage.tp,
                         "n_layers": stage.n_layers,
                         "dp": stage.dp,

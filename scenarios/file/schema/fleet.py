@@ -16,7 +16,7 @@ class FleetReplica(Part):
     model: str
     """Which model they serve."""
     gpu: str
-    """GPU type, one of `cluster.gpus`."""
+    """GPU type or offer, one of `cluster.gpus` or `cluster.offers`."""
     tp: PositiveInt = 1
     """Tensor parallelism."""
     pp: PositiveInt = 1
