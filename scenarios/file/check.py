@@ -8,6 +8,7 @@ from pathlib import Path
 from scenarios.file.catalog import make_base_catalog
 from scenarios.file.check_offers import check_offers, unknown_offer
 from scenarios.file.choices import check_planners
+from scenarios.file.events import check_events, losses_of
 from scenarios.file.fleet import check_fleet
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
@@ -63,6 +64,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_grids(scenario),
         lambda: _check_slo(scenario, models),
         lambda: check_fleet(scenario, folder),
+        lambda: check_events(scenario, models),
         lambda: _check_capacity(scenario),
         lambda: _check_latency(scenario),
         lambda: _check_shedding(scenario),
@@ -145,7 +147,7 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
         make_timeline(scenario, folder)
     except TraceError as error:
         yield path, str(error)
-    if given is None:
+    if given is None and not losses_of(scenario):
         for index, choice in enumerate(scenario.planners):
             if choice.policy != "static":
                 message = f"{choice.policy!r} needs cluster.availability, perhaps of the kind 'constant'"

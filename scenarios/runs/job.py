@@ -15,6 +15,7 @@ import polars as pl
 from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
 from planners.problem.plan import plan_by
 from scenarios.errors import RunError
+from scenarios.file.events import names_of
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import DEPLOYMENT, PlannerChoice
 from scenarios.inputs.fleet import fleet_plan
@@ -245,6 +246,7 @@ class Job:
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 and not trace.loops else None,
             "changes": list(self.loaded.changes),
+            "events": names_of(scenario.events),
             "basis": basis_of(self.loaded),
             "plan": plan,
         }

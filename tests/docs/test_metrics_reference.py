@@ -61,7 +61,7 @@ def on_a_market() -> list[Table]:
     """The tables of a run with one drop, beside an oracle's."""
     numbers: defaultdict[str, float] = defaultdict(float)
     run = Row("s", "milp", 0, "ok", {}, numbers, 1.0, 1.0, 9)  # type: ignore[arg-type]
-    drop = numbers | {"gpu_types": "L40S"}
+    drop = numbers | {"drop": "drop 1 (L40S -4)"}
     mine = StressRow(run, "static", numbers, (defaultdict(float, drop),))  # type: ignore[arg-type]
     oracle = replace(mine, policy="oracle")
     return [stress_table([mine, oracle]), run_tables(replace(mine, stress={}))[-1]]

@@ -1,5 +1,6 @@
 """What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
 
+from scenarios.file.schema.events import Event, Loss
 from scenarios.file.schema.fleet import Fleet, FleetReplica
 from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.market import (
@@ -104,6 +105,7 @@ __all__ = [
     "Drop",
     "DropsTimeline",
     "Engine",
+    "Event",
     "Experts",
     "Failures",
     "FileTimeline",
@@ -125,6 +127,7 @@ __all__ = [
     "Lengths",
     "Limits",
     "LogNormalLengths",
+    "Loss",
     "Model",
     "Offer",
     "OnOffTimeline",

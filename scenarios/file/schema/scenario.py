@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from scenarios.file.schema.events import Event
 from scenarios.file.schema.fleet import Fleet
 from scenarios.file.schema.market import Cluster
 from scenarios.file.schema.model import AnyModel
@@ -31,6 +32,8 @@ class Scenario(Part):
     cluster: Cluster
     workload: dict[str, Stream] = {}
     """Streams of requests by name, served together. May be left out only where capacities are given."""
+    events: tuple[Event, ...] = ()
+    """What happens in the course of a run, beside what `cluster.availability` and arrivals say."""
     slo: Slo = Slo()
     planning: Planning
     deployment: Fleet | None = None
