@@ -22,7 +22,6 @@ from scenarios.cli.options import (
 from scenarios.cli.printing import print_json, print_tables
 from scenarios.cli.trace_options import trace_options
 from scenarios.file.load import load
-from scenarios.file.schema import DEPLOYMENT
 from scenarios.report import frontier as report
 from scenarios.report.plotting import check_can_plot
 from scenarios.report.progress import ProgressBar
@@ -94,7 +93,7 @@ def frontier(
         msg = "--force replaces files of --csv and --plot, which are not given"
         raise click.UsageError(msg)
     loaded = load(file, scenario, sets)
-    asked = names or [choice.label for choice in loaded.scenario.planners if choice.name != DEPLOYMENT] or ["milp"]
+    asked = names or [choice.label for choice in loaded.scenario.planners if not choice.is_fleet] or ["milp"]
     choices = [planner_choice(loaded, name) for name in asked]
     own = [choice.label for choice in choices if choice.objective not in {None, loaded.scenario.planning.objective}]
     if own:

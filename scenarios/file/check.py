@@ -9,7 +9,7 @@ from scenarios.file.catalog import make_base_catalog
 from scenarios.file.check_offers import check_offers, unknown_offer
 from scenarios.file.choices import check_planners
 from scenarios.file.events import check_events, losses_of
-from scenarios.file.fleet import check_fleet
+from scenarios.file.fleet import check_fleets
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
@@ -63,7 +63,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_streams(scenario, models, folder),
         lambda: _check_grids(scenario),
         lambda: _check_slo(scenario, models),
-        lambda: check_fleet(scenario, folder),
+        lambda: check_fleets(scenario, folder),
         lambda: check_events(scenario, models),
         lambda: _check_capacity(scenario),
         lambda: _check_latency(scenario),

@@ -8,6 +8,7 @@ from planners import Feature, PlannerError, get_planner
 from scenarios.file.check_offers import unknown_offer
 from scenarios.file.schema import DEPLOYMENT, PlannerChoice, Scenario
 from scenarios.file.yaml_lines import FieldPath
+from traces import nearest
 
 Finding = tuple[FieldPath, str]
 
@@ -19,7 +20,7 @@ def check_planners(scenario: Scenario) -> Iterator[Finding]:
     seen: set[str] = set()
     for index, choice in enumerate(scenario.planners):
         path: FieldPath = ("planners", index)
-        check = _check_deployment if choice.name == DEPLOYMENT else _check_planner
+        check = _check_deployment if choice.is_fleet else _check_planner
         yield from check(scenario, choice, path)
         if choice.label in seen:
             yield path, f"{choice.label!r} stands here twice; give one of them a label of its own"
@@ -46,10 +47,13 @@ def _check_planner(scenario: Scenario, choice: PlannerChoice, path: FieldPath) -
 
 def _check_deployment(scenario: Scenario, choice: PlannerChoice, path: FieldPath) -> Iterator[Finding]:
     """The fleet that is given is what it is."""
-    if scenario.deployment is None:
+    if choice.name == DEPLOYMENT and DEPLOYMENT not in scenario.fleets:
         yield path, f"{DEPLOYMENT!r} is the fleet that the scenario gives, but it gives none: see deployment.replicas"
+    elif choice.name not in scenario.fleets:
+        hint = nearest(choice.name, scenario.fleets) or "the scenario gives none"
+        yield path, f"no such fleet among deployments: {choice.name!r}: {hint}"
     if choice.policy != "static":
-        yield (*path, "policy"), f"{choice.policy!r} needs a planner; {DEPLOYMENT!r} stays as it is"
+        yield (*path, "policy"), f"{choice.policy!r} needs a planner; {choice.name!r} stays as it is"
     for field in ("options", "objective"):
         if getattr(choice, field):
-            yield (*path, field), f"{DEPLOYMENT!r} plans nothing: leave it out"
+            yield (*path, field), f"{choice.name!r} plans nothing: leave it out"

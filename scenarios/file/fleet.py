@@ -10,7 +10,7 @@ from pathlib import Path
 from scenarios.errors import ScenarioError
 from scenarios.file.catalog import make_catalog
 from scenarios.file.check_offers import unknown_offer
-from scenarios.file.schema import DEPLOYMENT, FleetReplica, GivenCapacity, Scenario
+from scenarios.file.schema import DEPLOYMENT, Fleet, FleetReplica, GivenCapacity, Scenario
 from scenarios.file.timeline import make_timeline, offers_at
 from scenarios.file.yaml_lines import FieldPath
 from sim import Catalog, GpuType, ModelSpec, ReplicaLimits, ReplicaSpec, router_names
@@ -51,35 +51,49 @@ def _in_precision(model: ModelSpec, precision: str | None) -> ModelSpec:
     return replace(model, variants=()) if precision is None else _precisions(model)[precision]
 
 
-def check_fleet(scenario: Scenario, folder: Path) -> Iterator[Finding]:
-    """All that is wrong with the fleet, as (field, message)."""
-    fleet = scenario.deployment
-    if fleet is None:
+def check_fleets(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+    """All that is wrong with the fleets that are given, as (field, message)."""
+    if not scenario.fleets:
         return
     if isinstance(scenario.planning.capacity, GivenCapacity):
         message = "needs models and GPU types; where capacities are given nothing can be simulated"
-        yield (DEPLOYMENT,), message
+        yield (DEPLOYMENT if scenario.deployment is not None else "deployments",), message
         return
     try:
         catalog = make_catalog(scenario, folder)
     except ScenarioError:
         return  # which is said of the models
+    there = _there(scenario, folder)
+    for name, fleet in scenario.fleets.items():
+        path: FieldPath = (DEPLOYMENT,) if name == DEPLOYMENT else ("deployments", name.partition(":")[2])
+        yield from ((path + field, message) for field, message in _check_fleet(fleet, scenario, catalog, there))
+
+
+def _check_fleet(fleet: Fleet, scenario: Scenario, catalog: Catalog, there: Mapping[str, int]) -> Iterator[Finding]:
     names: dict[str, set[str]] = {}
     for index, given in enumerate(fleet.replicas):
-        path: FieldPath = (DEPLOYMENT, "replicas", index)
+        path: FieldPath = ("replicas", index)
         found = list(_check_replica(given, path, scenario, catalog))
         yield from found
         if not found:
-            spec = fleet_replica(
-                given, catalog.models[given.model], _gpu(scenario, catalog, given.gpu), ReplicaLimits()
-            )
+            model, gpu = catalog.models[given.model], _gpu(scenario, catalog, given.gpu)
+            spec = fleet_replica(given, model, gpu, ReplicaLimits())
             names.setdefault(given.model, set()).add(spec.name)
-    yield from _check_counts(scenario, folder)
+    yield from _check_counts(fleet, scenario, there)
     served = {given.model for given in fleet.replicas}
     for name, stream in scenario.workload.items():
         if stream.model is not None and stream.model not in served:
-            yield (DEPLOYMENT, "replicas"), f"no replica serves {stream.model!r}, which workload.{name} asks for"
-    yield from _check_routing(scenario, names)
+            yield ("replicas",), f"no replica serves {stream.model!r}, which workload.{name} asks for"
+    yield from _check_routing(fleet, scenario, names)
+
+
+def _there(scenario: Scenario, folder: Path) -> dict[str, int]:
+    """How many GPUs of each offer are there when it begins; nothing if that is not known."""
+    try:
+        offers = offers_at(scenario, make_timeline(scenario, folder))
+    except TraceError:
+        return {}  # which is said of the market
+    return {name: offer.n_gpus for name, offer in offers.items()}
 
 
 def _check_replica(given: FleetReplica, path: FieldPath, scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
@@ -120,15 +134,8 @@ def _gpu(scenario: Scenario, catalog: Catalog, name: str) -> GpuType:
     return replace(gpu, offer=Offer(name, gpus_per_node=offer.per_node))
 
 
-def _check_counts(scenario: Scenario, folder: Path) -> Iterator[Finding]:
+def _check_counts(fleet: Fleet, scenario: Scenario, there: Mapping[str, int]) -> Iterator[Finding]:
     """GPUs that are taken and not there when it begins."""
-    fleet = scenario.deployment
-    if fleet is None:
-        return
-    try:
-        there = {name: offer.n_gpus for name, offer in offers_at(scenario, make_timeline(scenario, folder)).items()}
-    except TraceError:
-        return  # which is said of the market
     taken: Counter[str] = Counter()
     for index, given in enumerate(fleet.replicas):
         before = taken[given.gpu]
@@ -141,24 +148,21 @@ def _check_counts(scenario: Scenario, folder: Path) -> Iterator[Finding]:
             with_others = " with the replicas before it" if before else ""
             at_first = "" if scenario.cluster.availability is None else " when it begins"
             message = f"{taken[given.gpu]:,} {given.gpu} are taken{with_others}; the market has {there[given.gpu]:,}"
-            yield (DEPLOYMENT, "replicas", index, "count"), message + at_first
+            yield ("replicas", index, "count"), message + at_first
 
 
-def _check_routing(scenario: Scenario, names: Mapping[str, set[str]]) -> Iterator[Finding]:
-    fleet = scenario.deployment
-    if fleet is None:
-        return
+def _check_routing(fleet: Fleet, scenario: Scenario, names: Mapping[str, set[str]]) -> Iterator[Finding]:
     if fleet.router is not None and fleet.router not in router_names():
         hint = nearest(fleet.router, router_names())
-        yield (DEPLOYMENT, "router"), f"unknown router {fleet.router!r}: {hint}"
+        yield ("router",), f"unknown router {fleet.router!r}: {hint}"
     if fleet.routing is None:
         return
     router = fleet.router or scenario.sim.router
     if router in {"least_loaded", "round_robin"}:
-        field = (DEPLOYMENT, "router") if fleet.router else ("sim", "router")
-        yield field, f"{router!r} takes no shares: leave it or deployment.routing out, or use {_ROUTED_BY_TABLE!r}"
+        message = f"{router!r}, the router, takes no shares: leave it or them out, or use {_ROUTED_BY_TABLE!r}"
+        yield ("routing",), message
     for model, of_types in fleet.routing.items():
-        path: FieldPath = (DEPLOYMENT, "routing", model)
+        path: FieldPath = ("routing", model)
         if model not in names:
             if names:
                 yield path, f"no replica serves {model!r}: {nearest(model, names)}"

@@ -27,7 +27,7 @@ Routing = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Shares by model, workload type and replica."""
 
 
-def fleet_plan(loaded: LoadedScenario, problem: PlanningProblem, service_time: ServiceTimeModel) -> Plan:
+def fleet_plan(loaded: LoadedScenario, name: str, problem: PlanningProblem, service_time: ServiceTimeModel) -> Plan:
     """The fleet that a scenario gives, as if a planner had chosen it.
 
     Requests are shared out as the scenario says, or so that the fleet carries most of them. Its objective is what it
@@ -35,7 +35,8 @@ def fleet_plan(loaded: LoadedScenario, problem: PlanningProblem, service_time: S
     the offered rates, whatever planners make best.
 
     Args:
-        loaded: A scenario with a `deployment`.
+        loaded: A scenario with fleets.
+        name: As a planner is called that stands for the fleet.
         problem: What is asked; its candidates do not count.
         service_time: How long iterations take.
 
@@ -43,10 +44,11 @@ def fleet_plan(loaded: LoadedScenario, problem: PlanningProblem, service_time: S
         RunError: The routing names a workload type that there is not, or nothing that is asked for can be served.
         DeploymentError: A serving engine would refuse a replica.
     """
-    given = loaded.scenario.deployment
-    if given is None:
-        msg = f"{loaded.label} gives no deployment"
+    fleets = loaded.scenario.fleets
+    if name not in fleets:
+        msg = f"{loaded.label} gives no fleet {name!r}: {nearest(name, fleets) or 'none at all'}"
         raise RunError(msg)
+    given = fleets[name]
     counts = _replicas(loaded, given)
     asked = [demand.model for demand in problem.demands]
     unasked = [spec.model.name for spec in counts if spec.model.name not in asked]

@@ -17,7 +17,7 @@ from planners.problem.plan import plan_by
 from scenarios.errors import RunError
 from scenarios.file.events import names_of
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.schema import DEPLOYMENT, PlannerChoice
+from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.fleet import fleet_plan
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import bare_problem, make_problem
@@ -146,16 +146,16 @@ class Job:
 
     def plan(self, choice: PlannerChoice) -> Plan:
         """What a planner says, or the fleet that the scenario gives."""
-        if choice.name == DEPLOYMENT:
-            return replace(self._given_fleet(), planner=choice.label)
+        if choice.is_fleet:
+            return replace(self._given_fleet(choice.name), planner=choice.label)
         planner = get_planner(choice.name, choice.options)
         return replace(plan_by(planner, self.problem_of(choice)), planner=choice.label)
 
-    def _given_fleet(self) -> Plan:
+    def _given_fleet(self, name: str) -> Plan:
         if self.service_time is None:
             msg = f"{self.loaded.label} gives capacities instead of models: nothing can run"
             raise RunError(msg)
-        return fleet_plan(self.loaded, self.problem, self.service_time)
+        return fleet_plan(self.loaded, name, self.problem, self.service_time)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""

@@ -8,7 +8,7 @@ from planners import Plan, Planner, get_planner
 from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.schema import DEPLOYMENT, PlannerChoice
+from scenarios.file.schema import PlannerChoice
 from scenarios.runs.job import Job
 
 
@@ -51,7 +51,7 @@ def planner_of(choice: PlannerChoice) -> Planner:
     Raises:
         RunError: It is the fleet that a scenario gives.
     """
-    if choice.name == DEPLOYMENT:
+    if choice.is_fleet:
         msg = f"{choice.label!r} is a fleet that is given, which no planner chose; name one with --planner"
         raise RunError(msg)
     return get_planner(choice.name, choice.options)

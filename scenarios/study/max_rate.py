@@ -16,7 +16,7 @@ from planners import PlanStatus
 from planners.problem.plan_json import plan_to_dict
 from scenarios.errors import RunError
 from scenarios.file.loaded import LoadedScenario
-from scenarios.file.schema import DEPLOYMENT, PlannerChoice
+from scenarios.file.schema import PlannerChoice
 from scenarios.runs.job import Job
 from scenarios.runs.watcher import Watcher
 from scenarios.study.compare import Estimate
@@ -51,7 +51,7 @@ class GivenFleet:
         if choice.policy != "static":
             msg = f"{choice.label}: the largest load is that of a fleet that stays as it is; name another --planner"
             raise RunError(msg)
-        job = Job.of_plan(loaded, seed) if choice.name == DEPLOYMENT else Job.prepare(loaded, seed)
+        job = Job.of_plan(loaded, seed) if choice.is_fleet else Job.prepare(loaded, seed)
         plan = job.plan(choice)
         deployment = job.deployment(plan)
         if plan.status is not PlanStatus.OK or deployment is None:

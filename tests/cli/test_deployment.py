@@ -43,6 +43,15 @@ def test_it_is_compared_with_planners_and_runs_by_default(hetserve: Hetserve, sm
     assert alone[0]["metrics"] == rows[2]["metrics"]
 
 
+def test_several_fleets_stand_side_by_side(hetserve: Hetserve, small: Path) -> None:
+    one, two = (f"{{replicas: [{{model: Llama-3-8B, gpu: RTX4090, count: {n}}}]}}" for n in (1, 2))
+    sets = ("--set", f"deployments={{one: {one}, two: {two}}}", "--set", "planners=['deployment:two', homogeneous]")
+    rows = json.loads(hetserve("compare", small, *sets, "--out", "runs", "--format", "json").stdout)["rows"]
+    assert [row["planner"] for row in rows] == ["deployment:two", "homogeneous", "deployment:one"]
+    assert [row["plan"]["gpus"] for row in rows[::2]] == [{"RTX4090": 2}, {"RTX4090": 1}]
+    assert json.loads(hetserve("plan", small, *sets, "--json", "--no-check").stdout)["planner"] == "deployment:one"
+
+
 def test_its_router_is_kept_with_it(hetserve: Hetserve, small: Path) -> None:
     replicas = "[{model: Llama-3-8B, gpu: RTX4090}, {model: Llama-3-8B, gpu: H100-SXM}]"
     both = f"deployment={{router: least_loaded, replicas: {replicas}}}"
@@ -128,7 +137,11 @@ def test_mistakes_are_located_all_at_once(hetserve: Hetserve, small: Path) -> No
         ([FLEET.replace("Llama-3-8B", "Llama-3-70B").replace("RTX4090", "H100-SXM")], "no stream of workload asks"),
         ([FLEET.replace("Llama-3-8B", "Llama-3-70B")], "no replica serves 'Llama-3-8B', which workload.chat asks for"),
         ([FLEET.replace("}]", "}], routing: {Llama-3-8B: {others: {RTX4090 tp1: 1}}}, router: round_robin")],
-         "'round_robin' takes no shares"),
+         "deployment.routing: 'round_robin', the router, takes no shares"),
+        ([FLEET, "planners=[deployment, 'deployment:two']"],
+         "planners.1: no such fleet among deployments: 'deployment:two': did you mean 'deployment'?"),
+        (["deployments={two: {replicas: [{model: Llama-3-8B, gpu: RTX4090, count: 9}]}}"],
+         "deployments.two.replicas.0.count: 9 RTX4090 are taken; the market has 4"),
         ([FLEET.replace("count: 2", "pp: 40")], "deployment.replicas.0.pp: is 40, but Llama-3-8B has 32 layers"),
         ([FLEET.replace("count: 2", "precision: fp9")], "deployment.replicas.0.precision: the scenario does not have"),
     ],

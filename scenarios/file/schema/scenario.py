@@ -38,11 +38,13 @@ class Scenario(Part):
     planning: Planning
     deployment: Fleet | None = None
     """A fleet that stands beside those of the planners, under the name `deployment`."""
+    deployments: dict[str, Fleet] = {}
+    """More of them, by name: `deployment:NAME` among the planners."""
     planners: tuple[PlannerChoice, ...] = tuple(
         PlannerChoice(name=name) for name in ("homogeneous", "uniform", "greedy", "milp")
     )
-    """Planners to compare; the first is the baseline. With a `deployment` by default that alone; it is the last if the
-    list does not name it."""
+    """Planners to compare; the first is the baseline. With fleets that are given by default these alone; those that the
+    list does not name come last."""
     sim: Sim = Sim()
     seeds: tuple[NonNegativeInt, ...] = (0,)
     """One run for each."""
@@ -55,20 +57,28 @@ class Scenario(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_deployment(cls, data: Any) -> Any:
-        """The fleet that is given is compared, too."""
-        if not isinstance(data, dict) or data.get("deployment") is None:
-            return data
-        planners = data.get("planners", [])
-        if not isinstance(planners, list):
+    def _with_fleets(cls, data: Any) -> Any:
+        """Fleets that are given are compared, too."""
+        if not isinstance(data, dict) or not isinstance(data.get("planners", []), list):
             return data  # which is said of the list
+        several = data.get("deployments")
+        fleets = [DEPLOYMENT] if data.get("deployment") is not None else []
+        fleets += [f"{DEPLOYMENT}:{name}" for name in several] if isinstance(several, dict) else []
+        planners = data.get("planners", [])
         named = [one.get("name") if isinstance(one, dict) else one for one in planners]
-        return data if DEPLOYMENT in named else data | {"planners": [*planners, DEPLOYMENT]}
+        left = [fleet for fleet in fleets if fleet not in named]
+        return data | {"planners": [*planners, *left]} if left else data
+
+    @property
+    def fleets(self) -> dict[str, Fleet]:
+        """Fleets that are given, as planners are called that stand for them."""
+        alone = {} if self.deployment is None else {DEPLOYMENT: self.deployment}
+        return alone | {f"{DEPLOYMENT}:{name}": fleet for name, fleet in self.deployments.items()}
 
     @property
     def default_planner(self) -> str:
         """What is planned with where one planner is needed and none is named."""
-        return "milp" if self.deployment is None else DEPLOYMENT
+        return next(iter(self.fleets), "milp")
 
     @property
     def objectives(self) -> frozenset[str]:
