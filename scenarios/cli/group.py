@@ -65,6 +65,7 @@ COMMANDS = {
         "scenarios.cli.files:new",
         "Write a scenario to DIR, ready to run and to be changed, named after its folder.",
     ),
+    "offers": ("scenarios.cli.offers:offers", "Read price lists as what a market offers."),
     "plan": (
         "scenarios.cli.run:plan",
         "Say what to rent and which requests to send where, and check it in a short simulation.",
