@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,15 +63,16 @@ def with_losses(
 def _lowered(gpu: str, rows: Sequence[dict[str, Any]], losses: Sequence[Loss]) -> list[dict[str, Any]]:
     """The changes of a GPU type, of those that are known, less what is lost."""
     steps = [row for row in rows if row["gpu_type"] == gpu]
+    times = [row["t_s"] for row in steps]
     mine = [loss for loss in losses if loss.gpu_type == gpu]
 
     def there(t_s: float) -> dict[str, Any]:
-        return [row for row in steps if row["t_s"] <= t_s][-1]
+        return steps[bisect_right(times, t_s) - 1]
 
     gone = [(loss, loss.of(there(loss.start_s)["count"])) for loss in mine]
     borders = {time_s for loss in mine for time_s in (loss.start_s, loss.stop_s) if time_s < math.inf}
     lowered = []
-    for t_s in sorted({row["t_s"] for row in steps} | borders):
+    for t_s in sorted({*times, *borders}):
         row = there(t_s)
         lost = sum(n for loss, n in gone if loss.start_s <= t_s < loss.stop_s)
         lowered.append(row | {"t_s": t_s, "count": max(0, row["count"] - lost)})

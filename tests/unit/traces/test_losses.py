@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable
 
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +17,13 @@ TYPES = ("H100-SXM", "L40S")
 
 def count(timeline: AvailabilityTimeline, t_s: float, gpu: str = "L40S") -> int:
     return timeline.at(t_s)[gpu, HERE].n_gpus
+
+
+def steps(changes: pl.DataFrame, gpu: str) -> Callable[[float], int]:
+    """The count of a GPU type over time."""
+    mine = changes.filter(pl.col("gpu_type") == gpu)
+    times, counts = mine["t_s"].to_list(), mine["count"].to_list()
+    return lambda t_s: counts[bisect_right(times, t_s) - 1]
 
 
 @given(
@@ -31,11 +41,12 @@ def count(timeline: AvailabilityTimeline, t_s: float, gpu: str = "L40S") -> int:
 )
 def test_what_several_take_adds_up(losses: list[Loss]) -> None:
     base = scheduled_drops({"H100-SXM": 6, "L40S": 9}, [(20.0, 40.0, {"L40S": 0.4})], end_s=60.0)
-    timeline = with_losses(base, losses, HERE)
-    for t_s in range(110):
-        for gpu in TYPES:
+    known, without = (one.until(200.0) for one in (with_losses(base, losses, HERE), base))
+    for gpu in TYPES:
+        there, before = (steps(changes, gpu) for changes in (known, without))
+        for t_s in range(110):
             lost = sum(one.n_gpus for one in losses if one.gpu_type == gpu and one.start_s <= t_s < one.stop_s)
-            assert count(timeline, t_s, gpu) == max(0, count(base, t_s, gpu) - lost)
+            assert there(t_s) == max(0, before(t_s) - lost)
 
 
 def test_a_loss_is_what_a_scheduled_drop_is() -> None:
