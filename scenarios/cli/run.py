@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from planners import Plan
+from planners import Plan, Termination
 from planners import write_lp as write
 from planners.fleets.shedding import penalty_usd_per_h
 from planners.problem.plan_json import plan_to_dict
@@ -153,8 +153,9 @@ def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
         click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
     lines = (*job.too_long, *found.diagnostics, *arrival_lines(found.problem))
     click.echo("".join(f"{line}\n" for line in lines), nl=False)
-    left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
-    click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
+    if found.termination is not Termination.GIVEN:
+        left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
+        click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
     n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)
     if n_extrapolated:
         click.echo(f"Service times outside of what was measured: {n_extrapolated:,}, asked for all candidates")
