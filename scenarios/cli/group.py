@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "export": (
         "scenarios.cli.export:export",
-        "Write the finished run in RUN as a trace that the viewer ui.perfetto.dev opens.",
+        "Write a plan as what a tool that serves models reads, or a run as a trace.",
     ),
     "frontier": (
         "scenarios.cli.frontier:frontier",

@@ -11,20 +11,13 @@ from sim.units import GIB
 from traces.errors import nearest
 
 _NOISE = (
-    "NVIDIA",
-    "GEFORCE",
-    "AMD",
-    "INSTINCT",
-    "HBM3E",
-    "HBM3",
-    "HBM2E",
-    "OAM",
-    "TENSOR CORE",
-    "BLACKWELL",
-    "EDITION",
+    *("NVIDIA", "GEFORCE", "TESLA", "AMD", "INSTINCT"),
+    *("BLACKWELL", "TENSOR CORE", "SERVER", "WORKSTATION", "EDITION", " WS", " AC"),
+    *("HBM3E", "HBM3", "HBM2E", "OAM"),
 )
 _FORMS = ("SXM", "PCIE", "NVL")
 _ALIASES = {"RTXA6000": "A6000"}
+_NVIDIA_SMI = {"NVIDIA H100 80GB HBM3": "H100-SXM"}  # whose form the driver does not say
 _SIZE = re.compile(r"(\d+)\s*GI?B")
 _NEAR = 0.12  # lists state the memory of a GPU before or after what its error correction takes, in GB or GiB
 
@@ -51,9 +44,7 @@ def gpu_named(theirs: str, gpus: Mapping[str, GpuType], memory_gib: float | None
     >>> gpu_named("NVIDIA GeForce RTX 4090", gpus), gpu_named("A100 SXM4", gpus, memory_gib=80)
     ('RTX4090', 'A100-SXM-80GB')
     """
-    if theirs in gpus:
-        return theirs
-    asked = _parts(theirs)
+    asked = _parts(_NVIDIA_SMI.get(theirs, theirs))
     memory = asked.memory_gib if memory_gib is None else memory_gib
     meant = [name for name, gpu in gpus.items() if _is_meant(asked, memory, name, gpu)]
     if len(meant) == 1:
@@ -61,7 +52,8 @@ def gpu_named(theirs: str, gpus: Mapping[str, GpuType], memory_gib: float | None
     if meant:
         msg = f"GPU type {theirs!r} may be {' or '.join(meant)}"
         raise ValueError(msg)
-    msg = f"unknown GPU type {theirs!r}: {nearest(theirs, gpus)}"
+    of_size = "" if memory is None else f" with {memory:.3g} GiB"
+    msg = f"unknown GPU type {theirs!r}{of_size}: {nearest(theirs, gpus)}"
     raise ValueError(msg)
 
 

@@ -181,7 +181,7 @@ class PlanEntry(Part):
 
 
 class PrintedPlan(PlanEntry):
-    """A plan as `plan --json` prints it: with what there was to choose from, what was measured, and its check."""
+    """A plan as `plan --json` prints it: what there was to choose from, what was measured, its check, its servers."""
 
     n_candidates: Annotated[int, Field(ge=0)] = 0
     left_out: dict[str, int] = {}
@@ -190,6 +190,7 @@ class PrintedPlan(PlanEntry):
     arrivals: dict[str, dict[str, Any] | None] = {}
     deployment: DeploymentEntry | None = None
     check: dict[str, Any] | None = None
+    serving: dict[str, Any] | None = None
 
 
 class StepEntry(Part):
