@@ -99,3 +99,10 @@ def _check_risks(scenario: Scenario) -> Iterator[Finding]:
     unknown = [name for name, offer in offers.items() if not offer.zone]
     if planning.survive == "zone" and unknown:
         yield path, f"is 'zone', but no zone is known of {', '.join(unknown)}: say it in cluster.offers"
+
+
+def unknown_offer(name: str, scenario: Scenario) -> str:
+    """What to say of an offer or GPU type that the market does not have."""
+    offers = scenario.cluster.all_offers
+    what = "offer" if scenario.cluster.offers else "GPU type"
+    return f"unknown {what} {name!r}: {nearest(name, offers)}"
