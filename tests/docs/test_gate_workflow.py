@@ -14,7 +14,7 @@ import pytest
 from scenarios.file.yaml_lines import parse_value
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/gate-a-planner.md").read_text()
-GRID = "grid: {prompt_tokens: [2000, 500], output_tokens: [400, 100]}"
+GRID = "grid: {prompt_tokens: [1000], output_tokens: [300, 100]}"
 GH = '#!/bin/sh\necho "$@" >> commented\n'
 
 

@@ -130,8 +130,8 @@ def _plans() -> str:
 
 KINDS: dict[str, tuple[Callable[[int], tuple[str, ...]], int]] = {
     "scenario": (scenario, 120),
-    "plan": (plan, 150),
-    "trace": (trace, 120),
+    "plan": (plan, 60),
+    "trace": (trace, 60),
     "market": (market, 80),
 }
 
