@@ -189,7 +189,7 @@ class Controller:
 
 def _at_prices(candidate: Candidate, situation: Situation) -> Candidate:
     """A candidate at the prices of the moment."""
-    own = {} if candidate.spec is None else {stage.gpu_type.name: stage.gpu_type for stage in candidate.spec.stages}
+    own = {} if candidate.spec is None else {stage.gpu_type.pool: stage.gpu_type for stage in candidate.spec.stages}
     usd_per_h = 0.0
     for gpu, n in candidate.gpus:
         offer = situation.offers.get(gpu)

@@ -13,7 +13,7 @@ from sim.market import Prices
 from sim.replanning import Moves
 from sim.replica.batch import Sequence
 from sim.results.replicas import Bill
-from traces.availability import Offer
+from traces.availability import Supply
 
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
@@ -82,9 +82,9 @@ class Cluster:
         self._will_tell = False
         self._victims = VictimOrder(market.victims, market.seed)
         self.leases: list[Lease] = []
-        at_s: dict[float, dict[str, Offer]] = {}
+        at_s: dict[float, dict[str, Supply]] = {}
         for t_s, gpu, _, count, usd_per_h in market.changes(horizon_s).iter_rows():
-            at_s.setdefault(t_s, {})[gpu] = Offer(count, usd_per_h)
+            at_s.setdefault(t_s, {})[gpu] = Supply(count, usd_per_h)
         self._offers = at_s.pop(0.0, {})
         self._rent_missing(is_start=True)
         self._n_changes = len(at_s)
@@ -95,7 +95,7 @@ class Cluster:
         self._clock.at(time_s, Order.AVAILABILITY, lambda _: action())
 
     @property
-    def offers(self) -> Mapping[str, Offer]:
+    def offers(self) -> Mapping[str, Supply]:
         """What can be rented now, with what is, by GPU type."""
         return self._offers
 
@@ -107,7 +107,7 @@ class Cluster:
     def _staying(self) -> list[Lease]:
         return [lease for lease in self.leases if lease.released_s is None and lease.notice_s is None]
 
-    def _offer(self, offers: dict[str, Offer]) -> None:
+    def _offer(self, offers: dict[str, Supply]) -> None:
         """The market changes."""
         self._n_changes -= 1
         self._offers = self._offers | offers

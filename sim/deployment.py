@@ -113,14 +113,19 @@ class Stage:
         return self.tp * self.dp
 
     @property
+    def n_taken(self) -> int:
+        """GPUs that it takes of those that are rented: its own, and those of a node that nobody else can use then."""
+        return self.gpu_type.taken_by(self.n_gpus)
+
+    @property
     def layout(self) -> Layout:
         """How it is split over its GPUs."""
         return Layout(self.tp, self.dp, self.expert_parallel)
 
     @property
     def name(self) -> str:
-        """GPU type and parallelism within the stage."""
-        return f"{self.gpu_type.name} {self.layout}"
+        """Offer or GPU type, and parallelism within the stage."""
+        return f"{self.gpu_type.pool} {self.layout}"
 
     def why_not(self, model: ModelSpec) -> Refusal | None:
         """The rule by which a serving engine would refuse to run a model so; None if there is none."""
@@ -222,16 +227,16 @@ class ReplicaSpec:
 
     @property
     def gpus(self) -> dict[str, int]:
-        """GPUs by type name, sorted."""
+        """GPUs that it takes, by offer or type name, sorted."""
         counts: Counter[str] = Counter()
         for stage in self.stages:
-            counts[stage.gpu_type.name] += stage.n_gpus
+            counts[stage.gpu_type.pool] += stage.n_taken
         return dict(sorted(counts.items()))
 
     @property
     def usd_per_h(self) -> float:
-        """Price of all GPUs."""
-        return sum(stage.n_gpus * stage.gpu_type.usd_per_h for stage in self.stages)
+        """Price of all GPUs that it takes."""
+        return sum(stage.n_taken * stage.gpu_type.usd_per_h for stage in self.stages)
 
     @property
     def name(self) -> str:
@@ -328,7 +333,7 @@ class Deployment:
 
     @property
     def gpus(self) -> dict[str, int]:
-        """GPUs by type name, sorted."""
+        """GPUs that it takes, by offer or type name, sorted."""
         counts: Counter[str] = Counter()
         for spec, count in self.replicas:
             for name, n in spec.gpus.items():

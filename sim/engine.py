@@ -21,6 +21,7 @@ from sim.clock import Clock
 from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet
+from sim.kv_cache import limits_in_force
 from sim.market_run import MarketRun
 from sim.parallel import Processes
 from sim.progress import Meter, Progress
@@ -301,6 +302,10 @@ class _Simulation:
             "n_extrapolated": records.n_extrapolated,
             "usd_per_h": setting.deployment.usd_per_h,
             "gpus": setting.deployment.gpus,
+            "limits": [
+                {"model": spec.model.name, "name": spec.name, "count": count} | limits_in_force(spec)
+                for spec, count in setting.deployment.replicas
+            ],
             "market": None if setting.market is None else str(setting.market.timeline.source),
             "replans": [asdict(replan) for replan in replans],
         }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import ceil
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sim.catalog.models import Weights
 from sim.deployment import ReplicaSpec, Stage
@@ -178,3 +179,19 @@ def max_context_tokens(spec: ReplicaSpec) -> int:
     limit = spec.limits.max_context_tokens
     context = spec.model.max_context_tokens if limit is None else limit
     return min(context, block_rule(spec).tokens_within(kv_blocks(spec) // spec.dp))
+
+
+def limits_in_force(spec: ReplicaSpec) -> dict[str, Any]:
+    """A replica's limits with all defaults resolved, of one data-parallel rank, as vLLM counts them.
+
+    >>> from sim.catalog.read import gpu_type, model_spec
+    >>> limits = limits_in_force(ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("RTX4090")))
+    >>> limits["max_seqs"], limits["max_batched_tokens"], limits["max_context_tokens"], limits["kv_blocks"]
+    (256, 2048, 8192, 2588)
+    """
+    return asdict(spec.limits) | {
+        "max_batched_tokens": spec.max_batched_tokens // spec.dp,
+        "max_seqs": spec.max_seqs // spec.dp,
+        "max_context_tokens": max_context_tokens(spec),
+        "kv_blocks": kv_blocks(spec) // spec.dp,
+    }

@@ -95,12 +95,12 @@ class Prices:
         """Price of a replica that is rented from one time to another: the integral of its GPUs' prices."""
         total = 0.0
         for stage in spec.stages:
-            times, prices = self._steps.get(stage.gpu_type.name, ([0.0], [None]))
+            times, prices = self._steps.get(stage.gpu_type.pool, ([0.0], [None]))
             index = max(0, bisect_right(times, start_s) - 1)
             at_s = start_s
             while at_s < end_s:
                 next_s = min(end_s, times[index + 1] if index + 1 < len(times) else inf)
                 price = prices[index]
-                total += stage.n_gpus * (stage.gpu_type.usd_per_h if price is None else price) * (next_s - at_s)
+                total += stage.n_taken * (stage.gpu_type.usd_per_h if price is None else price) * (next_s - at_s)
                 at_s, index = next_s, index + 1
         return total / HOUR_S

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from sim.deployment import Deployment, ReplicaSpec
     from sim.records import RequestLog
-    from traces.availability import Offer
+    from traces.availability import Supply
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Situation:
 
     now_s: float
     cause: Literal["change", "check"]
-    offers: Mapping[str, Offer]
+    offers: Mapping[str, Supply]
     deployment: Deployment
     running: Sequence[tuple[ReplicaSpec, int]]
     n_arrived: int

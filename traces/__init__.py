@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from traces.errors import TraceError, nearest
 
 if TYPE_CHECKING:
-    from traces.availability import AvailabilityTimeline, Offer
+    from traces.availability import AvailabilityTimeline, Supply
     from traces.availability_readers import (
         read_alibaba_spot_gpu,
         read_availability_csv,
@@ -69,7 +69,7 @@ _LAZY = {
     "HistogramLengths": "traces.synth",
     "LengthSampler": "traces.synth",
     "LogNormalLengths": "traces.synth",
-    "Offer": "traces.availability",
+    "Supply": "traces.availability",
     "PAPER_GRID": "traces.workload",
     "PiecewiseArrivals": "traces.synth",
     "PoissonArrivals": "traces.synth",
@@ -120,11 +120,11 @@ __all__ = [
     "HistogramLengths",
     "LengthSampler",
     "LogNormalLengths",
-    "Offer",
     "PiecewiseArrivals",
     "PoissonArrivals",
     "Reading",
     "Sessions",
+    "Supply",
     "Trace",
     "TraceError",
     "WorkloadGrid",

@@ -15,7 +15,7 @@ from traces.schema import validate_availability
 Outside = Literal["hold", "wrap", "end"]
 
 
-class Offer(NamedTuple):
+class Supply(NamedTuple):
     """GPUs of a type that can be rented on a market, and the price of one; None: the catalog's."""
 
     n_gpus: int
@@ -108,11 +108,11 @@ class AvailabilityTimeline:
             msg = f"{self.source}: unknown GPU types: {listed}"
             raise TraceError(msg)
 
-    def at(self, t_s: float) -> dict[tuple[str, str], Offer]:
+    def at(self, t_s: float) -> dict[tuple[str, str], Supply]:
         """What is offered at a time, by GPU type and market."""
         known = self.until(max(t_s, self.end_s)).filter(pl.col("t_s") <= t_s)
         last = known.group_by("gpu_type", "market", maintain_order=True).last()
-        return {(gpu, market): Offer(n, usd) for gpu, market, _, n, usd in last.iter_rows()}
+        return {(gpu, market): Supply(n, usd) for gpu, market, _, n, usd in last.iter_rows()}
 
     def until(self, horizon_s: float) -> pl.DataFrame:
         """All changes from 0 up to and at a time, as the columns of `AVAILABILITY_SCHEMA`.

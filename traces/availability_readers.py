@@ -7,7 +7,8 @@ All raise `TraceError` for what a user can mend. Keyword arguments that they do 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,14 +167,23 @@ def read_spot_trace(path: PathLike, *, gpu_type: str, gpus_per_node: int = 1, **
     if len({len(node) for node in nodes}) != 1:
         msg = f"{path}: the nodes in `data` have {sorted({len(node) for node in nodes})} steps; all need the same"
         raise TraceError(msg)
-    try:
-        counts = [gpus_per_node * sum(step) for step in zip(*nodes, strict=True)]
-    except TypeError:
-        msg = f"{path}: data holds something that is not a number"
-        raise TraceError(msg) from None
+    for place, count in _entries(data):
+        if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count < math.inf:
+            msg = f"{path}: {place} is {json.dumps(count)}; a count of nodes must be a number, 0 or more, and finite"
+            raise TraceError(msg)
+    counts = [gpus_per_node * sum(step) for step in zip(*nodes, strict=True)]
     frame = pl.DataFrame({"t_s": [gap_s * step for step in range(len(counts))], "count": counts})
     frame = frame.with_columns(gpu_type=pl.lit(gpu_type), market=pl.lit("spot"))
     return AvailabilityTimeline.from_frame(frame, str(path), end_s=gap_s * len(counts), **options)
+
+
+def _entries(data: list[Any]) -> Iterator[tuple[str, Any]]:
+    """The counts of a spot trace, each with its place."""
+    for i, entry in enumerate(data):
+        if isinstance(entry, list):
+            yield from ((f"data[{i}][{j}]", count) for j, count in enumerate(entry))
+        else:
+            yield f"data[{i}]", entry
 
 
 def _gap_and_data(document: object) -> tuple[float | None, list[Any]]:

@@ -122,8 +122,8 @@ class MixedPipeline(NamedTuple):
 
     @property
     def gpus(self) -> dict[str, int]:
-        """GPUs by type name."""
-        return {part.gpu.name: part.tp * part.pp for part in (self.first, self.last)}
+        """GPUs that it takes, by offer or type name."""
+        return {part.gpu.pool: part.pp * part.gpu.taken_by(part.tp) for part in (self.first, self.last)}
 
     def by_memory(self) -> ReplicaSpec:
         """The split that leaves each stage as much memory per layer for KV: the one that holds most of it."""
@@ -215,10 +215,12 @@ def _share_of(n: int, one: float, other: float) -> int:
 def mixed_pipelines(
     model: ModelSpec, gpu_types: Iterable[GpuType], limits: ReplicaLimits | None = None
 ) -> Iterator[MixedPipeline]:
-    """All pipelines of two of these GPU types within the bounds of the module."""
+    """All pipelines of two of these GPU types, offered in one place, within the bounds of the module."""
     limits = ReplicaLimits() if limits is None else limits
-    ordered = sorted(gpu_types, key=lambda gpu: (gpu.memory_bandwidth_bytes_per_s, gpu.name))
+    ordered = sorted(gpu_types, key=lambda gpu: (gpu.memory_bandwidth_bytes_per_s, gpu.pool))
     for first, last in itertools.combinations(ordered, 2):
+        if first.name == last.name or first.place != last.place:
+            continue
         for n_first, n_last in itertools.product(PP, PP):
             if n_first + n_last > min(MAX_MIXED_STAGES, model.n_layers):
                 continue

@@ -185,7 +185,7 @@ def _stages(problem: PlanningProblem, c: int) -> list[_Stage]:
     stages = []
     first = 0
     for stage in candidate.spec.stages:
-        gpus = ((stage.gpu_type.name, stage.n_gpus),)
+        gpus = ((stage.gpu_type.pool, stage.n_taken),)
         stages.append(_Stage(candidate.model, gpus, first, first + stage.n_layers))
         first += stage.n_layers
     return stages

@@ -46,7 +46,7 @@ COMMANDS = {
     ),
     "export": (
         "scenarios.cli.export:export",
-        "Write the finished run in RUN as a trace that the viewer ui.perfetto.dev opens.",
+        "Write a plan as what a tool that serves models reads, or a run as a trace.",
     ),
     "frontier": (
         "scenarios.cli.frontier:frontier",
@@ -61,6 +61,7 @@ COMMANDS = {
         "scenarios.cli.files:new",
         "Write a scenario to DIR, ready to run and to be changed, named after its folder.",
     ),
+    "offers": ("scenarios.cli.offers:offers", "Read price lists as what a market offers."),
     "plan": (
         "scenarios.cli.run:plan",
         "Say what to rent and which requests to send where, and check it in a short simulation.",

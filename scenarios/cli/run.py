@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,6 +46,7 @@ from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
+from scenarios.runs.serving import serving_of
 from scenarios.study.plan_check import check_delivery
 from scenarios.study.promises import Promises, promises
 
@@ -127,6 +129,7 @@ def plan(
         measured = {one.model: one.bursts for one in found.problem.demands}
         data |= {"arrivals": {model: bursts and asdict(bursts) for model, bursts in measured.items()}}
         data |= {"n_candidates": len(job.problem.candidates), "left_out": dict(job.problem.left_out)}
+        data |= {"serving": _serving(job, found)}
         print_json(data | {"n_extrapolated": getattr(job.service_time, "n_extrapolated", 0)})
     elif found.objective is not None:
         _print_plan(job, found, promised)
@@ -135,6 +138,12 @@ def plan(
             click.echo("".join(f"{line}\n" for line in check_lines(check)), nl=False)
     if found.objective is None:
         raise NoPlan([f"{planner}: {reason}" for reason in found.diagnostics])
+
+
+def _serving(job: Job, found: Plan) -> dict[str, Any] | None:
+    """What the servers of a plan are to be told; None if it rents none, or none that is known."""
+    deployment = found.deployment()
+    return None if deployment is None else serving_of(job.loaded, deployment).model_dump()
 
 
 def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:

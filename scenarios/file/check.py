@@ -7,6 +7,7 @@ from pathlib import Path
 
 from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_base_catalog
+from scenarios.file.check_offers import check_offers
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
@@ -54,6 +55,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     models = tuple(dict.fromkeys((*catalog.models, *scenario.models)))
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: check_models(scenario, folder, catalog),
+        lambda: check_offers(scenario, catalog),
         lambda: _check_gpus(scenario, catalog, folder),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, models, folder),
@@ -88,15 +90,24 @@ def _check_gpus(scenario: Scenario, catalog: Catalog, folder: Path) -> Iterator[
                 yield (*path, field), message
         if name not in known and gpu.coefficients is not None:
             yield (*path, "coefficients"), f"need the hardware of {name!r}, too: give its datasheet beside them"
-        elif name not in known and (gpu.memory_gib is None or gpu.usd_per_h is None):
-            message = f"unknown GPU type {name!r}: {nearest(name, known)}; one of your own needs usd_per_h"
-            yield path, f"{message} and its datasheet, or memory_gib where service times or capacities are given"
+        elif name not in known and (gpu.memory_gib is None or (gpu.available is not None and gpu.usd_per_h is None)):
+            message = (
+                f"unknown GPU type {name!r}: {nearest(name, known)}; another offer of a type goes into cluster.offers"
+            )
+            message += "; a type of your own needs usd_per_h and its datasheet"
+            yield path, f"{message}, or memory_gib where service times or capacities are given"
         elif name not in known and _lacks_times(name, scenario, folder):
             remedy = "give its datasheet, or sim.service_time {kind: table, path: ...} with its times, or leave it out"
             message = f"nothing is known of how fast {name!r} is, so that it would never be rented: {remedy}"
             yield path, f"{message}; the catalog: {nearest(name, known)}"
-        elif gpu.usd_per_h is None and not known[name].has_price:
+        elif gpu.available is not None and gpu.usd_per_h is None and not known[name].has_price:
             yield (*path, "usd_per_h"), f"is missing: the catalog knows no price of {name!r}"
+
+
+def _unknown_offer(name: str, scenario: Scenario) -> str:
+    offers = scenario.cluster.all_offers
+    what = "offer" if scenario.cluster.offers else "GPU type"
+    return f"unknown {what} {name!r}: {nearest(name, offers)}"
 
 
 def _lacks_times(name: str, scenario: Scenario, folder: Path) -> bool:
@@ -129,9 +140,9 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
         yield (*path, "path"), f"no such file: {folder / given.path}"
         return
     named = _gpus_named(given)
-    unknown = [(field, gpu) for field, gpu in named if gpu not in scenario.cluster.gpus]
+    unknown = [(field, gpu) for field, gpu in named if gpu not in scenario.cluster.all_offers]
     for field, gpu in unknown:
-        yield (*path, *field, gpu), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+        yield (*path, *field, gpu), _unknown_offer(gpu, scenario)
     if unknown:
         return
     try:
@@ -252,9 +263,8 @@ def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
         yield ("workload",), "is of no use where capacities are given: requests are counted in planning.capacity"
     for name, candidate in capacity.candidates.items():
         for gpu in candidate.gpus:
-            if gpu not in scenario.cluster.gpus:
-                hint = nearest(gpu, scenario.cluster.gpus)
-                yield (*path, "candidates", name, "gpus", gpu), f"unknown GPU type {gpu!r}: {hint}"
+            if gpu not in scenario.cluster.all_offers:
+                yield (*path, "candidates", name, "gpus", gpu), _unknown_offer(gpu, scenario)
         n_given, n_types = len(candidate.capacity_rps), len(capacity.requests)
         if n_given != n_types:
             message = f"{n_given} capacities for {n_types} workload types: {', '.join(capacity.requests)}"
@@ -315,8 +325,8 @@ def _check_planners(scenario: Scenario) -> Iterator[Finding]:
             yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
         seen.add(choice.label)
         gpu = choice.name.partition(":")[2]
-        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.gpus:
-            yield ("planners", index), f"unknown GPU type {gpu!r}: {nearest(gpu, scenario.cluster.gpus)}"
+        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.all_offers:
+            yield ("planners", index), _unknown_offer(gpu, scenario)
     if len(set(scenario.seeds)) != len(scenario.seeds) or not scenario.seeds:
         yield ("seeds",), "must be one or more different numbers"
 

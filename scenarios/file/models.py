@@ -65,13 +65,18 @@ def check_entry(name: str, entry: schema.Model) -> Iterator[tuple[FieldPath, str
 
 def _no_kernels(model: ModelSpec, scenario: schema.Scenario, catalog: Catalog) -> Iterator[tuple[FieldPath, str]]:
     """The precisions of a model that no GPU type of the market can hold."""
-    gpus = [catalog.gpus[name] for name in scenario.cluster.gpus if name in catalog.gpus]
+    gpus = [catalog.gpus[name] for name in _gpus_offered(scenario) if name in catalog.gpus]
     for index, variant in enumerate(model.in_variants()):
         reasons = [gpu.why_not_precision(variant.precision) for gpu in gpus]
         if reasons and None not in reasons:
             field: FieldPath = ("variants", index) if model.variants else ()
             what = f"no GPU type of the market can hold {model.name} in {variant.precision.name}"
             yield field, f"{what}: {'; '.join(filter(None, reasons))}"
+
+
+def _gpus_offered(scenario: schema.Scenario) -> list[str]:
+    """Names of the GPU types on the market, each once."""
+    return list(dict.fromkeys(offer.gpu for offer in scenario.cluster.all_offers.values()))
 
 
 def _unknown_precisions(entry: schema.InPrecisions) -> Iterator[tuple[FieldPath, str]]:

@@ -10,7 +10,7 @@ import polars as pl
 from scenarios.file import schema
 from traces import (
     AvailabilityTimeline,
-    Offer,
+    Supply,
     TraceError,
     constant_availability,
     correlated_drops,
@@ -38,12 +38,12 @@ def make_timeline(scenario: schema.Scenario, folder: Path) -> AvailabilityTimeli
         folder: What paths are relative to.
 
     Raises:
-        TraceError: A file cannot be read, or what it or the scenario says is no timeline of the scenario's GPU types.
+        TraceError: A file cannot be read, or what it or the scenario says is no timeline of what the scenario offers.
     """
     cluster = scenario.cluster
     if cluster.availability is None:
         return None
-    counts = {name: gpu.available for name, gpu in cluster.gpus.items()}
+    counts = {name: offer.n_gpus for name, offer in cluster.all_offers.items()}
     timeline = _timeline(cluster.availability, cluster.market, counts, folder)
     timeline.check_gpu_types(counts)
     if not any(market == cluster.market for _, market in timeline.at(0.0)):
@@ -117,9 +117,9 @@ def _read(given: schema.FileTimeline, folder: Path, common: dict[str, Any]) -> A
         raise TraceError(msg) from None
 
 
-def offers_at(scenario: schema.Scenario, timeline: AvailabilityTimeline | None, t_s: float = 0.0) -> dict[str, Offer]:
+def offers_at(scenario: schema.Scenario, timeline: AvailabilityTimeline | None, t_s: float = 0.0) -> dict[str, Supply]:
     """What can be rented at a time, by GPU type of the scenario; the price is None where the catalog's counts."""
-    offers = {name: Offer(gpu.available, None) for name, gpu in scenario.cluster.gpus.items()}
+    offers = {name: Supply(offer.n_gpus, None) for name, offer in scenario.cluster.all_offers.items()}
     if timeline is not None:
         known = timeline.at(t_s)
         offers |= {gpu: offer for (gpu, market), offer in known.items() if market == scenario.cluster.market}

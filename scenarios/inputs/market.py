@@ -24,7 +24,7 @@ def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
     if timeline is None:
         if given is None:
             return None
-        counts = {name: gpu.available for name, gpu in scenario.cluster.gpus.items()}
+        counts = {name: offer.n_gpus for name, offer in scenario.cluster.all_offers.items()}
         timeline = constant_availability(counts, market=scenario.cluster.market)
     rules = scenario.sim.interruption
     return Market(

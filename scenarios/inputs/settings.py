@@ -25,8 +25,9 @@ from sim import (
 )
 from sim.catalog.engines import IDEAL, is_of_version
 from sim.catalog.gpus import Uncertainty
+from sim.catalog.offers import Offer
 from sim.timing.worlds import World, WorldServiceTime
-from sim.units import GIB, GIGA
+from sim.units import GIB, GIGA, HOUR_S
 
 INTERPOLATED = Uncertainty(0.02, 0.05, 0.0, "NVIDIA's tables of kernels against measured iterations: docs, validity.md")
 """How far times may be off that are interpolated between measured ones."""
@@ -38,22 +39,44 @@ def make_models(loaded: LoadedScenario) -> dict[str, ModelSpec]:
 
 
 def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
-    """The GPU types on the market, at the prices that it begins with.
+    """The GPU types on the market, by the names of their offers, at the prices that it begins with.
 
     Raises:
         TraceError: The market's file cannot be read.
     """
     scenario = loaded.scenario
-    offers = offers_at(scenario, loaded.timeline)
+    at_start = offers_at(scenario, loaded.timeline)
     catalog = loaded.catalog
     gpus = {}
-    for name, offer in scenario.cluster.gpus.items():
-        known = catalog.gpus.get(name, GpuType(name, memory_bytes=0, usd_per_h=0.0))
-        prices = (offers[name].usd_per_h, offer.usd_per_h, known.usd_per_h)
+    for name, offer in scenario.cluster.all_offers.items():
+        known = catalog.gpus.get(offer.gpu, GpuType(offer.gpu, memory_bytes=0, usd_per_h=0.0))
+        prices = (at_start[name].usd_per_h, offer.gpu_usd_per_h, known.usd_per_h)
         price = next(price for price in prices if price is not None)
-        memory_bytes = known.memory_bytes if offer.memory_gib is None else int(offer.memory_gib * GIB)
-        gpus[name] = replace(known, usd_per_h=price, memory_bytes=memory_bytes)
+        stated = scenario.cluster.gpus.get(offer.gpu)
+        if stated is not None and stated.memory_gib is not None:
+            known = replace(known, memory_bytes=int(stated.memory_gib * GIB))
+        if offer.per_node > 1:
+            known = replace(known, gpus_per_node=offer.per_node)
+        gpus[name] = replace(known, usd_per_h=price, offer=_make_offer(name, offer))
     return gpus
+
+
+def _make_offer(name: str, offer: schema.Offer) -> Offer | None:
+    """What is said of GPUs beside their type and price; None if nothing is."""
+    if name == offer.gpu and offer == schema.Offer(gpu=name, available=offer.available, usd_per_h=offer.usd_per_h):
+        return None
+    return Offer(
+        name,
+        gpus_per_node=offer.per_node,
+        tenure=offer.tenure,
+        provider=offer.provider,
+        region=offer.region,
+        zone=offer.zone,
+        min_term_s=offer.min_term_h * HOUR_S,
+        notice_s=offer.notice_s,
+        boot_s=offer.boot_s,
+        reclaims_per_h=offer.reclaims_per_h,
+    )
 
 
 def basis_of(loaded: LoadedScenario) -> dict[str, str]:
@@ -65,7 +88,8 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     is_given = isinstance(scenario.planning.capacity, schema.GivenCapacity)
     if is_given or not isinstance(scenario.sim.service_time, schema.CompactTimes):
         return {}
-    known = {name: loaded.catalog.gpus[name].coefficients for name in scenario.cluster.gpus}
+    gpus = [offer.gpu for offer in scenario.cluster.all_offers.values()]
+    known = {name: loaded.catalog.gpus[name].coefficients for name in dict.fromkeys(gpus)}
     return {name: c.basis for name, c in known.items() if c is not None}
 
 
@@ -98,7 +122,7 @@ def make_limits(loaded: LoadedScenario) -> ReplicaLimits:
 
 def uncertainties_of(loaded: LoadedScenario) -> dict[str, Uncertainty]:
     """How far the service times of each GPU type of the market may be off."""
-    gpu_types = make_gpu_types(loaded)
+    gpu_types = {gpu.name: gpu for gpu in make_gpu_types(loaded).values()}
     if not isinstance(loaded.scenario.sim.service_time, schema.CompactTimes):
         return dict.fromkeys(gpu_types, INTERPOLATED)
     return {name: gpu.coefficients.uncertainty for name, gpu in gpu_types.items() if gpu.coefficients is not None}

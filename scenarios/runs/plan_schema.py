@@ -180,7 +180,7 @@ class PlanEntry(Part):
 
 
 class PrintedPlan(PlanEntry):
-    """A plan as `plan --json` prints it: with what there was to choose from, what was measured, and its check."""
+    """A plan as `plan --json` prints it: what there was to choose from, what was measured, its check, its servers."""
 
     n_candidates: Annotated[int, Field(ge=0)] = 0
     left_out: dict[str, int] = {}
@@ -188,6 +188,7 @@ class PrintedPlan(PlanEntry):
     uncertainty: dict[str, Any] | None = None
     arrivals: dict[str, dict[str, Any] | None] = {}
     check: dict[str, Any] | None = None
+    serving: dict[str, Any] | None = None
 
 
 class StepEntry(Part):

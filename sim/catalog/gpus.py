@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf, log2
 from typing import Literal
 
+from sim.catalog.offers import Offer
 from sim.catalog.precision import NumberFormat, Operations, Precision
 from sim.units import GIGA
 
@@ -211,6 +212,7 @@ class GpuType:
         formats: Number formats of weights for which the serving engine has kernels on it, by name.
         peer_to_peer: Whether GPUs of a node read each other's memory; without, all-reduces go through the host's.
         host_allreduce: Cost of one all-reduce on this host, by tensor-parallel degree, where somebody measured it.
+        offer: Who offers it, and how; None where a market has one offer of the type, of GPUs that are rented alone.
     """
 
     name: str
@@ -230,6 +232,21 @@ class GpuType:
     formats: tuple[str, ...] = ("bf16",)
     peer_to_peer: bool = True
     host_allreduce: tuple[tuple[int, AllReduce], ...] = ()
+    offer: Offer | None = None
+
+    @property
+    def pool(self) -> str:
+        """What markets and plans call it: the name of its offer, or else its own."""
+        return self.name if self.offer is None else self.offer.name
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Provider and region; empty where nobody says."""
+        return ("", "") if self.offer is None else (self.offer.provider, self.offer.region)
+
+    def taken_by(self, n_gpus: int) -> int:
+        """GPUs that a group of so many takes, with those that it leaves idle in its node."""
+        return n_gpus if self.offer is None else self.offer.taken_by(n_gpus)
 
     @property
     def allreduce(self) -> dict[int, AllReduce]:

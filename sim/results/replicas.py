@@ -154,5 +154,5 @@ def replica_frame(facts: Mapping[int, dict[str, Any]], bills: Mapping[int, Bill]
 
 
 def _gpus(spec: ReplicaSpec) -> list[dict[str, Any]]:
-    usd_per_h = {stage.gpu_type.name: stage.gpu_type.usd_per_h for stage in spec.stages}
+    usd_per_h = {stage.gpu_type.pool: stage.gpu_type.usd_per_h for stage in spec.stages}
     return [{"gpu_type": name, "n": n, "usd_per_h": usd_per_h[name]} for name, n in spec.gpus.items()]

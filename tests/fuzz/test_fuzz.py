@@ -106,6 +106,17 @@ def plan(number: int) -> tuple[str, ...]:
     return "run", "small.yaml", "--plan", "mutant.json", "--out", "runs", "--force"
 
 
+def deployed(number: int) -> tuple[str, ...]:
+    printed = Path("printed.json")
+    if not printed.exists():
+        code, output = end_of("plan", "small.yaml", "--planner", "homogeneous", "--no-check", "--quiet", "--json")
+        assert code == 0, output
+        printed.write_text(output)
+    Path("mutant.json").write_text(damaged_json(json.loads(printed.read_text()), number))
+    tools = ("vllm", "compose", "kubernetes", "llm-d", "skypilot", "dynamo")
+    return "export", "mutant.json", "--to", tools[number % len(tools)], "--out", "deployed", "--force"
+
+
 def trace(number: int) -> tuple[str, ...]:
     text, name, reader = (TRACE_CSV, "mutant.csv", "csv") if number % 2 else (TRACE_JSONL, "mutant.jsonl", "mooncake")
     Path(name).write_text(damaged_text(text, number))
@@ -131,6 +142,7 @@ def _plans() -> str:
 KINDS: dict[str, tuple[Callable[[int], tuple[str, ...]], int]] = {
     "scenario": (scenario, 120),
     "plan": (plan, 60),
+    "deployed": (deployed, 60),
     "trace": (trace, 60),
     "market": (market, 80),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,15 +11,18 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from scenarios.file.schema.hardware import AllReduceCost, Datasheet
 from scenarios.file.schema.moment import Moment
 from scenarios.file.schema.part import NonNegativeFloat, NonNegativeInt, Part, Share
+from sim.catalog.offers import Tenure
 
 
 class Gpu(Part):
     """What the market offers of a GPU type; what is left out comes from the catalog."""
 
-    available: NonNegativeInt
-    """How many can be rented."""
+    available: NonNegativeInt | None = None
+    """How many can be rented; left out where only `offers` have it."""
     usd_per_h: NonNegativeFloat | None = None
     """Price of one."""
+    per_node: PositiveInt | None = None
+    """GPUs that are rented together, as a node; by default each alone."""
     memory_gib: PositiveFloat | None = None
     """Memory of one. A GPU type that the catalog does not have needs a price, too, and a datasheet, a table of service
     times or given capacities."""
@@ -30,6 +34,57 @@ class Gpu(Part):
     """Whether GPUs of a node read each other's memory over their link; without, all-reduces go through the host's."""
     allreduce: dict[Annotated[int, Field(ge=2)], AllReduceCost] | None = None
     """Cost of one all-reduce on this host, by tensor-parallel degree."""
+
+
+class Offer(Part):
+    """GPUs of a type as somebody rents them out, or as one has them already; prices are those of one GPU or a node."""
+
+    gpu: str
+    """Their type."""
+    available: NonNegativeInt | None = None
+    """How many GPUs can be rented; or `nodes`."""
+    nodes: NonNegativeInt | None = None
+    """How many nodes can be rented; or `available`."""
+    per_node: PositiveInt = 1
+    """GPUs that are rented together; 1 where each is rented alone."""
+    usd_per_h: NonNegativeFloat | None = None
+    """Price of a GPU, by default the catalog's, or nothing where GPUs are owned."""
+    usd_per_node_h: NonNegativeFloat | None = None
+    """Price of a node, instead of `usd_per_h`."""
+    tenure: Tenure = "on_demand"
+    """How they are had. Those that are reserved cost the same whether they are used or not."""
+    provider: str = ""
+    """Who rents them out. All stages of a replica are with one provider in one region."""
+    region: str = ""
+    """Where they are."""
+    zone: str = ""
+    """Part of the region that fails together."""
+    min_term_h: NonNegativeFloat = 0.0
+    """For how long they are paid at least."""
+    notice_s: NonNegativeFloat | None = None
+    """Warning before they are taken back, instead of the timeline's."""
+    boot_s: NonNegativeFloat | None = None
+    """Time from renting a node until it can load a model, instead of the timeline's."""
+    reclaims_per_h: NonNegativeFloat = 0.0
+    """How often a node is taken back while it is rented, on average."""
+    source: str = ""
+    """Where the price is from."""
+    as_of: date | None = None
+    """Of which day the price is."""
+
+    @property
+    def n_gpus(self) -> int:
+        """How many GPUs can be rented."""
+        return self.available or 0 if self.nodes is None else self.nodes * self.per_node
+
+    @property
+    def gpu_usd_per_h(self) -> float | None:
+        """Price of a GPU; None for the catalog's."""
+        if self.usd_per_node_h is not None:
+            return self.usd_per_node_h / self.per_node
+        if self.usd_per_h is None and self.tenure == "owned":
+            return 0.0
+        return self.usd_per_h
 
 
 class _Timeline(Part):
@@ -156,9 +211,21 @@ Timeline = Annotated[
 class Cluster(Part):
     """The market."""
 
-    gpus: dict[str, Gpu] = Field(min_length=1)
-    """GPU types by name."""
+    gpus: dict[str, Gpu] = {}
+    """GPU types by name: the short form of offers of GPUs that are rented alone, and what is said of their hardware."""
+    offers: dict[str, Offer] = {}
+    """What is offered, by a name that timelines and tables use: several offers may have one GPU type."""
     availability: Timeline | None = None
     """What can be rented over time; by default `gpus`, always."""
     market: Literal["on_demand", "spot"] = "on_demand"
     """On which market of the timeline GPUs are rented."""
+
+    @property
+    def all_offers(self) -> dict[str, Offer]:
+        """What is offered, by name: GPU types of which some are available, and `offers`."""
+        short = {
+            name: Offer(gpu=name, available=gpu.available, per_node=gpu.per_node or 1, usd_per_h=gpu.usd_per_h)
+            for name, gpu in self.gpus.items()
+            if gpu.available is not None
+        }
+        return short | self.offers

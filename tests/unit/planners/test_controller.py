@@ -13,7 +13,7 @@ from planners.problem.candidate import TooLong
 from sim import SLO, Deployment, ReplicaSpec, gpu_type, model_spec
 from sim.protocols import Decision, Situation
 from sim.records import RequestLog
-from traces import Offer, Trace, WorkloadGrid, WorkloadMix
+from traces import Supply, Trace, WorkloadGrid, WorkloadMix
 
 MODEL = model_spec("Llama-3-8B")
 GRID = WorkloadGrid((500,), (400, 20))
@@ -85,7 +85,7 @@ def situation(
     log: RequestLog | None = None,
 ) -> Situation:
     counts = {"A100-SXM-80GB": 1, "H100-SXM": 1, "L40S": 4} | (offers or {})
-    made = {gpu: Offer(n, (prices or {}).get(gpu)) for gpu, n in counts.items()}
+    made = {gpu: Supply(n, (prices or {}).get(gpu)) for gpu, n in counts.items()}
     running = ((LONG, made["A100-SXM-80GB"].n_gpus), (SHORT, made["H100-SXM"].n_gpus), (SLOW, 4))
     n_arrived = min(100, int(now_s))
     return Situation(now_s, cause, made, Deployment(()), running, n_arrived, RequestLog(100) if log is None else log)

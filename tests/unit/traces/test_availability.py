@@ -188,9 +188,10 @@ def test_spot_traces_of_one_and_several_nodes(tmp_path: Path, data: str) -> None
         ("{", "cannot be read"),
         ("[]", "must be"),
         ('{"metadata": {"gap_seconds": 0}, "data": [1]}', "must be"),
-        ('{"metadata": {"gap_seconds": 9}, "data": ["x"]}', "not a number"),
+        ('{"metadata": {"gap_seconds": 9}, "data": ["x"]}', r'data\[0\] is "x"; a count of nodes must be a number'),
+        ('{"metadata": {"gap_seconds": 600}, "data": [1, NaN, 1, 0]}', r"data\[1\] is NaN; a count of nodes must be"),
         ('{"metadata": {"gap_seconds": 9}, "data": [[1], [1, 2]]}', r"have \[1, 2\] steps"),
-        ('{"metadata": {"gap_seconds": 9}, "data": [-1]}', "count: row 0: -1"),
+        ('{"metadata": {"gap_seconds": 9}, "data": [-1]}', r"data\[0\] is -1"),
     ],
 )
 def test_bad_spot_traces(tmp_path: Path, text: str, message: str) -> None:

@@ -1,0 +1,1 @@
+"""Price lists that people have, read as offers of a market."""
