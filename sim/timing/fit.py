@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -146,6 +146,8 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
         *(ALLREDUCE_SHARE for _ in range(n_bandwidths)),
     ]
     typical = np.array([p.typical for p in parameters])
+    basis: Literal["fitted", "partly_estimated"] = "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
+    covered = domain(rows)
 
     def coefficients(x: Floats) -> GpuCoefficients:
         values = iter((x * typical).tolist())
@@ -158,11 +160,11 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
             allreduce[tp] = AllReduce(latencies[tp], bandwidths[index])
         mixed = known.mixed_kv_read_efficiency if known else COEFFICIENTS["mixed_kv_read_efficiency"].typical
         return GpuCoefficients(
-            basis="partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted",
+            basis=basis,
             mixed_kv_read_efficiency=found.pop("mixed_kv_read_efficiency", mixed),
             allreduce=tuple(sorted(allreduce.items())),
             source="",
-            domain=domain(rows),
+            domain=covered,
             **found,
         )
 
