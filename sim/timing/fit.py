@@ -136,9 +136,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
     if has_mixed:
         names.append("mixed_kv_read_efficiency")
     by_tp = [int(tp) for tp in np.unique(terms.tp[terms.n_allreduces > 0])]
-    # A bandwidth shows in iterations with many tokens; where a tp has none, it shares that of the others.
-    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
-    own_bandwidth = [tp for tp in by_tp if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
+    own_bandwidth = _with_bandwidth(rows, terms, by_tp)
     n_bandwidths = len(own_bandwidth) + (len(own_bandwidth) < len(by_tp))
     parameters = [
         *(COEFFICIENTS[name] for name in names),
@@ -175,6 +173,12 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
 
     bounds = np.array([(p.lower, p.upper) for p in parameters]).T / typical
     return coefficients(least_squares(residuals, np.ones_like(typical), bounds=bounds).x)
+
+
+def _with_bandwidth(rows: pl.DataFrame, terms: Terms, tps: list[int]) -> list[int]:
+    """The tp of which a bandwidth shows: in iterations with many tokens; the others share one."""
+    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
+    return [tp for tp in tps if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
 
 
 def domain(rows: pl.DataFrame) -> Domain:
