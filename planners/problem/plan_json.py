@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import PlannerError
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Objective
+from planners.problem.terms import Terms, idle_gpus
 from traces.errors import nearest
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "usd_per_h": plan.usd_per_h,
         "drain_usd_per_h": problem.spent_usd_per_h(plan.counts) - plan.usd_per_h,
         "gpus": problem.gpus(plan.counts),
-        "offers": _offers(plan),
+        "offers": offer_rows(problem.gpus(plan.counts), problem.offers),
         "fleet": [
             {
                 "name": row.candidate.name,
@@ -65,14 +66,18 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _offers(plan: Plan) -> list[dict[str, Any]]:
-    """What is rented or paid for of each offer; nothing where GPU types are rented one by one."""
-    problem = plan.problem
-    taken, idle = problem.gpus(plan.counts), problem.idle(plan.counts)
+def offer_rows(taken: Mapping[str, int], offers: Sequence[Terms]) -> list[dict[str, Any]]:
+    """What is rented or paid for of each offer; nothing where GPU types are rented one by one.
+
+    Args:
+        taken: GPUs that replicas take, by offer.
+        offers: The terms of all offers.
+    """
+    idle = idle_gpus(taken, offers)
     rows = []
-    for terms in problem.offers:
-        n_used, n_idle = taken.get(terms.name, 0), idle.get(terms.name, 0)
-        n_gpus = n_used + n_idle
+    for terms in offers:
+        n_idle = idle.get(terms.name, 0)
+        n_gpus = taken.get(terms.name, 0) + n_idle
         if n_gpus > 0:
             row = {
                 "name": terms.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -75,3 +75,25 @@ def usd_per_h_of_use(gpu_type: GpuType) -> float:
 def replica_usd_per_h(spec: ReplicaSpec) -> float:
     """What a replica adds to what is paid: the price of the GPUs that it takes, where they are paid by use."""
     return sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
+
+
+def idle_gpus(taken: Mapping[str, int], offers: Iterable[Terms]) -> dict[str, int]:
+    """GPUs of each offer that are paid for and that no replica takes: in nodes, or reserved.
+
+    Args:
+        taken: GPUs that replicas take, by offer.
+        offers: The terms of all offers.
+    """
+    idle = {}
+    for terms in offers:
+        n_taken = taken.get(terms.name, 0)
+        idle[terms.name] = max(-n_taken % terms.gpus_per_node, terms.n_committed - n_taken)
+    return {name: n for name, n in idle.items() if n > 0}
+
+
+def usd_per_h_beside_replicas(taken: Mapping[str, int], offers: Iterable[Terms]) -> float:
+    """What is paid beside the prices of replicas: for idle GPUs of nodes, and in any case."""
+    offers = tuple(offers)
+    idle = idle_gpus(taken, offers)
+    of_idle = math.fsum(terms.usd_per_h * idle.get(terms.name, 0) for terms in offers)
+    return of_idle + math.fsum(terms.committed_usd_per_h for terms in offers)

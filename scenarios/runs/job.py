@@ -167,7 +167,7 @@ class Job:
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
-        return read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded))
+        return read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded), self.problem.offers)
 
     def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
         """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""

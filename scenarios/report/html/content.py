@@ -93,21 +93,6 @@ def _market(scenario: Mapping[str, Any]) -> str:
     return f"{str(cluster.get('market', '')).replace('_', ' ')}, {over_time}" if cluster else ""
 
 
-def market_table(question: Question) -> Table:
-    """What can be rented, and at which price."""
-    gpus = question.scenario.get("cluster", {}).get("gpus", {})
-    known = Catalog.default().gpus
-    basis = question.manifest.get("basis", {})
-    rows = []
-    for name, offer in gpus.items():
-        price = offer.get("usd_per_h")
-        if price is None and name in known:
-            price = known[name].usd_per_h
-        rows.append(Row([Cell(marked(name, basis)), figure(offer["available"], 0), figure(price, 2)]))
-    title = f"What can be rented, to begin with{legend(gpus, basis)}"
-    return Table(title, ("GPU type", "available", "$/h each"), rows)
-
-
 # Fleets -----------------------------------------------------------------------------------------------------
 
 
