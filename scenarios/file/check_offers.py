@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from scenarios.file.schema import Offer, Scenario
 from scenarios.file.yaml_lines import FieldPath
 from sim import Catalog
+from sim.units import HOUR_S
 from traces import nearest
 
 Finding = tuple[FieldPath, str]
+
+_MOST_RECLAIMS = 5.0  # while a node boots: one of exp(5) = 150 lives to see the end
 
 
 def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
@@ -82,6 +85,12 @@ def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator
         yield ("usd_per_h",), f"is missing: the catalog knows no price of {offer.gpu!r}"
     elif price is None and of_catalog is None and offer.gpu in known:
         yield ("usd_per_h",), f"is missing: {offer.gpu!r} is in no catalog"
+    timeline = scenario.cluster.availability
+    boot_s = offer.boot_s if offer.boot_s is not None else 0.0 if timeline is None else timeline.boot_s
+    n_reclaims = offer.reclaims_per_h * boot_s / HOUR_S
+    if n_reclaims > _MOST_RECLAIMS and scenario.sim.horizon_s is None:
+        said = f"a node is taken back {n_reclaims:.3g} times, on average, before it has booted (boot_s {boot_s:g} s)"
+        yield ("reclaims_per_h",), f"{said}: requests wait for ever; give sim.horizon_s, or a lower rate"
     if offer.tenure == "owned" and price:
         yield ("usd_per_h",), "is more than 0: what one owns costs no more; 'reserved' is paid, used or not"
 

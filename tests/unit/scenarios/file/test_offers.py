@@ -187,3 +187,13 @@ def test_timelines_that_are_made_up_leave_alone_what_is_owned(tmp_path: Path) ->
     counts = timeline.changes.group_by("gpu_type").agg("count")
     assert dict(counts.iter_rows())["ours"] == [4]
     assert 0 in dict(counts.iter_rows())["bids"]
+
+
+def test_nodes_that_hardly_ever_boot_are_refused(tmp_path: Path) -> None:
+    """A run would not end before requests that wait for ever."""
+    offers = {"bids": {"gpu": "L40S", "available": 1, "tenure": "spot", "reclaims_per_h": 30, "boot_s": 3600}}
+    with pytest.raises(ScenarioError, match="reclaims_per_h: a node is taken back 30 times, on average, before"):
+        load(write(tmp_path, {"offers": offers}))
+    offers["bids"] |= {"reclaims_per_h": 61, "boot_s": 0}
+    with pytest.raises(ScenarioError, match="reclaims_per_h.*less than or equal to 60"):
+        load(write(tmp_path, {"offers": offers}))
