@@ -32,6 +32,10 @@ def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
                 yield (*path, field), "changes nothing without available: say it of the offers"
     for name, offer in cluster.offers.items():
         own: FieldPath = ("cluster", "offers", name)
+        if not name.strip():
+            yield own, "needs a name"
+        if name in catalog.gpus and name != offer.gpu:
+            yield own, f"is called like another GPU type, but has {offer.gpu}: give it another name"
         if name in cluster.gpus and cluster.gpus[name].available is not None:
             yield own, f"{name!r} is offered twice: in gpus, too; give the offer another name"
         yield from (((*own, *field), message) for field, message in _check_offer(offer, scenario, catalog))
@@ -42,7 +46,9 @@ def check_regions(scenario: Scenario) -> Iterator[Finding]:
     """What is wrong with the regions of clients and offers, as (field, message)."""
     distances, streams = scenario.cluster.latency_s, scenario.workload
     for name, stream in streams.items():
-        if stream.region is not None and stream.region not in distances:
+        if stream.region is not None and not distances:
+            yield ("workload", name, "region"), "changes nothing: say how far it is in cluster.latency_s"
+        elif stream.region is not None and stream.region not in distances:
             yield ("workload", name, "region"), f"unknown region {stream.region!r}: {nearest(stream.region, distances)}"
     if not distances:
         return

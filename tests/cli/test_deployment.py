@@ -143,6 +143,11 @@ def test_mistakes_are_located_all_at_once(hetserve: Hetserve, small: Path) -> No
         (["deployments={two: {replicas: [{model: Llama-3-8B, gpu: RTX4090, count: 9}]}}"],
          "deployments.two.replicas.0.count: 9 RTX4090 are taken; the market has 4"),
         ([FLEET.replace("count: 2", "pp: 40")], "deployment.replicas.0.pp: is 40, but Llama-3-8B has 32 layers"),
+        ([FLEET.replace("count: 2", "tp: 16")],
+         "deployment.replicas.0.tp: is 16, but a node of RTX4090 has 8 GPUs"),
+        (["cluster={offers: {pairs: {gpu: RTX4090, nodes: 2, per_node: 2}}}",
+          FLEET.replace("RTX4090, count: 2", "pairs, tp: 4")],
+         "deployment.replicas.0.tp: is 4, but a node of pairs has 2 GPUs"),
         ([FLEET.replace("count: 2", "precision: fp9")], "deployment.replicas.0.precision: the scenario does not have"),
     ],
 )  # fmt: skip
