@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from sim.catalog.datasheet import TYPICAL, TYPICAL_ALLREDUCE_LATENCY_S, TYPICAL_ALLREDUCE_SHARE, extrapolate
-from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
+from sim.catalog.gpus import AllReduce, Basis, Domain, GpuCoefficients, GpuType
 from sim.catalog.read import Catalog, gpu_names
 from sim.errors import ProfileError
 from sim.timing.fit_formats import PULL, fit_formats, is_dense_bf16
@@ -146,8 +146,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
         *(ALLREDUCE_SHARE for _ in range(n_bandwidths)),
     ]
     typical = np.array([p.typical for p in parameters])
-    basis: Literal["fitted", "partly_estimated"] = "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
-    covered = domain(rows)
+    of_rows: dict[str, Any] = {"basis": _basis(rows), "domain": domain(rows)}
 
     def coefficients(x: Floats) -> GpuCoefficients:
         values = iter((x * typical).tolist())
@@ -160,11 +159,10 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
             allreduce[tp] = AllReduce(latencies[tp], bandwidths[index])
         mixed = known.mixed_kv_read_efficiency if known else COEFFICIENTS["mixed_kv_read_efficiency"].typical
         return GpuCoefficients(
-            basis=basis,
             mixed_kv_read_efficiency=found.pop("mixed_kv_read_efficiency", mixed),
             allreduce=tuple(sorted(allreduce.items())),
             source="",
-            domain=covered,
+            **of_rows,
             **found,
         )
 
@@ -175,6 +173,10 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
 
     bounds = np.array([(p.lower, p.upper) for p in parameters]).T / typical
     return coefficients(least_squares(residuals, np.ones_like(typical), bounds=bounds).x)
+
+
+def _basis(rows: pl.DataFrame) -> Basis:
+    return "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
 
 
 def domain(rows: pl.DataFrame) -> Domain:
