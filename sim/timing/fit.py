@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from sim.catalog.datasheet import TYPICAL, TYPICAL_ALLREDUCE_LATENCY_S, TYPICAL_ALLREDUCE_SHARE, extrapolate
-from sim.catalog.gpus import AllReduce, Basis, Domain, GpuCoefficients, GpuType
+from sim.catalog.gpus import AllReduce, Domain, GpuCoefficients, GpuType
 from sim.catalog.read import Catalog, gpu_names
 from sim.errors import ProfileError
 from sim.timing.fit_formats import PULL, fit_formats, is_dense_bf16
@@ -136,9 +136,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
     if has_mixed:
         names.append("mixed_kv_read_efficiency")
     by_tp = [int(tp) for tp in np.unique(terms.tp[terms.n_allreduces > 0])]
-    # A bandwidth shows in iterations with many tokens; where a tp has none, it shares that of the others.
-    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
-    own_bandwidth = [tp for tp in by_tp if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
+    own_bandwidth = _with_bandwidth(rows, terms, by_tp)
     n_bandwidths = len(own_bandwidth) + (len(own_bandwidth) < len(by_tp))
     parameters = [
         *(COEFFICIENTS[name] for name in names),
@@ -146,7 +144,8 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
         *(ALLREDUCE_SHARE for _ in range(n_bandwidths)),
     ]
     typical = np.array([p.typical for p in parameters])
-    of_rows: dict[str, Any] = {"basis": _basis(rows), "domain": domain(rows)}
+    basis: Literal["fitted", "partly_estimated"] = "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
+    covered = domain(rows)
 
     def coefficients(x: Floats) -> GpuCoefficients:
         values = iter((x * typical).tolist())
@@ -159,10 +158,11 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
             allreduce[tp] = AllReduce(latencies[tp], bandwidths[index])
         mixed = known.mixed_kv_read_efficiency if known else COEFFICIENTS["mixed_kv_read_efficiency"].typical
         return GpuCoefficients(
+            basis=basis,
             mixed_kv_read_efficiency=found.pop("mixed_kv_read_efficiency", mixed),
             allreduce=tuple(sorted(allreduce.items())),
             source="",
-            **of_rows,
+            domain=covered,
             **found,
         )
 
@@ -175,8 +175,10 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
     return coefficients(least_squares(residuals, np.ones_like(typical), bounds=bounds).x)
 
 
-def _basis(rows: pl.DataFrame) -> Basis:
-    return "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
+def _with_bandwidth(rows: pl.DataFrame, terms: Terms, tps: list[int]) -> list[int]:
+    """The tp of which a bandwidth shows: in iterations with many tokens; the others share one."""
+    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
+    return [tp for tp in tps if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
 
 
 def domain(rows: pl.DataFrame) -> Domain:
