@@ -35,6 +35,37 @@ def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
     yield from _check_risks(scenario)
 
 
+def check_regions(scenario: Scenario) -> Iterator[Finding]:
+    """What is wrong with the regions of clients and offers, as (field, message)."""
+    distances, streams = scenario.cluster.latency_s, scenario.workload
+    for name, stream in streams.items():
+        if stream.region is not None and stream.region not in distances:
+            yield ("workload", name, "region"), f"unknown region {stream.region!r}: {nearest(stream.region, distances)}"
+    if not distances:
+        return
+    path: FieldPath = ("cluster", "latency_s")
+    offers = scenario.cluster.all_offers
+    regions = list(dict.fromkeys(offer.region for offer in offers.values() if offer.region))
+    senders = {stream.region for stream in streams.values()}
+    for name, offer in offers.items():
+        if not offer.region:
+            place = "offers" if name in scenario.cluster.offers else "gpus"
+            yield ("cluster", place, name), "has no region: give it one in cluster.offers, as there is latency_s"
+    for client, to in distances.items():
+        if client not in senders:
+            yield (*path, client), "changes nothing: no stream of the workload has this region"
+        for region in to:
+            if region not in regions:
+                yield (*path, client, region), f"unknown region {region!r}: {nearest(region, regions)}"
+        missing = [region for region in regions if region not in to]
+        if missing:
+            yield (*path, client), f"says nothing about {', '.join(missing)}"
+    if scenario.sim.clients is not None:
+        yield ("sim", "clients"), "hear of tokens at once: leave out either them, or cluster.latency_s"
+    if "latency" in scenario.objectives:
+        yield path, "is not counted by the objective latency yet: ask for throughput or cost"
+
+
 def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
     known = dict.fromkeys((*catalog.gpus, *scenario.cluster.gpus))
     if offer.gpu not in known:
@@ -68,3 +99,10 @@ def _check_risks(scenario: Scenario) -> Iterator[Finding]:
     unknown = [name for name, offer in offers.items() if not offer.zone]
     if planning.survive == "zone" and unknown:
         yield path, f"is 'zone', but no zone is known of {', '.join(unknown)}: say it in cluster.offers"
+
+
+def unknown_offer(name: str, scenario: Scenario) -> str:
+    """What to say of an offer or GPU type that the market does not have."""
+    offers = scenario.cluster.all_offers
+    what = "offer" if scenario.cluster.offers else "GPU type"
+    return f"unknown {what} {name!r}: {nearest(name, offers)}"

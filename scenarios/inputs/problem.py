@@ -20,12 +20,13 @@ from scenarios.file.timeline import make_timeline, most_offered, offers_at
 from scenarios.inputs.demands import make_demands, without_too_long
 from scenarios.inputs.settings import (
     make_engine,
+    make_goals,
     make_gpu_types,
     make_limits,
     make_models,
+    make_network_of_models,
     make_service_time,
     make_simulated_capacity,
-    make_slo,
 )
 from scenarios.inputs.workload import make_trace, stream_seed
 from scenarios.inputs.worlds import world_cases
@@ -67,7 +68,7 @@ def make_problem(
         if trace is None:
             msg = "a planning problem needs a trace or given capacities"
             raise ValueError(msg)
-        service_time, slo = make_service_time(loaded), _planned_slo(make_slo(scenario), demands)
+        service_time, slo = make_service_time(loaded), _planned_slo(make_goals(scenario), demands)
         found = _find_candidates(
             loaded,
             scenario.planning.capacity,
@@ -277,6 +278,7 @@ def _make_trial(loaded: LoadedScenario, sample: Trace, service_time: ServiceTime
         make_engine(loaded),
         sim.prefix_caching,
         sim.prefix_segment_tokens,
+        make_network_of_models(loaded.scenario),
     )
 
 

@@ -101,6 +101,7 @@ class DeploymentEntry(Part):
 
     replicas: Annotated[list[ReplicaEntry], Field(min_length=1)]
     routing: dict[str, RoutingEntry]
+    router: Name | None = None
 
 
 class FleetEntry(Part):
@@ -199,6 +200,7 @@ class PrintedPlan(PlanEntry):
     n_extrapolated: Annotated[int, Field(ge=0)] = 0
     uncertainty: dict[str, Any] | None = None
     arrivals: dict[str, dict[str, Any] | None] = {}
+    deployment: DeploymentEntry | None = None
     check: dict[str, Any] | None = None
     serving: dict[str, Any] | None = None
 

@@ -206,7 +206,7 @@ def test_drops_are_told_as_stress_metrics(made: Made) -> None:
     told = {cell.attributes["data-metric"]: cell.attributes.get("data-value") for cell in cells}
     assert told["n_drops"] == "1"
     assert set(told) <= set(STRESS_METRICS)
-    assert "L40S falls: 5 to 6.667 min" in made.html
+    assert "drop 1 (L40S -2): 5 to 6.667 min" in made.html
 
 
 def test_what_is_not_there_is_said(made: Made) -> None:

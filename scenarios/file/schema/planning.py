@@ -143,6 +143,10 @@ class Planning(Part):
 Policy = Literal["static", "replan", "replan_sticky", "oracle"]
 
 
+DEPLOYMENT = "deployment"
+"""Stands among the planners for the fleet that a scenario gives; one of several after a colon."""
+
+
 class PlannerChoice(Part):
     """A planner and its options; one without options may be given by its name alone, or as name-policy."""
 
@@ -165,3 +169,8 @@ class PlannerChoice(Part):
             return value
         policy = value.get("policy", "static")
         return {"label": value["name"] if policy == "static" else f"{value['name']}-{policy}"} | value
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether it stands for a fleet that the scenario gives."""
+        return self.name.partition(":")[0] == DEPLOYMENT
