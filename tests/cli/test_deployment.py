@@ -59,6 +59,8 @@ def test_its_router_is_kept_with_it(hetserve: Hetserve, small: Path) -> None:
     directory = next(Path("runs").rglob("plans.json")).parent
     assert json.loads((directory / "plans.json").read_text())[0]["deployment"]["router"] == "least_loaded"
     assert json.loads((directory / "manifest.json").read_text())["router"] == "least_loaded"
+    printed = json.loads(hetserve("plan", small, "--set", both, "--json", "--no-check").stdout)
+    assert printed["serving"]["router"] == "least_loaded"
 
 
 def test_what_plan_prints_can_be_run(hetserve: Hetserve, small: Path) -> None:
