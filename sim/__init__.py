@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.catalog.models import ModelSpec
     from sim.catalog.read import Catalog, gpu_names, gpu_type, model_names, model_spec
     from sim.demand.clients import Clients
+    from sim.demand.network import Network
     from sim.deployment import Deployment, ReplicaLimits, ReplicaSpec, RoutingTable, Stage
     from sim.engine import simulate
     from sim.failures import Failures
@@ -54,6 +55,7 @@ _LAZY = {
     "Market": "sim.market",
     "Metric": "sim.results.metrics",
     "ModelSpec": "sim.catalog.models",
+    "Network": "sim.demand.network",
     "Observer": "sim.observe.observer",
     "ROUTERS": "sim.routing.registry",
     "ReplicaLimits": "sim.deployment",
@@ -110,6 +112,7 @@ __all__ = [
     "Market",
     "Metric",
     "ModelSpec",
+    "Network",
     "Observer",
     "ProfileError",
     "ReplicaLimits",

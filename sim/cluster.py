@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sim.clock import Clock, Order
 from sim.leases import Lease, VictimOrder, Wanted, match_leases
 from sim.market import Prices
+from sim.nodes import Node, Nodes
 from sim.replanning import Moves
 from sim.replica.batch import Sequence
 from sim.results.replicas import Bill
@@ -62,6 +64,7 @@ class Cluster:
 
     Attributes:
         leases: All replicas ever rented, in the order of renting.
+        nodes: The nodes that they are on.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class Cluster:
         self._will_tell = False
         self._victims = VictimOrder(market.victims, market.seed)
         self.leases: list[Lease] = []
+        self.nodes = Nodes(market.node_boot_s, self._await_reclaim)
         at_s: dict[float, dict[str, Supply]] = {}
         for t_s, gpu, _, count, usd_per_h in market.changes(horizon_s).iter_rows():
             at_s.setdefault(t_s, {})[gpu] = Supply(count, usd_per_h)
-        self._offers = at_s.pop(0.0, {})
+        self._offers = {gpu_type.pool: Supply(n, None) for gpu_type, n in market.reserved} | at_s.pop(0.0, {})
+        self._rent_reserved(is_start=True)
         self._rent_missing(is_start=True)
         self._n_changes = len(at_s)
         for t_s, offers in at_s.items():
@@ -112,32 +117,55 @@ class Cluster:
         self._n_changes -= 1
         self._offers = self._offers | offers
         self._give_notice()
+        self._rent_reserved()
         self._rent_missing()
         self._run.on_market()
 
     # Taking back ------------------------------------------------------------------------------------------
 
     def _give_notice(self) -> None:
-        """Give notice to replicas until the others fit in what is offered."""
-        now_s, notice_s = self._clock.now, self._market.timeline.notice_s
+        """Give notice to nodes, and replicas on them, until the others fit in what is offered."""
+        now_s = self._clock.now
         ending = []
-        for gpu, (count, _) in self._offers.items():
-            staying = [lease for lease in self._rented(gpu) if lease.notice_s is None]
-            draining = [lease for lease in self._rented(gpu) if lease.is_draining]
-            excess = sum(lease.replica.spec.gpus[gpu] for lease in (*staying, *draining)) - count
-            for lease in (*draining, *self._victims.in_order(staying)):
-                if excess <= 0:
-                    break
-                excess -= lease.replica.spec.gpus[gpu]
-                if not lease.is_draining:
-                    lease.notice_s = now_s
-                lease.is_draining = False
-                ending.append(lease)
-        if ending:
+        for pool, (count, _) in self._offers.items():
+            staying = [lease for lease in self._rented(pool) if lease.notice_s is None]
+            draining = [lease for lease in self._rented(pool) if lease.is_draining]
+            order = [*draining, *self._victims.in_order(staying)]
+            numbers = [lease.replica.replica_id for lease in order]
+            for node in self.nodes.beyond(pool, count, numbers, now_s):
+                ending += self._warn(node, self._rented(pool))
+        self._end(ending)
+
+    def _await_reclaim(self, node: Node) -> None:
+        """Have a node that is rented taken back some time, whatever the timeline says."""
+        after_s = self._market.reclaim_after_s(node)
+        if after_s < inf:
+            self._at(self._clock.now + after_s, partial(self._take_back, node))
+
+    def _take_back(self, node: Node) -> None:
+        if node.is_there(self._clock.now) and node.notice_s is None and not self._run.is_at_rest():
+            self._end(self._warn(node, self._rented(node.gpu_type.pool)))
+            self._rent_reserved()
+
+    def _warn(self, node: Node, leases: list[Lease]) -> list[Lease]:
+        """Give notice to a node: which of the leases on it end by that, earlier than they would have."""
+        now_s = self._clock.now
+        ends_s = now_s + self._market.notice_s(node.gpu_type)
+        on_it = [lease for lease in leases if lease.replica.replica_id in node.taken and ends_s < lease.ends_s]
+        for lease in on_it:
+            lease.ends_s = ends_s
+            lease.notice_s = now_s if lease.notice_s is None else lease.notice_s
+            lease.is_draining = False
+        self.nodes.give_notice(node, now_s)
+        return on_it
+
+    def _end(self, leases: list[Lease]) -> None:
+        """Let leases end when their notice does."""
+        if leases:
             self._tell()
-        for lease in ending:
-            if notice_s > 0:
-                self._at(now_s + notice_s, partial(self._reclaim, lease))
+        for lease in leases:
+            if lease.ends_s > self._clock.now:
+                self._at(lease.ends_s, partial(self._reclaim, lease))
             else:
                 self._reclaim(lease)
 
@@ -145,10 +173,14 @@ class Cluster:
         if lease.released_s is None:
             now_s = self._clock.now
             lease.released_s = now_s
+            self.nodes.leave(lease.replica.replica_id)
+            if not lease.is_draining or lease.is_down:
+                self.nodes.give_back(now_s)
             self._run.on_lost(lease.replica.empty(now_s), now_s)
             self._switch_if_ready()
-            is_booted = lease.is_draining and not lease.is_down
-            self._rent_missing(booted=lease.replica.spec.gpus if is_booted else None)
+            self._rent_reserved()
+            self._rent_missing()
+            self.nodes.give_back(now_s)
 
     # Another deployment -----------------------------------------------------------------------------------
 
@@ -205,15 +237,20 @@ class Cluster:
 
     # Renting ----------------------------------------------------------------------------------------------
 
-    def _rented(self, gpu: str) -> list[Lease]:
-        """Leases that hold GPUs of a type now."""
-        return [lease for lease in self.leases if lease.released_s is None and gpu in lease.replica.spec.gpus]
+    def _rented(self, pool: str) -> list[Lease]:
+        """Leases that hold GPUs of an offer now."""
+        return [lease for lease in self.leases if lease.released_s is None and pool in lease.replica.spec.gpus]
 
-    def _rent_missing(self, *, is_start: bool = False, booted: Mapping[str, int] | None = None) -> None:
-        """Rent what is to run, is not there, and can be had; perhaps on GPUs that have been booted."""
+    def _rent_reserved(self, *, is_start: bool = False) -> None:
+        """Rent what is paid, used or not."""
+        for gpu_type, _ in self._market.reserved:
+            n_gpus = self._offers[gpu_type.pool].n_gpus
+            self.nodes.reserve(gpu_type, n_gpus, self._clock.now, is_up=is_start)
+
+    def _rent_missing(self, *, is_start: bool = False) -> None:
+        """Rent what is to run, is not there, and can be had."""
         if self._next is not None:
             return  # there is another deployment soon
-        left = Counter(booted or {})
         for entry, (spec, count) in enumerate(self._wanted):
             there = sum(
                 lease.notice_s is None and self._fleet.entries[lease.replica.replica_id] == entry
@@ -223,37 +260,31 @@ class Cluster:
             for _ in range(count - there):
                 if not self._is_offered(spec):
                     break
-                is_booted = Counter(spec.gpus) <= left
-                left -= Counter(spec.gpus) if is_booted else Counter()
-                self._rent(spec, entry, is_up=is_start, is_booted=is_booted)
+                self._rent(spec, entry, is_up=is_start)
         if is_start:
             self._tell()
 
     def _is_offered(self, spec: ReplicaSpec) -> bool:
-        for gpu, n in spec.gpus.items():
-            offer = self._offers.get(gpu)
-            rented = sum(lease.replica.spec.gpus[gpu] for lease in self._rented(gpu))
-            if offer is not None and n + rented > offer.n_gpus:
-                return False
-        return True
+        return self.nodes.have_room(spec, self._offers, self._clock.now)
 
-    def _rent(
-        self, spec: ReplicaSpec, entry: int, *, is_up: bool = False, is_booted: bool = False, is_ahead: bool = False
-    ) -> None:
+    def _rent(self, spec: ReplicaSpec, entry: int, *, is_up: bool = False, is_ahead: bool = False) -> None:
         now_s = self._clock.now
         lease = Lease(self._fleet.add(spec, entry), now_s, is_ahead=is_ahead)
+        number = lease.replica.replica_id
         self.leases.append(lease)
+        self.nodes.place(spec, number, now_s, is_up=is_up)
         lease.replica.start(self._clock, iter(()))
         if is_up:
             lease.open_s = now_s
             self._let_fail(lease)
         else:
-            ready_s = now_s + (self._market.load_s(spec) if is_booted else self._market.boot_s(spec))
+            ready_s = now_s + (self.nodes.boot_left_s(number, now_s) + self._market.load_s(spec))
             self._at(ready_s, partial(self._open, lease))
 
     def _open(self, lease: Lease) -> None:
         if lease.notice_s is None and lease.released_s is None:
             lease.open_s = self._clock.now
+            self.nodes.have_booted(lease.replica.replica_id)
             self._let_fail(lease)
             self._switch_if_ready()
             self._tell_soon()

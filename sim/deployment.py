@@ -226,6 +226,11 @@ class ReplicaSpec:
         return sum(stage.n_gpus for stage in self.stages)
 
     @property
+    def region(self) -> str:
+        """Where it is; empty where nobody says."""
+        return self.stages[0].gpu_type.place[1]
+
+    @property
     def gpus(self) -> dict[str, int]:
         """GPUs that it takes, by offer or type name, sorted."""
         counts: Counter[str] = Counter()

@@ -73,7 +73,15 @@ class Dispatcher:
     def follow(self, loops: Loops) -> None:
         """Let those hear of each request that ends who send another one then."""
         self.loops = loops
-        self._fleet.tell_ends(loops.on_end)
+        self._fleet.tell_ends(loops.on_end if self._setting.network is None else self._on_end)
+
+    def _on_end(self, row: int, now_s: float) -> None:
+        """A request has ended on its replica: its client has the answer one round trip later."""
+        assert self._setting.network is not None
+        assert self.loops is not None
+        clients = self.trace.requests[self._setting.network.clients][row]
+        region = self._fleet.replicas[self.log.replica_id[row]].spec.region
+        self.loops.on_end(row, now_s + self._setting.network.between_s(clients, region))
 
     def adopt(self, deployment: Deployment) -> None:
         """Send requests by another deployment from now on."""

@@ -22,11 +22,14 @@ from sim.dispatch import Dispatcher
 from sim.errors import SettingsError, check_name
 from sim.fleet import Fleet
 from sim.kv_cache import limits_in_force
+from sim.market import Prices
 from sim.market_run import MarketRun
+from sim.nodes import Nodes
 from sim.parallel import Processes
 from sim.progress import Meter, Progress
 from sim.replica.prefix_cache import DEFAULT_SEGMENT_TOKENS, Prefixes
 from sim.replica.session_prefixes import with_sessions
+from sim.results.nodes import node_frame
 from sim.results.replicas import Bill, replica_frame
 from sim.results.result import SimulationResult
 from sim.routing.predictors import LENGTH_PREDICTORS
@@ -37,8 +40,10 @@ from traces.closed_loop import ClosedLoop
 if TYPE_CHECKING:
     from sim.catalog.engines import EngineProfile
     from sim.demand.clients import Clients
+    from sim.demand.network import Network
     from sim.deployment import Deployment
     from sim.market import Market
+    from sim.nodes import Node
     from sim.observe.observer import Observer
     from sim.protocols import Replanner
     from sim.replanning import Replan
@@ -65,6 +70,7 @@ def simulate(
     progress: Progress | None = None,
     n_jobs: int = 1,
     observer: Observer | None = None,
+    network: Network | None = None,
 ) -> SimulationResult:
     """Serve the requests of a trace on a deployment.
 
@@ -99,11 +105,14 @@ def simulate(
             script that uses it needs `if __name__ == "__main__":`.
         observer: Notes what replicas do, step by step, in this process. The records are the same. None: only sums are
             kept.
+        network: How far clients are from the regions of offers; records are of when clients have their tokens. None: no
+            way at all.
 
     Raises:
         UnknownNameError: No such router, length predictor or stepping.
         SettingsError: The horizon is not after the first arrival, a queue may hold nobody, the router cannot be
-            imported, hashes of the trace stand for another number of tokens, or there are several processes to observe.
+            imported, hashes of the trace stand for another number of tokens, there are several processes to observe, or
+            clients that give up are some way from replicas.
         DeploymentError: A replica does not fit in memory, the service-time model says nothing about it, or
             `prefix_segment_tokens` is not a whole number of its blocks.
 
@@ -130,6 +139,7 @@ def simulate(
         max_queued_requests=max_queued_requests,
         engine=IDEAL_ENGINE if engine is None else engine,
         observer=observer,
+        network=network,
     )
     _check(setting, first_arrival_s(trace), n_jobs)
     n_in_trace = len(trace)
@@ -194,6 +204,9 @@ def _check(setting: Setting, first_s: float, n_jobs: int) -> None:
     if max_queued is not None and max_queued < 1:
         msg = f"max_queued_requests is {max_queued}; it must be 1 or more, as all requests queue"
         raise SettingsError(msg)
+    if setting.network is not None and setting.clients is not None:
+        msg = "clients who give up hear of tokens at once: leave out either them, or the network"
+        raise SettingsError(msg)
     if setting.observer is not None and n_jobs > 1:
         msg = f"an observer sees one process, but n_jobs is {n_jobs}: observe with n_jobs=1"
         raise SettingsError(msg)
@@ -232,16 +245,20 @@ class _Simulation:
             self._serve_apart(n_jobs)
         else:
             self._serve_on_one_clock()
+        if setting.network is not None:
+            self._delay_answers(setting.network)
         requests = self._fleet.records.log.to_frame(self._trace.requests)
         if setting.observer is not None and self._trace.loops:
             setting.observer.renumber(_rows_of(self._trace.requests["request_id"], requests["request_id"]))
         end_s = self._last_s(requests) if setting.horizon_s is None else setting.horizon_s
         bills = self._bills(end_s) if on_market is None else on_market.bills(end_s)
+        nodes = self._nodes() if on_market is None else on_market.nodes
         return SimulationResult(
             requests=requests,
             replicas=replica_frame(self._fleet.records.facts, bills),
             manifest=self._manifest(requests.height, end_s, [] if on_market is None else on_market.replans),
             availability=None if setting.market is None else setting.market.changes(end_s),
+            nodes=node_frame(nodes, bills, Prices(setting.market, end_s), end_s),
         )
 
     # The three ways to run --------------------------------------------------------------------------------
@@ -267,6 +284,13 @@ class _Simulation:
         run.serve()
         return run
 
+    def _delay_answers(self, network: Network) -> None:
+        """Let clients have their tokens one round trip after the replicas."""
+        log, requests = self._fleet.records.log, self._trace.requests
+        regions = {number: replica.spec.region for number, replica in self._fleet.replicas.items()}
+        times_s = network.of_requests_s(requests, np.array(log.replica_id), regions)
+        log.delay(times_s, self._setting.horizon_s, self._requests.output_tokens)
+
     # What comes out ---------------------------------------------------------------------------------------
 
     def _last_s(self, requests: pl.DataFrame) -> float:
@@ -283,6 +307,14 @@ class _Simulation:
         """The bills of replicas that are there all the time, by number."""
         facts = self._fleet.records.facts
         return {i: Bill.of_whole_run(of_replica["usd_per_h"], end_s) for i, of_replica in facts.items()}
+
+    def _nodes(self) -> list[Node]:
+        """The nodes of replicas that are there all the time."""
+        nodes = Nodes()
+        specs = (spec for spec, count in self._setting.deployment.replicas for _ in range(count))
+        for replica_id, spec in enumerate(specs):
+            nodes.place(spec, replica_id, 0.0)
+        return nodes.all
 
     def _manifest(self, n_requests: int, end_s: float, replans: list[Replan]) -> dict[str, Any]:
         setting, records = self._setting, self._fleet.records

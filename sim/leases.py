@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,7 @@ class Lease:
         is_ahead: Whether it is for the next deployment, and waits for all else that is.
         outages: When it failed and when it was to take requests again, for each failure.
         is_down: Whether it has failed and does not take requests yet.
+        ends_s: When it goes at the latest, because the market takes its nodes back.
     """
 
     replica: Replica
@@ -43,6 +45,7 @@ class Lease:
     is_ahead: bool = False
     outages: list[tuple[float, float]] = field(default_factory=list)
     is_down: bool = False
+    ends_s: float = inf
 
     @property
     def is_open(self) -> bool:

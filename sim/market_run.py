@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sim.dispatch import Dispatcher
     from sim.fleet import Fleet
     from sim.market import Market
+    from sim.nodes import Node
     from sim.progress import Meter
     from sim.replica.batch import Sequence
     from sim.replica.replica import Replica
@@ -68,6 +69,11 @@ class MarketRun:
     def bills(self, end_s: float) -> Mapping[int, Bill]:
         """The bill of each replica that was rented before the end of the run, by its number."""
         return self._cluster.bills(end_s)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes that were rented."""
+        return self._cluster.nodes.all
 
     @property
     def replans(self) -> list[Replan]:

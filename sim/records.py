@@ -106,6 +106,27 @@ class RequestLog:
         """Note times between two tokens of requests, where they are the longest."""
         np.fmax.at(self.itl_max_s, rows, gaps_s)  # nan before the first
 
+    def delay(
+        self, times_s: npt.NDArray[np.float64], horizon_s: float | None, output_tokens: npt.NDArray[np.int64]
+    ) -> None:
+        """Let tokens be with their clients so much later; not those that would come after the horizon, or a failure.
+
+        Args:
+            times_s: How much later, of each request.
+            horizon_s: The horizon; None: there is none.
+            output_tokens: Of each request.
+        """
+        until_s = np.full(len(times_s), np.inf if horizon_s is None else horizon_s)
+        failed = list(self.failed_s)
+        until_s[failed] = [self.failed_s[row] for row in failed]
+        first_token_s, finish_s = np.asarray(self.first_token_s), np.asarray(self.finish_s)
+        first_token_s += times_s
+        finish_s += times_s
+        is_late = finish_s > until_s
+        np.asarray(self.generated_tokens)[is_late] = output_tokens[is_late]
+        first_token_s[first_token_s > until_s] = NAN
+        finish_s[is_late] = NAN
+
     def replace(self, rows: npt.NDArray[np.int64], log: RequestLog) -> None:
         """Put in what another log has of these rows; what routers note is the same in both."""
         for name in _OF_REPLICAS:

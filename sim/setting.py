@@ -14,6 +14,7 @@ from sim.replica.batch import Sequence
 
 if TYPE_CHECKING:
     from sim.demand.clients import Clients
+    from sim.demand.network import Network
     from sim.deployment import Deployment
     from sim.market import Market
     from sim.observe.observer import Observer
@@ -44,6 +45,7 @@ class Setting:
         max_queued_requests: Most requests that may wait at a replica; None for any number.
         engine: How replicas schedule, and how long their front end takes.
         observer: Notes what replicas do, step by step; None: only sums are kept.
+        network: How far clients are from regions; None: no way at all.
     """
 
     deployment: Deployment
@@ -59,6 +61,7 @@ class Setting:
     max_queued_requests: int | None = None
     engine: EngineProfile = IDEAL_ENGINE
     observer: Observer | None = None
+    network: Network | None = None
 
     @property
     def is_macro(self) -> bool:

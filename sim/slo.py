@@ -55,6 +55,10 @@ class SLO:
         own = dict(self.by_model).get(model, self)
         return SLO(own.ttft_s, own.tpot_s, own.e2e_s, self.attainment)
 
+    def of_place(self, model: str, region: str) -> SLO:
+        """What it asks of replicas of a model in a region."""
+        return self.of_model(model)
+
     def is_met(self) -> pl.Expr:
         """Whether a request completed within all limits; one with a single output token has no TPOT to miss."""
         return IS_COMPLETED & self._of_each_model(lambda own: own._is_within(TTFT_S, TPOT_S, E2E_S))

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from planners.capacity.dominance import without_dominated
 from planners.capacity.pipelines import best_splits, mixed_pipelines, uniform_replicas
-from planners.capacity.rates import all_alone_rps, beside_mix_rps, capacities_rps, rps_of
+from planners.capacity.rates import alone_rps_within, beside_mix_rps, capacities_rps, rps_of
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
+from planners.problem.terms import replica_usd_per_h
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec
@@ -128,7 +129,7 @@ def capacities_of(
         capacities_rps(
             ReplicaFacts.of(candidate.spec, service_time),
             kinds[candidate.model],
-            None if slo is None else slo.of_model(candidate.spec.model.name),
+            None if slo is None else slo.of_place(candidate.model, candidate.spec.region),
             beside_mix=beside_mix,
         )
         for candidate in candidates
@@ -298,7 +299,7 @@ class _Search:
     def _is_allowed(self, spec: ReplicaSpec) -> bool:
         is_available = all(n <= self.available[gpu] for gpu, n in spec.gpus.items())
         return self._count("availability", is_available) and self._count(
-            "budget", spec.usd_per_h <= self.budget_usd_per_h
+            "budget", replica_usd_per_h(spec) <= self.budget_usd_per_h
         )
 
     def _count(self, rule: str, is_kept: bool) -> bool:
@@ -308,8 +309,8 @@ class _Search:
     def _candidates(self, specs: Sequence[ReplicaSpec], kinds: Sequence[Kind], prefix: str) -> tuple[Candidate, ...]:
         """The candidates of one model."""
         facts = [ReplicaFacts.of(spec, self.service_time) for spec in specs]
-        slo = None if self.slo is None else self.slo.of_model(specs[0].model.name)
-        rates = all_alone_rps(facts, kinds, slo)
+        goals = [None if self.slo is None else self.slo.of_place(spec.model.name, spec.region) for spec in specs]
+        rates = alone_rps_within(facts, kinds, goals)
         self.alone_rps |= {prefix + spec.name: tuple(row) for spec, row in zip(specs, rates.tolist(), strict=True)}
         capacities = beside_mix_rps(facts, kinds, rates) if self.beside_mix else rates
         named = zip(specs, capacities.tolist(), strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from planners.capacity.candidates import kinds_of
 from planners.capacity.load_curve import LoadCurves
-from planners.capacity.rates import all_alone_rps, rps_of
+from planners.capacity.rates import alone_rps_within, rps_of
 from planners.capacity.rows import Places
 from planners.capacity.steady_state import ReplicaFacts
 from planners.capacity.tangents import LEAST, fits, tangents_s
@@ -89,7 +89,7 @@ class ClosedFormMixTimes:
             new = [one for one in candidates if one.model == model and one.name not in self._alone_rps]
             if new:
                 facts = [self._facts_of(candidate) for candidate in new]
-                rows = all_alone_rps(facts, kinds, self._goals(new[0])).tolist()
+                rows = alone_rps_within(facts, kinds, [self._goals(candidate) for candidate in new]).tolist()
                 self._alone_rps |= {one.name: tuple(row) for one, row in zip(new, rows, strict=True)}
         return tuple(self._alone_rps[candidate.name] for candidate in candidates)
 
@@ -138,8 +138,12 @@ class ClosedFormMixTimes:
         return self._request_s[key]
 
     def _goals(self, candidate: Candidate) -> SLO | None:
-        """The goals of a candidate's model; None without any."""
-        goals = None if self._slo is None else self._slo.of_model(candidate.model)
+        """What is asked of a candidate; None if nothing is."""
+        goals = (
+            None
+            if self._slo is None or candidate.spec is None
+            else self._slo.of_place(candidate.model, candidate.spec.region)
+        )
         return None if goals is None or goals.asks_for_nothing else goals
 
     def _facts_of(self, candidate: Candidate) -> ReplicaFacts:

@@ -95,7 +95,7 @@ def capacity_of_mix_rps(
     >>> round(two, 9) == round(capacity_rps(spec, times, 824, 253), 9)
     True
     """
-    own = None if slo is None else slo.of_model(spec.model.name)
+    own = None if slo is None else slo.of_place(spec.model.name, spec.region)
     return rps_of(ReplicaFacts.of(spec, service_time), kinds, own)
 
 
@@ -125,6 +125,15 @@ def capacities_rps(
     if beside_mix:
         rates = beside_mix_rps([facts], kinds, rates)
     return tuple(rates[0].tolist())
+
+
+def alone_rps_within(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], goals: Sequence[SLO | None]) -> Floats:
+    """As `all_alone_rps`, for replicas each of which has goals of its own."""
+    rates = np.zeros((len(facts), len(kinds)))
+    for goal in dict.fromkeys(goals):
+        rows = [row for row, own in enumerate(goals) if own == goal]
+        rates[rows] = all_alone_rps([facts[row] for row in rows], kinds, goal)
+    return rates
 
 
 def all_alone_rps(facts: Sequence[ReplicaFacts], kinds: Sequence[Kind], slo: SLO | None = None) -> Floats:

@@ -79,6 +79,7 @@ def serve(trial: Trial, deployment: Deployment, trace: Trace) -> pl.DataFrame:
         prefix_caching=trial.prefix_caching,
         prefix_segment_tokens=trial.prefix_segment_tokens,
         engine=trial.engine,
+        network=trial.network,
     )
     return result.requests
 

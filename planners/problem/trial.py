@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.catalog.engines import EngineProfile
+    from sim.demand.network import Network
     from sim.slo import SLO
     from sim.timing.service_time import ServiceTimeModel
     from traces.trace import Trace
@@ -26,6 +27,7 @@ class Trial:
         engine: The serving engine of all replicas; None: an ideal one.
         prefix_caching: Whether requests share what their prompts have in common; None: as `sim.simulate` decides.
         prefix_segment_tokens: Prompt tokens for which a prefix hash stands; None: as the requests say.
+        network: How far the clients of each model are from regions; None: no way at all.
         knows_arrivals: Whether requests will come as these do; else only their lengths are alike.
     """
 
@@ -37,4 +39,5 @@ class Trial:
     engine: EngineProfile | None = None
     prefix_caching: bool | None = None
     prefix_segment_tokens: int | None = None
+    network: Network | None = None
     knows_arrivals: bool = True

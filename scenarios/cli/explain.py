@@ -91,6 +91,9 @@ def explain(
 def _report(explanation: Explanation, job: Job, *, is_complete: bool) -> None:
     click.echo(report.headline(explanation, job.problem) + "\n")
     print_tables(report.limits_table(explanation, basis_of(job.loaded)))
+    further = report.further_table(explanation)
+    if further is not None:
+        print_tables(further)
     _say(report.remarks_on_limits(explanation))
     if explanation.demands:
         print_tables(report.demands_table(explanation))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from scenarios.file.catalog import make_base_catalog
-from scenarios.file.check_offers import check_offers, unknown_offer
+from scenarios.file.check_offers import check_offers, check_regions, unknown_offer
 from scenarios.file.choices import check_planners
 from scenarios.file.events import check_events, losses_of
 from scenarios.file.fleet import check_fleets
@@ -58,6 +58,7 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: check_models(scenario, folder, catalog),
         lambda: check_offers(scenario, catalog),
+        lambda: check_regions(scenario),
         lambda: _check_gpus(scenario, catalog, folder),
         lambda: _check_market(scenario, folder),
         lambda: _check_streams(scenario, models, folder),

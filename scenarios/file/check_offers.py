@@ -32,6 +32,38 @@ def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
         if name in cluster.gpus and cluster.gpus[name].available is not None:
             yield own, f"{name!r} is offered twice: in gpus, too; give the offer another name"
         yield from (((*own, *field), message) for field, message in _check_offer(offer, scenario, catalog))
+    yield from _check_risks(scenario)
+
+
+def check_regions(scenario: Scenario) -> Iterator[Finding]:
+    """What is wrong with the regions of clients and offers, as (field, message)."""
+    distances, streams = scenario.cluster.latency_s, scenario.workload
+    for name, stream in streams.items():
+        if stream.region is not None and stream.region not in distances:
+            yield ("workload", name, "region"), f"unknown region {stream.region!r}: {nearest(stream.region, distances)}"
+    if not distances:
+        return
+    path: FieldPath = ("cluster", "latency_s")
+    offers = scenario.cluster.all_offers
+    regions = list(dict.fromkeys(offer.region for offer in offers.values() if offer.region))
+    senders = {stream.region for stream in streams.values()}
+    for name, offer in offers.items():
+        if not offer.region:
+            place = "offers" if name in scenario.cluster.offers else "gpus"
+            yield ("cluster", place, name), "has no region: give it one in cluster.offers, as there is latency_s"
+    for client, to in distances.items():
+        if client not in senders:
+            yield (*path, client), "changes nothing: no stream of the workload has this region"
+        for region in to:
+            if region not in regions:
+                yield (*path, client, region), f"unknown region {region!r}: {nearest(region, regions)}"
+        missing = [region for region in regions if region not in to]
+        if missing:
+            yield (*path, client), f"says nothing about {', '.join(missing)}"
+    if scenario.sim.clients is not None:
+        yield ("sim", "clients"), "hear of tokens at once: leave out either them, or cluster.latency_s"
+    if "latency" in scenario.objectives:
+        yield path, "is not counted by the objective latency yet: ask for throughput or cost"
 
 
 def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
@@ -52,6 +84,21 @@ def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator
         yield ("usd_per_h",), f"is missing: {offer.gpu!r} is in no catalog"
     if offer.tenure == "owned" and price:
         yield ("usd_per_h",), "is more than 0: what one owns costs no more; 'reserved' is paid, used or not"
+
+
+def _check_risks(scenario: Scenario) -> Iterator[Finding]:
+    """Limits of `planning` that ask something of the offers."""
+    planning, offers = scenario.planning, scenario.cluster.all_offers
+    if planning.max_spot_share < 1 and not any(offer.tenure == "spot" for offer in offers.values()):
+        yield ("planning", "max_spot_share"), "is of no use: no offer has the tenure 'spot'"
+    if planning.survive is None:
+        return
+    path: FieldPath = ("planning", "survive")
+    if "makespan" in scenario.objectives:
+        yield path, "asks that the rates are carried after a loss; the objective 'makespan' has requests, but no rates"
+    unknown = [name for name, offer in offers.items() if not offer.zone]
+    if planning.survive == "zone" and unknown:
+        yield path, f"is 'zone', but no zone is known of {', '.join(unknown)}: say it in cluster.offers"
 
 
 def unknown_offer(name: str, scenario: Scenario) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,30 +43,34 @@ def make_timeline(scenario: schema.Scenario, folder: Path) -> AvailabilityTimeli
     losses = losses_of(scenario)
     if cluster.availability is None and not losses:
         return None
-    counts = {name: offer.n_gpus for name, offer in cluster.all_offers.items()}
+    offers = cluster.all_offers
     if cluster.availability is None:
+        counts = {name: offer.n_gpus for name, offer in offers.items()}
         timeline = constant_availability(counts, market=cluster.market)
     else:
-        timeline = _timeline(cluster.availability, cluster.market, counts, folder)
-    timeline.check_gpu_types(counts)
+        timeline = _timeline(cluster.availability, cluster.market, offers, folder)
+    timeline.check_gpu_types(offers)
     if not any(market == cluster.market for _, market in timeline.at(0.0)):
         msg = f"{timeline.source}: says nothing about the market {cluster.market!r}"
         raise TraceError(msg)
     return with_losses(timeline, losses, cluster.market, scenario.sim.horizon_s or 0.0) if losses else timeline
 
 
-def _timeline(given: schema.Timeline, market: str, counts: dict[str, int], folder: Path) -> AvailabilityTimeline:
+def _timeline(
+    given: schema.Timeline, market: str, offers: dict[str, schema.Offer], folder: Path
+) -> AvailabilityTimeline:
+    counts = {name: offer.n_gpus for name, offer in offers.items()}
     common: dict[str, Any] = {"notice_s": given.notice_s, "boot_s": given.boot_s, "outside": given.outside}
     fields = given.model_dump(exclude={"kind"}) | {"market": market}  # named as the arguments of the generators
     match given:
         case schema.ConstantTimeline():
             return constant_availability(counts, **fields)
         case schema.OnOffTimeline():
-            return markov_availability(counts, **fields)
+            return _where_rented_by_use(markov_availability, offers, fields)
         case schema.CorrelatedDropsTimeline():
-            return correlated_drops(counts, **fields)
+            return _where_rented_by_use(correlated_drops, offers, fields)
         case schema.DiurnalTimeline():
-            return diurnal_availability(counts, **fields)
+            return _where_rented_by_use(diurnal_availability, offers, fields)
         case schema.DropsTimeline():
             drops = [(drop.start_s, drop.stop_s, drop.share) for drop in given.drops]
             return scheduled_drops(counts, drops, end_s=given.drops[-1].stop_s, market=market, **common)
@@ -77,6 +82,21 @@ def _timeline(given: schema.Timeline, market: str, counts: dict[str, int], folde
             timeline = _read(given, folder, common)
             timeline = timeline.rename(given.rename) if given.rename else timeline
             return timeline if given.scale == 1 and given.most is None else timeline.scale(given.scale, given.most)
+
+
+def _where_rented_by_use(
+    make: Callable[..., AvailabilityTimeline], offers: dict[str, schema.Offer], fields: dict[str, Any]
+) -> AvailabilityTimeline:
+    """A timeline that is made up: what one owns or has reserved stays, whatever happens to the rest."""
+    moving = {name: offer.n_gpus for name, offer in offers.items() if offer.tenure in ("on_demand", "spot")}
+    staying = {name: offer.n_gpus for name, offer in offers.items() if name not in moving}
+    if not moving:
+        msg = "changes nothing where all offers are owned or reserved: say it step by step, as kind: steps"
+        raise TraceError(msg)
+    timeline = make(moving, **fields)
+    if not staying:
+        return timeline
+    return timeline.merge(constant_availability(staying, end_s=timeline.end_s, market=fields["market"]))
 
 
 def _steps(given: schema.StepsTimeline, market: str, counts: dict[str, int]) -> pl.DataFrame:

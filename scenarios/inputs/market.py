@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scenarios.inputs.settings import make_gpu_types
 from sim import Failures, Market
 from sim.units import GIGA, HOUR_S
 from traces import constant_availability
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
-    """The market, its rules and failures; None if what can be rented does not change and nothing fails.
+    """The market, its rules and failures; None if what is rented does not change and nothing fails.
+
+    Nodes that are reserved are paid, used or not, and nodes of offers with reclaims come and go: both need a market.
 
     Raises:
         TraceError: See `make_timeline`.
@@ -21,11 +24,14 @@ def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
     scenario = loaded.scenario
     timeline = loaded.timeline
     given = scenario.sim.failures
+    offers = scenario.cluster.all_offers
+    reserved = [name for name, offer in offers.items() if offer.tenure == "reserved"]
     if timeline is None:
-        if given is None:
+        if given is None and not reserved and not any(offer.reclaims_per_h for offer in offers.values()):
             return None
-        counts = {name: offer.n_gpus for name, offer in scenario.cluster.all_offers.items()}
+        counts = {name: offer.n_gpus for name, offer in offers.items()}
         timeline = constant_availability(counts, market=scenario.cluster.market)
+    gpu_types = make_gpu_types(loaded) if reserved else {}
     rules = scenario.sim.interruption
     return Market(
         timeline,
@@ -34,4 +40,6 @@ def make_market(loaded: LoadedScenario, seed: int) -> Market | None:
         interrupted=rules.interrupted,
         load_bandwidth_bytes_per_s=rules.load_bandwidth_gb_per_s * GIGA,
         failures=None if given is None else Failures(given.mtbf_h * HOUR_S, given.mttr_s, seed),
+        reserved=tuple((gpu_types[name], offers[name].n_gpus) for name in reserved),
+        reclaims_seed=seed,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
+from typing import Literal
 
 from planners import SimulatedCapacity
 from scenarios.file import schema
@@ -26,6 +27,7 @@ from sim import (
 from sim.catalog.engines import IDEAL, is_of_version
 from sim.catalog.gpus import Uncertainty
 from sim.catalog.offers import Offer
+from sim.demand.network import ANY, DistantSLO, Network
 from sim.timing.worlds import World, WorldServiceTime
 from sim.units import GIB, GIGA, HOUR_S
 
@@ -186,6 +188,37 @@ def make_simulated_capacity(loaded: LoadedScenario) -> SimulatedCapacity:
         case schema.AiconfiguratorTimes():
             key += version("aiconfigurator-core")
     return SimulatedCapacity(service_time, key, user_cache_path("hetserve") / "capacities")
+
+
+def make_network(scenario: schema.Scenario) -> Network | None:
+    """How far the clients of each stream are from regions; None if nothing is said of it."""
+    return _network(scenario, {name: name for name in scenario.workload}, "slo_class")
+
+
+def make_network_of_models(scenario: schema.Scenario) -> Network | None:
+    """The same of models, for planners: the stream that is furthest away counts; None if nothing is said of it."""
+    return _network(scenario, {name: stream.model or ANY for name, stream in scenario.workload.items()}, "model")
+
+
+def _network(
+    scenario: schema.Scenario, clients: dict[str, str], column: Literal["slo_class", "model"]
+) -> Network | None:
+    distances = scenario.cluster.latency_s
+    round_trips_s = tuple(
+        (clients[name], region, time_s)
+        for name, stream in scenario.workload.items()
+        if stream.region is not None
+        for region, time_s in distances[stream.region].items()
+    )
+    return Network(round_trips_s, column) if round_trips_s else None
+
+
+def make_goals(scenario: schema.Scenario) -> SLO:
+    """What planners keep to: the service-level objective, less the way from clients to replicas."""
+    slo, network = make_slo(scenario), make_network_of_models(scenario)
+    if network is None:
+        return slo
+    return DistantSLO(slo.ttft_s, slo.tpot_s, slo.e2e_s, slo.attainment, slo.by_model, network)
 
 
 def make_slo(scenario: schema.Scenario) -> SLO:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from planners import Case
 from planners.capacity.candidates import capacities_of
 from scenarios.file import schema
-from scenarios.inputs.settings import make_service_time, make_slo, uncertainties_of
+from scenarios.inputs.settings import make_goals, make_service_time, uncertainties_of
 from scenarios.inputs.workload import stream_seed
 from sim.timing.worlds import World, draw_worlds
 
@@ -53,7 +53,7 @@ class WorldCapacities:
     def _closed_form(self, world: World | None) -> Capacities:
         capacity = self._loaded.scenario.planning.capacity
         beside_mix = not isinstance(capacity, schema.GivenCapacity) and capacity.beside_mix
-        service_time, slo = make_service_time(self._loaded, world), make_slo(self._loaded.scenario)
+        service_time, slo = make_service_time(self._loaded, world), make_goals(self._loaded.scenario)
         return capacities_of(self._candidates, self._demands, service_time, slo, beside_mix=beside_mix)
 
 

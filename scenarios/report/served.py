@@ -10,6 +10,7 @@ import polars as pl
 from scenarios.file.schema.moment import clock_time
 from scenarios.runs.row import Row
 from sim import SimulationResult, stress_by_drop
+from sim.units import HOUR_S
 
 ENDINGS = ("completed", "rejected", "dropped", "unfinished")
 
@@ -39,8 +40,24 @@ def requests_line(row: Row, result: SimulationResult) -> str:
 
 
 def events_of(result: SimulationResult) -> list[str]:
-    """What is to be said of a run's failures and drops: nothing where there were none."""
-    return [*_failures(result), *_drops_without_end(result)]
+    """What is to be said of a run's failures, drops and idle GPUs: nothing where there were none."""
+    return [*_failures(result), *_drops_without_end(result), *_idle(result)]
+
+
+def _idle(result: SimulationResult) -> list[str]:
+    """GPUs of nodes that no replica took, by offer."""
+    if result.nodes is None:
+        return []
+    gone_s = pl.col("released_s").fill_null(float(result.manifest["end_s"]))
+    gpu_s = (gone_s - pl.col("rented_s")) * pl.col("n_gpus")
+    of_offers = result.nodes.group_by("gpu_type", maintain_order=True).agg(
+        pl.col("idle_gpu_h").sum(), gpu_s.sum() / HOUR_S, pl.col("idle_usd").sum()
+    )
+    return [
+        f"no replica took {idle_gpu_h:,.2f} of {gpu_h:,.2f} GPU hours of {offer}, which cost {usd:,.2f} $"
+        for offer, idle_gpu_h, gpu_h, usd in of_offers.iter_rows()
+        if idle_gpu_h > 0
+    ]
 
 
 def _failures(result: SimulationResult) -> list[str]:

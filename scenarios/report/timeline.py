@@ -203,9 +203,8 @@ def _summary(result: SimulationResult) -> str:
         recover_s = stress["time_to_recover_s"]
         recovered = "not recovered" if recover_s is None else f"recovered after {recover_s:,.0f} s"
         parts.append(f"within the SLO before / during / after: {listed} %, {recovered}")
-    usd = float(result.replicas["usd"].sum())
     idle, booting, lost = (stress[name] or 0.0 for name in ("usd_idle", "usd_booting", "usd_lost"))
-    parts.append(f"{usd:,.2f} $, of which {idle:,.2f} idle, {booting:,.2f} booting, {lost:,.2f} on lost work")
+    parts.append(f"{result.usd:,.2f} $, of which {idle:,.2f} idle, {booting:,.2f} booting, {lost:,.2f} on lost work")
     return "; ".join(parts)
 
 

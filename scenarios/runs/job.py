@@ -27,6 +27,7 @@ from scenarios.inputs.settings import (
     make_engine,
     make_gpu_types,
     make_models,
+    make_network,
     make_service_time,
     make_slo,
 )
@@ -225,6 +226,7 @@ class Job:
             progress=progress,
             n_jobs=n_jobs,
             observer=observer,
+            network=make_network(scenario),
         )
         how = self._how_it_came_about(planner, plan, trace)
         return replace(result, manifest=result.manifest | how)

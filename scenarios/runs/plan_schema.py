@@ -123,6 +123,17 @@ class AssignmentEntry(Part):
     shed_share: Share
 
 
+class OfferEntry(Part):
+    """What is rented or paid for of an offer."""
+
+    name: Name
+    nodes: Whole
+    gpus_per_node: Whole
+    gpus: Whole
+    idle: Whole
+    usd_per_h: NotNegative
+
+
 class TypeEntry(Part):
     """The lengths of a workload type."""
 
@@ -170,6 +181,7 @@ class PlanEntry(Part):
     usd_per_h: NotNegative
     drain_usd_per_h: float = 0.0
     gpus: dict[str, Whole]
+    offers: list[OfferEntry] = []
     fleet: list[FleetEntry]
     promised_rps: Annotated[dict[str, NotNegative], AfterValidator(_something_promised)] = {}
     types: list[TypeEntry] = []

@@ -14,7 +14,7 @@ from scenarios.errors import RunError
 from scenarios.file.load import load
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
-from scenarios.inputs.settings import make_service_time, make_slo
+from scenarios.inputs.settings import make_goals, make_service_time
 from scenarios.runs.job import Job
 from sim import SLO
 from traces import nearest
@@ -117,14 +117,14 @@ def plan_as_printed(loaded: LoadedScenario, seed: int, choice: PlannerChoice, pr
 
 def why_unable(job: Job) -> Callable[[Candidate], str]:
     """Which goals of the SLO keep a replica from serving anything that is demanded; candidates hold all of it."""
-    slo = make_slo(job.loaded.scenario)
+    slo = make_goals(job.loaded.scenario)
     service_time = make_service_time(job.loaded)
 
     def why(candidate: Candidate) -> str:
         demand = job.problem.demand(candidate.model)
         if candidate.spec is None or demand.mix is None:
             return "its capacities are given as 0"
-        own = slo.of_model(candidate.model)
+        own = slo.of_place(candidate.model, candidate.spec.region)
         goals = (
             ("TTFT", own.ttft_s, SLO(ttft_s=own.ttft_s, attainment=own.attainment)),
             ("TPOT", own.tpot_s, SLO(tpot_s=own.tpot_s, attainment=own.attainment)),

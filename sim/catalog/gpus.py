@@ -244,6 +244,11 @@ class GpuType:
         """Provider and region; empty where nobody says."""
         return ("", "") if self.offer is None else (self.offer.provider, self.offer.region)
 
+    @property
+    def rented_together(self) -> int:
+        """GPUs of it that are rented together: those of a node, or 1."""
+        return 1 if self.offer is None else self.offer.gpus_per_node
+
     def taken_by(self, n_gpus: int) -> int:
         """GPUs that a group of so many takes, with those that it leaves idle in its node."""
         return n_gpus if self.offer is None else self.offer.taken_by(n_gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from sim.errors import SettingsError
@@ -63,13 +64,16 @@ class Offer:
     def taken_by(self, n_gpus: int) -> int:
         """GPUs of a node that a group takes: the next of the powers of two that divide a node, or the whole of it.
 
-        Each of these sizes divides the next one, so that groups fill nodes without gaps in order of size.
+        Each of these sizes divides the next one, so that groups fill nodes without gaps in order of size. A group that
+        is larger than a node takes whole nodes.
 
         >>> Offer("eight", gpus_per_node=8).taken_by(3), Offer("six", gpus_per_node=6).taken_by(4)
         (4, 6)
         """
         if self.gpus_per_node == 1:
             return n_gpus
+        if n_gpus > self.gpus_per_node:
+            return ceil(n_gpus / self.gpus_per_node) * self.gpus_per_node
         size = 1
         while size < n_gpus and self.gpus_per_node % (2 * size) == 0:
             size *= 2

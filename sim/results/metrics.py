@@ -193,6 +193,10 @@ _COMPLIANCE = "Share of the time in which anything is rented in which all of it 
 
 _STEADY = "Requests that all come at once / time they take at the pace that the slowest replicas keep under load."
 
+_IDLE_USD = "Of that, for GPUs of nodes that no replica took."
+
+_IDLE_GPU_H = "Time for which GPUs of nodes were paid that no replica took."
+
 _first_s, _last_s = pl.col("arrival_s").min(), pl.col("arrival_s").max()
 
 RUN_METRICS: tuple[Metric, ...] = (
@@ -213,12 +217,14 @@ RUN_METRICS: tuple[Metric, ...] = (
         pl.col("finish_s").max() - _first_s,
     ),
     Metric("steady_rps", "requests/s", _STEADY, True, pl.col("steady_rps").first()),
+    Metric("cost_usd", "$", "Price of all that was rented, over the whole run.", False, pl.col("cost_usd").first()),
+    Metric("idle_usd", "$", _IDLE_USD, False, pl.col("idle_usd").first()),
+    Metric("idle_gpu_h", "GPU h", _IDLE_GPU_H, False, pl.col("idle_gpu_h").first()),
 )
 
 _rented_s = pl.col("released_s").fill_null(pl.col("end_s")) - pl.col("rented_s")
 
 REPLICA_METRICS: tuple[Metric, ...] = (
-    Metric("cost_usd", "$", "Price of all that was rented, over the whole run.", False, pl.col("usd").sum()),
     Metric(
         "gpu_utilization",
         "share",
@@ -303,7 +309,9 @@ def compute_metrics(
 def _of_run(result: SimulationResult) -> dict[str, pl.Expr]:
     """What run metrics need beside the requests, as columns of a single value."""
     figures = {"usd_per_h_peak": peak_usd_per_h(result), "budget_compliance": budget_compliance(result)}
-    figures |= {"steady_rps": steady_rps(result)}
+    figures |= {"steady_rps": steady_rps(result), "cost_usd": result.usd}
+    for name in ("idle_usd", "idle_gpu_h"):
+        figures[name] = 0.0 if result.nodes is None else float(result.nodes[name].sum())
     return {name: pl.lit(value, pl.Float64) for name, value in figures.items()}
 
 

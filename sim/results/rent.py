@@ -21,9 +21,9 @@ BUDGET_TOLERANCE = 1e-6
 
 
 def gpu_types(result: SimulationResult) -> list[str]:
-    """GPU types that could be rented or were, sorted."""
+    """GPU types, or offers, that could be rented or were, sorted."""
     offered = [] if result.availability is None else result.availability["gpu_type"].to_list()
-    return sorted({*offered, *gpu_phases(result)["gpu_type"]})
+    return sorted({*offered, *paid_phases(result)["gpu_type"]})
 
 
 def gpu_phases(result: SimulationResult) -> pl.DataFrame:
@@ -53,10 +53,50 @@ def gpu_phases(result: SimulationResult) -> pl.DataFrame:
     )
 
 
+def idle_phases(result: SimulationResult) -> pl.DataFrame:
+    """What is paid of nodes beside what replicas take of them, as the difference of the two.
+
+    Returns:
+        Rows as those of `gpu_phases`, which count as open and have no replica: one for all GPUs of each node, and one
+        with a negative `n` for what each replica takes. Sums over them are those of the GPUs that nobody takes.
+    """
+    phases = gpu_phases(result)
+    if result.nodes is None:
+        return phases.clear()
+    gone_s = pl.col("released_s").fill_null(float(result.manifest["end_s"]))
+    never = pl.lit([], pl.List(pl.Float64))
+    nodes = result.nodes.select(
+        pl.lit(None, pl.Int32).alias("replica_id"),
+        "rented_s",
+        failed_s=never,
+        back_s=never,
+        open_s="rented_s",
+        leaving_s=gone_s,
+        gone_s=gone_s,
+        gpu_type="gpu_type",
+        n="n_gpus",
+        usd_per_h="usd_per_h",
+    )
+    taken = phases.join(nodes.select("gpu_type").unique(), on="gpu_type", how="semi").with_columns(
+        -pl.col("n"),
+        replica_id=pl.lit(None, pl.Int32),
+        failed_s=never,
+        back_s=never,
+        open_s="rented_s",
+        leaving_s="gone_s",
+    )
+    return pl.concat([nodes.select(phases.columns), taken])
+
+
+def paid_phases(result: SimulationResult) -> pl.DataFrame:
+    """What is paid: replicas as in `gpu_phases`, and GPUs that nobody takes as in `idle_phases`."""
+    return pl.concat([gpu_phases(result), idle_phases(result)])
+
+
 def prices(result: SimulationResult, gpu: str) -> tuple[Floats, Floats]:
     """What one GPU of a type would have cost from 0 until a time: times, and dollars, linear in between."""
     end_s = float(result.manifest["end_s"])
-    phases = gpu_phases(result).filter(gpu_type=gpu)
+    phases = paid_phases(result).filter(gpu_type=gpu)
     catalog = float(phases["usd_per_h"][0]) if phases.height else 0.0
     times, usd_per_h = np.zeros(1), np.full(1, catalog)
     if result.availability is not None:
@@ -83,7 +123,7 @@ class Price(NamedTuple):
 
 def price_over_time(result: SimulationResult) -> Price:
     """What is paid at each time, for replicas that start, serve, drain or have failed; no steps if none ever was."""
-    phases = gpu_phases(result)
+    phases = paid_phases(result)
     gpus = phases["gpu_type"].unique(maintain_order=True)
     priced = {gpu: prices(result, gpu) for gpu in gpus}
     knots = [times[:-1] for times, _ in priced.values()]
@@ -131,7 +171,7 @@ def _usd_per_h_at(times: Floats, phases: pl.DataFrame, knots: Floats, paid_usd: 
 
 def spent_usd(result: SimulationResult, from_s: float, until_s: float) -> float:
     """What all that was rented cost between two times of a run: the integral of the price over the GPUs rented."""
-    phases = gpu_phases(result)
+    phases = paid_phases(result)
     spent: list[float] = []
     for gpu in phases["gpu_type"].unique(maintain_order=True):
         mine = phases.filter(gpu_type=gpu)

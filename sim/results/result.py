@@ -18,6 +18,7 @@ from sim.results.storage import checksum, publish, unfinished
 
 MANIFEST = "manifest.json"
 AVAILABILITY = "availability.parquet"
+NODES = "nodes.parquet"
 CHECKSUMS = "checksums"
 """Key of the manifest file: SHA-256 by name of each file, of the manifest without this key too."""
 
@@ -34,12 +35,20 @@ class SimulationResult:
         replicas: One row per replica: what it is, and sums over the whole run.
         manifest: How the run came about: settings, trace, price, end.
         availability: What could be rented over time, as the columns of `AVAILABILITY_SCHEMA`; None: all, always.
+        nodes: One row per node that was rented of an offer, with what no replica took of it; None: there are no offers.
     """
 
     requests: pl.DataFrame
     replicas: pl.DataFrame
     manifest: dict[str, Any] = field(default_factory=dict)
     availability: pl.DataFrame | None = None
+    nodes: pl.DataFrame | None = None
+
+    @property
+    def usd(self) -> float:
+        """What all that was rented cost: replicas, and GPUs of nodes that none of them took."""
+        idle_usd = 0.0 if self.nodes is None else float(self.nodes["idle_usd"].sum())
+        return float(self.replicas["usd"].sum()) + idle_usd
 
     def __repr__(self) -> str:
         return f"SimulationResult({self._name()!r}, {len(self.requests):,} requests, {len(self.replicas):,} replicas)"
@@ -52,8 +61,7 @@ class SimulationResult:
         rows = [(model, name, n, f"{tokens:,}", f"{usd:,.2f}") for model, name, n, tokens, usd in kinds.rows()]
         headers = ("model", "replica", "count", "tokens decoded", "$")
         n_completed = int((self.requests["status"] == Status.COMPLETED.value).sum())
-        usd = float(self.replicas["usd"].sum())
-        caption = f"{self._name()}: {n_completed:,} of {len(self.requests):,} requests completed, {usd:,.2f} $"
+        caption = f"{self._name()}: {n_completed:,} of {len(self.requests):,} requests completed, {self.usd:,.2f} $"
         return html_table(caption, headers, rows)
 
     def _name(self) -> str:
@@ -85,6 +93,7 @@ class SimulationResult:
             "requests.parquet": self.requests,
             "replicas.parquet": self.replicas,
             **({} if self.availability is None else {AVAILABILITY: self.availability}),
+            **({} if self.nodes is None else {NODES: self.nodes}),
             **(extra_files or {}),
         }
         try:
@@ -109,13 +118,14 @@ class SimulationResult:
             ResultError: There is none, or a file is missing or not what was written.
         """
         manifest = read_manifest(directory)
-        availability = directory / AVAILABILITY
+        availability, nodes = directory / AVAILABILITY, directory / NODES
         try:
             return cls(
                 requests=pl.read_parquet(directory / "requests.parquet", glob=False),
                 replicas=pl.read_parquet(directory / "replicas.parquet", glob=False),
                 manifest=manifest,
                 availability=pl.read_parquet(availability, glob=False) if availability.is_file() else None,
+                nodes=pl.read_parquet(nodes, glob=False) if nodes.is_file() else None,
             )
         except (OSError, pl.exceptions.PolarsError) as error:
             msg = f"{directory} cannot be read: {error}"

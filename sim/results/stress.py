@@ -15,7 +15,7 @@ import polars as pl
 from sim.records import Status
 from sim.results.drops import Drop, drops_of
 from sim.results.metrics import Metric
-from sim.results.rent import gpu_phases, prices
+from sim.results.rent import paid_phases, prices
 from sim.results.timeline import slo_of
 from sim.slo import SLO
 
@@ -109,7 +109,7 @@ MONEY_METRICS: tuple[Metric, ...] = (
     Metric(
         "usd_idle",
         "$",
-        "Of the bill, for GPUs that could serve, between iterations.",
+        "Of the bill, for GPUs that could serve, between iterations, and for those that no replica takes.",
         False,
         (pl.col("usd_open") * (1 - pl.col("busy_share"))).sum(),
     ),
@@ -251,7 +251,9 @@ def _time_to_recover_s(requests: pl.DataFrame, drop: Drop, before: float | None)
 
 def _money(result: SimulationResult, from_s: float, until_s: float, lost_tokens: float | None) -> pl.DataFrame:
     """What each GPU type of each replica cost in a period, booting and open, and the share of it that was busy."""
-    frame = gpu_phases(result).join(result.replicas.select("replica_id", "busy_s"), on="replica_id")
+    frame = paid_phases(result).join(
+        result.replicas.select("replica_id", "busy_s"), on="replica_id", how="left", maintain_order="left"
+    )
     usd = np.zeros((3, frame.height))  # until it is rented, until it is open, until it is gone
     for gpu in frame["gpu_type"].unique(maintain_order=True):
         knots, paid = prices(result, gpu)
@@ -264,7 +266,7 @@ def _money(result: SimulationResult, from_s: float, until_s: float, lost_tokens:
     return frame.with_columns(
         usd_booting=pl.Series(usd[1] - usd[0]),
         usd_open=pl.Series(usd[2] - usd[1]),
-        busy_share=pl.when(open_s > 0).then((pl.col("busy_s") / open_s).clip(0.0, 1.0)).otherwise(0.0),
+        busy_share=pl.when(open_s > 0).then((pl.col("busy_s").fill_null(0.0) / open_s).clip(0.0, 1.0)).otherwise(0.0),
         lost_share=pl.lit(min(1.0, lost_tokens / computed) if lost_tokens and computed else 0.0),
     )
 

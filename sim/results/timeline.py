@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from sim.errors import SettingsError
-from sim.results.rent import Floats, gpu_phases, gpu_types, prices
+from sim.results.rent import Floats, gpu_phases, gpu_types, idle_phases, prices
 from sim.slo import SLO
 from sim.units import HOUR_S
 
@@ -135,8 +135,9 @@ def _gpus(result: SimulationResult, phases: pl.DataFrame, gpu: str, edges: Float
         for name in ("failed_s", "back_s")
     )
     knots, paid = prices(result, gpu)
-    spent = _integrals(np.interp(times[0], knots, paid), n, np.interp(edges, knots, paid))
-    spent -= _integrals(np.interp(times[3], knots, paid), n, np.interp(edges, knots, paid))
+    spent = _spent(phases, knots, paid, edges)
+    if result.nodes is not None:
+        spent += _spent(idle_phases(result).filter(gpu_type=gpu), knots, paid, edges)
     columns = {
         "rented": since[0] - since[3],
         "booting": since[0] - since[1],
@@ -153,6 +154,14 @@ def _gpus(result: SimulationResult, phases: pl.DataFrame, gpu: str, edges: Float
             steps = np.diff(changes["count"].to_numpy().astype(np.float64), prepend=0.0)
             available = pl.lit(pl.Series(_integrals(changes["t_s"].to_numpy(), steps, edges) / width_s))
     return pl.DataFrame(columns).with_columns(available=available, gpu_type=pl.lit(gpu))
+
+
+def _spent(phases: pl.DataFrame, knots: Floats, paid: Floats, edges: Floats) -> Floats:
+    """What GPUs of a type cost in each interval; `prices` gives `knots` and `paid`."""
+    n = phases["n"].to_numpy().astype(np.float64)
+    since, until = (np.interp(phases[name].to_numpy(), knots, paid) for name in ("rented_s", "gone_s"))
+    paid_by = np.interp(edges, knots, paid)
+    return _integrals(since, n, paid_by) - _integrals(until, n, paid_by)
 
 
 # Requests ---------------------------------------------------------------------------------------------------

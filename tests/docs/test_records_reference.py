@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sim import ConstantServiceTime, Deployment, ReplicaSpec, gpu_type, model_spec, simulate
+from sim.results.nodes import NODE_SCHEMA
 from sim.results.replicas import REPLICA_SCHEMA
 from sim.results.result import SimulationResult
 from traces import Trace
@@ -36,6 +37,10 @@ def test_every_column_of_a_request_has_a_row(result: SimulationResult) -> None:
 
 def test_every_column_of_a_replica_has_a_row(result: SimulationResult) -> None:
     assert rows_of("Replicas") == list(REPLICA_SCHEMA) == result.replicas.columns
+
+
+def test_every_column_of_a_node_has_a_row() -> None:
+    assert rows_of("Nodes") == list(NODE_SCHEMA)
 
 
 def test_pandas_reads_all_runs(result: SimulationResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

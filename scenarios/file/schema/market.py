@@ -219,6 +219,8 @@ class Cluster(Part):
     """What can be rented over time; by default `gpus`, always."""
     market: Literal["on_demand", "spot"] = "on_demand"
     """On which market of the timeline GPUs are rented."""
+    latency_s: dict[str, dict[str, NonNegativeFloat]] = {}
+    """Round trip from each region of clients (`region` of a stream) to each region of offers."""
 
     @property
     def all_offers(self) -> dict[str, Offer]:

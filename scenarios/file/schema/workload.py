@@ -151,6 +151,8 @@ class AzureConvLike(Part):
     model: str
     n_requests: PositiveInt
     rate_rps: PositiveFloat = 5.53
+    region: str | None = None
+    """From where its clients send: one of `cluster.latency_s`."""
 
 
 class Synthetic(Part):
@@ -161,6 +163,8 @@ class Synthetic(Part):
     n_requests: PositiveInt
     arrivals: Arrivals
     lengths: Lengths
+    region: str | None = None
+    """From where its clients send: one of `cluster.latency_s`."""
 
 
 class BlockBootstrap(Part):
@@ -193,6 +197,8 @@ class TraceFile(Part):
     """Requests of a session wait for the answers before them; by default all are sent at their times."""
     rate_factor: PositiveFloat = 1.0
     """Arrivals so many times as fast as in the file."""
+    region: str | None = None
+    """From where its clients send: one of `cluster.latency_s`."""
 
 
 Stream = Annotated[AzureConvLike | Synthetic | TraceFile, Field(discriminator="kind")]

@@ -123,6 +123,8 @@ BY_HAND = {
     "usd_per_h_peak": 360.0,
     "budget_compliance": 1.0,
     "cost_usd": 2.0,
+    "idle_usd": 0.0,
+    "idle_gpu_h": 0.0,
     "usd_per_1k_requests": 0.4 / SERVED * 1_000,
     "usd_per_million_output_tokens": 0.4 / 5 * 1e6,
     "usd_per_good_request": 0.4 / SERVED,
