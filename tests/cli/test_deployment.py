@@ -72,6 +72,17 @@ def test_what_plan_prints_can_be_run(hetserve: Hetserve, small: Path) -> None:
     assert json.loads(hetserve("run", small, "--out", "own", "--json").stdout)["rows"][0]["metrics"] == row["metrics"]
 
 
+def test_a_fleet_in_whole_nodes_costs_the_same_when_its_plan_is_run(hetserve: Hetserve, small: Path) -> None:
+    offers = "cluster.offers={two: {gpu: H100-SXM, nodes: 1, per_node: 2, usd_per_h: 3}}"
+    replicas = "[{model: Llama-3-8B, gpu: two}, {model: Llama-3-8B, gpu: RTX4090}]"
+    sets = ("--set", offers, "--set", f"deployment={{replicas: {replicas}}}")
+    printed = json.loads(hetserve("plan", small, *sets, "--json", "--no-check").stdout)
+    Path("plan.json").write_text(json.dumps(printed))
+    rows = json.loads(hetserve("run", small, *sets, "--plan", "plan.json", "--out", "runs", "--json").stdout)["rows"]
+    assert {offer["name"]: offer["idle"] for offer in rows[0]["plan"]["offers"]} == {"RTX4090": 0, "two": 1}
+    assert rows[0]["plan"]["usd_per_h"] == printed["usd_per_h"] > 6
+
+
 def test_an_edited_plan_shows_the_fleet_that_it_simulates(hetserve: Hetserve, small: Path) -> None:
     data = json.loads(hetserve("plan", small, *GIVEN, "--json", "--no-check").stdout)
     data["fleet"][0]["count"] = data["deployment"]["replicas"][0]["count"] = 3
