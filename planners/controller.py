@@ -17,6 +17,7 @@ from planners.problem.candidate import Candidate, Demand
 from planners.problem.plan import Plan, Planner
 from planners.problem.previous import Previous
 from planners.problem.problem import Objective, PlanningProblem
+from planners.problem.terms import Terms, usd_per_h_of_use
 from sim.protocols import Decision, Situation
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ class Controller:
         problem, offers = self._problem, situation.offers
         available = tuple((gpu, offers[gpu].n_gpus if gpu in offers else n) for gpu, n in problem.available)
         candidates = tuple(_at_prices(candidate, situation) for candidate in problem.candidates)
+        terms = tuple(_terms_at_prices(one, situation) for one in problem.offers)
         demands = problem.demands
         if problem.objective is not Objective.MAKESPAN:
             is_mix_alone = problem.objective is Objective.THROUGHPUT
@@ -171,7 +173,13 @@ class Controller:
             previous = Previous(running, self._start_s, drain_s, self._rules.hold_s)
         trial = None if problem.trial is None else replace(problem.trial, knows_arrivals=False)
         return replace(
-            problem, available=available, candidates=candidates, demands=demands, previous=previous, trial=trial
+            problem,
+            available=available,
+            candidates=candidates,
+            demands=demands,
+            previous=previous,
+            trial=trial,
+            offers=terms,
         )
 
     def _is_worth_it(self, problem: PlanningProblem, plan: Plan) -> bool:
@@ -194,8 +202,19 @@ def _at_prices(candidate: Candidate, situation: Situation) -> Candidate:
     for gpu, n in candidate.gpus:
         offer = situation.offers.get(gpu)
         price = None if offer is None else offer.usd_per_h
-        usd_per_h += n * (own[gpu].usd_per_h if price is None else price)
+        is_free_to_use = gpu in own and usd_per_h_of_use(own[gpu]) == 0
+        if not is_free_to_use:
+            usd_per_h += n * (own[gpu].usd_per_h if price is None else price)
     return replace(candidate, usd_per_h=usd_per_h)
+
+
+def _terms_at_prices(terms: Terms, situation: Situation) -> Terms:
+    """The terms of an offer at the price of the moment; what is paid in any case stays."""
+    offer = situation.offers.get(terms.name)
+    is_paid_by_use = terms.usd_per_h > 0
+    if offer is None or offer.usd_per_h is None or not is_paid_by_use:
+        return terms
+    return replace(terms, usd_per_h=offer.usd_per_h)
 
 
 def _with_amounts(demand: Demand, amounts: tuple[float, ...]) -> Demand:

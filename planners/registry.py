@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from warnings import warn
 
 from planners.errors import PlannerError, PlannerOptionsError, UnknownPlannerError
+from planners.problem.problem import Feature
+from planners.rounding import WholeNodes
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -63,7 +65,7 @@ def planner_classes() -> dict[str, type[Planner]]:
 
 
 def get_planner(name: str, options: Mapping[str, Any] | None = None) -> Planner:
-    """Build a planner.
+    """Build a planner; one that does not know of nodes that are rented whole is rounded up (`planners.rounding`).
 
     Args:
         name: A registered name, for some planners with an argument after a colon: `homogeneous:L40`.
@@ -105,7 +107,8 @@ def get_planner(name: str, options: Mapping[str, Any] | None = None) -> Planner:
     except ValidationError as error:
         raise _options_error(base, planner, error) from None
     build = cast("Callable[[BaseModel], Planner]", planner)  # how a planner is built is not part of the protocol
-    return build(checked)
+    built = build(checked)
+    return built if Feature.NODES in built.features else WholeNodes(built)
 
 
 def _options_error(name: str, planner: type[Planner], error: ValidationError) -> PlannerOptionsError:

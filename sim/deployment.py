@@ -299,6 +299,7 @@ class Deployment:
     Attributes:
         replicas: Pairs of a replica and how many of it run.
         routing: Routing tables by model name, for the router `plan_weighted`.
+        router: Name of the router of this fleet, instead of the one that a run has for all fleets.
 
     Raises:
         DeploymentError: A count is below 1, or a routing table does not fit the replicas.
@@ -306,6 +307,7 @@ class Deployment:
 
     replicas: tuple[tuple[ReplicaSpec, int], ...]
     routing: tuple[tuple[str, RoutingTable], ...] = ()
+    router: str | None = None
 
     def __post_init__(self) -> None:
         for spec, count in self.replicas:

@@ -78,7 +78,8 @@ def simulate(
         deployment: The fleet and its routing tables.
         trace: The requests.
         service_time: How long iterations take.
-        router: `plan_weighted`, `round_robin`, `least_loaded` or one of another package (`router_names`).
+        router: `plan_weighted`, `round_robin`, `least_loaded` or one of another package (`router_names`); a deployment
+            with a router of its own has that.
         length_predictor: What routers know of output lengths: `oracle` or `prompt_only`.
         stepping: `macro` jumps over iterations in which nothing changes; `iteration` stops at each. The records
             are the same.
@@ -127,7 +128,7 @@ def simulate(
     setting = Setting(
         deployment,
         service_time,
-        router=router,
+        router=router if deployment.router is None else deployment.router,
         length_predictor=length_predictor,
         stepping=stepping,
         horizon_s=horizon_s,

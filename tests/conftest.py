@@ -14,6 +14,10 @@ settings.register_profile("ci", max_examples=200, deadline=None, derandomize=Tru
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
+# The commands that tests start keep the bytecode of modules, as a user's do: hundreds of them compile nothing twice.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the real traces; without it the test is skipped."""

@@ -15,6 +15,7 @@ from planners.capacity.rates import alone_rps_within, beside_mix_rps, capacities
 from planners.capacity.steady_state import Kind, ReplicaFacts
 from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
+from planners.problem.terms import replica_usd_per_h
 from sim.catalog.gpus import GpuType
 from sim.catalog.models import ModelSpec
 from sim.deployment import Refusal, ReplicaLimits, ReplicaSpec
@@ -298,7 +299,7 @@ class _Search:
     def _is_allowed(self, spec: ReplicaSpec) -> bool:
         is_available = all(n <= self.available[gpu] for gpu, n in spec.gpus.items())
         return self._count("availability", is_available) and self._count(
-            "budget", spec.usd_per_h <= self.budget_usd_per_h
+            "budget", replica_usd_per_h(spec) <= self.budget_usd_per_h
         )
 
     def _count(self, rule: str, is_kept: bool) -> bool:

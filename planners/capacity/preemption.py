@@ -18,7 +18,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import exprel, ndtr
 
 from sim.catalog.engines import EngineProfile
 from sim.kv_cache import BlockRule
@@ -43,6 +42,8 @@ def shortage(excess: Real, variance: Real) -> tuple[Floats, Floats]:
     >>> float(short), float(missing)
     (1.0, 100.0)
     """
+    from scipy.special import ndtr  # takes long to import
+
     spread = np.sqrt(np.maximum(variance, 1e-12))
     z = excess / spread
     often = np.where(z > _NEVER, ndtr(z), 0.0)
@@ -67,6 +68,8 @@ def share_overwritten(starts: Real, decodes: Real, prompt_tokens: Real, *, sched
     >>> round(float(share_overwritten(0.1, 500.0, 2500.0, schedules_ahead=False)), 2)
     0.21
     """
+    from scipy.special import exprel  # takes long to import
+
     growth_tokens = decodes * (1 / exprel(-starts) + starts * schedules_ahead)
     with np.errstate(divide="ignore"):
         return np.asarray(exprel(-np.divide(prompt_tokens, growth_tokens)))

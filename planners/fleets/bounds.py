@@ -20,7 +20,8 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
 
     Two things limit the pace z at which all demands f are served. All replicas that can be rented serve a type w
     at most at the sum of their capacities h; and a unit of type w costs at least o[c] / h[c,w] at the candidate c
-    that is cheapest for it, so that serving at pace z costs at least z times the sum of f times that.
+    that is cheapest for it, so that serving at pace z costs at least z times the sum of f times that, beside what is
+    paid in any case. GPUs of a node that are idle cost more, so that it is a bound with them, too.
 
     Args:
         problem: The problem.
@@ -45,7 +46,8 @@ def pace_bound(problem: PlanningProblem, allowed: Sequence[int]) -> float:
         pace = min(pace, math.fsum(n * candidate.capacity_rps[w] for candidate, n in able) / amount)
         usd_per_h += amount * _usd_per_rps(w, able)
     if usd_per_h > 0:
-        pace = min(pace, problem.budget_usd_per_h / usd_per_h)
+        left_usd_per_h = problem.budget_usd_per_h - problem.committed_usd_per_h
+        pace = min(pace, max(0.0, left_usd_per_h) / usd_per_h)
     return pace
 
 
@@ -79,7 +81,7 @@ def value_bound(problem: PlanningProblem, allowed: Sequence[int], *, may_shed: b
     for demand, w, amount, able in _demanded(problem, allowed):
         served = amount * _usd_per_rps(w, able) if able else math.inf
         prices.append(min(served, demand.shed_usd_per_h(w)) if may_shed and demand.can_shed(w) else served)
-    return math.fsum(prices)
+    return math.fsum(prices) + problem.committed_usd_per_h
 
 
 def _demanded(

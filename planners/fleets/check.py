@@ -101,7 +101,7 @@ def broken_limits(problem: PlanningProblem, counts: Sequence[int]) -> Iterator[V
         message = f"the fleet costs {usd_per_h:g} $/h{stopped}, the budget is {problem.budget_usd_per_h:g}"
         yield Violation(Rule.BUDGET, message)
     taken = problem.gpus(counts)
-    available = dict(problem.available)
+    available = problem.rentable
     for gpu, n in taken.items():
         if n > available[gpu]:
             message = f"{n} GPUs of type {gpu} are rented, {available[gpu]} are available"

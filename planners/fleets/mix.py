@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
-    """Requests/s of the mix demanded of its model that one replica of a candidate serves.
-
-    The replica divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If
-    it cannot serve some types, it is the rate at which it serves the rest, times their share.
+    """Requests/s of the mix demanded of its model that one replica of a candidate serves (`Demand.mix_rps`).
 
     >>> from planners.problem.problem import PlanningProblem
     >>> from planners.problem.candidate import Candidate, Demand
@@ -31,12 +28,7 @@ def mix_capacity_rps(problem: PlanningProblem, c: int) -> float:
     1.5
     """
     candidate = problem.candidates[c]
-    demand = problem.demand(candidate.model)
-    able = [(f, h) for f, h in zip(demand.amounts, candidate.capacity_rps, strict=True) if f > 0 and h > 0]
-    if not able:
-        return 0.0
-    served = math.fsum(f for f, _ in able)
-    return served / math.fsum(f / h for f, h in able) * served / demand.total
+    return problem.demand(candidate.model).mix_rps(candidate.capacity_rps)
 
 
 def mix_pace(problem: PlanningProblem, counts: Sequence[int]) -> float:
@@ -163,7 +155,7 @@ def best_mix_fleet(
     if pace is not None:
         rows.add({column_of_z: 1.0}, lower=pace / unit)
         cost = _price_with_starts(problem, index, fleet)
-    available = dict(problem.available)
+    available = problem.rentable
     most = [min(available[gpu] // n for gpu, n in problem.candidates[c].gpus) for c in index]
     limit_s = problem.time_limit_s if time_limit_s is None else time_limit_s
     solved = rows.solve(cost, most, gap, limit_s)

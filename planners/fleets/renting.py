@@ -41,7 +41,7 @@ class Filling:
         self.counts = list(counts)
         self.mix_rps = tuple(mix_capacity_rps(problem, c) for c in range(len(problem.candidates)))
         taken = problem.gpus(counts)
-        self._left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
+        self._left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.rentable.items()}
         self._usd_per_h = problem.usd_per_h(counts)
         self._running = (0,) * len(counts)
         if problem.previous is not None:
@@ -54,7 +54,7 @@ class Filling:
         candidate = self.problem.candidates[c]
         for gpu, n in candidate.gpus:
             self._left[gpu] -= n
-        self._usd_per_h += candidate.usd_per_h
+        self._usd_per_h = self.problem.usd_per_h(self.counts) if self.problem.offers else self._usd_per_h_with(c)
 
     def fits(self, c: int) -> bool:
         """Whether with one more replica of a candidate the fleet keeps to all limits."""
@@ -62,10 +62,16 @@ class Filling:
         if any(n > self._left[gpu] for gpu, n in candidate.gpus):
             return False
         if not self._has_more_limits:
-            return self.problem.is_affordable(self._usd_per_h + candidate.usd_per_h)
+            return self.problem.is_affordable(self._usd_per_h_with(c))
         counts = self.counts.copy()
         counts[c] += 1
         return next(broken_limits(self.problem, counts), None) is None
+
+    def _usd_per_h_with(self, c: int) -> float:
+        """What the fleet would cost with one more replica of a candidate."""
+        if not self.problem.offers:
+            return self._usd_per_h + self.problem.candidates[c].usd_per_h
+        return self.problem.usd_per_h(count + (i == c) for i, count in enumerate(self.counts))
 
     def models(self) -> list[str]:
         """Models with a demand, the least served first: by the pace at which the fleet serves their mix."""

@@ -29,8 +29,8 @@ class FleetColumns(NamedTuple):
         working: How many replicas of a candidate serve (see `planners.problem.previous`).
         present: Something that is at least 1 if and only if any replica of a candidate serves.
         usd_per_h: What the fleet costs, without what must be paid in any case.
-        fixed_usd_per_h: What must be paid in any case: the price of stopping all that runs already; `usd_per_h` takes
-            off what is kept.
+        fixed_usd_per_h: What must be paid in any case: what is reserved, and the price of stopping all that runs
+            already; `usd_per_h` takes off what is kept.
     """
 
     working: dict[int, Row]
@@ -84,11 +84,12 @@ class Rows:
         """
         budget = problem.budget_usd_per_h
         fleet = self._add_columns(problem, index)
+        self._add_nodes(problem, index, fleet.usd_per_h)
         if within_budget and budget < math.inf:
             unit = budget if budget > 0 else 1.0
             price = {i: usd / unit for i, usd in fleet.usd_per_h.items()}
             self.add(price, upper=(budget - fleet.fixed_usd_per_h) / unit)
-        for gpu, count in problem.available:
+        for gpu, count in problem.rentable.items():
             self.add({index[c]: float(n) for c, n in _takers(problem, gpu) if c in index}, upper=count)
         for limit in limits_of(problem):
             limit.add_rows(self, problem, index)
@@ -98,7 +99,7 @@ class Rows:
         prices = {i: problem.candidates[c].usd_per_h for c, i in index.items()}
         working = {c: {i: 1.0} for c, i in index.items()}
         if problem.previous is None:
-            return FleetColumns(working, working, prices, 0.0)
+            return FleetColumns(working, working, prices, problem.committed_usd_per_h)
         previous, present = problem.previous, dict(working)
         for c, running in enumerate(previous.counts_of(problem.candidates)):
             if c not in index:
@@ -114,7 +115,19 @@ class Rows:
             if lost == 1:
                 present[c] = working[c]
         nothing = (0,) * len(problem.candidates)
-        return FleetColumns(working, present, prices, previous.drain_usd_per_h(problem.candidates, nothing))
+        return FleetColumns(working, present, prices, problem.spent_usd_per_h(nothing))
+
+    def _add_nodes(self, problem: PlanningProblem, index: Mapping[int, int], usd_per_h: Row) -> None:
+        """Have replicas in whole nodes; the price of those that they fill takes the place of that of their GPUs."""
+        rentable = problem.rentable
+        for c, i in index.items():
+            usd_per_h[i] = problem.usd_per_h_beside_nodes(c) if problem.nodes else usd_per_h[i]
+        for node in problem.nodes:
+            size = node.gpus_per_node
+            column = self.add_column(rentable[node.name] // size, is_whole=True)
+            filled = {index[c]: float(n) for c, n in _takers(problem, node.name) if c in index}
+            self.add(filled | {column: -float(size)}, upper=0.0)
+            usd_per_h[column] = size * node.usd_per_h
 
     def add_cover(self, problem: PlanningProblem, fleet: FleetColumns) -> None:
         """Have somebody for each type that is demanded."""

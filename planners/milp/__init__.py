@@ -1,6 +1,7 @@
 """The planner `milp`, and those that rest on it: formulation, solution, way back to a plan. The only user of PuLP."""
 
-from planners.milp.formulation import FAMILIES, Formulation, formulate
+from planners.milp.formulated import Formulation
+from planners.milp.formulation import FAMILIES, formulate
 from planners.milp.options import MilpOptions
 from planners.milp.planner import MilpPlanner, write_lp
 from planners.milp.refined import RefinedOptions, RefinedPlanner

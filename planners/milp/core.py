@@ -22,7 +22,7 @@ import highspy
 import pulp
 
 from planners.milp.extract import Finding, extract
-from planners.milp.formulation import Formulation
+from planners.milp.formulated import Formulation
 from planners.milp.work import Work
 from planners.quiet import no_output
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 import highspy
 import pulp
 
-from planners.milp.formulation import Formulation
+from planners.milp.formulated import Formulation
 
 
 class Finding(StrEnum):

@@ -63,6 +63,7 @@ class MilpPlanner:
             Feature.LIMITS,
             Feature.SWITCHING,
             Feature.SHEDDING,
+            Feature.NODES,
         }
     )
     Options: type[BaseModel] = MilpOptions

@@ -58,7 +58,7 @@ class RefinedPlanner:
 
     name = "milp_refined"
     features: frozenset[str] = frozenset(
-        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.LATENCY, Feature.SEVERAL_MODELS}
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.LATENCY, Feature.SEVERAL_MODELS, Feature.NODES}
     )
     Options: type[BaseModel] = RefinedOptions
 

@@ -73,7 +73,9 @@ class RobustPlanner:
     """
 
     name = "milp_robust"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset(
+        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.NODES}
+    )
     Options: type[BaseModel] = RobustOptions
 
     def __init__(self, options: RobustOptions | None = None) -> None:

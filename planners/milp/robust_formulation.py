@@ -23,7 +23,8 @@ import pulp
 
 from planners.milp.core import Effort, run_highs
 from planners.milp.extract import Finding, read_counts, read_finding
-from planners.milp.formulation import FAMILIES, FLEET_FAMILIES, Formulation, formulate
+from planners.milp.formulated import Formulation
+from planners.milp.formulation import FAMILIES, FLEET_FAMILIES, formulate
 from planners.problem.problem import Objective, PlanningProblem
 
 Criterion = Literal["worst", "mean", "regret"]

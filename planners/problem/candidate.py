@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from planners.problem.terms import replica_usd_per_h
+
 if TYPE_CHECKING:
     from sim.deployment import ReplicaSpec
     from traces.bursts import Bursts
@@ -27,7 +29,7 @@ class Candidate:
         name: Unique in a problem.
         model: Name of the model it serves.
         gpus: Pairs of a GPU type and how many of it a replica takes, sorted by name.
-        usd_per_h: Price of a replica.
+        usd_per_h: Price of a replica: of the GPUs that it takes, where these are not paid for in any case.
         capacity_rps: Requests/s of each workload type of its model that a replica serves if all its time is theirs;
             0 where it cannot serve the type.
         spec: The replica, for the simulator; None where capacities come from a file.
@@ -44,9 +46,8 @@ class Candidate:
     def from_spec(cls, spec: ReplicaSpec, capacity_rps: Iterable[float], name: str | None = None) -> Self:
         """The candidate that a replica makes; it is called as the replica if no name is given."""
         gpus = tuple(spec.gpus.items())
-        return cls(
-            spec.name if name is None else name, spec.model.name, gpus, spec.usd_per_h, tuple(capacity_rps), spec
-        )
+        own_name = spec.name if name is None else name
+        return cls(own_name, spec.model.name, gpus, replica_usd_per_h(spec), tuple(capacity_rps), spec)
 
     @property
     def n_gpus(self) -> int:
@@ -164,6 +165,18 @@ class Demand:
         """The demand with so many times the amounts to plan for, of as many requests."""
         amounts = tuple(factor * amount for amount in self.amounts)
         return replace(self, amounts=amounts, margin=factor * self.margin)
+
+    def mix_rps(self, capacity_rps: tuple[float, ...]) -> float:
+        """Requests/s of the mix demanded that a replica with these capacities serves.
+
+        It divides its time over the types, so that its rate is the harmonic mean 1 / sum_w share_w / h_w. If it cannot
+        serve some types, it is the rate at which it serves the rest, times their share.
+        """
+        able = [(f, h) for f, h in zip(self.amounts, capacity_rps, strict=True) if f > 0 and h > 0]
+        if not able:
+            return 0.0
+        served = math.fsum(f for f, _ in able)
+        return served / math.fsum(f / h for f, h in able) * served / self.total
 
     def can_shed(self, w: int) -> bool:
         """Whether requests of a type may be left unserved."""

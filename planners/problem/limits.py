@@ -1,75 +1,21 @@
 """Limits on fleets beside budget and availability, each stated once: what it allows, its words, its check, its rows.
 
-A limit is a field of the planning problem and an object in `LIMITS`. The formulations of `planners.milp` state it for
+A limit is a field of the planning problem and an object in `LIMITS`; those on risks are in
+`planners.problem.risk_limits`. The formulations of `planners.milp` state it for
 themselves, as a family of constraints: two solvers that must agree share no code. What else there is of it is here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from planners.problem.candidate import Candidate
+from planners.problem.limited import Limit, Limited, Milp
+from planners.problem.risk_limits import MaxSpotShare, MinReplicas, Survive
 
 GPU_SHARE_TOLERANCE = 1e-6
 """By which a share of GPUs may be exceeded: it is a quotient."""
-
-
-class Limited(Protocol):
-    """What a limit sees of a planning problem, which is built on this module."""
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]: ...  # noqa: D102
-    @property
-    def available(self) -> tuple[tuple[str, int], ...]: ...  # noqa: D102
-    @property
-    def max_configurations(self) -> int | None: ...  # noqa: D102
-    @property
-    def max_gpu_share(self) -> float: ...  # noqa: D102
-    def gpus(self, counts: Iterable[int]) -> dict[str, int]: ...  # noqa: D102
-    def max_count(self, c: int, *, within_budget: bool = True) -> int: ...  # noqa: D102
-
-
-class Milp(Protocol):
-    """What a limit does with a small MILP."""
-
-    def add_column(self, upper: float = ..., *, is_whole: bool = ...) -> int: ...  # noqa: D102
-    def add(self, row: dict[int, float], lower: float = ..., upper: float = ...) -> None: ...  # noqa: D102
-
-
-class Limit(Protocol):
-    """What a fleet must keep to.
-
-    Attributes:
-        name: The field of the planning problem that holds its value, and of `planning` in scenarios.
-        rule: What a plan that breaks it violates, for `check_plan`.
-        nothing: The value that limits nothing.
-        family: The constraints of `planners.milp.formulation` that state it.
-        spares_dominated: Whether a candidate that another one dominates may be needed to keep to it.
-    """
-
-    name: str
-    rule: str
-    nothing: Any
-    family: str
-    spares_dominated: bool
-
-    def problems(self, value: Any) -> Iterator[str]:
-        """What is wrong with a value."""
-        ...
-
-    def words(self, value: Any) -> str:
-        """A value, for the user."""
-        ...
-
-    def broken(self, problem: Limited, counts: Sequence[int]) -> Iterator[str]:
-        """In what a fleet does not keep to it."""
-        ...
-
-    def add_rows(self, rows: Milp, problem: Limited, index: Mapping[int, int]) -> None:
-        """Keep a small MILP to it; `index` has the column of each candidate's count."""
-        ...
 
 
 class MaxConfigurations:
@@ -146,7 +92,7 @@ class MaxGpuShare:
 
 _Problem = TypeVar("_Problem", bound=Limited)
 
-LIMITS: tuple[Limit, ...] = (MaxConfigurations(), MaxGpuShare())
+LIMITS: tuple[Limit, ...] = (MaxConfigurations(), MaxGpuShare(), MinReplicas(), MaxSpotShare(), Survive())
 """All limits, in the order in which they are checked and told."""
 
 

@@ -34,6 +34,7 @@ class Termination(StrEnum):
     GAP_REACHED = "gap_reached"
     TIME_LIMIT = "time_limit"
     HEURISTIC = "heuristic"
+    GIVEN = "given"
     INFEASIBLE = "infeasible"
     ERROR = "error"
 
@@ -70,6 +71,7 @@ class Plan:
         diagnostics: What the user should know; without a plan, the reasons.
         capacities: What the planner counts on, if not on the capacities of the candidates; the objective is that of the
             assignment with these.
+        router: Router of the fleet, if it has one of its own.
     """
 
     problem: PlanningProblem = field(compare=False)
@@ -86,6 +88,7 @@ class Plan:
     options: tuple[tuple[str, Any], ...] = ()
     diagnostics: tuple[str, ...] = ()
     capacities: Capacities | None = None
+    router: str | None = None
 
     def __repr__(self) -> str:
         return f"Plan({self.planner!r}, {self._in_words()})"
@@ -173,7 +176,7 @@ class Plan:
             table = self._routing_table(demand, rented)
             if table is not None:
                 routing.append((demand.model, table))
-        return Deployment(tuple(replicas), tuple(routing))
+        return Deployment(tuple(replicas), tuple(routing), self.router)
 
     def _routing_table(self, demand: Demand, rented: list[int]) -> RoutingTable | None:
         problem = self.problem

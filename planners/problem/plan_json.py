@@ -40,6 +40,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "usd_per_h": plan.usd_per_h,
         "drain_usd_per_h": problem.spent_usd_per_h(plan.counts) - plan.usd_per_h,
         "gpus": problem.gpus(plan.counts),
+        "offers": _offers(plan),
         "fleet": [
             {
                 "name": row.candidate.name,
@@ -62,6 +63,27 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         },
         "diagnostics": list(plan.diagnostics),
     }
+
+
+def _offers(plan: Plan) -> list[dict[str, Any]]:
+    """What is rented or paid for of each offer; nothing where GPU types are rented one by one."""
+    problem = plan.problem
+    taken, idle = problem.gpus(plan.counts), problem.idle(plan.counts)
+    rows = []
+    for terms in problem.offers:
+        n_used, n_idle = taken.get(terms.name, 0), idle.get(terms.name, 0)
+        n_gpus = n_used + n_idle
+        if n_gpus > 0:
+            row = {
+                "name": terms.name,
+                "nodes": n_gpus // terms.gpus_per_node,
+                "gpus_per_node": terms.gpus_per_node,
+                "gpus": n_gpus,
+                "idle": n_idle,
+                "usd_per_h": n_gpus * terms.usd_per_h + terms.committed_usd_per_h,
+            }
+            rows.append(row)
+    return rows
 
 
 def _types(demand: Demand) -> list[dict[str, Any]]:

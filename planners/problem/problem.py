@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from planners.problem.latency import LatencyGoal, Loads
     from planners.problem.mixes import MixTimes
     from planners.problem.previous import Previous
+    from planners.problem.terms import Terms
     from planners.problem.trial import Trial
 
 BUDGET_TOLERANCE = 1e-6
@@ -45,8 +46,9 @@ class Feature(StrEnum):
 
     `bound` says that it proves a bound, for all objectives but `latency`; `exact` that the bound holds for all fleets
     that it could rent, so that it finds nothing better if there is less to rent; `limits` that it keeps to those of
-    `planners.problem.limits`; `switching` that it knows what is lost if the previous fleet is changed; `shedding` that
-    it chooses what to give up (`planners.fleets.shedding`); the others try to serve everything.
+    `planners.problem.limits`; `nodes` that it counts GPUs that are rented together as such, others are rounded up
+    (`planners.rounding`); `switching` that it knows what is lost if the previous fleet is changed; `shedding` that it
+    chooses what to give up (`planners.fleets.shedding`); the others try to serve everything.
     """
 
     MAKESPAN = "makespan"
@@ -59,6 +61,7 @@ class Feature(StrEnum):
     LIMITS = "limits"
     SWITCHING = "switching"
     SHEDDING = "shedding"
+    NODES = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,17 @@ class PlanningProblem:
         seed: For planners that draw random numbers.
         max_configurations: Most candidates of which replicas may be rented; None for any number.
         max_gpu_share: Largest share of the fleet's GPUs that may be of one type, counted in GPUs; 1 for any.
+        min_replicas: Least replicas of each model of which something is demanded; None for any number.
+        max_spot_share: Largest share of each model's capacity on its mix that may be on spot offers; 1 for any.
+        survive: `node`, `offer` or `zone`: the rates must be carried without any one of these; None for nothing. Not
+            for `makespan`, which has no rates.
         previous: The fleet that runs already; None if nothing does, or if nothing is lost by changes.
         trial: What planners may simulate with; None if they cannot.
         mixes: What replicas take for mixes of types, to linearise it anew; None where only the capacities are known.
         latency: What the objective `latency` makes least; None for the others.
         loads: What is known of latencies; None where only the capacities are known.
         cases: Other circumstances that a fleet should be good in, for `milp_robust`; the others plan for now.
+        offers: The terms of GPU types that are not simply rented one by one, sorted by name.
         left_out: Pairs of a rule and how many configurations it kept from being candidates; for the user, not for
             planners.
 
@@ -97,12 +105,16 @@ class PlanningProblem:
     seed: int = 0
     max_configurations: int | None = None
     max_gpu_share: float = 1.0
+    min_replicas: int | None = None
+    max_spot_share: float = 1.0
+    survive: str | None = None
     previous: Previous | None = None
     trial: Trial | None = None
     mixes: MixTimes | None = None
     latency: LatencyGoal | None = None
     loads: Loads | None = None
     cases: tuple[Case, ...] = ()
+    offers: tuple[Terms, ...] = ()
     left_out: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
@@ -120,6 +132,8 @@ class PlanningProblem:
             yield f"seed is {self.seed!r}; it must be 0 or more"
         for limit in limits_of(self):
             yield from limit.problems(getattr(self, limit.name))
+        if self.survive is not None and self.objective is Objective.MAKESPAN:
+            yield "survive asks that rates are carried; the objective makespan has none"
         if self.objective is Objective.LATENCY:
             yield from (
                 ["latency is missing, which the objective makes least"]
@@ -134,6 +148,11 @@ class PlanningProblem:
         for name, count in self.available:
             if count < 0:
                 yield f"available: {count} GPUs of type {name!r}; it must be 0 or more"
+        offered = [terms.name for terms in self.offers]
+        if offered != sorted(set(offered)) or not set(offered) <= set(names):
+            yield f"offers names {', '.join(offered)}; each must be one of available, once, sorted by name"
+        for terms in self.offers:
+            yield from terms.problems()
 
     def _problems_of_demands(self) -> Iterable[str]:
         if not self.demands:
@@ -227,6 +246,8 @@ class PlanningProblem:
             needed.add(Feature.LIMITS)
         if self.previous is not None:
             needed.add(Feature.SWITCHING)
+        if self.nodes:
+            needed.add(Feature.NODES)
         if any(amount > 0 and demand.can_shed(w) for demand in self.demands for w, amount in enumerate(demand.amounts)):
             needed.add(Feature.SHEDDING)
         return frozenset(needed)
@@ -257,10 +278,49 @@ class PlanningProblem:
         """Positions of the candidates that serve a model."""
         return tuple(c for c, candidate in enumerate(self.candidates) if candidate.model == model)
 
+    @property
+    def nodes(self) -> tuple[Terms, ...]:
+        """The offers of which whole nodes are rented."""
+        return tuple(terms for terms in self.offers if terms.gpus_per_node > 1)
+
+    @property
+    def committed_usd_per_h(self) -> float:
+        """What is paid whatever is rented."""
+        return math.fsum(terms.committed_usd_per_h for terms in self.offers)
+
+    def usd_per_h_beside_nodes(self, c: int) -> float:
+        """The part of the price of a replica of candidate `c` that is not for GPUs of whole nodes."""
+        candidate = self.candidates[c]
+        of_nodes = {node.name: node.usd_per_h for node in self.nodes}
+        beside = candidate.usd_per_h - math.fsum(n * of_nodes.get(gpu, 0.0) for gpu, n in candidate.gpus)
+        return beside if abs(beside) > BUDGET_TOLERANCE * candidate.usd_per_h else 0.0
+
+    @property
+    def rentable(self) -> dict[str, int]:
+        """GPUs by type that can be rented: those of whole nodes."""
+        most = dict(self.available)
+        return most | {node.name: most[node.name] // node.gpus_per_node * node.gpus_per_node for node in self.nodes}
+
+    def idle(self, counts: Iterable[int]) -> dict[str, int]:
+        """GPUs of each offer that such a fleet pays for and that no replica takes: in its nodes, or reserved."""
+        if not self.offers:
+            return {}
+        taken = self.gpus(counts)
+        in_nodes = {terms.name: -taken.get(terms.name, 0) % terms.gpus_per_node for terms in self.offers}
+        reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in self.offers}
+        idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
+        return {name: n for name, n in idle.items() if n > 0}
+
     def usd_per_h(self, counts: Iterable[int]) -> float:
-        """Price of a fleet with so many replicas of each candidate."""
+        """Price of a fleet with so many replicas of each candidate, in whole nodes, and of what is paid in any case."""
+        counts = tuple(counts)
         pairs = zip(self.candidates, counts, strict=True)
-        return math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
+        of_replicas = math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
+        if not self.offers:
+            return of_replicas
+        idle = self.idle(counts)
+        of_idle = math.fsum(terms.usd_per_h * idle.get(terms.name, 0) for terms in self.offers)
+        return of_replicas + of_idle + self.committed_usd_per_h
 
     def spent_usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of such a fleet, and of the replicas of the previous one that it stops."""
@@ -297,10 +357,12 @@ class PlanningProblem:
         2
         """
         candidate = self.candidates[c]
-        available = dict(self.available)
-        most = min(available[gpu] // n for gpu, n in candidate.gpus)
-        if within_budget and not self.is_affordable(candidate.usd_per_h * most):
-            most = math.floor(self.budget_usd_per_h * (1 + BUDGET_TOLERANCE) / candidate.usd_per_h)
+        rentable = self.rentable
+        most = min(rentable[gpu] // n for gpu, n in candidate.gpus)
+        committed = self.committed_usd_per_h
+        if within_budget and not self.is_affordable(candidate.usd_per_h * most + committed):
+            left = self.budget_usd_per_h * (1 + BUDGET_TOLERANCE) - committed
+            return max(0, math.floor(left / candidate.usd_per_h)) if candidate.usd_per_h > 0 else 0
         return most
 
 

@@ -10,13 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planners.errors import PlannerError
 from planners.fleets.assignment import best_assignment, objective_of
 from planners.fleets.exact import PROVED_GAP
 from planners.fleets.mix import mix_capacity_rps
 from planners.fleets.shedding import fleet_value, servable
+from planners.problem.limits import limits_of
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, Objective, PlanningProblem
 from planners.questions.explanation import (
@@ -25,6 +26,7 @@ from planners.questions.explanation import (
     Effect,
     Explanation,
     Fate,
+    FurtherLimit,
     Limit,
     MoreDemand,
     Spare,
@@ -33,6 +35,7 @@ from planners.questions.explanation import (
 )
 from planners.questions.what_if import (
     most_rentable,
+    replaced_by,
     with_demand,
     with_gpus,
     with_rates,
@@ -55,8 +58,6 @@ BETTER = 1e-3
 
 N_CONFIGURATIONS = 10
 """How many configurations are forced into the plan if the caller does not say; each is a re-solve."""
-
-_ROUNDING = 1e-9  # sums of prices are not exact
 
 
 def explain_plan(
@@ -108,35 +109,15 @@ def explain_plan(
         msg = f"unknown configuration {unknown[0]!r}: {nearest(unknown[0], known)}"
         raise PlannerError(msg)
     explainer = _Explainer(problem, planner, plan, watch)
-    limits = explainer.limits()
+    limits, further = explainer.limits(), explainer.further()
     if explainer.plan.objective is None:
-        return Explanation(explainer.plan, limits, (), (), None, (), explainer.n_solves)
+        return Explanation(explainer.plan, limits, (), (), None, (), explainer.n_solves, further)
     demands = explainer.demands()
     variants = explainer.variants()
     budget_binds = any(limit.name == BUDGET and limit.binds for limit in limits)
     spare = explainer.spare(budget_binds)
     configurations = explainer.configurations(names, n_configurations, why_unable)
-    return Explanation(explainer.plan, limits, demands, variants, spare, configurations, explainer.n_solves)
-
-
-def replaced_by(better: Candidate, worse: Candidate) -> int:
-    """How many replicas of one candidate make a replica of the other superfluous; 0 if no number does.
-
-    Together they take no more GPUs of any type, cost no more, and serve no less of any workload type.
-
-    >>> from planners.problem.candidate import Candidate
-    >>> one, two = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,)), Candidate("two", "m", (("L40", 2),), 2.0, (5.0,))
-    >>> replaced_by(one, two), replaced_by(two, one)
-    (2, 0)
-    """
-    if better.model != worse.model:
-        return 0
-    gpus = dict(worse.gpus)
-    copies = min(gpus.get(gpu, 0) // n for gpu, n in better.gpus)
-    if better.usd_per_h > 0:
-        copies = min(copies, math.floor(worse.usd_per_h * (1 + _ROUNDING) / better.usd_per_h))
-    pairs = zip(worse.capacity_rps, better.capacity_rps, strict=True)
-    return 0 if any(low > copies * high for low, high in pairs) else copies
+    return Explanation(explainer.plan, limits, demands, variants, spare, configurations, explainer.n_solves, further)
 
 
 class _Explainer:
@@ -178,19 +159,31 @@ class _Explainer:
             price = self.plan.usd_per_h if has_plan else None
             limits.append(Limit(BUDGET, price, budget, one_more, unlimited, None))
         taken = problem.gpus(self.plan.counts)
+        sizes = {node.name: node.gpus_per_node for node in problem.nodes}
         for gpu, count in problem.available:
-            most = most_rentable(problem, gpu)
+            most, size = most_rentable(problem, gpu), sizes.get(gpu, 1)
             without = unbounded = None
             if most is not None and most <= count:
                 unbounded = self._same
             elif most is not None:
                 unbounded = self._relaxed(with_gpus(problem, gpu, most), f"any number of {gpu}")
-            one_more = self._step(unbounded, with_gpus(problem, gpu, count + 1), f"one more {gpu}")
+            more = with_gpus(problem, gpu, count + size)
+            one_more = self._step(unbounded, more, f"one more {'node of ' * (size > 1)}{gpu}")
             if has_plan:
                 used = gpu in taken
                 without = self._changed(with_gpus(problem, gpu, 0), f"no {gpu}") if used else self._same
-            limits.append(Limit(gpu, taken.get(gpu, 0) if has_plan else None, count, one_more, unbounded, without))
+            used_of = taken.get(gpu, 0) if has_plan else None
+            limits.append(Limit(gpu, used_of, count, one_more, unbounded, without, size))
         return tuple(limits)
+
+    def further(self) -> tuple[FurtherLimit, ...]:
+        """The limits beside budget and availability, each taken away alone."""
+        found = []
+        for limit in limits_of(self.problem):
+            nothing: dict[str, Any] = {limit.name: limit.nothing}
+            without = self._relaxed(replace(self.problem, **nothing), f"without {limit.name}")
+            found.append(FurtherLimit(limit.name, limit.words(getattr(self.problem, limit.name)), without))
+        return tuple(found)
 
     def demands(self) -> tuple[MoreDemand, ...]:
         """The workload types of which something is demanded."""
@@ -234,7 +227,7 @@ class _Explainer:
         left = {gpu: count - taken.get(gpu, 0) for gpu, count in problem.available}
         useful = [c for c in self._able() if all(n <= left[gpu] for gpu, n in problem.candidates[c].gpus)]
         price = plan.usd_per_h
-        affordable = [c for c in useful if problem.is_affordable(price + problem.candidates[c].usd_per_h)]
+        affordable = [c for c in useful if problem.is_affordable(problem.usd_per_h(self._one_more(c)))]
         added = {c: self._with_added(c) for c in affordable}
         best = min(added, key=lambda c: added[c][0]) if added else None
         if best is None:
@@ -328,11 +321,14 @@ class _Explainer:
 
     def _with_added(self, c: int) -> tuple[float, WhatIf]:
         """Value, and what it means, of the plan with one more replica."""
-        counts = tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
-        value = fleet_value(servable(self._promised), counts)
+        value = fleet_value(servable(self._promised), self._one_more(c))
         objective = objective_of(self.problem.objective, value)
         change = objective - (self.plan.objective or 0.0)
         return value, WhatIf(objective, change, self._effect(objective, PROVED_GAP), Termination.HEURISTIC)
+
+    def _one_more(self, c: int) -> tuple[int, ...]:
+        """The fleet with one more replica of candidate `c`."""
+        return tuple(count + (i == c) for i, count in enumerate(self.plan.counts))
 
     def _better_usd_per_h(self) -> float | None:
         problem, objective = self.problem, self.plan.objective
@@ -347,6 +343,7 @@ class _Explainer:
         available = dict(problem.available)
         missing = [(gpu, n) for gpu, n in candidate.gpus if n > available[gpu]]
         fate, detail, dominated_by = Fate.NOT_EXAMINED, "", None
+        alone_usd_per_h = problem.usd_per_h(int(i == c) for i in range(len(problem.candidates)))
         if self.plan.counts[c] > 0:
             fate, detail = Fate.CHOSEN, f"the plan rents {self.plan.counts[c]} of it"
         elif c not in self._able():
@@ -354,8 +351,8 @@ class _Explainer:
         elif missing:
             gpu, n = missing[0]
             fate, detail = Fate.UNAVAILABLE, f"needs {n} {gpu}, there are {available[gpu]}"
-        elif not problem.is_affordable(candidate.usd_per_h):
-            fate, detail = Fate.TOO_EXPENSIVE, f"costs {candidate.usd_per_h:g} $/h, more than the budget"
+        elif not problem.is_affordable(alone_usd_per_h):
+            fate, detail = Fate.TOO_EXPENSIVE, f"costs {alone_usd_per_h:g} $/h, more than the budget"
         else:
             better = (i for i in self._dominating(c) if not self._dominating(i))  # one of them is not dominated itself
             best = next(better, None)

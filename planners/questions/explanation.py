@@ -49,9 +49,10 @@ class Limit:
         name: `budget`, or the GPU type.
         used: What the plan takes of it; None without a plan.
         limit: What there is.
-        one_more: With 1 USD/h or one GPU more.
+        one_more: With 1 USD/h or one GPU more, or a node where nodes are rented whole.
         unlimited: With as much of it as one likes; None where the answer would be: any pace.
         without: With no GPU of the type; None for the budget, and without a plan.
+        gpus_per_node: GPUs of a type that are rented together.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Limit:
     one_more: WhatIf
     unlimited: WhatIf | None
     without: WhatIf | None
+    gpus_per_node: int = 1
 
     @property
     def left(self) -> float | None:
@@ -70,6 +72,21 @@ class Limit:
     def binds(self) -> bool:
         """Whether the plan would be better if this limit were not there."""
         return (self.unlimited or self.one_more).effect is Effect.BETTER
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherLimit:
+    """A limit beside budget and availability.
+
+    Attributes:
+        name: Its name in `planning`.
+        words: What it asks for.
+        without: The best plan without it: what it costs.
+    """
+
+    name: str
+    words: str
+    without: WhatIf
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +198,7 @@ class Explanation:
         spare: What is left unused.
         configurations: The candidates that were asked for, else those that the plan does not rent.
         n_solves: How often the planner was called, the plan itself not counted.
+        further: The limits beside these, if there are any.
     """
 
     plan: Plan
@@ -190,12 +208,14 @@ class Explanation:
     spare: Spare | None
     configurations: tuple[Configuration, ...]
     n_solves: int
+    further: tuple[FurtherLimit, ...] = ()
 
     def to_dict(self, problem: PlanningProblem) -> dict[str, Any]:
         """As `explain --json` prints it."""
         return {
             "plan": plan_to_dict(self.plan),
             "limits": [asdict(limit) | {"left": limit.left, "binds": limit.binds} for limit in self.limits],
+            "further_limits": [asdict(limit) for limit in self.further],
             "demands": [asdict(demand) for demand in self.demands],
             "variants": [asdict(variant) for variant in self.variants],
             "spare": self.spare and asdict(self.spare) | {"gpus": dict(self.spare.gpus)},

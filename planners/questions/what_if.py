@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from planners.problem.candidate import Candidate
 from planners.problem.problem import BUDGET_TOLERANCE, Objective, PlanningProblem
 
 _TRACE = 1e-6
 """Share of a model's demand that a workload type has which is there to be covered, not to be work."""
+
+_ROUNDING = 1e-9  # sums of prices are not exact
 
 _SPEED = 1e3
 """How much faster than anything else it is served."""
@@ -99,7 +102,7 @@ def with_replica(problem: PlanningProblem, c: int) -> PlanningProblem:
 
 
 def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
-    """GPUs of a type that the budget could rent if there were any number; None if it could rent any number.
+    """GPUs of a type, in whole nodes, that the budget could rent of any number; None if it could rent any number.
 
     >>> from planners.problem.candidate import Candidate, Demand
     >>> demand, one = Demand("m", None, ("chat",), (100.0,)), Candidate("a", "m", (("L40", 2),), 1.8, (1.0,))
@@ -110,4 +113,26 @@ def most_rentable(problem: PlanningProblem, gpu: str) -> int | None:
     if problem.budget_usd_per_h == math.inf or any(candidate.usd_per_h == 0 for candidate, _ in takers):
         return None if takers else 0
     budget = problem.budget_usd_per_h * (1 + BUDGET_TOLERANCE)
-    return max((n * math.floor(budget / candidate.usd_per_h) for candidate, n in takers), default=0)
+    most = max((n * math.floor(budget / candidate.usd_per_h) for candidate, n in takers), default=0)
+    size = next((node.gpus_per_node for node in problem.nodes if node.name == gpu), 1)
+    return math.ceil(most / size) * size
+
+
+def replaced_by(better: Candidate, worse: Candidate) -> int:
+    """How many replicas of one candidate make a replica of the other superfluous; 0 if no number does.
+
+    Together they take no more GPUs of any type, cost no more, and serve no less of any workload type.
+
+    >>> from planners.problem.candidate import Candidate
+    >>> one, two = Candidate("one", "m", (("L40", 1),), 1.0, (3.0,)), Candidate("two", "m", (("L40", 2),), 2.0, (5.0,))
+    >>> replaced_by(one, two), replaced_by(two, one)
+    (2, 0)
+    """
+    if better.model != worse.model:
+        return 0
+    gpus = dict(worse.gpus)
+    copies = min(gpus.get(gpu, 0) // n for gpu, n in better.gpus)
+    if better.usd_per_h > 0:
+        copies = min(copies, math.floor(worse.usd_per_h * (1 + _ROUNDING) / better.usd_per_h))
+    pairs = zip(worse.capacity_rps, better.capacity_rps, strict=True)
+    return 0 if any(low > copies * high for low, high in pairs) else copies

@@ -27,7 +27,15 @@ class GreedyPlanner:
 
     name = "greedy"
     features: frozenset[str] = frozenset(
-        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.LIMITS, Feature.SWITCHING}
+        {
+            Feature.MAKESPAN,
+            Feature.THROUGHPUT,
+            Feature.COST,
+            Feature.SEVERAL_MODELS,
+            Feature.LIMITS,
+            Feature.SWITCHING,
+            Feature.NODES,
+        }
     )
     Options: type[BaseModel] = GreedyOptions
 

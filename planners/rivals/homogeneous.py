@@ -41,6 +41,7 @@ class HomogeneousPlanner:
             Feature.EXACT,
             Feature.LIMITS,
             Feature.SWITCHING,
+            Feature.NODES,
         }
     )
     Options: type[BaseModel] = HomogeneousOptions

@@ -27,7 +27,7 @@ class RandomPlanner:
     """
 
     name = "random"
-    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS})
+    features: frozenset[str] = frozenset({Feature.MAKESPAN, Feature.THROUGHPUT, Feature.SEVERAL_MODELS, Feature.NODES})
     Options: type[BaseModel] = RandomOptions
 
     def __init__(self, options: RandomOptions | None = None) -> None:

@@ -26,7 +26,15 @@ class UniformPlanner:
 
     name = "uniform"
     features: frozenset[str] = frozenset(
-        {Feature.MAKESPAN, Feature.THROUGHPUT, Feature.COST, Feature.SEVERAL_MODELS, Feature.LIMITS, Feature.SWITCHING}
+        {
+            Feature.MAKESPAN,
+            Feature.THROUGHPUT,
+            Feature.COST,
+            Feature.SEVERAL_MODELS,
+            Feature.LIMITS,
+            Feature.SWITCHING,
+            Feature.NODES,
+        }
     )
     Options: type[BaseModel] = UniformOptions
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from planners import get_planner
 from planners.questions.explain import N_CONFIGURATIONS, explain_plan
 from planners.questions.explanation import Explanation
 from scenarios.cli.errors import NoPlan
@@ -20,7 +19,7 @@ from scenarios.inputs.settings import basis_of
 from scenarios.report import explain as report
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.job import Job
-from scenarios.runs.plan import planner_choice
+from scenarios.runs.plan import planner_choice, planner_of
 from scenarios.study.explain import plan_as_printed, plan_of, prepare_wide, read_kept_plan, why_unable
 
 
@@ -74,7 +73,7 @@ def explain(
             plan = plan_of(kept, job.problem_of(choice), Path(file))
         explanation = explain_plan(
             job.problem_of(choice),
-            get_planner(choice.name, choice.options),
+            planner_of(choice),
             plan,
             names=names,
             n_configurations=N_CONFIGURATIONS if most is None else most,
@@ -92,6 +91,9 @@ def explain(
 def _report(explanation: Explanation, job: Job, *, is_complete: bool) -> None:
     click.echo(report.headline(explanation, job.problem) + "\n")
     print_tables(report.limits_table(explanation, basis_of(job.loaded)))
+    further = report.further_table(explanation)
+    if further is not None:
+        print_tables(further)
     _say(report.remarks_on_limits(explanation))
     if explanation.demands:
         print_tables(report.demands_table(explanation))

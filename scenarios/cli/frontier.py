@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from planners import get_planner
 from planners.questions.frontier import FrontierPoint, plan_frontier
 from scenarios.cli.errors import NoPlan
 from scenarios.cli.options import (
@@ -27,7 +26,7 @@ from scenarios.report import frontier as report
 from scenarios.report.plotting import check_can_plot
 from scenarios.report.progress import ProgressBar
 from scenarios.runs.job import Job
-from scenarios.runs.plan import planner_choice
+from scenarios.runs.plan import planner_choice, planner_of
 from scenarios.study.explain import prepare_for_budget
 
 MAX_BUDGETS = 1000
@@ -94,7 +93,8 @@ def frontier(
         msg = "--force replaces files of --csv and --plot, which are not given"
         raise click.UsageError(msg)
     loaded = load(file, scenario, sets)
-    choices = [planner_choice(loaded, name) for name in names] or loaded.scenario.planners
+    asked = names or [choice.label for choice in loaded.scenario.planners if not choice.is_fleet] or ["milp"]
+    choices = [planner_choice(loaded, name) for name in asked]
     own = [choice.label for choice in choices if choice.objective not in {None, loaded.scenario.planning.objective}]
     if own:
         msg = f"one objective at a time: {', '.join(own)} plans for another one than planning.objective; name --planner"
@@ -103,7 +103,7 @@ def frontier(
         bar.stage("requests and capacities")
         job = prepare_for_budget(loaded, loaded.scenario.seeds[0] if seed is None else seed, budgets[-1])
         job.say_notes(bar)
-        planners = {choice.label: get_planner(choice.name, choice.options) for choice in choices}
+        planners = {choice.label: planner_of(choice) for choice in choices}
         points = plan_frontier(job.problem, planners, budgets, lambda what: bar.stage(f"planning: {what}"))
     _report_frontier(points, job, csv_file, plot_file, as_json=as_json)
     if not any(point.objective is not None for point in points):

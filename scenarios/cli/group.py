@@ -53,6 +53,10 @@ COMMANDS = {
         "Say what each planner gets for different budgets, without a simulation.",
     ),
     "list": ("scenarios.cli.files:list_", "List what can be named in a scenario."),
+    "max-rate": (
+        "scenarios.cli.max_rate:max_rate",
+        "Say how much load a fleet carries within the SLO: the largest multiple of the requests, or number of users.",
+    ),
     "model": (
         "scenarios.cli.model:model",
         "Say what is understood of a model: parameters, weights, KV cache, experts, parallelism.",

@@ -33,7 +33,8 @@ def capacity(
     """Say how far the capacities that planners reckon with are from the simulator's.
 
     Each candidate is simulated with each workload type and with the mix, and those that the planner milp rents with the
-    mix that it gives them. That takes a while the first time: what was measured is kept in the user's cache directory.
+    mix that it gives them. Of a scenario with a deployment, its replicas are. That takes a while the first time: what
+    was measured is kept in the user's cache directory.
     """
     loaded = load(file, scenario, sets)
     with ProgressBar(is_wanted=progress) as bar:

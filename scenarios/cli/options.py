@@ -37,7 +37,7 @@ def _only_one(ctx: click.Context, param: click.Parameter, names: Sequence[str]) 
 
 
 planner_option = click.option("--planner", metavar="NAME", multiple=True, callback=_only_one,
-                              help="Instead of milp; see: hetserve list planners.")  # fmt: skip
+                              help="Instead of milp or the scenario's deployment; see list planners.")  # fmt: skip
 
 
 def _only_one_seed(ctx: click.Context, param: click.Parameter, seeds: Sequence[int]) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from planners import Plan
+from planners import Plan, Termination
 from planners import write_lp as write
 from planners.fleets.shedding import penalty_usd_per_h
 from planners.problem.plan_json import plan_to_dict
@@ -44,6 +44,7 @@ from scenarios.report.tables import plan_tables
 from scenarios.runs.directory import read_result
 from scenarios.runs.job import Job, Scheduled, Served
 from scenarios.runs.plan import planner_choice
+from scenarios.runs.plan_file import deployment_to_dict
 from scenarios.runs.row import Row
 from scenarios.runs.series import run_rows
 from scenarios.runs.serving import serving_of
@@ -109,8 +110,8 @@ def plan(
     elif force:
         msg = "--force replaces the FILE of --write-lp, which is not given"
         raise click.UsageError(msg)
-    planner = planner or "milp"
     loaded = load(file, scenario, sets)
+    planner = planner or loaded.scenario.default_planner
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests and capacities")
         job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
@@ -124,7 +125,9 @@ def plan(
         bar.stage("checking the plan")
         check = None if no_check else check_delivery(job, found)
     if as_json:
-        data = plan_to_dict(found) | ({} if promised is None else {"uncertainty": promised.to_dict()})
+        deployment = found.deployment()
+        data = plan_to_dict(found) | ({} if deployment is None else {"deployment": deployment_to_dict(deployment)})
+        data |= {} if promised is None else {"uncertainty": promised.to_dict()}
         data |= {} if no_check else {"check": None if check is None else check.to_dict()}
         measured = {one.model: one.bursts for one in found.problem.demands}
         data |= {"arrivals": {model: bursts and asdict(bursts) for model, bursts in measured.items()}}
@@ -159,8 +162,9 @@ def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
         click.echo(f"of these, {fleet} and {shed_usd_per_h:.6g} $/h for what is shed")
     lines = (*job.too_long, *found.diagnostics, *arrival_lines(found.problem))
     click.echo("".join(f"{line}\n" for line in lines), nl=False)
-    left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
-    click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
+    if found.termination is not Termination.GIVEN:
+        left_out = ", ".join(f"{n} for {rule}" for rule, n in job.problem.left_out)
+        click.echo(f"candidates: {len(job.problem.candidates)}" + (f"; left out: {left_out}" if left_out else ""))
     n_extrapolated = getattr(job.service_time, "n_extrapolated", 0)
     if n_extrapolated:
         click.echo(f"Service times outside of what was measured: {n_extrapolated:,}, asked for all candidates")
@@ -171,7 +175,7 @@ def _print_plan(job: Job, found: Plan, promised: Promises | None) -> None:
 @trace_options
 @planner_option
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Instead of planning: the fleet in the plans.json of an earlier run.")  # fmt: skip
+              help="Instead of planning: a fleet, from the plans.json of a run or plan --json.")  # fmt: skip
 @seed_option
 @uncertainty_option
 @out_option
@@ -194,7 +198,15 @@ def run(
     if plan_file is not None:
         rows = [_replay(loaded, plan_file, seed, out, force=force, jobs=jobs, progress=progress)]
     else:
-        rows = _run(loaded, out, planner=planner or "milp", seed=seed, force=force, jobs=jobs, progress=progress)
+        rows = _run(
+            loaded,
+            out,
+            planner=planner or loaded.scenario.default_planner,
+            seed=seed,
+            force=force,
+            jobs=jobs,
+            progress=progress,
+        )
     weighings = () if n_worlds is None else weighed(rows, n_worlds, jobs, progress=progress)
     report(rows, None, "json" if as_json else "table", _directories(rows), weighings=weighings)
     if not as_json:
@@ -243,7 +255,7 @@ def _replay(
     check_can_write(out)
     with ProgressBar(is_wanted=progress) as bar:
         bar.stage("requests")
-        job = Job.prepare(loaded, seeds_of(loaded, seed)[0])
+        job = Job.of_plan(loaded, seeds_of(loaded, seed)[0])
         job.say_notes(bar)
         choice = PlannerChoice(name="given", label="given")
         if not force:

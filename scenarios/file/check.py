@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from planners import Feature, PlannerError, get_planner
 from scenarios.file.catalog import make_base_catalog
-from scenarios.file.check_offers import check_offers, check_regions
+from scenarios.file.check_offers import check_offers, check_regions, unknown_offer
+from scenarios.file.choices import check_planners
+from scenarios.file.events import check_events, losses_of
+from scenarios.file.fleet import check_fleets
 from scenarios.file.models import check_models
 from scenarios.file.schema import (
     AiconfiguratorTimes,
@@ -62,10 +64,12 @@ def check_references(scenario: Scenario, folder: Path) -> list[Finding]:
         lambda: _check_streams(scenario, models, folder),
         lambda: _check_grids(scenario),
         lambda: _check_slo(scenario, models),
+        lambda: check_fleets(scenario, folder),
+        lambda: check_events(scenario, models),
         lambda: _check_capacity(scenario),
         lambda: _check_latency(scenario),
         lambda: _check_shedding(scenario),
-        lambda: _check_planners(scenario),
+        lambda: check_planners(scenario),
         lambda: _check_sim(scenario, folder),
         lambda: _check_overrides(scenario),
     )
@@ -105,12 +109,6 @@ def _check_gpus(scenario: Scenario, catalog: Catalog, folder: Path) -> Iterator[
             yield (*path, "usd_per_h"), f"is missing: the catalog knows no price of {name!r}"
 
 
-def _unknown_offer(name: str, scenario: Scenario) -> str:
-    offers = scenario.cluster.all_offers
-    what = "offer" if scenario.cluster.offers else "GPU type"
-    return f"unknown {what} {name!r}: {nearest(name, offers)}"
-
-
 def _lacks_times(name: str, scenario: Scenario, folder: Path) -> bool:
     """Whether nothing says how fast a GPU type is that is in no catalog."""
     times = scenario.sim.service_time
@@ -143,14 +141,14 @@ def _check_market(scenario: Scenario, folder: Path) -> Iterator[Finding]:
     named = _gpus_named(given)
     unknown = [(field, gpu) for field, gpu in named if gpu not in scenario.cluster.all_offers]
     for field, gpu in unknown:
-        yield (*path, *field, gpu), _unknown_offer(gpu, scenario)
+        yield (*path, *field, gpu), unknown_offer(gpu, scenario)
     if unknown:
         return
     try:
         make_timeline(scenario, folder)
     except TraceError as error:
         yield path, str(error)
-    if given is None:
+    if given is None and not losses_of(scenario):
         for index, choice in enumerate(scenario.planners):
             if choice.policy != "static":
                 message = f"{choice.policy!r} needs cluster.availability, perhaps of the kind 'constant'"
@@ -265,7 +263,7 @@ def _check_capacity(scenario: Scenario) -> Iterator[Finding]:
     for name, candidate in capacity.candidates.items():
         for gpu in candidate.gpus:
             if gpu not in scenario.cluster.all_offers:
-                yield (*path, "candidates", name, "gpus", gpu), _unknown_offer(gpu, scenario)
+                yield (*path, "candidates", name, "gpus", gpu), unknown_offer(gpu, scenario)
         n_given, n_types = len(candidate.capacity_rps), len(capacity.requests)
         if n_given != n_types:
             message = f"{n_given} capacities for {n_types} workload types: {', '.join(capacity.requests)}"
@@ -305,31 +303,6 @@ def _check_shedding(scenario: Scenario) -> Iterator[Finding]:
     for name in planning.shed_usd_per_request if isinstance(planning.shed_usd_per_request, dict) else ():
         if name not in names:
             yield ("planning", "shed_usd_per_request", name), f"unknown workload type {name!r}: {nearest(name, names)}"
-
-
-def _check_planners(scenario: Scenario) -> Iterator[Finding]:
-    if not scenario.planners:
-        yield ("planners",), "names no planner"
-    seen: set[str] = set()
-    for index, choice in enumerate(scenario.planners):
-        try:
-            planner = get_planner(choice.name, choice.options)
-        except PlannerError as error:
-            yield ("planners", index), str(error)
-        else:
-            if choice.objective is not None and choice.objective not in planner.features:
-                yield ("planners", index, "objective"), f"{choice.name!r} does not plan for {choice.objective!r}"
-            if choice.policy == "replan_sticky" and Feature.SWITCHING not in planner.features:
-                message = f"{choice.name!r} does not know what changes cost; it can 'replan'"
-                yield ("planners", index, "policy"), message
-        if choice.label in seen:
-            yield ("planners", index), f"{choice.label!r} stands here twice; give one of them a label of its own"
-        seen.add(choice.label)
-        gpu = choice.name.partition(":")[2]
-        if choice.name.startswith("homogeneous:") and gpu not in scenario.cluster.all_offers:
-            yield ("planners", index), _unknown_offer(gpu, scenario)
-    if len(set(scenario.seeds)) != len(scenario.seeds) or not scenario.seeds:
-        yield ("seeds",), "must be one or more different numbers"
 
 
 def _check_sim(scenario: Scenario, folder: Path) -> Iterator[Finding]:

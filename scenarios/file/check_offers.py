@@ -32,6 +32,7 @@ def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
         if name in cluster.gpus and cluster.gpus[name].available is not None:
             yield own, f"{name!r} is offered twice: in gpus, too; give the offer another name"
         yield from (((*own, *field), message) for field, message in _check_offer(offer, scenario, catalog))
+    yield from _check_risks(scenario)
 
 
 def check_regions(scenario: Scenario) -> Iterator[Finding]:
@@ -83,3 +84,25 @@ def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator
         yield ("usd_per_h",), f"is missing: {offer.gpu!r} is in no catalog"
     if offer.tenure == "owned" and price:
         yield ("usd_per_h",), "is more than 0: what one owns costs no more; 'reserved' is paid, used or not"
+
+
+def _check_risks(scenario: Scenario) -> Iterator[Finding]:
+    """Limits of `planning` that ask something of the offers."""
+    planning, offers = scenario.planning, scenario.cluster.all_offers
+    if planning.max_spot_share < 1 and not any(offer.tenure == "spot" for offer in offers.values()):
+        yield ("planning", "max_spot_share"), "is of no use: no offer has the tenure 'spot'"
+    if planning.survive is None:
+        return
+    path: FieldPath = ("planning", "survive")
+    if "makespan" in scenario.objectives:
+        yield path, "asks that the rates are carried after a loss; the objective 'makespan' has requests, but no rates"
+    unknown = [name for name, offer in offers.items() if not offer.zone]
+    if planning.survive == "zone" and unknown:
+        yield path, f"is 'zone', but no zone is known of {', '.join(unknown)}: say it in cluster.offers"
+
+
+def unknown_offer(name: str, scenario: Scenario) -> str:
+    """What to say of an offer or GPU type that the market does not have."""
+    offers = scenario.cluster.all_offers
+    what = "offer" if scenario.cluster.offers else "GPU type"
+    return f"unknown {what} {name!r}: {nearest(name, offers)}"

@@ -158,7 +158,7 @@ def _members(annotation: Any) -> list[Any]:
 def _child(annotation: Any, key: str | int) -> tuple[Any, list[str]]:
     """(type of what stands under a key, keys that may stand there)."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = annotation.model_fields
+        fields = {field.alias or name: field for name, field in annotation.model_fields.items()}
         return (fields[str(key)].annotation if key in fields else None), sorted(fields)
     arguments = [a for a in get_args(annotation) if a is not Ellipsis]
     return (arguments[-1] if arguments else None), []

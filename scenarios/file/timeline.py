@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from scenarios.file import schema
+from scenarios.file.events import losses_of
 from traces import (
     AvailabilityTimeline,
     Supply,
@@ -23,6 +24,7 @@ from traces import (
     read_spot_trace,
     scheduled_drops,
 )
+from traces.losses import with_losses
 
 _READERS = {"csv": read_availability_csv, "gpu_market": read_gpu_market, "spot_trace": read_spot_trace}
 
@@ -38,15 +40,20 @@ def make_timeline(scenario: schema.Scenario, folder: Path) -> AvailabilityTimeli
         TraceError: A file cannot be read, or what it or the scenario says is no timeline of what the scenario offers.
     """
     cluster = scenario.cluster
-    if cluster.availability is None:
+    losses = losses_of(scenario)
+    if cluster.availability is None and not losses:
         return None
     offers = cluster.all_offers
-    timeline = _timeline(cluster.availability, cluster.market, offers, folder)
+    if cluster.availability is None:
+        counts = {name: offer.n_gpus for name, offer in offers.items()}
+        timeline = constant_availability(counts, market=cluster.market)
+    else:
+        timeline = _timeline(cluster.availability, cluster.market, offers, folder)
     timeline.check_gpu_types(offers)
     if not any(market == cluster.market for _, market in timeline.at(0.0)):
         msg = f"{timeline.source}: says nothing about the market {cluster.market!r}"
         raise TraceError(msg)
-    return timeline
+    return with_losses(timeline, losses, cluster.market, scenario.sim.horizon_s or 0.0) if losses else timeline
 
 
 def _timeline(

@@ -113,7 +113,8 @@ class _Builder:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of anchors that are used again, which YAML allows
-                self._check_tags(text)
+                if "!" in text:
+                    self._check_tags(text)
                 node = self._yaml.compose(text)
         except ReaderError as error:
             line = text.count("\n", 0, error.position) + 1

@@ -13,6 +13,7 @@ from planners.capacity.loads import ClosedFormLoads, output_ratios
 from planners.capacity.mix_times import ClosedFormMixTimes
 from planners.problem.latency import LatencyGoal
 from planners.problem.limits import LIMITS
+from planners.problem.terms import Terms, usd_per_h_of_use
 from scenarios.file import schema
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.timeline import make_timeline, most_offered, offers_at
@@ -111,12 +112,21 @@ def _without_candidates(loaded: LoadedScenario, demands: tuple[Demand, ...], see
         demands=demands,
         candidates=(),
         available=_available(scenario, loaded.timeline),
+        offers=_terms(loaded),
         budget_usd_per_h=planning.budget_usd_per_h,
         objective=Objective(planning.objective),
         latency=LatencyGoal(**planning.latency.model_dump()) if "latency" in scenario.objectives else None,
         time_limit_s=planning.time_limit_s,
         seed=seed,
     )
+
+
+def _terms(loaded: LoadedScenario) -> tuple[Terms, ...]:
+    """The terms of all offers; none where GPUs are rented one by one, and nothing but their prices is said."""
+    offers, gpu_types = loaded.scenario.cluster.all_offers, make_gpu_types(loaded)
+    if all(gpu.offer is None for gpu in gpu_types.values()):
+        return ()
+    return tuple(Terms.from_gpu_type(gpu, offers[name].n_gpus) for name, gpu in sorted(gpu_types.items()))
 
 
 def check_problem(loaded: LoadedScenario, trace: Trace | None, seed: int) -> None:
@@ -140,7 +150,7 @@ def _given_candidates(loaded: LoadedScenario, given: schema.GivenCapacity) -> Fo
             name=name,
             model="given",
             gpus=tuple(sorted(candidate.gpus.items())),
-            usd_per_h=sum(n * gpu_types[gpu].usd_per_h for gpu, n in candidate.gpus.items()),
+            usd_per_h=sum(n * usd_per_h_of_use(gpu_types[gpu]) for gpu, n in candidate.gpus.items()),
             capacity_rps=candidate.capacity_rps,
         )
         for name, candidate in given.candidates.items()

@@ -10,6 +10,7 @@ import polars as pl
 
 from scenarios.errors import RunError
 from scenarios.file import schema
+from scenarios.file.events import surges_of
 from scenarios.file.loaded import LoadedScenario
 from scenarios.inputs.memory import check_memory
 from traces import (
@@ -35,6 +36,7 @@ from traces import (
     read,
     synthesize,
 )
+from traces.traffic import with_traffic
 
 
 def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
@@ -55,6 +57,8 @@ def make_trace(loaded: LoadedScenario, seed: int) -> Trace:
     traces = []
     for index, (name, stream) in enumerate(streams):
         trace = _make_stream(name, stream, loaded.folder, stream_seed(seed, index), segment_tokens)
+        surges = surges_of(loaded.scenario, name)
+        trace = with_traffic(trace, surges) if surges else trace
         for model in trace.models:
             if model not in known:
                 where = f"workload.{name}.model is not given, and {trace.source}"

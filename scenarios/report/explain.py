@@ -63,6 +63,17 @@ def limits_table(explanation: Explanation, basis: Mapping[str, str]) -> Table:
     return table
 
 
+def further_table(explanation: Explanation) -> Table | None:
+    """What limits beside budget and availability cost; None if there are none."""
+    if not explanation.further:
+        return None
+    table = make_table("What do further limits cost?")
+    make_columns(table, [("limit", "left"), ("asks for", "left"), ("without it", "right")])
+    for limit in explanation.further:
+        table.add_row(limit.name, limit.words, _cell(explanation, limit.without))
+    return table
+
+
 def demands_table(explanation: Explanation) -> Table:
     """What one more request/s of each type would do."""
     is_makespan = explanation.plan.objective_name is Objective.MAKESPAN
@@ -127,7 +138,9 @@ def remarks_on_limits(explanation: Explanation) -> list[str]:
             else "No limit alone is the reason: without any one of them there would be no plan either."
         ]
     limited = f"Limited by: {binding}." if binding else "No limit alone stands in the way of a better plan."
-    return [limited, *_remarks_on_spare(explanation)]
+    nodes = [f"{limit.name} by {limit.gpus_per_node}" for limit in explanation.limits if limit.gpus_per_node > 1]
+    steps = [f"One more is a node where GPUs are rented in nodes: {', '.join(nodes)}."] if nodes else []
+    return [limited, *steps, *_remarks_on_spare(explanation)]
 
 
 def dominated_table(explanation: Explanation) -> Table | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scenarios.report.plotting import COLOURS, FONT_SIZE, spread, to_config
-from sim.results.stress import Drop
+from sim.results.drops import Drop
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,7 +19,7 @@ _LABEL_GAP = 3  # pixels between a mark and its label
 
 GREY = "#8c8c8c"
 DASHED = (4, 3)
-_DROP, _REPLAN = "#d9534f", COLOURS[3]
+_DROP, _REPLAN, _TRAFFIC = "#d9534f", COLOURS[3], COLOURS[0]
 
 
 class Unit(NamedTuple):
@@ -74,16 +74,26 @@ def unit_of(end_s: float) -> Unit:
     return next((unit for unit in _UNITS if end_s >= 3 * unit.seconds), _UNITS[-1])
 
 
-def marks_of(drops: Sequence[Drop], replans_s: Sequence[float], end_s: float) -> list[Mark]:
-    """What is marked in a run: a drop once for each GPU type, and new plans; in the order of time."""
+def marks_of(
+    drops: Sequence[Drop], replans_s: Sequence[float], end_s: float, events: Iterable[Mapping[str, Any]] = ()
+) -> list[Mark]:
+    """What is marked in a run: drops, new plans, and times with more or less traffic; in the order of time."""
     marks = [
-        Mark(drop.drop_s, min(drop.back_s, end_s), f"{gpu} falls", _DROP)
-        for drop in drops
-        for gpu in drop.gpu_types
-        if 0 <= drop.drop_s < end_s
+        Mark(drop.drop_s, min(drop.back_s, end_s), drop.label, _DROP) for drop in drops if 0 <= drop.drop_s < end_s
     ]
     marks += [Mark(t_s, None, "new plan", _REPLAN) for t_s in replans_s if 0 <= t_s < end_s]
+    marks += [
+        Mark(one["at_s"], min(end_s, one["until_s"] or end_s), _of_traffic(one), _TRAFFIC)
+        for one in events
+        if one["traffic"] is not None and one["at_s"] < end_s
+    ]
     return sorted(marks, key=lambda mark: mark.t_s)
+
+
+def _of_traffic(event: Mapping[str, Any]) -> str:
+    """What changes of the requests."""
+    of = "" if event["of"] is None else f" of {event['of']}"
+    return f"{event['name'] or 'traffic'} (x {event['traffic']:g}{of})"
 
 
 def stack(

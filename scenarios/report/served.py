@@ -86,6 +86,6 @@ def _drops_without_end(result: SimulationResult) -> list[str]:
     lines = []
     for drop in stress_by_drop(result).iter_rows(named=True):
         if drop["time_to_recover_s"] is None and last_s < drop["back_s"] < inf:
-            what = f"the drop of {drop['gpu_types']} at {at(drop['drop_s'])}"
+            what = f"{drop['drop']} at {at(drop['drop_s'])}"
             lines.append(f"the requests end at {at(last_s)}, before {what} ends ({at(drop['back_s'])})")
     return lines

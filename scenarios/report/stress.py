@@ -104,9 +104,9 @@ def drops_table(row: StressRow, title: str = "Drop by drop") -> Table:
     make_columns(
         table,
         [
+            ("drop", "left"),
             ("at s" if row.start is None else "at", right),
             ("back at s" if row.start is None else "back at", right),
-            ("GPU type", "left"),
             ("within SLO, %\nbefore/during/after", right),
             ("goodput, req/s\nbefore/during/after", right),
             ("s until seen/\nplanned/recovered", right),
@@ -120,9 +120,9 @@ def drops_table(row: StressRow, title: str = "Drop by drop") -> Table:
     for drop in row.drops:
         times = [drop[f"time_to_{what}_s"] for what in ("detect", "replan", "recover")]
         table.add_row(
+            drop["drop"],
             _time(row, drop["drop_s"]),
             _time(row, drop["back_s"]) if isfinite(drop["back_s"]) else "never",
-            drop["gpu_types"],
             _joined(number(drop[f"attainment_{period}"], 1, 100) for period in periods),
             _joined(number(drop[f"goodput_{period}_rps"], 2) for period in periods),
             _joined([number(times[0], 0), number(times[1], 0), "never" if times[2] is None else number(times[2], 0)]),

@@ -173,6 +173,7 @@ def plan_tables(plan: dict[str, Any], basis: Mapping[str, str]) -> list[Table]:
     for entry in plan["fleet"]:
         gpus = ", ".join(f"{n * entry['count']} {marked(name, basis)}" for name, n in entry["gpus"].items())
         fleet.add_row(entry["name"], entry["model"], str(entry["count"]), gpus, number(entry["usd_per_h"], 2))
+    offers = [rented_table(plan["offers"])] if plan["offers"] else []
     assignment = make_table("Who serves what: types are called by the prompt and output tokens that they stand for")
     names = [entry["name"] for entry in plan["fleet"]]
     sheds = any(entry["shed_share"] > 0 for entry in plan["assignment"])
@@ -185,7 +186,18 @@ def plan_tables(plan: dict[str, Any], basis: Mapping[str, str]) -> list[Table]:
         shares = [entry["share_by_replica"].get(name) for name in names]
         shares += [entry["shed_share"] or None] if sheds else []
         assignment.add_row(entry["model"], entry["type"], *(share(x) for x in shares))
-    return [fleet, types_table(plan), assignment] if plan["types"] else [fleet, assignment]
+    return [fleet, *offers, types_table(plan), assignment] if plan["types"] else [fleet, *offers, assignment]
+
+
+def rented_table(offers: Iterable[Mapping[str, Any]]) -> Table:
+    """What is rented or paid for of each offer, in whole nodes, and what of that no replica uses."""
+    table = make_table("What is rented")
+    headers = ("nodes", "GPUs of\na node", "GPUs", "paid for\nand idle", "$/h")
+    make_columns(table, [("offer", "left"), *((header, "right") for header in headers)])
+    for row in offers:
+        counts = [str(row[key]) for key in ("nodes", "gpus_per_node", "gpus", "idle")]
+        table.add_row(row["name"], *counts, number(row["usd_per_h"], 2))
+    return table
 
 
 def types_table(plan: Mapping[str, Any]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,7 +15,7 @@ from scenarios.runs.directory import read_result
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import case_of, read_drops
 from sim import SLO, SimulationResult, compute_stress, compute_timeline
-from sim.results.stress import Drop, drops_of
+from sim.results.drops import Drop, drops_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -89,7 +89,7 @@ def title_of(result: SimulationResult) -> str:
 def picture(result: SimulationResult, title: str) -> alt.VConcatChart:
     """One run: GPUs of each type, requests, attainment and money, with the drops marked."""
     end_s = float(result.manifest["end_s"])
-    marks = marks_of(drops_of(result), replans_of(result), end_s)
+    marks = marks_of(drops_of(result), replans_of(result), end_s, events_of(result))
     return stack(run_panels(result), title, _summary(result), marks, end_s, result.manifest.get("start"))
 
 
@@ -98,12 +98,18 @@ def comparison(results: Mapping[str, SimulationResult], drops: Sequence[Drop], t
     longest = _longest(results)
     end_s = float(longest.manifest["end_s"])
     panels = comparison_panels(results, drops)
-    return stack(panels, title, "", marks_of(drops, (), end_s), end_s, longest.manifest.get("start"))
+    marks = marks_of(drops, (), end_s, events_of(longest))
+    return stack(panels, title, "", marks, end_s, longest.manifest.get("start"))
 
 
 def replans_of(result: SimulationResult) -> list[float]:
     """When new plans took effect, in s."""
     return [float(replan["applied_s"]) for replan in result.manifest.get("replans") or ()]
+
+
+def events_of(result: SimulationResult) -> list[dict[str, Any]]:
+    """What happened in a run by its scenario, as its manifest says."""
+    return list(result.manifest.get("events") or ())
 
 
 def run_panels(result: SimulationResult, n_intervals: int = N_INTERVALS) -> list[Panel]:

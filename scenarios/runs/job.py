@@ -15,8 +15,10 @@ import polars as pl
 from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
 from planners.problem.plan import plan_by
 from scenarios.errors import RunError
+from scenarios.file.events import names_of
 from scenarios.file.loaded import LoadedScenario
 from scenarios.file.schema import PlannerChoice
+from scenarios.inputs.fleet import fleet_plan
 from scenarios.inputs.market import make_market
 from scenarios.inputs.problem import bare_problem, make_problem
 from scenarios.inputs.settings import (
@@ -144,9 +146,17 @@ class Job:
         return replace(self.problem, objective=Objective(choice.objective))
 
     def plan(self, choice: PlannerChoice) -> Plan:
-        """What a planner says."""
+        """What a planner says, or the fleet that the scenario gives."""
+        if choice.is_fleet:
+            return replace(self._given_fleet(choice.name), planner=choice.label)
         planner = get_planner(choice.name, choice.options)
         return replace(plan_by(planner, self.problem_of(choice)), planner=choice.label)
+
+    def _given_fleet(self, name: str) -> Plan:
+        if self.service_time is None:
+            msg = f"{self.loaded.label} gives capacities instead of models: nothing can run"
+            raise RunError(msg)
+        return fleet_plan(self.loaded, name, self.problem, self.service_time)
 
     def deployment(self, plan: Plan) -> Deployment | None:
         """What a plan wants to run; None if there is none."""
@@ -238,6 +248,7 @@ class Job:
             "cooldown_s": scenario.sim.cooldown_s,
             "offered_rps": trace.rate_rps if trace.duration_s > 0 and not trace.loops else None,
             "changes": list(self.loaded.changes),
+            "events": names_of(scenario.events),
             "basis": basis_of(self.loaded),
             "plan": plan,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
                 "count": count,
                 "stages": [
                     {
-                        "gpu_type": stage.gpu_type.name,
+                        "gpu_type": stage.gpu_type.pool,
                         "tp": stage.tp,
                         "n_layers": stage.n_layers,
                         "dp": stage.dp,
@@ -59,16 +59,17 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
             }
             for model, table in deployment.routing
         },
+        "router": deployment.router,
     }
 
 
 def read_plan(
     path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]
 ) -> tuple[Deployment, dict[str, Any]]:
-    """The first deployment, and the plan that it comes from, in a `plans.json` that a run wrote.
+    """The first deployment, and the plan that it comes from, at today's prices.
 
     Args:
-        path: The file.
+        path: A `plans.json` that a run wrote, or what `hetserve plan --json` prints.
         models: The models that it may name.
         gpus: The GPU types that it may name, at today's prices.
 
@@ -76,7 +77,35 @@ def read_plan(
         RunError: The file is missing or not such a file, names what there is not, or contradicts itself: which field,
             and what is allowed.
     """
-    return _deployment(_read(path)[0], models, gpus, f"{path} 0")
+    if isinstance(_read_json(path), dict):
+        printed = _validated(PRINTED_PLAN, path)
+        if printed.deployment is None:
+            msg = f"{path} deployment: is missing; print the plan again with hetserve plan --json"
+            raise RunError(msg)
+        plan = PlanEntry(**printed.model_dump(include=set(PlanEntry.model_fields)))
+        entry, where = StepEntry(plan=plan, deployment=printed.deployment), str(path)
+    else:
+        entry, where = _read(path)[0], f"{path} 0"
+    deployment, of_plan = _deployment(entry, models, gpus, where)
+    return deployment, of_plan | _rented(deployment, of_plan["fleet"])
+
+
+def _rented(deployment: Deployment, named: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The part of a plan that says what is rented, as it runs; replicas are called as in the plan."""
+    called = {row["name"] for row in named}
+    fleet = []
+    for spec, count in deployment.replicas:
+        with_model = f"{spec.model.name} on {spec.name}"
+        fleet.append(
+            {
+                "name": with_model if with_model in called else spec.name,
+                "model": spec.model.name,
+                "gpus": spec.gpus,
+                "count": count,
+                "usd_per_h": spec.usd_per_h * count,
+            }
+        )
+    return {"fleet": fleet, "gpus": deployment.gpus, "usd_per_h": deployment.usd_per_h}
 
 
 def read_deployments(
@@ -98,7 +127,7 @@ def _deployment(
             for index, item in enumerate(entry.deployment.replicas)
         )
         routing = tuple((model, _table(item)) for model, item in entry.deployment.routing.items())
-        deployment = Deployment(replicas, routing)
+        deployment = Deployment(replicas, routing, entry.deployment.router)
     except (SimError, ValueError) as error:
         msg = f"{where}.deployment: {error}"
         raise RunError(msg) from error

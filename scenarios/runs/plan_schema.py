@@ -101,6 +101,7 @@ class DeploymentEntry(Part):
 
     replicas: Annotated[list[ReplicaEntry], Field(min_length=1)]
     routing: dict[str, RoutingEntry]
+    router: Name | None = None
 
 
 class FleetEntry(Part):
@@ -120,6 +121,17 @@ class AssignmentEntry(Part):
     type: Name
     share_by_replica: dict[str, Share]
     shed_share: Share
+
+
+class OfferEntry(Part):
+    """What is rented or paid for of an offer."""
+
+    name: Name
+    nodes: Whole
+    gpus_per_node: Whole
+    gpus: Whole
+    idle: Whole
+    usd_per_h: NotNegative
 
 
 class TypeEntry(Part):
@@ -169,6 +181,7 @@ class PlanEntry(Part):
     usd_per_h: NotNegative
     drain_usd_per_h: float = 0.0
     gpus: dict[str, Whole]
+    offers: list[OfferEntry] = []
     fleet: list[FleetEntry]
     promised_rps: Annotated[dict[str, NotNegative], AfterValidator(_something_promised)] = {}
     types: list[TypeEntry] = []
@@ -187,6 +200,7 @@ class PrintedPlan(PlanEntry):
     n_extrapolated: Annotated[int, Field(ge=0)] = 0
     uncertainty: dict[str, Any] | None = None
     arrivals: dict[str, dict[str, Any] | None] = {}
+    deployment: DeploymentEntry | None = None
     check: dict[str, Any] | None = None
     serving: dict[str, Any] | None = None
 

@@ -61,7 +61,8 @@ def run_rows(
             rows += read_rows(done.values())
             continue
         watcher.stage(f"{loaded.label}, seed {seed}: requests and capacities")
-        job = Job.prepare(loaded, seed)
+        are_given = all(choice.is_fleet for choice in planners)
+        job = Job.of_plan(loaded, seed) if are_given else Job.prepare(loaded, seed)
         if not rows:
             job.say_notes(watcher)
         if not force and not resume:

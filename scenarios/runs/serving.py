@@ -170,7 +170,7 @@ def serving_of(loaded: LoadedScenario, deployment: Deployment) -> Serving:
         engine=engine.name,
         engine_version=loaded.scenario.sim.engine.version or engine.version,
         prefix_caching=bool(engine.prefix_caching),
-        router=loaded.scenario.sim.router,
+        router=deployment.router or loaded.scenario.sim.router,
         slo={
             model: ServedSlo(ttft_s=own.ttft_s, tpot_s=own.tpot_s, e2e_s=own.e2e_s, attainment=own.attainment)
             for model, own in wishes.items()

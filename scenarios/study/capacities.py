@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from planners import Kind, PlanningProblem, capacity_of_mix_rps, get_planner
+from planners import Kind, Plan, capacity_of_mix_rps, get_planner
 from planners.capacity.candidates import kinds_of
 from scenarios.errors import RunError
+from scenarios.file.schema import PlannerChoice
 from scenarios.inputs.settings import make_service_time, make_simulated_capacity
 from scenarios.runs.job import Job
 from scenarios.runs.watcher import Watcher
@@ -73,7 +74,7 @@ def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[Capacit
     """Both capacities of all candidates, without goals, for what they can serve.
 
     That is each workload type, the mix in demand, and for the candidates that the planner `milp` rents the mix that it
-    gives them.
+    gives them. Of a scenario with a fleet of its own, the candidates are its replicas, each with the mix that it gets.
 
     Args:
         job: The scenario and its candidates.
@@ -88,8 +89,9 @@ def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[Capacit
     watcher = Watcher() if watcher is None else watcher
     service_time = make_service_time(job.loaded)
     simulated = make_simulated_capacity(job.loaded)
-    candidates = job.problem.candidates
-    planned = _planned(job.problem)
+    plan = _plan(job)
+    candidates = plan.problem.candidates
+    planned = _planned(plan)
     watcher.stage("measuring capacities", len(candidates))
     rows = []
     for n_done, candidate in enumerate(candidates):
@@ -112,9 +114,16 @@ def compare_capacities(job: Job, watcher: Watcher | None = None) -> list[Capacit
     return rows
 
 
-def _planned(problem: PlanningProblem) -> dict[str, list[Kind]]:
-    """The mix that `milp` gives each candidate that serves something, by its name."""
-    plan = get_planner("milp").plan(problem)
+def _plan(job: Job) -> Plan:
+    scenario = job.loaded.scenario
+    if scenario.fleets:
+        return job.plan(PlannerChoice(name=scenario.default_planner))
+    return get_planner("milp").plan(job.problem)
+
+
+def _planned(plan: Plan) -> dict[str, list[Kind]]:
+    """The mix that a plan gives each candidate that serves something, by its name."""
+    problem = plan.problem
     mixes = {}
     for candidate, count, shares in zip(problem.candidates, plan.counts, plan.assignment, strict=True):
         demand = problem.demand(candidate.model)

@@ -12,8 +12,8 @@ from typing import Any
 from scenarios.runs.directory import read_result
 from scenarios.runs.row import Row
 from sim import SimulationResult, compute_stress, stress_by_drop
+from sim.results.drops import Drop, Fall, find_falls, make_drops, names_of
 from sim.results.result import AVAILABILITY
-from sim.results.stress import Drop, Fall, find_falls, make_drops
 
 ORACLE = "oracle"
 """The policy that knows what will come: regret is against it."""
@@ -93,11 +93,13 @@ def read_drops(directories: Iterable[Path]) -> dict[tuple[str, int], list[Drop]]
     """By scenario and seed, the drops that hit one of the runs in some directories."""
     falls: dict[tuple[str, int], list[Fall]] = {}
     warmup_s: dict[tuple[str, int], float] = {}
+    names: dict[tuple[str, int], dict[float, str]] = {}
     for directory in directories:
         result = read_result(directory)
         falls.setdefault(case_of(result), []).extend(find_falls(result))
         warmup_s[case_of(result)] = result.manifest["warmup_s"]
-    return {case: make_drops(found, warmup_s[case]) for case, found in falls.items()}
+        names[case_of(result)] = names_of(result)
+    return {case: make_drops(found, warmup_s[case], names[case]) for case, found in falls.items()}
 
 
 def read_stress(directories: Sequence[Path]) -> list[StressRow]:

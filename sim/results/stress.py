@@ -1,20 +1,11 @@
 """What drops of availability do to a run, and how it gets over them.
 
-A drop is a time at which less can be rented and a replica gets notice for it or is lost. It has three periods:
-
-- *before*: up to ten minutes, not reaching back into the drop before it, nor into the warm-up;
-- *during*: until what can be rented is back to what it was, also before earlier drops that end later than this one
-  begins; if that never comes, until the next drop or for ever;
-- *after*: until the next drop or for ever.
-
-A request is *during* if it arrives then or is under way at the drop. It is *before* or *after* if it arrives then and
-has ended when the next drop comes. So what a drop can spoil is counted as its own.
+What a drop is, and its periods, is in `sim.results.drops`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -22,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from sim.records import Status
+from sim.results.drops import Drop, drops_of
 from sim.results.metrics import Metric
 from sim.results.rent import paid_phases, prices
 from sim.results.timeline import slo_of
@@ -30,9 +22,6 @@ from sim.slo import SLO
 if TYPE_CHECKING:
     from sim.results.result import SimulationResult
 
-BEFORE_S = 600.0
-"""Most that is looked at before a drop."""
-
 RECOVERY_WINDOW_S = 60.0
 """Length of the sliding window of attainment, and for how long it has to stay up."""
 
@@ -40,87 +29,6 @@ RECOVERY_MARGIN = 0.01
 """How far below the attainment before the drop a run has recovered."""
 
 _GRID_S = 1.0  # steps at which the sliding window is looked at
-
-
-@dataclass(frozen=True, slots=True)
-class Fall:
-    """A time at which less can be rented, and somebody loses something.
-
-    Attributes:
-        t_s: The time.
-        back_s: When what can be rented is first back to what it was; infinite if never.
-        gpu_types: Of which type.
-    """
-
-    t_s: float
-    back_s: float
-    gpu_types: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """A fall and its periods: before from `before_s`, during from `drop_s`, after from `back_s` to `end_s`."""
-
-    before_s: float
-    drop_s: float
-    back_s: float
-    end_s: float
-    gpu_types: tuple[str, ...]
-
-
-def find_falls(result: SimulationResult) -> list[Fall]:
-    """The falls that hit a run: a replica with a GPU of the type gets notice at that time, or is gone."""
-    if result.availability is None:
-        return []
-    changes = result.availability.sort("t_s", maintain_order=True)
-    before = pl.col("count").shift(1).over("gpu_type")
-    falls = changes.with_columns(before=before).filter(pl.col("count") < pl.col("before"))
-    replicas = result.replicas.select("gpus", "notice_s", "released_s").explode("gpus").unnest("gpus")
-    hits = pl.concat(
-        [replicas.select("gpu_type", t_s=name).drop_nulls() for name in ("notice_s", "released_s")]
-    ).unique()  # of the market's own times: the same numbers
-    hit = falls.join(hits, on=["gpu_type", "t_s"], how="semi", maintain_order="left")
-    found = []
-    for t_s, gpu, count in hit.select("t_s", "gpu_type", "before").iter_rows():
-        enough = changes.filter((pl.col("gpu_type") == gpu) & (pl.col("t_s") > t_s) & (pl.col("count") >= count))
-        found.append(Fall(t_s, inf if enough.is_empty() else float(enough["t_s"][0]), (gpu,)))
-    return _merge(found)
-
-
-def _merge(falls: Iterable[Fall]) -> list[Fall]:
-    """Falls at one time are one; in the order of time."""
-    at_s: dict[float, list[Fall]] = {}
-    for fall in falls:
-        at_s.setdefault(fall.t_s, []).append(fall)
-    return [
-        Fall(t_s, max(fall.back_s for fall in at_s[t_s]), tuple(sorted({g for f in at_s[t_s] for g in f.gpu_types})))
-        for t_s in sorted(at_s)
-    ]
-
-
-def make_drops(falls: Iterable[Fall], warmup_s: float = 0.0) -> list[Drop]:
-    """The periods of falls, perhaps of several runs on one market.
-
-    >>> make_drops([Fall(700.0, 900.0, ("L40S",)), Fall(1000.0, float("inf"), ("L40S",))])[0]
-    Drop(before_s=100.0, drop_s=700.0, back_s=900.0, end_s=1000.0, gpu_types=('L40S',))
-
-    Half of the L40S go at 100 s, half of the rest at 200 s; these are back at 300 s, the others at 400 s.
-
-    >>> falls = [Fall(100.0, 400.0, ("L40S",)), Fall(200.0, 300.0, ("L40S",))]
-    >>> [(drop.drop_s, drop.back_s) for drop in make_drops(falls)]
-    [(100.0, 200.0), (200.0, 400.0)]
-    """
-    merged = _merge(falls)
-    drops: list[Drop] = []
-    gone_until_s = -inf  # where drops overlap, nothing is back before all is
-    for i, fall in enumerate(merged):
-        next_s = merged[i + 1].t_s if i + 1 < len(merged) else inf
-        earliest_s = drops[-1].back_s if drops else warmup_s
-        before_s = min(max(earliest_s, fall.t_s - BEFORE_S), fall.t_s)
-        is_overlapping = fall.t_s < gone_until_s < inf  # what never comes back is not waited for
-        gone_until_s = max(fall.back_s, gone_until_s) if is_overlapping else fall.back_s
-        drops.append(Drop(before_s, fall.t_s, min(gone_until_s, next_s), next_s, fall.gpu_types))
-    return drops
 
 
 # Metrics ----------------------------------------------------------------------------------------------------
@@ -250,7 +158,8 @@ def stress_by_drop(
         drops: What to count as drops. None: what hit this run.
 
     Returns:
-        Columns of `Drop`, and of the metrics without `n_drops` and `n_recovered`.
+        Times of a `Drop`, its label as `drop`, its types, and columns of the metrics without `n_drops` and
+        `n_recovered`.
     """
     drops = drops_of(result) if drops is None else drops
     requests = _requests(result, slo)
@@ -265,14 +174,12 @@ def stress_by_drop(
         row["time_to_recover_s"] = _time_to_recover_s(requests, drop, goal)
         recovered = goal is None or row["time_to_recover_s"] is not None
         row |= _values(_money(result, drop.drop_s, drop.back_s, row["tokens_recomputed"]), MONEY_METRICS)
-        rows.append(asdict(drop) | {"gpu_types": "+".join(drop.gpu_types)} | {name: row[name] for name in names})
-    schema = dict.fromkeys(("before_s", "drop_s", "back_s", "end_s"), pl.Float64) | {"gpu_types": pl.String}
+        periods = {name: getattr(drop, name) for name in ("before_s", "drop_s", "back_s", "end_s")}
+        words = {"drop": drop.label, "gpu_types": "+".join(drop.gpu_types)}
+        rows.append(periods | words | {name: row[name] for name in names})
+    times = dict.fromkeys(("before_s", "drop_s", "back_s", "end_s"), pl.Float64)
+    schema = times | {"drop": pl.String, "gpu_types": pl.String}
     return pl.DataFrame(rows, schema | dict.fromkeys(names, pl.Float64))
-
-
-def drops_of(result: SimulationResult) -> list[Drop]:
-    """The drops that hit a run."""
-    return make_drops(find_falls(result), result.manifest.get("warmup_s", 0.0))
 
 
 def _requests(result: SimulationResult, slo: SLO | None) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -136,9 +136,7 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
     if has_mixed:
         names.append("mixed_kv_read_efficiency")
     by_tp = [int(tp) for tp in np.unique(terms.tp[terms.n_allreduces > 0])]
-    # A bandwidth shows in iterations with many tokens; where a tp has none, it shares that of the others.
-    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
-    own_bandwidth = [tp for tp in by_tp if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
+    own_bandwidth = _with_bandwidth(rows, terms, by_tp)
     n_bandwidths = len(own_bandwidth) + (len(own_bandwidth) < len(by_tp))
     parameters = [
         *(COEFFICIENTS[name] for name in names),
@@ -146,6 +144,8 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
         *(ALLREDUCE_SHARE for _ in range(n_bandwidths)),
     ]
     typical = np.array([p.typical for p in parameters])
+    basis: Literal["fitted", "partly_estimated"] = "partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted"
+    covered = domain(rows)
 
     def coefficients(x: Floats) -> GpuCoefficients:
         values = iter((x * typical).tolist())
@@ -158,11 +158,11 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
             allreduce[tp] = AllReduce(latencies[tp], bandwidths[index])
         mixed = known.mixed_kv_read_efficiency if known else COEFFICIENTS["mixed_kv_read_efficiency"].typical
         return GpuCoefficients(
-            basis="partly_estimated" if ESTIMATED_FLAG in rows["flag"] else "fitted",
+            basis=basis,
             mixed_kv_read_efficiency=found.pop("mixed_kv_read_efficiency", mixed),
             allreduce=tuple(sorted(allreduce.items())),
             source="",
-            domain=domain(rows),
+            domain=covered,
             **found,
         )
 
@@ -173,6 +173,12 @@ def fit_dense(rows: pl.DataFrame, gpu: GpuType, models: Models | None = None) ->
 
     bounds = np.array([(p.lower, p.upper) for p in parameters]).T / typical
     return coefficients(least_squares(residuals, np.ones_like(typical), bounds=bounds).x)
+
+
+def _with_bandwidth(rows: pl.DataFrame, terms: Terms, tps: list[int]) -> list[int]:
+    """The tp of which a bandwidth shows: in iterations with many tokens; the others share one."""
+    is_long = (terms.n_allreduces > 0) & (rows["phase"] != "decode").to_numpy()
+    return [tp for tp in tps if (is_long & (terms.tp == tp)).sum() >= MIN_ROWS]
 
 
 def domain(rows: pl.DataFrame) -> Domain:

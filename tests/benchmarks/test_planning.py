@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from planners import Termination, check_plan
-from tests.benchmarks.markets import GAPS, LIMITS_S, timed_market
+from tests.benchmarks.markets import GAPS, LIMITS_S, NODES_LIMIT_S, timed_market, timed_nodes
 from tests.benchmarks.planning import CASES, SEVERAL_MODELS, PlanningCase, timed_plan
 
 LIMIT_S = {(300, 1): 3.0, (1000, 1): 10.0, (100, 3): 20.0}
@@ -60,3 +60,14 @@ def test_a_market_is_planned_in_time(name: str, *, linearise: bool) -> None:
     assert plan.gap is not None
     assert plan.gap <= GAPS[linearise] * (1 + 1e-6)
     assert build_s + solve_s < LIMITS_S[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_of_twenty_offers_are_planned_in_time(seed: int) -> None:
+    plan, solve_s = timed_nodes(seed)
+    assert len(plan.problem.candidates) == 300
+    assert len(plan.problem.offers) == 20
+    assert plan.gap is not None
+    assert plan.gap <= 1e-4 * (1 + 1e-6)
+    assert solve_s < NODES_LIMIT_S

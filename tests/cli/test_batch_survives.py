@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from scenarios.cli import main
 from tests.cli.bad_planners import install
-from tests.cli.conftest import Hetserve
+from tests.cli.conftest import SMALL, Hetserve
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,14 +34,19 @@ def call(*arguments: str | Path, path: Path = ROOT) -> tuple[int, str]:
     return process.returncode, said
 
 
-@pytest.fixture
-def grid(small: Path) -> Path:
+def write_grid(folder: Path) -> Path:
     """Four scenarios, two seeds and two planners: 16 runs of a moment each."""
     matrix = "matrix:\n  budget: [poor, rich]\n  arrivals: [calm, bursty]\nseeds: [0, 1]\n"
     calm = "  calm: {workload.chat.arrivals: {kind: poisson, rate_rps: 5}}\n  rich:"
-    path = small.with_name("grid.yaml")
-    path.write_text(small.read_text().replace("  rich:", calm) + matrix)
+    small = SMALL.replace("  contradiction: [poor, rich]\n", "")
+    path = folder / "grid.yaml"
+    path.write_text(small.replace("  rich:", calm) + matrix)
     return path
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    return write_grid(tmp_path)
 
 
 def kept(out: Path) -> dict[str, object]:
@@ -61,11 +69,18 @@ def kept(out: Path) -> dict[str, object]:
     return found
 
 
+@pytest.fixture(scope="module")
+def plain_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs that one process makes that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("plain")
+    result = CliRunner().invoke(main, ["batch", str(write_grid(folder)), "--out", str(folder / "runs")])
+    assert result.exit_code == 0, result.output
+    return folder / "runs"
+
+
 @pytest.fixture
-def plain(grid: Path, hetserve: Hetserve) -> dict[str, object]:
-    """What one process makes that nobody disturbs."""
-    assert hetserve("batch", grid, "--out", "plain").exit_code == 0
-    return kept(Path("plain"))
+def plain(plain_runs: Path) -> dict[str, object]:
+    return kept(plain_runs)
 
 
 def test_a_run_that_raises_takes_no_other_along(small: Path, tmp_path: Path) -> None:
@@ -110,9 +125,9 @@ def test_a_run_that_takes_too_long_has_failed(small: Path, tmp_path: Path) -> No
 def test_a_worker_that_dies_takes_only_its_own_runs_along(grid: Path, tmp_path: Path) -> None:
     path = install(tmp_path)
     grid.write_text(grid.read_text().replace("{planning.budget_usd_per_h: 1}", "{planners: [homogeneous, dies]}"))
-    code, said = call("batch", grid, "--out", "out", "--jobs", "2", path=path)
+    code, said = call("batch", grid, "--out", "out", "--jobs", "2", "--set", "seeds=[0]", path=path)
     assert code == 5
-    assert "4 failed, 12 ok: out" in said
+    assert "2 failed, 6 ok: out" in said
     assert "small+poor-calm, dies, seed 0: the process that made it died" in said
 
 
@@ -132,10 +147,13 @@ def test_workers_end_with_their_parent(small: Path, tmp_path: Path, number: sign
         assert time.monotonic() - killed_s < 30
 
 
+@pytest.mark.parametrize("n_times", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_what_is_killed_at_any_moment_can_be_resumed(grid: Path, plain: dict[str, object], jobs: str) -> None:
+def test_what_is_killed_at_any_moment_can_be_resumed(
+    grid: Path, plain: dict[str, object], jobs: str, n_times: int
+) -> None:
     times = random.Random(int(jobs))
-    for n in range(2):
+    for n in range(n_times):
         out = Path(f"out{n}")
         process = start("batch", grid, "--out", out, "--jobs", jobs)
         time.sleep(times.uniform(1.0, 5.0))
@@ -149,8 +167,11 @@ def test_what_is_killed_at_any_moment_can_be_resumed(grid: Path, plain: dict[str
         assert {path: (path / "manifest.json").stat().st_mtime_ns for path in finished} == written
 
 
-def test_damaged_runs_are_made_again(grid: Path, plain: dict[str, object], hetserve: Hetserve) -> None:
+def test_damaged_runs_are_made_again(
+    grid: Path, plain_runs: Path, plain: dict[str, object], hetserve: Hetserve
+) -> None:
     out = Path("plain")
+    shutil.copytree(plain_runs, out)
     runs = sorted(path.parent for path in out.rglob("manifest.json"))
     (runs[0] / "manifest.json").write_text("{}")
     (runs[1] / "requests.parquet").write_bytes(b"")

@@ -17,7 +17,7 @@ from scenarios.runs.series import read_rows
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import Regret, read_stress, regret
 from sim import SLO, ConstantServiceTime, Deployment, Market, ReplicaLimits, ReplicaSpec, gpu_type, model_spec, simulate
-from sim.results.stress import Drop
+from sim.results.drops import Drop
 from tests.cli.conftest import Hetserve
 from tests.cli.tampering import write_manifest
 from traces import Trace, scheduled_drops
@@ -60,7 +60,7 @@ def test_one_run_is_drawn_as_both_pictures(hetserve: Hetserve, runs: dict[str, P
     assert result.stdout == f"Written: {png}\nWritten: {svg}\n"
     assert png.read_bytes().startswith(b"\x89PNG")
     picture = svg.read_text()
-    for text in ("drop, milp, seed 0", "L40S GPUs", "available", "serving", "L40S falls", "within the SLO"):
+    for text in ("drop, milp, seed 0", "L40S GPUs", "available", "serving", "drop 1 (L40S -2)", "within the SLO"):
         assert text in picture
 
 
@@ -128,11 +128,14 @@ def test_more_runs_than_colours_are_told_apart_by_dashes(hetserve: Hetserve, in_
     assert (result.exit_code, "runs holds 29 runs; up to 28" in result.stderr) == (2, True)
 
 
-def test_each_gpu_type_of_a_drop_has_a_label_of_its_own() -> None:
-    """Three types fall at once, near the end: the labels stand above one another, to the left of the time."""
-    drops = [Drop(0.0, 95.0, inf, inf, ("A40", "H100-SXM", "L40S")), Drop(0.0, 120.0, inf, inf, ("A40",))]
+def test_each_drop_has_a_label_of_its_own() -> None:
+    """Three drops near the end: the labels stand above one another, to the left of the time."""
+    falls = [("A40",), ("H100-SXM", "L40S"), ("L40S",)]
+    drops = [Drop(0.0, 93.0 + i, inf, inf, falls[i], (4,) * len(falls[i]), f"drop {i + 1}") for i in range(3)]
+    drops.append(Drop(0.0, 120.0, inf, inf, ("A40",)))
     marks = marks_of(drops, [10.0, 130.0], end_s=100.0)
-    assert [mark.label for mark in marks] == ["new plan", "A40 falls", "H100-SXM falls", "L40S falls"]
+    told = ["drop 1 (A40 -4)", "drop 2 (H100-SXM -4, L40S -4)", "drop 3 (L40S -4)"]
+    assert [mark.label for mark in marks] == ["new plan", *told]
     assert {mark.until_s for mark in marks} == {None, 100.0}
     labels = place_labels(marks, end_s=100.0)
     assert [label.is_left for label in labels] == [False, True, True, True]

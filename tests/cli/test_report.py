@@ -22,6 +22,8 @@ from tests.cli.chromium import open_page
 from tests.cli.conftest import SMALL, Hetserve
 from tests.cli.test_plot import N_REPLICAS, keep
 
+pytestmark = pytest.mark.xdist_group("report")  # of runs in common
+
 LABEL = "b[/x]<script>"
 SECTIONS = ("question", "fleets", "delivery", "cost", "latency", "time", "stress", "why", "measured", "again")
 VOID = {"meta", "link", "br", "input"}
@@ -206,7 +208,7 @@ def test_drops_are_told_as_stress_metrics(made: Made) -> None:
     told = {cell.attributes["data-metric"]: cell.attributes.get("data-value") for cell in cells}
     assert told["n_drops"] == "1"
     assert set(told) <= set(STRESS_METRICS)
-    assert "L40S falls: 5 to 6.667 min" in made.html
+    assert "drop 1 (L40S -2): 5 to 6.667 min" in made.html
 
 
 def test_what_is_not_there_is_said(made: Made) -> None:

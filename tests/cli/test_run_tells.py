@@ -31,9 +31,9 @@ def test_failures_are_told(hetserve: Hetserve, small: Path) -> None:
 def test_requests_that_end_before_the_drop_does_are_told(hetserve: Hetserve, small: Path) -> None:
     drop = DROP.format(stop_s=3604)
     said = hetserve("run", small, "--set", drop, "--out", "seconds").stdout
-    assert "before the drop of H100-SXM+RTX4090 at 4 s ends (3,604 s)" in said
+    assert "before drop 1 (H100-SXM -1, RTX4090 -4) at 4 s ends (3,604 s)" in said
     start = ("--set", "start=2026-03-01T09:00Z")
     clock = hetserve("run", small, "--set", drop, *start, "--out", "clock").stdout
-    assert "before the drop of H100-SXM+RTX4090 at 09:00:04 ends (10:00:04)" in clock
+    assert "before drop 1 (H100-SXM -1, RTX4090 -4) at 09:00:04 ends (10:00:04)" in clock
     over = hetserve("run", small, "--set", DROP.format(stop_s=6), "--out", "over").stdout
-    assert "before the drop" not in over
+    assert "before drop 1" not in over

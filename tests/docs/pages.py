@@ -32,6 +32,7 @@ PAGES = sorted(
     ]
 )
 RUN = ("bash", "console", "python")
+ENVIRONMENT = Path(sys.executable).parent
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,12 @@ class Visit:
 
     Attributes:
         whole: Whether what has a small copy is run as it stands.
+        commands: The folder of `hetserve`.
         n_run: Blocks run so far.
     """
 
     whole: bool = False
+    commands: Path = ENVIRONMENT
     n_run: int = 0
     _printed: str = ""
     _is_cut: bool = False
@@ -145,19 +148,20 @@ class Visit:
             block.example.parsed = Lexeme(source, lexeme.offset, lexeme.line_offset)
             PythonEvaluator()(block.example)
         else:
-            self._printed = run_in_bash(commands(source) if block.kind == "console" else source)
+            script = without_prompts(source) if block.kind == "console" else source
+            self._printed = run_in_bash(script, self.commands)
 
 
-def commands(console: str) -> str:
+def without_prompts(console: str) -> str:
     """The commands of a `console` block: the lines after a prompt; their output stands in a block of its own."""
     lines = console.splitlines()
     assert all(line.startswith("$ ") for line in lines), f"each line of a console block begins with $:\n{console}"
     return "\n".join(line.removeprefix("$ ") for line in lines)
 
 
-def run_in_bash(script: str) -> str:
-    """Run a script with this environment's `hetserve` and `python`; what it prints to stdout and stderr."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def run_in_bash(script: str, commands: Path = ENVIRONMENT) -> str:
+    """Run a script with a `hetserve`, and this environment's `python`; what it prints to stdout and stderr."""
+    path = os.pathsep.join([str(commands), str(ENVIRONMENT), os.environ["PATH"]])
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         stdout=subprocess.PIPE,

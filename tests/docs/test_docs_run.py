@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, RUN, Block, Visit, blocks_of
+from tests.docs.warm import warm_hetserve
 
 
 def name_of(page: Path) -> str:
@@ -29,16 +31,21 @@ def in_an_empty_folder(
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
 
 
-def read(page: Path, *, whole: bool) -> int:
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with warm_hetserve(tmp_path_factory.mktemp("warm")) as commands:
+        yield commands
+
+
+def read(page: Path, visit: Visit) -> int:
     """Run the blocks of a page; how many there were."""
-    visit = Visit(whole)
     visit.read(blocks_of(page))
     return visit.n_run
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_page_runs(page: Path, record_property: pytest.RecordProperty) -> None:
-    n_run = read(page, whole=False)
+def test_page_runs(page: Path, warm: Path, record_property: pytest.RecordProperty) -> None:
+    n_run = read(page, Visit(commands=warm))
     record_property("blocks run", n_run)
     n_there = sum(block.kind in RUN for block in BLOCKS[page])
     assert n_run == n_there - sum(block.not_run != "" for block in BLOCKS[page])
@@ -49,7 +56,7 @@ def test_page_runs(page: Path, record_property: pytest.RecordProperty) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", CUT, ids=name_of)
 def test_page_runs_whole(page: Path) -> None:
-    assert read(page, whole=True) > 0
+    assert read(page, Visit(whole=True)) > 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from scenarios.file.yaml_lines import parse_value
 
 PAGE = (Path(__file__).parents[2] / "docs/howto/gate-a-planner.md").read_text()
+GRID = "grid: {prompt_tokens: [1000], output_tokens: [300, 100]}"
 GH = '#!/bin/sh\necho "$@" >> commented\n'
 
 
@@ -37,8 +38,8 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / f"venv-{side}" / "bin" / "hetserve").symlink_to(commands / "hetserve")
     subprocess.run(["bash", "-euc", block("bash")], cwd=tmp_path / "new", check=True)
     scenario = tmp_path / "new" / "gate" / "scenario.yaml"
-    text = scenario.read_text()
-    scenario.write_text(text.replace("n_requests: 1000", "n_requests: 200"))
+    text = scenario.read_text().replace("n_requests: 1000", "n_requests: 100").replace("[0, 1, 2, 3, 4]", "[0, 4]")
+    scenario.write_text(text.replace("{budget_usd_per_h: 5}", f"{{budget_usd_per_h: 5, {GRID}}}"))
     gh = tmp_path / "tools" / "gh"
     gh.parent.mkdir()
     gh.write_text(GH)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from scenarios.report.accuracy import accuracy_tables, comparison_tables
 from scenarios.report.calibration import calibration_tables
+from scenarios.report.max_rate import loads_table
 from scenarios.report.stress import run_tables, stress_table
 from scenarios.report.summary import costs_table, promises_table, scenario_tables, standings_table
 from scenarios.report.tables import fleet_table, results_table, validation_table
@@ -21,12 +22,14 @@ from scenarios.runs.row import Row
 from scenarios.study.accuracy import errors_of, to_dicts
 from scenarios.study.calibration.calibrate import Calibration
 from scenarios.study.compare import Comparison
+from scenarios.study.load_search import LoadSearch
+from scenarios.study.max_rate import GivenFleet, LoadPoint, MaxRate
 from scenarios.study.silicon.estimates import answers
 from scenarios.study.silicon.points import CHECKPOINTS, Case, SiliconRow
 from scenarios.study.stress import StressRow
 from scenarios.study.uncertainty import PlanInWorlds, Weighing
 from scenarios.study.validate_run import SCHEMA as VALIDATION_SCHEMA
-from sim import METRICS, STRESS_METRICS
+from sim import METRICS, STRESS_METRICS, Deployment
 from sim.timing.worlds import World
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/metrics.md").read_text()
@@ -58,7 +61,7 @@ def on_a_market() -> list[Table]:
     """The tables of a run with one drop, beside an oracle's."""
     numbers: defaultdict[str, float] = defaultdict(float)
     run = Row("s", "milp", 0, "ok", {}, numbers, 1.0, 1.0, 9)  # type: ignore[arg-type]
-    drop = numbers | {"gpu_types": "L40S"}
+    drop = numbers | {"drop": "drop 1 (L40S -4)"}
     mine = StressRow(run, "static", numbers, (defaultdict(float, drop),))  # type: ignore[arg-type]
     oracle = replace(mine, policy="oracle")
     return [stress_table([mine, oracle]), run_tables(replace(mine, stress={}))[-1]]
@@ -79,6 +82,14 @@ def in_worlds() -> list[Table]:
     weighing = Weighing("s", "throughput", plans, (World(), World()), {}, has_overheads=True, goal=None)
     first, _, *others = weighing_tables(weighing)
     return [first, *others]
+
+
+def of_loads() -> list[Table]:
+    """The tables of loads that were tried, of requests and of users."""
+    fleet = GivenFleet("deployment", Deployment(()), {"fleet": [], "usd_per_h": 0.0})
+    point = LoadPoint(1.0, (1.0,), (1.0,), (defaultdict(float),))
+    searches = (LoadSearch(1.0, 1.0), LoadSearch(1.0, 1.0, is_whole=True))
+    return [loads_table(MaxRate("s", fleet, (0,), search, (point,), (1.0,))) for search in searches]
 
 
 def printed_columns() -> set[str]:
@@ -102,6 +113,7 @@ def printed_columns() -> set[str]:
             *on_a_market(),
             *of_accuracy(),
             *in_worlds(),
+            *of_loads(),
             validation_table(pl.DataFrame(schema=VALIDATION_SCHEMA), "a run"),
             *calibration_tables(Calibration((), (), pl.DataFrame(CALIBRATION_ROW), None)),  # type: ignore[arg-type]
         ]

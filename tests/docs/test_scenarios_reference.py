@@ -19,7 +19,7 @@ def test_every_field_is_described() -> None:
     missing += [
         f"{p.__name__}.{field}"
         for p in parts
-        for field in p.model_fields
+        for field in (info.alias or name for name, info in p.model_fields.items())
         if f"`{field}" not in PAGE and field != "kind"
     ]
     assert missing == []

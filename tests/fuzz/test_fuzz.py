@@ -141,9 +141,9 @@ def _plans() -> str:
 
 KINDS: dict[str, tuple[Callable[[int], tuple[str, ...]], int]] = {
     "scenario": (scenario, 120),
-    "plan": (plan, 150),
+    "plan": (plan, 60),
     "deployed": (deployed, 60),
-    "trace": (trace, 120),
+    "trace": (trace, 60),
     "market": (market, 80),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from planners import Case, Objective, Previous
 from planners.milp import FAMILIES, ROBUST_FAMILIES, formulate, formulate_robust
+from planners.problem.terms import Terms
 from tests.planning import two_models, worked_example
 
 LP_FOLDER = Path(__file__).parent / "lp"
@@ -31,6 +32,15 @@ def write_family(family: str, path: Path) -> None:
         problem = replace(
             problem, previous=Previous((("large on 2 t1", 1), ("small on t2", 2)), start_s=900.0, drain_s=60.0)
         )
+    if family == "nodes":
+        problem = replace(problem, objective=Objective.COST, offers=(Terms("t1", 4, 3.0), Terms("t2", 2, 1.0)))
+        objective = "price"
+    if family == "replicas":
+        problem = replace(problem, min_replicas=2)
+    if family == "spot":
+        problem = replace(problem, max_spot_share=0.25, offers=(Terms("t2", is_spot=True),))
+    if family == "losses":
+        problem = replace(problem, objective=Objective.THROUGHPUT, survive="node", offers=(Terms("t1", 2, 3.0),))
     beside = {"configurations": ["use"], "keep": ["capacity"]}  # what shows what their variables are
     families = dict.fromkeys([objective, *beside.get(family, []), family])
     scale = 1.0 if problem.objective is Objective.COST else 0.01

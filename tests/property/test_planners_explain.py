@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from planners import Objective, Plan, PlanningProblem, best_assignment, get_planner
 from planners.fleets.assignment import objective_of, value_of
-from planners.questions.explain import MORE_USD_PER_H, explain_plan, replaced_by
+from planners.questions.explain import MORE_USD_PER_H, explain_plan
 from planners.questions.explanation import BUDGET, Effect, Fate, WhatIf
 from planners.questions.frontier import plan_frontier
-from planners.questions.what_if import with_demand, with_gpus
+from planners.questions.what_if import replaced_by, with_demand, with_gpus
 from tests.planning import fleets, least_value
 from tests.strategies_planners import problems
 

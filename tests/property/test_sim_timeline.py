@@ -22,7 +22,8 @@ from sim import (
     stress_by_drop,
 )
 from sim.records import Status
-from sim.results.stress import _time_to_recover_s, find_falls, make_drops
+from sim.results.drops import find_falls, make_drops
+from sim.results.stress import _time_to_recover_s
 from tests.property.test_sim_clients import cases
 from tests.property.test_sim_market import make
 from tests.strategies_sim import horizon_after, horizons
@@ -204,7 +205,7 @@ def test_time_to_recover_is_the_first_second_from_which_attainment_stays(
 
 
 def type_fall(t_s: float) -> Any:
-    from sim.results.stress import Fall
+    from sim.results.drops import Fall
 
     return Fall(t_s, float("inf"), ("L40S",))
 

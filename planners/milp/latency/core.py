@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from planners.fleets.mix import mix_capacity_rps
 from planners.fleets.small_milp import Row, Rows
 from planners.milp.latency.model import LatencyModel
 from planners.milp.latency.options import MIN_UTILISATION, Options
@@ -37,7 +38,8 @@ def find_core(problem: PlanningProblem, goal: LatencyGoal, options: Options) -> 
         goal: What to make least.
         options: Of the problem.
     """
-    rentable = [c for c in range(len(problem.candidates)) if problem.max_count(c) > 0]
+    every = range(len(problem.candidates))
+    rentable = [c for c in every if problem.max_count(c) > 0 and mix_capacity_rps(problem, c) > 0]
     if goal.late_share is None:
         return _core_of_mean(problem, goal, options, rentable)
     rough = _RoughTimes(problem, goal, options, rentable)

@@ -54,7 +54,7 @@ class Together(NamedTuple):
 
 def can_decompose(problem: PlanningProblem) -> bool:
     """Whether a problem is large, and its models compete for nothing but money and GPUs."""
-    beside = {Feature.LIMITS, Feature.SWITCHING, Feature.SHEDDING}
+    beside = {Feature.LIMITS, Feature.SWITCHING, Feature.SHEDDING, Feature.NODES}
     asked = [demand for demand in problem.demands if demand.total > 0]
     return (
         len(asked) > 1

@@ -1,5 +1,7 @@
 """What a scenario file may say. Docstrings of fields become descriptions in `hetserve schema`."""
 
+from scenarios.file.schema.events import Event, Loss
+from scenarios.file.schema.fleet import Fleet, FleetReplica
 from scenarios.file.schema.hardware import Datasheet
 from scenarios.file.schema.market import (
     Cluster,
@@ -28,6 +30,7 @@ from scenarios.file.schema.model import (
     Window,
 )
 from scenarios.file.schema.planning import (
+    DEPLOYMENT,
     Capacity,
     ClosedFormCapacity,
     GivenCandidate,
@@ -79,6 +82,7 @@ from scenarios.file.schema.workload import (
 )
 
 __all__ = [
+    "DEPLOYMENT",
     "AiconfiguratorTimes",
     "AllAtOnce",
     "AnyModel",
@@ -101,9 +105,12 @@ __all__ = [
     "Drop",
     "DropsTimeline",
     "Engine",
+    "Event",
     "Experts",
     "Failures",
     "FileTimeline",
+    "Fleet",
+    "FleetReplica",
     "Gamma",
     "GivenCandidate",
     "GivenCapacity",
@@ -120,6 +127,7 @@ __all__ = [
     "Lengths",
     "Limits",
     "LogNormalLengths",
+    "Loss",
     "Model",
     "Offer",
     "OnOffTimeline",

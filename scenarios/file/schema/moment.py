@@ -1,4 +1,4 @@
-"""Times of a run, in seconds since its start, and the clock times that a scenario with a `start` may write instead."""
+"""Times in seconds, and what a scenario may write instead: `10min`, and with a `start` what the clock shows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
 NO_START = "state `start: 2026-03-01T09:00+01:00` in the scenario to write times like that"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]+)")
+_UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def seconds_since(start: datetime, text: str) -> float:
@@ -44,7 +46,19 @@ def seconds_since(start: datetime, text: str) -> float:
     return (moment - start).total_seconds()
 
 
+def _of_duration(value: Any) -> Any:
+    """The seconds of a length of time such as `10min`; anything else as it is."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    if found[2] not in _UNITS_S:
+        msg = f"{value}: unknown unit {found[2]!r}; allowed: {', '.join(_UNITS_S)}"
+        raise ValueError(msg)
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
 def _to_seconds(value: Any, info: ValidationInfo) -> Any:
+    value = _of_duration(value)
     if not isinstance(value, str) or not (_CLOCK.fullmatch(value) or _DATE.match(value)):
         return value
     start = (info.context or {}).get("start")
@@ -55,7 +69,10 @@ def _to_seconds(value: Any, info: ValidationInfo) -> Any:
 
 
 Moment = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_to_seconds)]
-"""Seconds since the start of a run; with a `start`, also a clock time or a date and time."""
+"""Seconds since the start of a run, or `10min`, `2h`, `1d`; with a `start`, also a clock time or a date and time."""
+
+Duration = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_of_duration)]
+"""Seconds, or `90s`, `10min`, `2h`, `1d`."""
 
 
 def start_of(data: Any) -> datetime | None:

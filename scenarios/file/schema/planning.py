@@ -122,6 +122,12 @@ class Planning(Part):
     """Most replica configurations of which any may be rented; by default any number."""
     max_gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Largest share of the fleet's GPUs that may be of one type, counted in GPUs."""
+    min_replicas: PositiveInt | None = None
+    """Least replicas of each model; by default any number."""
+    max_spot_share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Largest share of each model's capacity, on the mix of its requests, that may be on spot offers."""
+    survive: Literal["node", "offer", "zone"] | None = None
+    """The rates must be carried by what is left when any one of these is lost; not for `makespan`, which has none."""
     previous: PreviousFleet | None = None
     """The fleet that runs already; by default nothing does, or nothing is lost by changes."""
     shed_usd_per_request: NonNegativeFloat | dict[str, NonNegativeFloat] | None = None
@@ -135,6 +141,10 @@ class Planning(Part):
 
 
 Policy = Literal["static", "replan", "replan_sticky", "oracle"]
+
+
+DEPLOYMENT = "deployment"
+"""Stands among the planners for the fleet that a scenario gives; one of several after a colon."""
 
 
 class PlannerChoice(Part):
@@ -159,3 +169,8 @@ class PlannerChoice(Part):
             return value
         policy = value.get("policy", "static")
         return {"label": value["name"] if policy == "static" else f"{value['name']}-{policy}"} | value
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether it stands for a fleet that the scenario gives."""
+        return self.name.partition(":")[0] == DEPLOYMENT

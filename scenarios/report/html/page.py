@@ -13,17 +13,17 @@ from scenarios.report.html.charts import Chart, cost_chart, css, distribution_ch
 from scenarios.report.html.figures import Question, distribution_of, limits_of, points_of, questions_of
 from scenarios.report.html.table import Table, from_rich
 from scenarios.report.html.why import Why, why
-from scenarios.report.panels import marks_of, unit_of
+from scenarios.report.panels import Mark, marks_of, unit_of
 from scenarios.report.plotting import check_can_draw
 from scenarios.report.summary import tables_over_scenarios
-from scenarios.report.timeline import comparison_panels, replans_of, run_panels
+from scenarios.report.timeline import comparison_panels, events_of, replans_of, run_panels
 from scenarios.runs.directory import run_directories
 from scenarios.runs.series import read_rows
 from scenarios.runs.watcher import Watcher
 from scenarios.study.compare import Comparison
 from scenarios.study.stress import case_of, read_drops
 from sim import SLO, SimulationResult
-from sim.results.stress import Drop, drops_of
+from sim.results.drops import Drop, drops_of
 
 EXPLAIN_S = 60.0
 
@@ -165,21 +165,21 @@ def _compared(seed: int, results: dict[str, SimulationResult], drops: Sequence[D
     longest = max(results.values(), key=lambda result: float(result.manifest["end_s"]))
     end_s, start = float(longest.manifest["end_s"]), longest.manifest.get("start")
     panels = comparison_panels(results, drops, n_points)
-    charts = over_time(panels, marks_of(drops, (), end_s), end_s, start, list(results))
-    return Shown("", seed, charts, _happenings(drops, (), end_s))
+    marks = marks_of(drops, (), end_s, events_of(longest))
+    return Shown("", seed, over_time(panels, marks, end_s, start, list(results)), _happenings(marks, end_s))
 
 
 def _run(planner: str, seed: int, result: SimulationResult, n_points: int) -> Shown:
     end_s, start = float(result.manifest["end_s"]), result.manifest.get("start")
-    drops, replans_s = drops_of(result), replans_of(result)
-    charts = over_time(run_panels(result, n_points), marks_of(drops, replans_s, end_s), end_s, start)
-    return Shown(planner, seed, charts, _happenings(drops, replans_s, end_s))
+    marks = marks_of(drops_of(result), replans_of(result), end_s, events_of(result))
+    charts = over_time(run_panels(result, n_points), marks, end_s, start)
+    return Shown(planner, seed, charts, _happenings(marks, end_s))
 
 
-def _happenings(drops: Sequence[Drop], replans_s: Sequence[float], end_s: float) -> list[Happening]:
+def _happenings(marks: Sequence[Mark], end_s: float) -> list[Happening]:
     unit = unit_of(end_s)
     found = []
-    for mark in marks_of(drops, replans_s, end_s):
+    for mark in marks:
         text = f"{mark.label}: {mark.t_s / unit.seconds:.4g}"
         if mark.until_s is not None:
             text += f" to {mark.until_s / unit.seconds:.4g}"

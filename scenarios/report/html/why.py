@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from planners import PlannerError, get_planner
+from planners import PlannerError
 from planners.questions.explain import explain_plan
 from scenarios.errors import RunError, ScenarioError
 from scenarios.inputs.settings import basis_of
 from scenarios.report import explain as report
 from scenarios.report.html.figures import Question
 from scenarios.report.html.table import Table, from_rich
+from scenarios.runs.plan import planner_of
 from scenarios.study.explain import plan_of, prepare_wide, read_kept_plan, why_unable
 from sim import SimError
 from traces import TraceError
@@ -68,7 +69,7 @@ def _explain(directory: Path, label: str, watch: Callable[[str], None]) -> tuple
     watch("")
     explanation = explain_plan(
         job.problem_of(choice),
-        get_planner(choice.name, choice.options),
+        planner_of(choice),
         plan_of(kept, job.problem_of(choice), directory / "plans.json"),
         n_configurations=_N_CONFIGURATIONS,
         why_unable=why_unable(job),

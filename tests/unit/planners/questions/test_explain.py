@@ -10,8 +10,10 @@ import pytest
 
 from planners import Candidate, Demand, Objective, Plan, PlannerError, PlanningProblem, get_planner
 from planners.milp import MilpPlanner
-from planners.questions.explain import explain_plan, replaced_by
+from planners.problem.terms import Terms
+from planners.questions.explain import explain_plan
 from planners.questions.explanation import BUDGET, Configuration, Effect, Explanation, Fate, Limit
+from planners.questions.what_if import replaced_by
 from tests.planning import worked_example
 
 CHAT = Demand("m", None, ("chat",), (100.0,))
@@ -285,8 +287,32 @@ def test_json() -> None:
     problem = worked_example()
     data = explain_plan(problem, get_planner("milp")).to_dict(problem)
     assert json.loads(json.dumps(data, allow_nan=False)).keys() == {
-        "plan", "limits", "demands", "variants", "spare", "configurations", "n_solves",
+        "plan", "limits", "further_limits", "demands", "variants", "spare", "configurations", "n_solves",
     }  # fmt: skip
     assert data["limits"][0]["binds"] is True
     assert data["limits"][2]["one_more"]["effect"] == "better"
     assert data["spare"]["gpus"] == {"t1": 1, "t2": 0, "t3": 2}
+
+
+def test_what_limits_on_risk_cost() -> None:
+    """Two replicas carry the rate: a third outlasts the loss of an offer, which takes an offer more, or of one GPU."""
+    demand = replace(CHAT, amounts=(4.0,))
+    ones = tuple(Candidate(name, "m", ((name, 1),), usd, (2.0,)) for name, usd in (("a", 1.0), ("b", 2.0), ("c", 4.0)))
+    available = tuple((one.name, 4) for one in ones)
+    problem = PlanningProblem((demand,), ones, available, 20.0, Objective.COST, survive="offer", min_replicas=2)
+    found = explain_plan(problem, get_planner("milp"))
+    assert found.plan.objective == pytest.approx(2 * 1.0 + 2 * 2.0)
+    costs = {limit.name: limit.without for limit in found.further}
+    assert costs["survive"].objective == pytest.approx(2.0)
+    assert costs["survive"].change == pytest.approx(-4.0)
+    assert costs["min_replicas"].effect is Effect.SAME
+
+
+def test_one_more_of_nodes_is_a_node() -> None:
+    """Nodes of four at 4 $/h: a pair takes half of one, and a second node is worth as much as the first."""
+    pair = Candidate("pair", "m", (("L40", 2),), 2.0, (5.0,))
+    problem = PlanningProblem((CHAT,), (pair,), (("L40", 4),), 8.0, offers=(Terms("L40", 4, 1.0),))
+    found = explain_plan(problem, get_planner("milp"))
+    gpus = of(found, "L40")
+    assert (found.plan.counts, gpus.gpus_per_node) == ((2,), 4)
+    assert gpus.one_more.objective == pytest.approx(5.0)

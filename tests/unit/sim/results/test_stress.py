@@ -18,7 +18,7 @@ from sim import (
     stress_by_drop,
 )
 from sim import simulate as simulate_alone
-from sim.results.stress import Drop, Fall, make_drops
+from sim.results.drops import Drop, Fall, make_drops
 from tests.unit.sim.test_cluster import SPEC, drop, simulate, trace
 
 USD_PER_S = SPEC.usd_per_h / 3600
@@ -123,8 +123,8 @@ def test_periods_of_drops() -> None:
     ]
     assert make_drops(falls, warmup_s=30.0) == [
         Drop(30.0, 100.0, 200.0, 1000.0, ("A40",)),
-        Drop(400.0, 1000.0, 1100.0, 1100.0, ("A40", "L40S")),
-        Drop(1100.0, 1100.0, 5000.0, inf, ("A40",)),  # what went at 1000 s is not back before
+        Drop(400.0, 1000.0, 1100.0, 1100.0, ("A40", "L40S"), name="drop 2"),
+        Drop(1100.0, 1100.0, 5000.0, inf, ("A40",), name="drop 3"),  # what went at 1000 s is not back before
     ]
 
 
