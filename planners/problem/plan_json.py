@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from planners.errors import PlannerError
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Objective
+from planners.problem.terms import idle_gpus
 from traces.errors import nearest
 
 if TYPE_CHECKING:
     from planners.problem.candidate import Demand
     from planners.problem.problem import PlanningProblem
+    from planners.problem.terms import Terms
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -40,7 +42,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "usd_per_h": plan.usd_per_h,
         "drain_usd_per_h": problem.spent_usd_per_h(plan.counts) - plan.usd_per_h,
         "gpus": problem.gpus(plan.counts),
-        "offers": _offers(plan),
+        "offers": offers_to_dicts(problem.offers, problem.gpus(plan.counts)),
         "fleet": [
             {
                 "name": row.candidate.name,
@@ -65,12 +67,16 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _offers(plan: Plan) -> list[dict[str, Any]]:
-    """What is rented or paid for of each offer; nothing where GPU types are rented one by one."""
-    problem = plan.problem
-    taken, idle = problem.gpus(plan.counts), problem.idle(plan.counts)
+def offers_to_dicts(offers: Sequence[Terms], taken: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What is rented or paid for of each offer; nothing where GPU types are rented one by one.
+
+    Args:
+        offers: What is offered.
+        taken: GPUs that replicas take, by offer.
+    """
+    idle = idle_gpus(offers, taken)
     rows = []
-    for terms in problem.offers:
+    for terms in offers:
         n_used, n_idle = taken.get(terms.name, 0), idle.get(terms.name, 0)
         n_gpus = n_used + n_idle
         if n_gpus > 0:

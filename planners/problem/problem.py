@@ -12,6 +12,7 @@ from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
 from planners.problem.cases import NOW, Case
 from planners.problem.limits import limits_of
+from planners.problem.terms import idle_gpus
 
 if TYPE_CHECKING:
     from planners.problem.latency import LatencyGoal, Loads
@@ -303,13 +304,7 @@ class PlanningProblem:
 
     def idle(self, counts: Iterable[int]) -> dict[str, int]:
         """GPUs of each offer that such a fleet pays for and that no replica takes: in its nodes, or reserved."""
-        if not self.offers:
-            return {}
-        taken = self.gpus(counts)
-        in_nodes = {terms.name: -taken.get(terms.name, 0) % terms.gpus_per_node for terms in self.offers}
-        reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in self.offers}
-        idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
-        return {name: n for name, n in idle.items() if n > 0}
+        return idle_gpus(self.offers, self.gpus(counts)) if self.offers else {}
 
     def usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of a fleet with so many replicas of each candidate, in whole nodes, and of what is paid in any case."""

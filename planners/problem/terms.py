@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -81,3 +81,16 @@ def usd_per_h_of_use(gpu_type: GpuType) -> float:
 def replica_usd_per_h(spec: ReplicaSpec) -> float:
     """What a replica adds to what is paid: the price of the GPUs that it takes, where they are paid by use."""
     return sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
+
+
+def idle_gpus(offers: Sequence[Terms], taken: Mapping[str, int]) -> dict[str, int]:
+    """GPUs of each offer that are paid for and that no replica takes: in nodes that are rented, or reserved.
+
+    Args:
+        offers: What is offered.
+        taken: GPUs that replicas take, by offer.
+    """
+    in_nodes = {terms.name: -taken.get(terms.name, 0) % terms.gpus_per_node for terms in offers}
+    reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in offers}
+    idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
+    return {name: n for name, n in idle.items() if n > 0}

@@ -82,7 +82,7 @@ def _make_offer(name: str, offer: schema.Offer) -> Offer | None:
 
 
 def basis_of(loaded: LoadedScenario) -> dict[str, str]:
-    """What the service times of each GPU type of the market rest on, where they come from coefficients.
+    """What the service times of each GPU type and offer of the market rest on, where they come from coefficients.
 
     `fitted`, `partly_estimated` or `extrapolated`; nothing where capacities are given or times are measured ones.
     """
@@ -90,8 +90,9 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     is_given = isinstance(scenario.planning.capacity, schema.GivenCapacity)
     if is_given or not isinstance(scenario.sim.service_time, schema.CompactTimes):
         return {}
-    gpus = [offer.gpu for offer in scenario.cluster.all_offers.values()]
-    known = {name: loaded.catalog.gpus[name].coefficients for name in dict.fromkeys(gpus)}
+    offers = scenario.cluster.all_offers
+    types = {offer.gpu: offer.gpu for offer in offers.values()} | {name: offer.gpu for name, offer in offers.items()}
+    known = {name: loaded.catalog.gpus[gpu].coefficients for name, gpu in types.items()}
     return {name: c.basis for name, c in known.items() if c is not None}
 
 

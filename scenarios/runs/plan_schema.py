@@ -130,7 +130,7 @@ class OfferEntry(Part):
     nodes: Whole
     gpus_per_node: Whole
     gpus: Whole
-    idle: Whole
+    idle: Annotated[int, Field(ge=0)]
     usd_per_h: NotNegative
 
 
