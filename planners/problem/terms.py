@@ -24,6 +24,12 @@ class Terms:
         committed_usd_per_h: What is paid for these.
         is_spot: Whether somebody who bids more takes it away.
         zone: Provider, region and zone, which fails as a whole; empty where nobody says.
+
+    >>> from planners import Candidate, Demand, PlanningProblem
+    >>> pair, demand = Candidate("a", "m", (("L40", 2),), 1.8, (1.0,)), Demand("m", None, ("chat",), (100.0,))
+    >>> problem = PlanningProblem((demand,), (pair,), (("L40", 8),), 9.0, offers=(Terms("L40", 4, usd_per_h=0.9),))
+    >>> problem.usd_per_h((1,)), problem.idle((1,)), problem.usd_per_h((2,))
+    (3.6, {'L40': 2}, 3.6)
     """
 
     name: str
