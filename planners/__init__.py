@@ -13,6 +13,7 @@ from planners.problem.candidate import Candidate, Demand
 from planners.problem.plan import FleetRow, Plan, Planner, PlanStatus, Termination
 from planners.problem.previous import Previous
 from planners.problem.problem import Feature, Objective, PlanningProblem
+from planners.problem.terms import Terms
 from planners.registry import get_planner, planner_classes, planner_names
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ __all__ = [
     "Previous",
     "SimulatedCapacity",
     "Termination",
+    "Terms",
     "Trial",
     "UnknownPlannerError",
     "Violation",

@@ -45,10 +45,10 @@ class WholeNodes:
         for _ in range(MOST_ROUNDS):
             if plan.status is not PlanStatus.OK:
                 break
-            rounded = _in_whole_nodes(problem, plan, first)
-            excess_usd_per_h = problem.spent_usd_per_h(plan.counts) - problem.budget_usd_per_h
-            if problem.is_affordable(problem.spent_usd_per_h(plan.counts)):
-                return rounded
+            usd_per_h = problem.spent_usd_per_h(plan.counts)
+            if problem.is_affordable(usd_per_h):
+                return _in_whole_nodes(problem, plan, first)
+            excess_usd_per_h = usd_per_h - problem.budget_usd_per_h
             less_usd_per_h = max(0.0, by_gpu.spent_usd_per_h(plan.counts) - excess_usd_per_h)
             plan = self._planner.plan(replace(by_gpu, budget_usd_per_h=less_usd_per_h))
         return _none(problem, plan, is_due_to_nodes=first.status is PlanStatus.OK)
@@ -56,6 +56,8 @@ class WholeNodes:
 
 def _in_whole_nodes(problem: PlanningProblem, plan: Plan, first: Plan) -> Plan:
     """The plan with the nodes that its GPUs fill; the bound is the first plan's, for GPUs one by one cost no more."""
+    from planners.fleets.drafting import judged
+
     idle = problem.idle(plan.counts)
     objective = plan.objective or 0.0
     if problem.objective is Objective.COST:
@@ -65,7 +67,7 @@ def _in_whole_nodes(problem: PlanningProblem, plan: Plan, first: Plan) -> Plan:
     n_idle = sum(idle.values())
     usd_per_h = problem.usd_per_h(plan.counts) - plan.problem.usd_per_h(plan.counts)
     said = f"planned by GPU, and rounded up to whole nodes: {n_idle} GPUs are paid for and idle, {usd_per_h:.2f} $/h"
-    return replace(
+    rounded = replace(
         plan,
         problem=problem,
         termination=plan.termination if plan.termination is Termination.TIME_LIMIT else Termination.HEURISTIC,
@@ -74,6 +76,8 @@ def _in_whole_nodes(problem: PlanningProblem, plan: Plan, first: Plan) -> Plan:
         gap=None if bound is None else off / objective if off > 0 else 0.0,
         diagnostics=(*plan.diagnostics, said),
     )
+    # Which replicas a node takes with it was not known by GPU.
+    return judged(rounded)
 
 
 def _none(problem: PlanningProblem, plan: Plan, *, is_due_to_nodes: bool) -> Plan:

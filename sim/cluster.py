@@ -63,7 +63,7 @@ class Cluster:
         run: The run that they serve: it is told of what happens.
 
     Attributes:
-        leases: All replicas ever rented, in the order of renting.
+        leases: All replicas ever rented, in the order of renting, which is that of their numbers.
         nodes: The nodes that they are on.
     """
 
@@ -133,7 +133,7 @@ class Cluster:
             order = [*draining, *self._victims.in_order(staying)]
             numbers = [lease.replica.replica_id for lease in order]
             for node in self.nodes.beyond(pool, count, numbers, now_s):
-                ending += self._warn(node, self._rented(pool))
+                ending += self._warn(node)
         self._end(ending)
 
     def _await_reclaim(self, node: Node) -> None:
@@ -144,14 +144,14 @@ class Cluster:
 
     def _take_back(self, node: Node) -> None:
         if node.is_there(self._clock.now) and node.notice_s is None and not self._run.is_at_rest():
-            self._end(self._warn(node, self._rented(node.gpu_type.pool)))
+            self._end(self._warn(node))
             self._rent_reserved()
 
-    def _warn(self, node: Node, leases: list[Lease]) -> list[Lease]:
-        """Give notice to a node: which of the leases on it end by that, earlier than they would have."""
+    def _warn(self, node: Node) -> list[Lease]:
+        """Give notice to a node: which leases end by that, earlier than they would have."""
         now_s = self._clock.now
         ends_s = now_s + self._market.notice_s(node.gpu_type)
-        on_it = [lease for lease in leases if lease.replica.replica_id in node.taken and ends_s < lease.ends_s]
+        on_it = [self.leases[replica_id] for replica_id in node.taken if ends_s < self.leases[replica_id].ends_s]
         for lease in on_it:
             lease.ends_s = ends_s
             lease.notice_s = now_s if lease.notice_s is None else lease.notice_s

@@ -25,6 +25,7 @@ class Node:
         notice_s: When the market asked for it back; None if it did not.
         released_s: When it went back; ahead of now if it is empty and paid until then; None if it is there.
         taken: GPUs of each replica that is on it, by its number.
+        n_free: GPUs that no replica takes.
         replicas: The same of all that ever were.
     """
 
@@ -35,17 +36,16 @@ class Node:
     notice_s: float | None = None
     released_s: float | None = None
     taken: dict[int, int] = field(default_factory=dict)
+    n_free: int = field(init=False)
     replicas: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.n_free = self.n_gpus
 
     @property
     def n_gpus(self) -> int:
         """GPUs."""
         return self.gpu_type.rented_together
-
-    @property
-    def n_free(self) -> int:
-        """GPUs that no replica takes."""
-        return self.n_gpus - sum(self.taken.values())
 
     def is_there(self, now_s: float) -> bool:
         """Whether it is rented."""
@@ -116,6 +116,7 @@ class Nodes:
             self._rent(node, is_up=is_up)
         for node, n_gpus in places.items():
             node.taken[replica_id] = n_gpus
+            node.n_free -= n_gpus
             node.replicas.append((replica_id, n_gpus))
             node.released_s = None
         self._of_replica[replica_id] = list(places)
@@ -124,13 +125,17 @@ class Nodes:
         """Where a replica would go, its largest groups first."""
         places: Counter[Node] = Counter()
         new: list[Node] = []
+        with_room: dict[str, list[Node]] = {}
         for gpu_type, n_gpus in _groups(spec):
-            known = [node for node in self._of_pool(gpu_type.pool, now_s) if node.notice_s is None]
-            known += [node for node in new if node.gpu_type.pool == gpu_type.pool]
-            node = next((node for node in known if node.n_free - places[node] >= n_gpus), None)
+            pool = gpu_type.pool
+            if pool not in with_room:
+                there = self._of_pool(pool, now_s)
+                with_room[pool] = [node for node in there if node.notice_s is None and node.n_free > 0]
+            node = next((node for node in with_room[pool] if node.n_free - places[node] >= n_gpus), None)
             if node is None:
                 node = Node(gpu_type, now_s, self._boot_s(gpu_type))
                 new.append(node)
+                with_room[pool].append(node)
             places[node] += n_gpus
         return _Fit(places, new)
 
@@ -164,7 +169,7 @@ class Nodes:
     def leave(self, replica_id: int) -> None:
         """A replica is gone: its GPUs are free."""
         for node in self._of_replica.pop(replica_id):
-            del node.taken[replica_id]
+            node.n_free += node.taken.pop(replica_id)
 
     def give_back(self, now_s: float) -> None:
         """Empty nodes go: at once, or at the end of the term for which they are paid."""

@@ -103,7 +103,7 @@ class Drafting:
             options=self._options,
             diagnostics=tuple(diagnostics),
         )
-        return replace(_judged(plan), solve_s=time.perf_counter() - self._started_s)
+        return replace(judged(plan), solve_s=time.perf_counter() - self._started_s)
 
     def none(self, termination: Termination, reasons: Sequence[str] = ()) -> Plan:
         """The plan that rents nothing, with the reasons; they are looked for if not given."""
@@ -125,7 +125,7 @@ class Drafting:
         )
 
 
-def _judged(plan: Plan) -> Plan:
+def judged(plan: Plan) -> Plan:
     """The plan, or a failed one with the violations if it does not pass `check_plan`."""
     violations = check_plan(plan.problem, plan)
     if not violations:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from planners.errors import PlannerError
 from planners.problem.plan import Plan, PlanStatus, Termination
 from planners.problem.problem import Objective
-from planners.problem.terms import Terms, idle_gpus
+from planners.problem.terms import idle_gpus
 from traces.errors import nearest
 
 if TYPE_CHECKING:
     from planners.problem.candidate import Demand
     from planners.problem.problem import PlanningProblem
+    from planners.problem.terms import Terms
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "usd_per_h": plan.usd_per_h,
         "drain_usd_per_h": problem.spent_usd_per_h(plan.counts) - plan.usd_per_h,
         "gpus": problem.gpus(plan.counts),
-        "offers": offer_rows(problem.gpus(plan.counts), problem.offers),
+        "offers": offers_to_dicts(problem.offers, problem.gpus(plan.counts)),
         "fleet": [
             {
                 "name": row.candidate.name,
@@ -66,18 +67,18 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def offer_rows(taken: Mapping[str, int], offers: Sequence[Terms]) -> list[dict[str, Any]]:
+def offers_to_dicts(offers: Sequence[Terms], taken: Mapping[str, int]) -> list[dict[str, Any]]:
     """What is rented or paid for of each offer; nothing where GPU types are rented one by one.
 
     Args:
+        offers: What is offered.
         taken: GPUs that replicas take, by offer.
-        offers: The terms of all offers.
     """
-    idle = idle_gpus(taken, offers)
+    idle = idle_gpus(offers, taken)
     rows = []
     for terms in offers:
-        n_idle = idle.get(terms.name, 0)
-        n_gpus = taken.get(terms.name, 0) + n_idle
+        n_used, n_idle = taken.get(terms.name, 0), idle.get(terms.name, 0)
+        n_gpus = n_used + n_idle
         if n_gpus > 0:
             row = {
                 "name": terms.name,

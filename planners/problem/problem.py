@@ -12,12 +12,13 @@ from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
 from planners.problem.cases import NOW, Case
 from planners.problem.limits import limits_of
-from planners.problem.terms import Terms, idle_gpus, usd_per_h_beside_replicas
+from planners.problem.terms import idle_gpus, usd_per_h_beside_replicas
 
 if TYPE_CHECKING:
     from planners.problem.latency import LatencyGoal, Loads
     from planners.problem.mixes import MixTimes
     from planners.problem.previous import Previous
+    from planners.problem.terms import Terms
     from planners.problem.trial import Trial
 
 BUDGET_TOLERANCE = 1e-6
@@ -303,7 +304,7 @@ class PlanningProblem:
 
     def idle(self, counts: Iterable[int]) -> dict[str, int]:
         """GPUs of each offer that such a fleet pays for and that no replica takes: in its nodes, or reserved."""
-        return idle_gpus(self.gpus(counts), self.offers) if self.offers else {}
+        return idle_gpus(self.offers, self.gpus(counts)) if self.offers else {}
 
     def usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of a fleet with so many replicas of each candidate, in whole nodes, and of what is paid in any case."""
@@ -312,7 +313,7 @@ class PlanningProblem:
         of_replicas = math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
         if not self.offers:
             return of_replicas
-        return of_replicas + usd_per_h_beside_replicas(self.gpus(counts), self.offers)
+        return of_replicas + usd_per_h_beside_replicas(self.offers, self.gpus(counts))
 
     def spent_usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of such a fleet, and of the replicas of the previous one that it stops."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +24,12 @@ class Terms:
         committed_usd_per_h: What is paid for these.
         is_spot: Whether somebody who bids more takes it away.
         zone: Provider, region and zone, which fails as a whole; empty where nobody says.
+
+    >>> from planners import Candidate, Demand, PlanningProblem
+    >>> pair, demand = Candidate("a", "m", (("L40", 2),), 1.8, (1.0,)), Demand("m", None, ("chat",), (100.0,))
+    >>> problem = PlanningProblem((demand,), (pair,), (("L40", 8),), 9.0, offers=(Terms("L40", 4, usd_per_h=0.9),))
+    >>> problem.usd_per_h((1,)), problem.idle((1,)), problem.usd_per_h((2,))
+    (3.6, {'L40': 2}, 3.6)
     """
 
     name: str
@@ -77,23 +83,26 @@ def replica_usd_per_h(spec: ReplicaSpec) -> float:
     return sum(stage.n_taken * usd_per_h_of_use(stage.gpu_type) for stage in spec.stages)
 
 
-def idle_gpus(taken: Mapping[str, int], offers: Iterable[Terms]) -> dict[str, int]:
-    """GPUs of each offer that are paid for and that no replica takes: in nodes, or reserved.
+def idle_gpus(offers: Sequence[Terms], taken: Mapping[str, int]) -> dict[str, int]:
+    """GPUs of each offer that are paid for and that no replica takes: in nodes that are rented, or reserved.
 
     Args:
+        offers: What is offered.
         taken: GPUs that replicas take, by offer.
-        offers: The terms of all offers.
     """
-    idle = {}
-    for terms in offers:
-        n_taken = taken.get(terms.name, 0)
-        idle[terms.name] = max(-n_taken % terms.gpus_per_node, terms.n_committed - n_taken)
+    in_nodes = {terms.name: -taken.get(terms.name, 0) % terms.gpus_per_node for terms in offers}
+    reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in offers}
+    idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
     return {name: n for name, n in idle.items() if n > 0}
 
 
-def usd_per_h_beside_replicas(taken: Mapping[str, int], offers: Iterable[Terms]) -> float:
-    """What is paid beside the prices of replicas: for idle GPUs of nodes, and in any case."""
-    offers = tuple(offers)
-    idle = idle_gpus(taken, offers)
+def usd_per_h_beside_replicas(offers: Sequence[Terms], taken: Mapping[str, int]) -> float:
+    """What is paid beside the prices of replicas: for idle GPUs of nodes, and in any case.
+
+    Args:
+        offers: What is offered.
+        taken: GPUs that replicas take, by offer.
+    """
+    idle = idle_gpus(offers, taken)
     of_idle = math.fsum(terms.usd_per_h * idle.get(terms.name, 0) for terms in offers)
     return of_idle + math.fsum(terms.committed_usd_per_h for terms in offers)

@@ -82,7 +82,7 @@ def _make_offer(name: str, offer: schema.Offer) -> Offer | None:
 
 
 def basis_of(loaded: LoadedScenario) -> dict[str, str]:
-    """What the service times of each offer and GPU type of the market rest on, where they come from coefficients.
+    """What the service times of each GPU type and offer of the market rest on, where they come from coefficients.
 
     `fitted`, `partly_estimated` or `extrapolated`; nothing where capacities are given or times are measured ones.
     """
@@ -91,8 +91,8 @@ def basis_of(loaded: LoadedScenario) -> dict[str, str]:
     if is_given or not isinstance(scenario.sim.service_time, schema.CompactTimes):
         return {}
     offers = scenario.cluster.all_offers
-    gpu_of = {name: offer.gpu for name, offer in offers.items()} | {offer.gpu: offer.gpu for offer in offers.values()}
-    known = {name: loaded.catalog.gpus[gpu].coefficients for name, gpu in gpu_of.items()}
+    types = {offer.gpu: offer.gpu for offer in offers.values()} | {name: offer.gpu for name, offer in offers.items()}
+    known = {name: loaded.catalog.gpus[gpu].coefficients for name, gpu in types.items()}
     return {name: c.basis for name, c in known.items() if c is not None}
 
 

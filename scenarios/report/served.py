@@ -40,20 +40,17 @@ def requests_line(row: Row, result: SimulationResult) -> str:
 
 
 def events_of(result: SimulationResult) -> list[str]:
-    """What is to be said of a run's failures, drops, lost nodes and idle GPUs: nothing where there were none."""
+    """What is to be said of a run's failures, drops and nodes: nothing where there were none."""
     return [*_failures(result), *_drops_without_end(result), *_taken_back(result), *_idle(result)]
 
 
 def _taken_back(result: SimulationResult) -> list[str]:
-    """Nodes that the market took back, by offer: at random, or as fewer could be had."""
+    """Nodes that the market took back, by offer."""
     if result.nodes is None:
         return []
     of_offers = result.nodes.group_by("gpu_type", maintain_order=True).agg(pl.col("notice_s").count(), pl.len())
-    return [
-        f"{n_taken:,} of the {n_nodes:,} nodes of {offer} that were rented were taken back"
-        for offer, n_taken, n_nodes in of_offers.iter_rows()
-        if n_taken > 0
-    ]
+    taken = [f"{n_taken} of {n} of {offer}" for offer, n_taken, n in of_offers.iter_rows() if n_taken > 0]
+    return [f"nodes taken back, of those rented: {', '.join(taken)}"] if taken else []
 
 
 def _idle(result: SimulationResult) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from planners.problem.plan_json import offer_rows
+from planners.problem.plan_json import offers_to_dicts
 from planners.problem.terms import Terms, replica_usd_per_h, usd_per_h_beside_replicas
 from scenarios.errors import RunError
 from scenarios.file.messages import shortened
@@ -110,8 +110,9 @@ def _rented(deployment: Deployment, named: Iterable[Mapping[str, Any]], offers: 
             }
         )
     taken = deployment.gpus
-    usd_per_h = math.fsum(row["usd_per_h"] for row in fleet) + usd_per_h_beside_replicas(taken, offers)
-    return {"fleet": fleet, "gpus": taken, "offers": offer_rows(taken, offers), "usd_per_h": usd_per_h}
+    of_replicas = math.fsum(replica_usd_per_h(spec) * count for spec, count in deployment.replicas)
+    usd_per_h = of_replicas + usd_per_h_beside_replicas(offers, taken)
+    return {"fleet": fleet, "gpus": taken, "offers": offers_to_dicts(offers, taken), "usd_per_h": usd_per_h}
 
 
 def read_deployments(

@@ -27,7 +27,6 @@ LIMITS_S: Mapping[str, float] = {
     "9 GPU types, 36 workload types": 3.0,
     "9 GPU types, 100 workload types": 8.0,
     "20 GPU types, 9 workload types": 10.0,
-    "20 offers of nodes, 9 workload types": 15.0,
 }
 """CPU seconds that building and solving may take together."""
 

@@ -14,8 +14,6 @@ from scenarios.study.silicon import points
 from sim.timing.aiconfigurator import is_installed
 from tests.cli.conftest import Hetserve
 
-pytestmark = pytest.mark.xdist_group("aiconfigurator")  # whose tables take long to read
-
 with_package = pytest.mark.skipif(not is_installed(), reason="not run: aiconfigurator-core is not installed")
 FIELDS = ("set", "estimator", "model", "gpu", "precision", "engine", "tp", "metric", "n", "mean_abs_error", "bias",
           "fitted_to")  # fmt: skip

@@ -59,6 +59,8 @@ def test_its_router_is_kept_with_it(hetserve: Hetserve, small: Path) -> None:
     directory = next(Path("runs").rglob("plans.json")).parent
     assert json.loads((directory / "plans.json").read_text())[0]["deployment"]["router"] == "least_loaded"
     assert json.loads((directory / "manifest.json").read_text())["router"] == "least_loaded"
+    printed = json.loads(hetserve("plan", small, "--set", both, "--json", "--no-check").stdout)
+    assert printed["serving"]["router"] == "least_loaded"
 
 
 def test_what_plan_prints_can_be_run(hetserve: Hetserve, small: Path) -> None:
@@ -68,6 +70,17 @@ def test_what_plan_prints_can_be_run(hetserve: Hetserve, small: Path) -> None:
     row = json.loads(result.stdout)["rows"][0]
     assert row["plan"]["fleet"] == json.loads(printed)["fleet"]
     assert json.loads(hetserve("run", small, "--out", "own", "--json").stdout)["rows"][0]["metrics"] == row["metrics"]
+
+
+def test_a_fleet_in_whole_nodes_costs_the_same_when_its_plan_is_run(hetserve: Hetserve, small: Path) -> None:
+    offers = "cluster.offers={two: {gpu: H100-SXM, nodes: 1, per_node: 2, usd_per_h: 3}}"
+    replicas = "[{model: Llama-3-8B, gpu: two}, {model: Llama-3-8B, gpu: RTX4090}]"
+    sets = ("--set", offers, "--set", f"deployment={{replicas: {replicas}}}")
+    printed = json.loads(hetserve("plan", small, *sets, "--json", "--no-check").stdout)
+    Path("plan.json").write_text(json.dumps(printed))
+    rows = json.loads(hetserve("run", small, *sets, "--plan", "plan.json", "--out", "runs", "--json").stdout)["rows"]
+    assert {offer["name"]: offer["idle"] for offer in rows[0]["plan"]["offers"]} == {"RTX4090": 0, "two": 1}
+    assert rows[0]["plan"]["usd_per_h"] == printed["usd_per_h"] > 6
 
 
 def test_an_edited_plan_shows_the_fleet_that_it_simulates(hetserve: Hetserve, small: Path) -> None:

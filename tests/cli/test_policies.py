@@ -13,8 +13,6 @@ from polars.testing import assert_frame_equal
 from scenarios.cli import main
 from tests.cli.conftest import Hetserve
 
-pytestmark = pytest.mark.xdist_group("policies")  # which have runs in common
-
 DROP = """
 schema_version: 1
 name: falls

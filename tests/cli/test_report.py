@@ -22,8 +22,6 @@ from tests.cli.chromium import open_page
 from tests.cli.conftest import SMALL, Hetserve
 from tests.cli.test_plot import N_REPLICAS, keep
 
-pytestmark = pytest.mark.xdist_group("report")  # of runs in common
-
 LABEL = "b[/x]<script>"
 SECTIONS = ("question", "fleets", "delivery", "cost", "latency", "time", "stress", "why", "measured", "again")
 VOID = {"meta", "link", "br", "input"}

@@ -129,3 +129,15 @@ def test_gpus_one_by_one_are_never_dearer() -> None:
         if whole is not None and loose is not None:
             least = [objective_of(problem.objective, value) for value in (loose, whole)]
             assert least[0] <= least[1] * (1 + 1e-6)
+
+
+def test_a_plan_that_is_rounded_up_is_judged_with_its_nodes() -> None:
+    """By GPU a second replica outlasts the loss of one; both are in one node."""
+    demand = Demand("m", None, ("chat",), (2.0,))
+    pair = Candidate("pair", "m", (("L40", 2),), 2.0, (2.0,))
+    offers = (Terms("L40", 4, 1.0),)
+    problem = PlanningProblem((demand,), (pair,), (("L40", 8),), 20.0, Objective.COST, survive="node", offers=offers)
+    plan = get_planner("greedy_lp").plan(problem)
+    assert plan.status is PlanStatus.FAILED
+    assert "survive: without a node of L40 the fleet does not carry the rates" in plan.diagnostics
+    assert get_planner("milp").plan(problem).counts == (3,)

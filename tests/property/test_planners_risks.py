@@ -15,7 +15,7 @@ from planners.problem.plan import PlanStatus
 from tests.planning import fleets, makespan_of
 from tests.property.test_planners_nodes import random_problem
 
-N_IN_SUITE, N_IN_ALL = 40, 400
+N_IN_SUITE, N_IN_ALL = 25, 400
 
 
 def risky_problem(seed: int) -> PlanningProblem:

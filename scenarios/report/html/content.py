@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scenarios.report.basis import legend, marked
 from scenarios.report.html.figures import Question, non_dominated, points_of
-from scenarios.report.html.market import offers_of
+from scenarios.report.html.market import names_offered, type_of
 from scenarios.report.html.table import Cell, Row, Table, figure, from_rich, listed, over_seeds, texts
 from scenarios.report.stress import drops_table, recovery
 from scenarios.report.tables import NOTHING
@@ -318,18 +318,17 @@ def _exact(value: float | None) -> Cell:
 def provenance_table(question: Question) -> Table:
     """Where the service times of each GPU type come from."""
     used = {gpu: None for row in question.rows for gpu in row.plan.get("gpus", {})}
-    offers = offers_of(question)
     rows = []
-    for name in dict.fromkeys([*used, *offers]):
+    for name in dict.fromkeys([*used, *names_offered(question)]):
         renters = {row.planner: None for row in question.rows if name in row.plan.get("gpus", {})}
-        gpu = offers[name].gpu if name in offers else name
-        rows.append(Row(texts(name, listed(renters), *_provenance(question, gpu))))
-    headers = ("offer", "rented by", "service times", "measurements cover", "source")
+        rows.append(Row(texts(name, listed(renters), *_provenance(question, name))))
+    headers = ("GPU type", "rented by", "service times", "measurements cover", "source")
     return Table("Where service times come from", headers, rows)
 
 
-def _provenance(question: Question, gpu: str) -> tuple[str, str | None, str | None]:
-    """Of the service times of a GPU type: what they rest on, what that covers, and where it comes from."""
+def _provenance(question: Question, name: str) -> tuple[str, str | None, str | None]:
+    """Of the service times of an offer: what they rest on, what that covers, and where it comes from."""
+    gpu = type_of(question, name)
     times = question.scenario.get("sim", {}).get("service_time", {"kind": "compact"})
     if times["kind"] == "table":
         return "measured: a table of the scenario", None, str(times["path"])

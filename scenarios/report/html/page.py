@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scenarios.errors import RunError
-from scenarios.report.html import content
+from scenarios.report.html import content, market
 from scenarios.report.html.charts import Chart, cost_chart, css, distribution_chart, over_time
 from scenarios.report.html.figures import Question, distribution_of, limits_of, points_of, questions_of
-from scenarios.report.html.market import market_table
 from scenarios.report.html.table import Table, from_rich
 from scenarios.report.html.why import Why, why
 from scenarios.report.panels import Mark, marks_of, unit_of
@@ -204,7 +203,7 @@ def _render(**values: Any) -> str:
     return environment.get_template("page.html.j2").render(
         **values,
         content=content,
-        market_table=market_table,
+        market=market,
         style=(_PARTS / "page.css").read_text(encoding="utf-8"),
         script=_in_script((_PARTS / "page.js").read_text(encoding="utf-8")),
         bundle=_in_script(vl_convert.javascript_bundle(_BUNDLED)),
