@@ -84,8 +84,8 @@ def test_no_single_gpu_type_is_enough() -> None:
     )
     limited = dataclasses.replace(problem, min_replicas=1)
     assert no_plan("homogeneous", limited).diagnostics == (
-        "no single GPU type can serve everything within 10 $/h and the GPUs available, and keep to 1 replicas or more of "
-        "each model",
+        "no single GPU type can serve everything within 10 $/h and the GPUs available, and keep to 1 replicas or more "
+        "of each model",
     )
 
 
