@@ -12,7 +12,7 @@ from planners.errors import PlannerError
 from planners.problem.candidate import Candidate, Capacities, Demand
 from planners.problem.cases import NOW, Case
 from planners.problem.limits import limits_of
-from planners.problem.terms import idle_gpus
+from planners.problem.terms import idle_gpus, usd_per_h_beside_replicas
 
 if TYPE_CHECKING:
     from planners.problem.latency import LatencyGoal, Loads
@@ -313,9 +313,7 @@ class PlanningProblem:
         of_replicas = math.fsum(candidate.usd_per_h * count for candidate, count in pairs if count)
         if not self.offers:
             return of_replicas
-        idle = self.idle(counts)
-        of_idle = math.fsum(terms.usd_per_h * idle.get(terms.name, 0) for terms in self.offers)
-        return of_replicas + of_idle + self.committed_usd_per_h
+        return of_replicas + usd_per_h_beside_replicas(self.offers, self.gpus(counts))
 
     def spent_usd_per_h(self, counts: Iterable[int]) -> float:
         """Price of such a fleet, and of the replicas of the previous one that it stops."""

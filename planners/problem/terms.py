@@ -94,3 +94,15 @@ def idle_gpus(offers: Sequence[Terms], taken: Mapping[str, int]) -> dict[str, in
     reserved = {terms.name: terms.n_committed - taken.get(terms.name, 0) for terms in offers}
     idle = {name: max(n, reserved[name]) for name, n in in_nodes.items()}
     return {name: n for name, n in idle.items() if n > 0}
+
+
+def usd_per_h_beside_replicas(offers: Sequence[Terms], taken: Mapping[str, int]) -> float:
+    """What is paid beside the prices of replicas: for idle GPUs of nodes, and in any case.
+
+    Args:
+        offers: What is offered.
+        taken: GPUs that replicas take, by offer.
+    """
+    idle = idle_gpus(offers, taken)
+    of_idle = math.fsum(terms.usd_per_h * idle.get(terms.name, 0) for terms in offers)
+    return of_idle + math.fsum(terms.committed_usd_per_h for terms in offers)

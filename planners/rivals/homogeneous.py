@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from planners.fleets.drafting import Drafting
 from planners.fleets.exact import FleetSearch, best_fleet, cheapest_fleet, termination_at
+from planners.problem.limits import limits_in_words
 from planners.problem.plan import Plan, Termination
 from planners.problem.problem import Feature, PlanningProblem
 
@@ -76,7 +77,9 @@ class HomogeneousPlanner:
         if problem.is_empty or cheapest_fleet(problem) is None:
             return drafting.none(Termination.INFEASIBLE)
         gpu = self.options.gpu
+        further = limits_in_words(problem)
         limits = f"within {problem.budget_usd_per_h:g} $/h and the GPUs available"
+        limits += f", and keep to {further}" if further else ""
         if gpu is None:
             reason = f"no single GPU type can serve everything {limits}"
         elif searches:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from scenarios.file.schema import Offer, Scenario
 from scenarios.file.yaml_lines import FieldPath
 from sim import Catalog
+from sim.units import HOUR_S
 from traces import nearest
 
 Finding = tuple[FieldPath, str]
+
+_MOST_RECLAIMS = 5.0  # while a node boots: one of exp(5) = 150 lives to see the end
 
 
 def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
@@ -29,6 +32,10 @@ def check_offers(scenario: Scenario, catalog: Catalog) -> Iterator[Finding]:
                 yield (*path, field), "changes nothing without available: say it of the offers"
     for name, offer in cluster.offers.items():
         own: FieldPath = ("cluster", "offers", name)
+        if not name.strip():
+            yield own, "needs a name"
+        if name in catalog.gpus and name != offer.gpu:
+            yield own, f"is called like another GPU type, but has {offer.gpu}: give it another name"
         if name in cluster.gpus and cluster.gpus[name].available is not None:
             yield own, f"{name!r} is offered twice: in gpus, too; give the offer another name"
         yield from (((*own, *field), message) for field, message in _check_offer(offer, scenario, catalog))
@@ -39,7 +46,9 @@ def check_regions(scenario: Scenario) -> Iterator[Finding]:
     """What is wrong with the regions of clients and offers, as (field, message)."""
     distances, streams = scenario.cluster.latency_s, scenario.workload
     for name, stream in streams.items():
-        if stream.region is not None and stream.region not in distances:
+        if stream.region is not None and not distances:
+            yield ("workload", name, "region"), "changes nothing: say how far it is in cluster.latency_s"
+        elif stream.region is not None and stream.region not in distances:
             yield ("workload", name, "region"), f"unknown region {stream.region!r}: {nearest(stream.region, distances)}"
     if not distances:
         return
@@ -82,6 +91,12 @@ def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator
         yield ("usd_per_h",), f"is missing: the catalog knows no price of {offer.gpu!r}"
     elif price is None and of_catalog is None and offer.gpu in known:
         yield ("usd_per_h",), f"is missing: {offer.gpu!r} is in no catalog"
+    timeline = scenario.cluster.availability
+    boot_s = offer.boot_s if offer.boot_s is not None else 0.0 if timeline is None else timeline.boot_s
+    n_reclaims = offer.reclaims_per_h * boot_s / HOUR_S
+    if n_reclaims > _MOST_RECLAIMS and scenario.sim.horizon_s is None:
+        said = f"a node is taken back {n_reclaims:.3g} times, on average, before it has booted (boot_s {boot_s:g} s)"
+        yield ("reclaims_per_h",), f"{said}: requests wait for ever; give sim.horizon_s, or a lower rate"
     if offer.tenure == "owned" and price:
         yield ("usd_per_h",), "is more than 0: what one owns costs no more; 'reserved' is paid, used or not"
 

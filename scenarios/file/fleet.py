@@ -117,9 +117,13 @@ def _check_replica(given: FleetReplica, path: FieldPath, scenario: Scenario, cat
     if given.pp > model.n_layers:
         yield (*path, "pp"), f"is {given.pp}, but {model.name} has {model.n_layers} layers"
         return
+    gpu = _gpu(scenario, catalog, given.gpu)
+    if given.tp > gpu.gpus_per_node:
+        yield (*path, "tp"), f"is {given.tp}, but a node of {given.gpu} has {gpu.gpus_per_node} GPUs"
+        return
     limits = ReplicaLimits(**scenario.sim.limits.model_dump(exclude_none=True))
     try:
-        kv_blocks(fleet_replica(given, model, _gpu(scenario, catalog, given.gpu), limits))
+        kv_blocks(fleet_replica(given, model, gpu, limits))
     except SimError as error:
         yield path, str(error)
 
@@ -131,7 +135,8 @@ def _gpu(scenario: Scenario, catalog: Catalog, name: str) -> GpuType:
     stated = scenario.cluster.gpus.get(offer.gpu)
     if stated is not None and stated.memory_gib is not None:
         gpu = replace(gpu, memory_bytes=int(stated.memory_gib * GIB))
-    return replace(gpu, offer=Offer(name, gpus_per_node=offer.per_node))
+    per_node = offer.per_node if offer.per_node > 1 else gpu.gpus_per_node
+    return replace(gpu, gpus_per_node=per_node, offer=Offer(name, gpus_per_node=offer.per_node))
 
 
 def _check_counts(fleet: Fleet, scenario: Scenario, there: Mapping[str, int]) -> Iterator[Finding]:

@@ -73,7 +73,9 @@ def largest_lines(found: MaxRate) -> list[str]:
     if found.mean is None:
         most = found.points[-1].load
         load = f"{most:g} users" if whole else f"{most:g} x the offered requests"
-        lines.append(f"Largest load: not found; {load}, the most that was tried, is carried {goal}")
+        n_all, n_seeds = sum(one is None for one in found.largest), len(found.seeds)
+        whose = "" if n_all == n_seeds else f" with {n_all} of {n_seeds} seeds"
+        lines.append(f"Largest load: not found; {load}, the most that was tried, is carried{whose} {goal}")
     elif found.mean_rps is None:
         lines.append(f"Largest load {goal}: {estimate(found.mean, 1)} users")
     else:

@@ -10,6 +10,7 @@ import polars as pl
 from scenarios.file.schema.moment import clock_time
 from scenarios.runs.row import Row
 from sim import SimulationResult, stress_by_drop
+from sim.results.drops import drops_of
 from sim.units import HOUR_S
 
 ENDINGS = ("completed", "rejected", "dropped", "unfinished")
@@ -41,7 +42,8 @@ def requests_line(row: Row, result: SimulationResult) -> str:
 
 def events_of(result: SimulationResult) -> list[str]:
     """What is to be said of a run's failures, drops and nodes: nothing where there were none."""
-    return [*_failures(result), *_drops_without_end(result), *_taken_back(result), *_idle(result)]
+    said = (_failures, _losses_of_nothing, _drops_without_end, _taken_back, _idle)
+    return [line for lines in said for line in lines(result)]
 
 
 def _taken_back(result: SimulationResult) -> list[str]:
@@ -86,15 +88,31 @@ def _drops_without_end(result: SimulationResult) -> list[str]:
     if result.availability is None:
         return []
     last_s = float(result.requests["arrival_s"].max())  # type: ignore[arg-type]
-    said = result.manifest.get("start")
-    start = None if said is None else datetime.fromisoformat(said)
-
-    def at(t_s: float) -> str:
-        return f"{t_s:,.0f} s" if start is None else clock_time(start, t_s)
-
     lines = []
     for drop in stress_by_drop(result).iter_rows(named=True):
         if drop["time_to_recover_s"] is None and last_s < drop["back_s"] < inf:
-            what = f"{drop['drop']} at {at(drop['drop_s'])}"
-            lines.append(f"the requests end at {at(last_s)}, before {what} ends ({at(drop['back_s'])})")
+            what = f"{drop['drop']} at {_at(result, drop['drop_s'])}"
+            end, back = _at(result, last_s), _at(result, drop["back_s"])
+            lines.append(f"the requests end at {end}, before {what} ends ({back})")
     return lines
+
+
+def _losses_of_nothing(result: SimulationResult) -> list[str]:
+    """What the scenario says is lost, and nobody had rented."""
+    end_s = float(result.manifest["end_s"])
+    hit = {(drop.drop_s, gpu) for drop in drops_of(result) for gpu in (None, *drop.gpu_types)}
+    lines = []
+    for event in result.manifest.get("events", ()):
+        at_s, gpu = event["at_s"], event["of"]
+        if event["traffic"] is not None or (at_s, gpu) in hit or at_s == 0:
+            continue
+        why = "the run ends before" if at_s >= end_s else "the market has enough left"
+        what = event["name"] or ("what is lost" if gpu is None else f"what is lost of {gpu}")
+        lines.append(f"{what} at {_at(result, at_s)} takes nothing that is rented: {why}")
+    return lines
+
+
+def _at(result: SimulationResult, t_s: float) -> str:
+    """A time of a run, by the clock if the scenario knows its start."""
+    said = result.manifest.get("start")
+    return f"{t_s:,.0f} s" if said is None else clock_time(datetime.fromisoformat(said), t_s)

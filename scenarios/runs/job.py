@@ -14,8 +14,6 @@ import polars as pl
 
 from planners import Objective, Plan, PlanningProblem, PlanStatus, get_planner
 from planners.problem.plan import plan_by
-from planners.problem.plan_json import offers_to_dicts
-from planners.problem.terms import idle_gpus
 from scenarios.errors import RunError
 from scenarios.file.events import names_of
 from scenarios.file.loaded import LoadedScenario
@@ -169,12 +167,7 @@ class Job:
 
     def read_plan(self, path: Path) -> tuple[Deployment, dict[str, Any]]:
         """The deployment and plan of an earlier run, on this scenario's models and GPU types."""
-        deployment, plan = read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded))
-        offers = self.problem.offers
-        idle = idle_gpus(offers, deployment.gpus)
-        of_idle = sum(terms.usd_per_h * idle.get(terms.name, 0) for terms in offers)
-        usd_per_h = deployment.usd_per_h + of_idle + self.problem.committed_usd_per_h
-        return deployment, plan | {"offers": offers_to_dicts(offers, deployment.gpus), "usd_per_h": usd_per_h}
+        return read_plan(path, make_models(self.loaded), make_gpu_types(self.loaded), self.problem.offers)
 
     def read_plans(self, path: Path) -> tuple[Scheduled, ...]:
         """All that was to run in the course of an earlier run, on this scenario's models and GPU types."""

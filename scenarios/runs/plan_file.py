@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from planners.problem.plan_json import offers_to_dicts
+from planners.problem.terms import Terms, replica_usd_per_h, usd_per_h_beside_replicas
 from scenarios.errors import RunError
 from scenarios.file.messages import shortened
 from scenarios.runs.plan_schema import PLANS, PRINTED_PLAN, PlanEntry, ReplicaEntry, RoutingEntry, StepEntry
@@ -64,7 +67,7 @@ def deployment_to_dict(deployment: Deployment) -> dict[str, Any]:
 
 
 def read_plan(
-    path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType]
+    path: Path, models: Mapping[str, ModelSpec], gpus: Mapping[str, GpuType], offers: Sequence[Terms] = ()
 ) -> tuple[Deployment, dict[str, Any]]:
     """The first deployment, and the plan that it comes from, at today's prices.
 
@@ -72,6 +75,7 @@ def read_plan(
         path: A `plans.json` that a run wrote, or what `hetserve plan --json` prints.
         models: The models that it may name.
         gpus: The GPU types that it may name, at today's prices.
+        offers: On which terms they can be had; by default each is rented alone.
 
     Raises:
         RunError: The file is missing or not such a file, names what there is not, or contradicts itself: which field,
@@ -87,10 +91,10 @@ def read_plan(
     else:
         entry, where = _read(path)[0], f"{path} 0"
     deployment, of_plan = _deployment(entry, models, gpus, where)
-    return deployment, of_plan | _rented(deployment, of_plan["fleet"])
+    return deployment, of_plan | _rented(deployment, of_plan["fleet"], offers)
 
 
-def _rented(deployment: Deployment, named: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _rented(deployment: Deployment, named: Iterable[Mapping[str, Any]], offers: Sequence[Terms]) -> dict[str, Any]:
     """The part of a plan that says what is rented, as it runs; replicas are called as in the plan."""
     called = {row["name"] for row in named}
     fleet = []
@@ -102,10 +106,13 @@ def _rented(deployment: Deployment, named: Iterable[Mapping[str, Any]]) -> dict[
                 "model": spec.model.name,
                 "gpus": spec.gpus,
                 "count": count,
-                "usd_per_h": spec.usd_per_h * count,
+                "usd_per_h": replica_usd_per_h(spec) * count,
             }
         )
-    return {"fleet": fleet, "gpus": deployment.gpus, "usd_per_h": deployment.usd_per_h}
+    taken = deployment.gpus
+    of_replicas = math.fsum(replica_usd_per_h(spec) * count for spec, count in deployment.replicas)
+    usd_per_h = of_replicas + usd_per_h_beside_replicas(offers, taken)
+    return {"fleet": fleet, "gpus": taken, "offers": offers_to_dicts(offers, taken), "usd_per_h": usd_per_h}
 
 
 def read_deployments(

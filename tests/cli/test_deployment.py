@@ -156,6 +156,11 @@ def test_mistakes_are_located_all_at_once(hetserve: Hetserve, small: Path) -> No
         (["deployments={two: {replicas: [{model: Llama-3-8B, gpu: RTX4090, count: 9}]}}"],
          "deployments.two.replicas.0.count: 9 RTX4090 are taken; the market has 4"),
         ([FLEET.replace("count: 2", "pp: 40")], "deployment.replicas.0.pp: is 40, but Llama-3-8B has 32 layers"),
+        ([FLEET.replace("count: 2", "tp: 16")],
+         "deployment.replicas.0.tp: is 16, but a node of RTX4090 has 8 GPUs"),
+        (["cluster={offers: {pairs: {gpu: RTX4090, nodes: 2, per_node: 2}}}",
+          FLEET.replace("RTX4090, count: 2", "pairs, tp: 4")],
+         "deployment.replicas.0.tp: is 4, but a node of pairs has 2 GPUs"),
         ([FLEET.replace("count: 2", "precision: fp9")], "deployment.replicas.0.precision: the scenario does not have"),
     ],
 )  # fmt: skip
@@ -181,3 +186,22 @@ def test_nobody_explains_what_nobody_chose(hetserve: Hetserve, small: Path) -> N
         result = hetserve(*command, small, *GIVEN, "--planner", "deployment")
         assert result.exit_code == 2
         assert "no planner chose" in result.output
+
+
+OFFERS = (
+    "cluster={offers: {big: {gpu: RTX4090, nodes: 2, per_node: 4, usd_per_h: 0.5}, ours: {gpu: RTX4090, available: 1, "
+    "tenure: owned}, kept: {gpu: RTX4090, nodes: 1, per_node: 2, usd_per_h: 0.25, tenure: reserved}}}"
+)
+
+
+def test_a_plan_on_offers_is_run_at_its_price(hetserve: Hetserve, small: Path) -> None:
+    replicas = "[{model: Llama-3-8B, gpu: big, count: 5}, {model: Llama-3-8B, gpu: ours}]"
+    given = ("--set", OFFERS, "--set", f"deployment={{replicas: {replicas}}}")
+    planned = json.loads(hetserve("plan", small, *given, "--json", "--no-check").stdout)
+    Path("plan.json").write_text(json.dumps(planned))
+    run = hetserve("run", small, "--set", OFFERS, "--plan", "plan.json", "--out", "runs", "--json")
+    plan = json.loads(run.stdout)["rows"][0]["plan"]
+    rented = {"offers", "fleet", "gpus", "usd_per_h"}
+    assert {key: plan[key] for key in rented} == {key: planned[key] for key in rented}
+    assert plan["usd_per_h"] == pytest.approx(8 * 0.5 + 2 * 0.25)  # two whole nodes, and what is paid in any case
+    assert hetserve("export", "plan.json", "--to", "vllm", "--out", "fleet").exit_code == 0

@@ -43,6 +43,20 @@ def test_overlapping_drops_add_up_and_are_told_apart(hetserve: Hetserve, small: 
     ]
 
 
+def test_losses_of_what_nobody_rents_are_told(hetserve: Hetserve, small: Path) -> None:
+    two = FLEET.replace("count: 4", "count: 2")
+    early, late = (
+        "{at: 2, lose: {gpus: 2, of: RTX4090}}, {at: 3, lose: {gpus: 1}}",
+        "{at: 1h, lose: {gpus: 1}, name: late}",
+    )
+    lost = f"events=[{early}, {late}]"
+    one_type = "cluster.gpus={RTX4090: {available: 4}}"
+    result = hetserve("run", small, *options(two, one_type, lost), "--out", "runs")
+    assert "what is lost of RTX4090 at 2 s takes nothing that is rented: the market has enough left" in result.stdout
+    assert "at 3 s" not in result.stdout
+    assert "late at 3,600 s takes nothing that is rented: the run ends before" in result.stdout
+
+
 def test_a_loss_is_what_a_scheduled_drop_is(hetserve: Hetserve, small: Path) -> None:
     lose = "events=[{at: 10, lose: {share: 0.5, of: RTX4090}, for: 20}]"
     drop = "{kind: scheduled_drops, notice_s: 0, boot_s: 0, drops: [{start_s: 10, stop_s: 30, share: {RTX4090: 0.5}}]}"

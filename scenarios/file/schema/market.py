@@ -65,8 +65,8 @@ class Offer(Part):
     """Warning before they are taken back, instead of the timeline's."""
     boot_s: NonNegativeFloat | None = None
     """Time from renting a node until it can load a model, instead of the timeline's."""
-    reclaims_per_h: NonNegativeFloat = 0.0
-    """How often a node is taken back while it is rented, on average."""
+    reclaims_per_h: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """How often a node is taken back while it is rented, on average; once a minute at most."""
     source: str = ""
     """Where the price is from."""
     as_of: date | None = None

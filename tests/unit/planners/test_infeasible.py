@@ -82,6 +82,11 @@ def test_no_single_gpu_type_is_enough() -> None:
     assert no_plan("homogeneous:t2", problem).diagnostics == (
         "t2 alone cannot serve everything within 10 $/h and the GPUs available",
     )
+    limited = dataclasses.replace(problem, min_replicas=1)
+    assert no_plan("homogeneous", limited).diagnostics == (
+        "no single GPU type can serve everything within 10 $/h and the GPUs available, and keep to 1 replicas or more "
+        "of each model",
+    )
 
 
 def test_homogeneous_of_an_unknown_gpu_type() -> None:

@@ -69,6 +69,8 @@ def test_the_short_form_is_an_offer(tmp_path: Path) -> None:
         ({"offers": {"a": {"gpu": "L40S", "available": 1, "usd_per_h": 1, "usd_per_node_h": 1}}}, "a second time"),
         ({"offers": {"a": {"gpu": "L40S", "available": 1, "usd_per_h": 1, "tenure": "owned"}}}, "is more than 0"),
         ({"offers": {"a": {"gpu": "L40S", "available": 1, "tenure": "leased"}}}, "tenure"),
+        ({"offers": {" ": {"gpu": "L40S", "available": 1}}}, "needs a name"),
+        ({"offers": {"L40": {"gpu": "L40S", "available": 1}}}, "L40: is called like another GPU type, but has L40S"),
         (
             {"gpus": {"L40S": {"available": 1}}, "offers": {"L40S": {"gpu": "L40S", "available": 1}}},
             "offered twice",
@@ -143,6 +145,7 @@ def test_a_round_trip_counts_in_capacities_within_an_slo_and_in_runs(tmp_path: P
         ({"workload__chat__region": "pari"}, "workload.chat.region: unknown region 'pari': did you mean 'paris'"),
         ({"cluster__latency_s": {"paris": {"eu": 0.01, "us": 0.3}, "rome": {"eu": 0, "us": 0}}}, "changes nothing"),
         ({"cluster__latency_s": {"paris": {"eu": 0.01}}}, "says nothing about us"),
+        ({"cluster__latency_s": {}}, "workload.chat.region: changes nothing: say how far it is in cluster.latency_s"),
         ({"cluster__latency_s": {"paris": {"eu": 0.01, "us": 0.3, "uk": 1}}}, "unknown region 'uk'"),
         ({"cluster__latency_s": {"paris": {"eu": -0.01, "us": 0.3}}}, "cluster.latency_s.paris.eu"),
         ({"cluster__gpus": {"L40S": {"available": 1}}}, "cluster.gpus.L40S: has no region"),
@@ -187,3 +190,13 @@ def test_timelines_that_are_made_up_leave_alone_what_is_owned(tmp_path: Path) ->
     counts = timeline.changes.group_by("gpu_type").agg("count")
     assert dict(counts.iter_rows())["ours"] == [4]
     assert 0 in dict(counts.iter_rows())["bids"]
+
+
+def test_nodes_that_hardly_ever_boot_are_refused(tmp_path: Path) -> None:
+    """A run would not end before requests that wait for ever."""
+    offers = {"bids": {"gpu": "L40S", "available": 1, "tenure": "spot", "reclaims_per_h": 30, "boot_s": 3600}}
+    with pytest.raises(ScenarioError, match=r"reclaims_per_h: a node is taken back 30 times, on average, before"):
+        load(write(tmp_path, {"offers": offers}))
+    offers["bids"] |= {"reclaims_per_h": 61, "boot_s": 0}
+    with pytest.raises(ScenarioError, match=r"reclaims_per_h.*less than or equal to 60"):
+        load(write(tmp_path, {"offers": offers}))
