@@ -341,10 +341,10 @@ class Cluster:
         )
 
     def bills(self, end_s: float) -> dict[int, Bill]:
-        """The bill of each replica that was rented before the end of the run, by its number."""
+        """The bill of each replica that was rented when the run began, or before its end, by its number."""
         prices = Prices(self._market, end_s)
         return {
             lease.replica.replica_id: Bill.of_lease(lease, prices, end_s)
             for lease in self.leases
-            if lease.rented_s < end_s
+            if lease.rented_s < end_s or lease.rented_s == 0
         }

@@ -41,7 +41,8 @@ def node_frame(nodes: Iterable[Node], bills: Mapping[int, Bill], prices: Prices,
         prices: What GPUs cost.
         end_s: The end of the run: what comes later is left out.
     """
-    rented = [node for node in nodes if node.gpu_type.offer is not None and node.rented_s < end_s]
+    in_run = [node for node in nodes if node.rented_s < end_s or node.rented_s == 0]
+    rented = [node for node in in_run if node.gpu_type.offer is not None]
     rows = [{"node_id": i} | _row(node, bills, prices, end_s) for i, node in enumerate(rented)]
     return pl.DataFrame(rows, schema=NODE_SCHEMA) if rows else None
 

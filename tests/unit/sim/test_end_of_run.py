@@ -52,3 +52,15 @@ def test_work_that_was_lost_is_inside_the_run(
     assert metrics["cost_usd"] == pytest.approx(10.0)
     assert metrics["gpu_utilization"] == 1.0
     assert result.manifest["end_s"] == (10.0 if horizon_s is None else horizon_s)
+
+
+def test_a_run_of_no_length_has_its_replicas_on_a_market_too() -> None:
+    spec = ReplicaSpec.uniform(model_spec("Llama-3-8B"), gpu_type("A40"))
+    trace = Trace.from_columns([0.0], [10], [100], model="Nobody", source="a request that nobody serves")
+    with_market, without = (
+        simulate(Deployment(((spec, 1),)), trace, service_time=ConstantServiceTime(1.0), market=market)
+        for market in (Market(GONE_AT_10_S, kind="spot"), None)
+    )
+    assert with_market.manifest["end_s"] == 0
+    assert with_market.replicas["replica_id"].to_list() == without.replicas["replica_id"].to_list() == [0]
+    assert with_market.replicas["usd"].to_list() == [0.0]
