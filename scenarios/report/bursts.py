@@ -16,7 +16,8 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
         whose = "arrivals" if len(problem.demands) == 1 else f"arrivals of {demand.model}"
         if bursts is None:
             mean_rps = demand.total / demand.margin
-            yield f"{whose}: {mean_rps:.3g} req/s mean, which is planned for: {_why_not_measured(problem, demand.model)}"
+            why = _why_not_measured(problem, demand.model)
+            yield f"{whose}: {mean_rps:.3g} req/s mean, which is planned for: {why}"
             continue
         measured = (
             f"{bursts.mean_rps:.3g} req/s mean",
