@@ -81,7 +81,7 @@ def _check_offer(offer: Offer, scenario: Scenario, catalog: Catalog) -> Iterator
         yield ("gpu",), f"unknown GPU type {offer.gpu!r}: {nearest(offer.gpu, known)}"
     if (offer.available is None) == (offer.nodes is None):
         yield (), "needs either available, a number of GPUs, or nodes"
-    elif offer.n_gpus % offer.per_node:
+    elif offer.n_gpus % offer.rented_together:
         yield ("available",), f"is {offer.available}, which is no whole number of nodes of {offer.per_node}"
     if offer.usd_per_h is not None and offer.usd_per_node_h is not None:
         yield ("usd_per_node_h",), "is the price a second time: usd_per_h is there"

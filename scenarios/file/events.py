@@ -25,7 +25,7 @@ def losses_of(scenario: Scenario) -> list[Loss]:
         offer = offers.get(name)
         if offer is None:
             continue  # which `check_events` says
-        n_gpus = event.lose.gpus or (event.lose.nodes or 0) * offer.per_node
+        n_gpus = event.lose.gpus or (event.lose.nodes or 0) * offer.rented_together
         found.append(Loss(name, event.at, event.stop_s, n_gpus, event.lose.share or 0.0))
     return found
 
@@ -87,7 +87,7 @@ def _check_loss(scenario: Scenario, event: Event, _: Iterable[str]) -> Iterator[
         yield ("lose", "of"), unknown_offer(name, scenario)
         return
     offer = offers[name]
-    n_there = offer.n_gpus if loss.nodes is None else offer.n_gpus // offer.per_node
+    n_there = offer.n_gpus if loss.nodes is None else offer.n_gpus // offer.rented_together
     field, n = ("gpus", loss.gpus) if loss.nodes is None else ("nodes", loss.nodes)
     if n is not None and n > n_there and (scenario.cluster.availability is None):
         yield ("lose", field), f"is {n:,}; the market has {n_there:,} of {name}"

@@ -135,8 +135,8 @@ def _gpu(scenario: Scenario, catalog: Catalog, name: str) -> GpuType:
     stated = scenario.cluster.gpus.get(offer.gpu)
     if stated is not None and stated.memory_gib is not None:
         gpu = replace(gpu, memory_bytes=int(stated.memory_gib * GIB))
-    per_node = offer.per_node if offer.per_node > 1 else gpu.gpus_per_node
-    return replace(gpu, gpus_per_node=per_node, offer=Offer(name, gpus_per_node=offer.per_node))
+    per_node = offer.per_node or gpu.gpus_per_node
+    return replace(gpu, gpus_per_node=per_node, offer=Offer(name, gpus_per_node=offer.rented_together))
 
 
 def _check_counts(fleet: Fleet, scenario: Scenario, there: Mapping[str, int]) -> Iterator[Finding]:
@@ -146,7 +146,7 @@ def _check_counts(fleet: Fleet, scenario: Scenario, there: Mapping[str, int]) ->
         before = taken[given.gpu]
         group = given.tp * given.dp
         if given.gpu in there:
-            per_node = scenario.cluster.all_offers[given.gpu].per_node
+            per_node = scenario.cluster.all_offers[given.gpu].rented_together
             group = Offer(given.gpu, gpus_per_node=per_node).taken_by(group)
         taken[given.gpu] += group * given.pp * given.count
         if given.gpu in there and taken[given.gpu] > there[given.gpu]:

@@ -57,7 +57,7 @@ def make_gpu_types(loaded: LoadedScenario) -> dict[str, GpuType]:
         stated = scenario.cluster.gpus.get(offer.gpu)
         if stated is not None and stated.memory_gib is not None:
             known = replace(known, memory_bytes=int(stated.memory_gib * GIB))
-        if offer.per_node > 1:
+        if offer.per_node is not None:
             known = replace(known, gpus_per_node=offer.per_node)
         gpus[name] = replace(known, usd_per_h=price, offer=_make_offer(name, offer))
     return gpus
@@ -69,7 +69,7 @@ def _make_offer(name: str, offer: schema.Offer) -> Offer | None:
         return None
     return Offer(
         name,
-        gpus_per_node=offer.per_node,
+        gpus_per_node=offer.rented_together,
         tenure=offer.tenure,
         provider=offer.provider,
         region=offer.region,

@@ -28,6 +28,7 @@ class Listed(NamedTuple):
         zone: Part of the region.
         memory_gib: Memory of a GPU; None where the list does not say.
         as_of: Of which day the price is; None where the list does not say.
+        is_of_one: Whether it is of single GPUs of hosts that have more, of which replicas may take several.
         further: More fields of the offer, as a scenario has them.
     """
 
@@ -42,6 +43,7 @@ class Listed(NamedTuple):
     zone: str = ""
     memory_gib: float | None = None
     as_of: date | None = None
+    is_of_one: bool = False
     further: Mapping[str, Any] = {}
 
 

@@ -124,9 +124,9 @@ def _fields(
     listed: Listed, wanted: Wanted, gpu: str, nodes: int, usd_per_h: float, tenure: Tenure, source: str
 ) -> dict[str, Any]:
     """An offer as it stands in a scenario; what is as by default is left out."""
-    per_node = listed.n_gpus
-    price = {"usd_per_h": usd_per_h} if per_node == 1 else {"per_node": per_node, "usd_per_node_h": usd_per_h}
-    fields: dict[str, Any] = {"gpu": gpu, "nodes": nodes, **price}
+    size = {} if listed.is_of_one else {"per_node": listed.n_gpus}
+    price = {"usd_per_h" if listed.n_gpus == 1 else "usd_per_node_h": usd_per_h}
+    fields: dict[str, Any] = {"gpu": gpu, "nodes": nodes, **size, **price}
     if tenure != "on_demand":
         fields["tenure"] = tenure
     places = {"provider": wanted.provider or listed.provider, "region": listed.region, "zone": listed.zone}

@@ -36,4 +36,5 @@ def read(path: str) -> Iterator[Listed]:
                 {"on_demand": entry.get(f"{cloud}Price"), "spot": entry.get(f"{cloud}SpotPrice")},
                 provider=f"runpod-{cloud}",
                 memory_gib=float(memory) if isinstance(memory, int | float) and memory > 0 else None,
+                is_of_one=True,
             )

@@ -44,6 +44,7 @@ def read(path: str) -> Iterator[Listed]:
             region=row.get("region") or "",
             zone=row.get("zone") or "",
             as_of=_day(where, row.get("as_of")),
+            is_of_one=not row.get("per_node"),
         )
 
 

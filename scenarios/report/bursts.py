@@ -16,7 +16,8 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
         whose = "arrivals" if len(problem.demands) == 1 else f"arrivals of {demand.model}"
         if bursts is None:
             mean_rps = demand.total / demand.margin
-            yield f"{whose}: {mean_rps:.3g} req/s mean, which is planned for: there is no SLO to miss in a burst"
+            why = _why_not_measured(problem, demand.model)
+            yield f"{whose}: {mean_rps:.3g} req/s mean, which is planned for: {why}"
             continue
         measured = (
             f"{bursts.mean_rps:.3g} req/s mean",
@@ -26,3 +27,10 @@ def arrival_lines(problem: PlanningProblem) -> Iterator[str]:
         )
         rate = "the mean" if demand.margin == 1 else f"{demand.total:.3g} req/s"
         yield f"{whose}: {', '.join(measured)}: planned for {rate}"
+
+
+def _why_not_measured(problem: PlanningProblem, model: str) -> str:
+    slo = None if problem.trial is None or problem.trial.slo is None else problem.trial.slo.of_model(model)
+    if slo is None or (slo.ttft_s, slo.tpot_s, slo.e2e_s) == (None, None, None):
+        return "there is no SLO to miss in a burst"
+    return "bursts are not measured where requests are few, or sent by users who wait for answers"

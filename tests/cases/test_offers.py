@@ -40,7 +40,7 @@ def test_node_of_eight_is_paid_for_whole(hetserve: Hetserve) -> None:
     (row,) = whole["offers"]
     assert (row["nodes"], row["gpus"], row["usd_per_h"]) == (1, 8, 16.0)
     assert row["idle"] == 8 - whole["gpus"]["H100-SXM"] > 0
-    by_gpu = planned(hetserve, INPUTS / "node.yaml", *slow, "--set", "cluster.gpus.H100-SXM.per_node=1")
+    by_gpu = planned(hetserve, INPUTS / "node.yaml", *slow, "--set", "cluster.gpus.H100-SXM.per_node=null")
     assert by_gpu["usd_per_h"] == 4.0
 
 

@@ -205,3 +205,9 @@ def test_a_plan_on_offers_is_run_at_its_price(hetserve: Hetserve, small: Path) -
     assert {key: plan[key] for key in rented} == {key: planned[key] for key in rented}
     assert plan["usd_per_h"] == pytest.approx(8 * 0.5 + 2 * 0.25)  # two whole nodes, and what is paid in any case
     assert hetserve("export", "plan.json", "--to", "vllm", "--out", "fleet").exit_code == 0
+
+
+def test_bursts_are_not_measured_of_few_requests(hetserve: Hetserve, small: Path) -> None:
+    for slo, why in (("slo={}", "there is no SLO to miss in a burst"), ("slo={ttft_s: 5}", "where requests are few")):
+        few = ("--set", "workload.chat.n_requests=5", "--set", slo)
+        assert why in hetserve("plan", small, *GIVEN, *few, "--no-check").stdout

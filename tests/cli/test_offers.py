@@ -173,3 +173,9 @@ def test_unknown_types_may_be_left_out_or_named(hetserve: Hetserve, tmp_path: Pa
     assert list(offers_in(only.stdout)) == ["vast-2"]
     named = hetserve("offers", "import", path, "--from", "vast", "--rename", "Tesla V100=T4")
     assert offers_in(named.stdout)["vast-5"]["gpu"] == "T4"
+
+
+def test_machines_of_one_gpu_are_told_from_gpus_one_by_one(hetserve: Hetserve) -> None:
+    Path("prices.csv").write_text("name,gpu,per_node,nodes,usd_per_h\nmachine,L40S,1,2,1\nalone,L40S,,2,1\n")
+    offers = offers_in(hetserve("offers", "import", "prices.csv", "--from", "csv").stdout)
+    assert [offer.get("per_node") for offer in offers.values()] == [1, None]

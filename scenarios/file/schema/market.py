@@ -45,8 +45,8 @@ class Offer(Part):
     """How many GPUs can be rented; or `nodes`."""
     nodes: NonNegativeInt | None = None
     """How many nodes can be rented; or `available`."""
-    per_node: PositiveInt = 1
-    """GPUs that are rented together; 1 where each is rented alone."""
+    per_node: PositiveInt | None = None
+    """GPUs that are rented together: no group goes beyond. By default each is rented alone, on hosts that have more."""
     usd_per_h: NonNegativeFloat | None = None
     """Price of a GPU, by default the catalog's, or nothing where GPUs are owned."""
     usd_per_node_h: NonNegativeFloat | None = None
@@ -73,15 +73,20 @@ class Offer(Part):
     """Of which day the price is."""
 
     @property
+    def rented_together(self) -> int:
+        """GPUs that are rented together: those of a node, or 1."""
+        return self.per_node or 1
+
+    @property
     def n_gpus(self) -> int:
         """How many GPUs can be rented."""
-        return self.available or 0 if self.nodes is None else self.nodes * self.per_node
+        return self.available or 0 if self.nodes is None else self.nodes * self.rented_together
 
     @property
     def gpu_usd_per_h(self) -> float | None:
         """Price of a GPU; None for the catalog's."""
         if self.usd_per_node_h is not None:
-            return self.usd_per_node_h / self.per_node
+            return self.usd_per_node_h / self.rented_together
         if self.usd_per_h is None and self.tenure == "owned":
             return 0.0
         return self.usd_per_h
@@ -226,7 +231,7 @@ class Cluster(Part):
     def all_offers(self) -> dict[str, Offer]:
         """What is offered, by name: GPU types of which some are available, and `offers`."""
         short = {
-            name: Offer(gpu=name, available=gpu.available, per_node=gpu.per_node or 1, usd_per_h=gpu.usd_per_h)
+            name: Offer(gpu=name, available=gpu.available, per_node=gpu.per_node, usd_per_h=gpu.usd_per_h)
             for name, gpu in self.gpus.items()
             if gpu.available is not None
         }

@@ -50,13 +50,13 @@ def _offers(question: Question) -> Mapping[str, Mapping[str, Any]]:
 
 def _available(offer: Mapping[str, Any]) -> int | None:
     nodes = offer.get("nodes")
-    return offer.get("available") if nodes is None else int(nodes * offer["per_node"])
+    return offer.get("available") if nodes is None else int(nodes * (offer.get("per_node") or 1))
 
 
 def _price(offer: Mapping[str, Any], gpu: str) -> float | None:
     """Of one GPU, in $/h."""
     if offer.get("usd_per_node_h") is not None:
-        return float(offer["usd_per_node_h"]) / int(offer["per_node"])
+        return float(offer["usd_per_node_h"]) / int(offer.get("per_node") or 1)
     if offer.get("usd_per_h") is not None or offer.get("tenure") == "owned":
         return float(offer.get("usd_per_h") or 0.0)
     known = Catalog.default().gpus

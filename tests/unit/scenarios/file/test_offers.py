@@ -200,3 +200,17 @@ def test_nodes_that_hardly_ever_boot_are_refused(tmp_path: Path) -> None:
     offers["bids"] |= {"reclaims_per_h": 61, "boot_s": 0}
     with pytest.raises(ScenarioError, match=r"reclaims_per_h.*less than or equal to 60"):
         load(write(tmp_path, {"offers": offers}))
+
+
+def test_machines_of_one_gpu_hold_no_group_of_two(tmp_path: Path) -> None:
+    """Unlike GPUs that are rented one by one, of hosts that have more."""
+    offers: dict[str, Any] = {
+        "ones": {"gpu": "L40S", "nodes": 8, "per_node": 1},
+        "alone": {"gpu": "L40S", "available": 8},
+    }
+    job = Job.prepare(load(write(tmp_path, {"offers": offers})), 0, keep_dominated=True)
+    tps = {
+        name: {one.spec.stages[0].tp for one in job.problem.candidates if one.spec and name in dict(one.gpus)}
+        for name in offers
+    }
+    assert tps == {"ones": {1}, "alone": {1, 2, 4, 8}}
