@@ -29,7 +29,6 @@ class Listed(NamedTuple):
         memory_gib: Memory of a GPU; None where the list does not say.
         as_of: Of which day the price is; None where the list does not say.
         is_of_one: Whether it is of single GPUs of hosts that have more, of which replicas may take several.
-        further: More fields of the offer, as a scenario has them.
     """
 
     where: str
@@ -44,7 +43,6 @@ class Listed(NamedTuple):
     memory_gib: float | None = None
     as_of: date | None = None
     is_of_one: bool = False
-    further: Mapping[str, Any] = {}
 
 
 def price_of(value: object) -> float | None:
