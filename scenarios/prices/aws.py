@@ -16,19 +16,26 @@ class _Instance(NamedTuple):
     n_gpus: int
 
 
+def _family(name: str, gpu: str) -> dict[str, _Instance]:
+    """Sizes of a family that has one GPU up to 16xlarge, but four in 12xlarge and 24xlarge, and eight in 48xlarge."""
+    n_gpus = {"xlarge": 1, "2xlarge": 1, "4xlarge": 1, "8xlarge": 1, "16xlarge": 1}
+    n_gpus |= {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8}
+    return {f"{name}.{size}": _Instance(gpu, n) for size, n in n_gpus.items()}
+
+
 _INSTANCES = {
     "g4dn.xlarge": _Instance("T4", 1),
+    "g4dn.2xlarge": _Instance("T4", 1),
+    "g4dn.4xlarge": _Instance("T4", 1),
+    "g4dn.8xlarge": _Instance("T4", 1),
+    "g4dn.16xlarge": _Instance("T4", 1),
     "g4dn.12xlarge": _Instance("T4", 4),
     "g4dn.metal": _Instance("T4", 8),
-    "g5.xlarge": _Instance("A10G", 1),
-    "g5.12xlarge": _Instance("A10G", 4),
-    "g5.48xlarge": _Instance("A10G", 8),
-    "g6.xlarge": _Instance("L4", 1),
-    "g6.12xlarge": _Instance("L4", 4),
-    "g6.48xlarge": _Instance("L4", 8),
-    "g6e.xlarge": _Instance("L40S", 1),
-    "g6e.12xlarge": _Instance("L40S", 4),
-    "g6e.48xlarge": _Instance("L40S", 8),
+    **_family("g5", "A10G"),
+    **_family("g6", "L4"),
+    **_family("g6e", "L40S"),
+    "gr6.4xlarge": _Instance("L4", 1),
+    "gr6.8xlarge": _Instance("L4", 1),
     "p4d.24xlarge": _Instance("A100-SXM-40GB", 8),
     "p4de.24xlarge": _Instance("A100-SXM-80GB", 8),
     "p5.4xlarge": _Instance("H100-SXM", 1),
@@ -38,7 +45,7 @@ _INSTANCES = {
     "p6-b200.48xlarge": _Instance("B200-SXM", 8),
     "p6-b300.48xlarge": _Instance("B300-SXM", 8),
 }
-"""GPUs of instance types. Source: aws.amazon.com/ec2/instance-types, accelerated computing."""
+"""GPUs of instance types. Source: docs.aws.amazon.com/ec2/latest/instancetypes/ac.html."""
 
 _LINUX = "Linux/UNIX"
 

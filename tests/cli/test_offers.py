@@ -117,6 +117,13 @@ def test_aws_has_the_latest_price_of_each_zone(hetserve: Hetserve, tmp_path: Pat
     )  # fmt: skip
 
 
+def test_aws_has_families_of_one_four_and_eight_gpus(hetserve: Hetserve, tmp_path: Path) -> None:
+    sizes = {"g5.2xlarge": 1, "g6.12xlarge": 4, "g6e.24xlarge": 4, "g6e.48xlarge": 8}
+    path = write(tmp_path, [AWS[0] | {"InstanceType": name} for name in sizes])
+    offers = offers_in(hetserve("offers", "import", path, "--from", "aws-spot-history", "--nodes", 1).stdout)
+    assert {name: offers[f"aws-{name}-us-east-1a"]["per_node"] for name in sizes} == sizes
+
+
 def test_a_list_of_ones_own_goes_into_a_scenario_as_it_is(hetserve: Hetserve, tmp_path: Path) -> None:
     result = hetserve("offers", "import", write(tmp_path, CSV), "--from", "csv")
     scenario = tmp_path / "scenario.yaml"
