@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -39,18 +40,22 @@ def warm_hetserve(folder: Path) -> Iterator[Path]:
     commands.mkdir()
     (commands / "hetserve").write_text(_COMMAND.format(python=sys.executable, address=str(address)))
     (commands / "hetserve").chmod(0o755)
-    with subprocess.Popen([sys.executable, "-m", "tests.docs.warm", address], cwd=ROOT) as server:
+    command = [sys.executable, "-m", "tests.docs.warm", str(address)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as server:
         begun_s = time.monotonic()
         while not address.exists():
             assert server.poll() is None, "it does not start"
             assert time.monotonic() - begun_s < _MOST_STARTING_S, "it does not start"
             time.sleep(0.05)
         yield commands
-        server.terminate()
 
 
 def serve(address: str) -> None:
-    """Fork for each command that comes, until this is terminated."""
+    """Fork for each command that comes, until whoever started this closes its input.
+
+    A signal to end would not do: where one that tells of a child is pending, the kernel hands it to another thread, and
+    this one waits on.
+    """
     import scipy.optimize  # noqa: F401
 
     import scenarios.cli.explain
@@ -60,32 +65,27 @@ def serve(address: str) -> None:
 
     get_planner("milp")
     Catalog.default()
-    signal.signal(signal.SIGTERM, lambda *_: _wait_for_all(0))
     signal.signal(signal.SIGCHLD, lambda *_: _wait_for_all(os.WNOHANG))
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{address}~")
         server.listen()
         Path(f"{address}~").rename(address)
-        while True:
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
             client, _ = server.accept()
             if os.fork() == 0:
-                for number in (signal.SIGCHLD, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_DFL)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 server.close()
                 _wait_for_command(client)
             client.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _wait_for_all(0)
 
 
 def _wait_for_all(options: int) -> None:
     """Wait for those who wait for commands, so that the time that these take counts for who waits for this."""
-    while True:
-        try:
-            if os.waitpid(-1, options) == (0, 0):
-                return
-        except ChildProcessError:
-            break
-    if options == 0:
-        os._exit(0)
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, options) != (0, 0):
+            pass
 
 
 def _wait_for_command(client: socket.socket) -> None:
