@@ -116,8 +116,7 @@ def _export_plan(
     target = TARGETS[tool]
     for note in (*fleet.notes, *target.notes(fleet)):
         click.echo(f"note: {note}")
-    if target.not_checked:
-        click.echo(f"not validated: {target.not_checked}")
+    click.echo(f"not validated: {target.not_checked}")
     click.echo(f"Next: {out / README}")
 
 

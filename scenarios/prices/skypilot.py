@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 
 from scenarios.prices.listed import Listed, whole_of
 from scenarios.prices.rows import rows_of
-from sim.units import GIB
 
 
 def read(path: str) -> Iterator[Listed]:
@@ -45,4 +44,4 @@ def _memory_gib(text: str | None) -> float | None:
     except (ValueError, SyntaxError, TypeError, LookupError, RecursionError, MemoryError):
         return None
     is_size = isinstance(info, Mapping) and isinstance(size_mib, int | float) and size_mib > 0
-    return float(size_mib) * 2**20 / GIB if is_size else None
+    return size_mib / 1024 if is_size else None

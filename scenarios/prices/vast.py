@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scenarios.prices.listed import Listed, entries_of, text_of, whole_of, wrong
-from sim.units import GIB
 from traces.readers.files import read_json
 
 
@@ -48,5 +47,5 @@ def _listed(where: str, entry: Mapping[str, Any]) -> Listed:
         nodes=1,
         provider="vast",
         region=str(entry.get("geolocation") or ""),
-        memory_gib=ram_mib * 2**20 / GIB if isinstance(ram_mib, int | float) and ram_mib > 0 else None,
+        memory_gib=ram_mib / 1024 if isinstance(ram_mib, int | float) and ram_mib > 0 else None,
     )

@@ -6,10 +6,10 @@ from typing import Any
 
 from scenarios.export.deploy.flags import words
 from scenarios.export.deploy.fleet import Fleet, Group, check_one_gpu_type
-from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.hardware import hardware_of
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
 from scenarios.export.deploy.http_route import MODEL_HEADER, routes_file
-from scenarios.export.deploy.kubernetes import GATEWAY_FILE, gateway_file
+from scenarios.export.deploy.kubernetes import EXCERPTED_ROUTES, GATEWAY_FILE, gateway_file
 from scenarios.export.deploy.pods import spot_notes
 from scenarios.export.deploy.target import Target
 from scenarios.export.deploy.yaml_files import yaml_file
@@ -89,7 +89,7 @@ TARGET = Target(
     files=dynamo_files,
     steps=dynamo_steps,
     checked="HTTPRoutes against an excerpt of the fields of their API; pods against the JSON schemas of Kubernetes",
-    not_checked=f"{FILE} beside its pods (no schema of DynamoGraphDeployment v1beta1 is kept)",
+    not_checked=f"{FILE} beside its pods (no schema of DynamoGraphDeployment v1beta1 is kept); {EXCERPTED_ROUTES}",
     gateway="http://GATEWAY",
     notes=spot_notes,
     header=MODEL_HEADER,

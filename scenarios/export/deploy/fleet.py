@@ -15,7 +15,7 @@ from scenarios.export.deploy.flags import (
     serve_flags,
     version_of,
 )
-from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.hardware import hardware_of
 from scenarios.export.deploy.names import unique_names
 from scenarios.export.deploy.nodes import Machines, Node, Seat, by_size, nodes_of
 from scenarios.export.deploy.planned import Planned

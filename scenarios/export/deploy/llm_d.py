@@ -8,6 +8,7 @@ from scenarios.export.deploy.fleet import Fleet, Group
 from scenarios.export.deploy.http_route import FILE as ROUTES_FILE
 from scenarios.export.deploy.http_route import MODEL_HEADER, routes_file
 from scenarios.export.deploy.kubernetes import (
+    EXCERPTED,
     GATEWAY_FILE,
     KUBERNETES_CHECKS,
     SERVERS_FILE,
@@ -68,7 +69,7 @@ TARGET = Target(
     files=llm_d_files,
     steps=llm_d_steps,
     checked=KUBERNETES_CHECKS,
-    not_checked="pool-*.values.yaml (the chart has no schema)",
+    not_checked=f"pool-*.values.yaml (the chart has no schema); {EXCERPTED}",
     gateway="http://GATEWAY",
     notes=spot_notes,
     header=MODEL_HEADER,

@@ -6,7 +6,7 @@ from typing import Any
 
 from scenarios.export.deploy.flags import words
 from scenarios.export.deploy.fleet import Fleet, Group, check_one_gpu_type
-from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.hardware import hardware_of
 
 PORT = 8000
 TOKEN_SECRET = "hf-token"

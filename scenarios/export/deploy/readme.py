@@ -73,7 +73,7 @@ def readme_file(fleet: Fleet, target: str, tool: Target, benchmarks: Sequence[Be
     lines += ["## Routing", "", *_routing_words(fleet, tool), ""]
     lines += _benchmark_words(fleet, tool, benchmarks)
     lines += ["## Checked", "", f"Such files are checked by hetserve's tests: {tool.checked}."]
-    lines += [f"Not validated: {tool.not_checked}."] if tool.not_checked else []
+    lines.append(f"Not validated: {tool.not_checked}.")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scenarios.export.deploy.flags import shell_lines
 from scenarios.export.deploy.fleet import Fleet, Group, Instance, check_one_gpu_type
-from scenarios.export.deploy.gpu_names import hardware_of, infra_of
+from scenarios.export.deploy.hardware import hardware_of, infra_of
 from scenarios.export.deploy.litellm import FILE as GATEWAY_FILE
 from scenarios.export.deploy.litellm import PORT as GATEWAY_PORT
 from scenarios.export.deploy.litellm import litellm_file

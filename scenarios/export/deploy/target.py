@@ -20,7 +20,7 @@ class Target(NamedTuple):
         files: What it reads, by name.
         steps: What to run, in Markdown.
         checked: What of it tests check, and against what.
-        not_checked: What of it has no schema to be checked against; empty if all has.
+        not_checked: What of it has no schema to be checked against.
         gateway: Address of the gateway.
         notes: What whoever deploys should know of the tool and this fleet.
         header: Header in which the gateway wants the model; None if it reads the request's body.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.export.deploy.gpu_names import hardware_of
+from scenarios.export.deploy.hardware import hardware_of
 from scenarios.export.deploy.nodes import Node
 from scenarios.prices.gpu_names import gpu_named
 from sim import Catalog
