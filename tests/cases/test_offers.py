@@ -11,6 +11,11 @@ import pytest
 from tests.cli.conftest import Hetserve
 
 INPUTS = Path(__file__).parent / "inputs"
+A_TRICKLE = (
+    *("--set", "planning.objective=cost"),
+    *("--set", "workload.chat.arrivals.rate_rps=0.2"),
+    *("--set", "slo.attainment=0.9"),
+)
 
 
 def planned(hetserve: Hetserve, file: str | Path, *arguments: str) -> dict[str, Any]:
@@ -27,33 +32,17 @@ def nodes(plan: dict[str, Any]) -> dict[str, int]:
 
 def test_node_of_eight_is_paid_for_whole(hetserve: Hetserve) -> None:
     """Two GPUs would do for a slow trickle, at 4 $/h if they were to be had."""
-    slow = (
-        "--set",
-        "planning.objective=cost",
-        "--set",
-        "workload.chat.arrivals.rate_rps=0.2",
-        "--set",
-        "slo.attainment=0.9",
-    )
-    whole = planned(hetserve, INPUTS / "node.yaml", *slow)
+    whole = planned(hetserve, INPUTS / "node.yaml", *A_TRICKLE)
     assert whole["usd_per_h"] == 16.0
     (row,) = whole["offers"]
     assert (row["nodes"], row["gpus"], row["usd_per_h"]) == (1, 8, 16.0)
     assert row["idle"] == 8 - whole["gpus"]["H100-SXM"] > 0
-    by_gpu = planned(hetserve, INPUTS / "node.yaml", *slow, "--set", "cluster.gpus.H100-SXM.per_node=null")
+    by_gpu = planned(hetserve, INPUTS / "node.yaml", *A_TRICKLE, "--set", "cluster.gpus.H100-SXM.per_node=null")
     assert by_gpu["usd_per_h"] == 4.0
 
 
 def test_a_heuristic_is_rounded_up_to_whole_nodes_and_says_so(hetserve: Hetserve) -> None:
-    slow = (
-        "--set",
-        "planning.objective=cost",
-        "--set",
-        "workload.chat.arrivals.rate_rps=0.2",
-        "--set",
-        "slo.attainment=0.9",
-    )
-    plan = planned(hetserve, INPUTS / "node.yaml", "--planner", "greedy_lp", *slow)
+    plan = planned(hetserve, INPUTS / "node.yaml", "--planner", "greedy_lp", *A_TRICKLE)
     assert plan["objective"] == plan["usd_per_h"] == 16.0
     assert plan["diagnostics"][-1].startswith(
         "planned by GPU, and rounded up to whole nodes: 6 GPUs are paid for and idle"
