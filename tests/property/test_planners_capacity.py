@@ -18,6 +18,7 @@ LLAMA = model_spec("Llama-3-8B")
 PROMPTS = st.integers(1, 4000)
 OUTPUTS = st.integers(1, 1000)
 ROUNDING = 0.03  # the number of chunks that fit into an iteration is whole: it jumps
+LAST_DIGITS = 1e-12
 
 
 @st.composite
@@ -112,11 +113,13 @@ def test_k_times_slower_iterations_serve_a_kth_of_a_mix_within_k_times_the_goals
 def test_goals_only_lower_it_and_looser_ones_less(
     spec: ReplicaSpec, kinds: list[Kind], ttft_s: float, tpot_s: float, looser: float
 ) -> None:
-    rates = [
+    tight, loose, without = (
         capacity_of_mix_rps(spec, CompactServiceTime(), kinds, slo)
         for slo in (SLO(ttft_s=ttft_s, tpot_s=tpot_s), SLO(ttft_s=looser * ttft_s, tpot_s=looser * tpot_s), None)
-    ]
-    assert rates == sorted(rates)
+    )
+    assert tight <= loose
+    # The one is computed by arrays, the other by itself: they may differ in the last digits.
+    assert loose <= without * (1 + LAST_DIGITS)
 
 
 @given(replicas(), mixes(), st.floats(0.05, 20.0), st.floats(0.01, 1.0))
